@@ -1,0 +1,71 @@
+# What CI runs (.ci/run), target by target; each also works by itself.
+
+MODULES := . examples
+BIN     := $(CURDIR)/bin
+
+GOLANGCI_VERSION    := v2.15.0
+GOVULNCHECK_VERSION := v1.9.0
+
+# The version is part of the file name, so raising it installs the new tool.
+GOLANGCI    := $(BIN)/golangci-lint-$(GOLANGCI_VERSION)
+GOVULNCHECK := $(BIN)/govulncheck-$(GOVULNCHECK_VERSION)
+
+# each runs a command in every module with that module's own go.mod, as
+# importers see it. Without it, commands go through go.work.
+each = @set -e; for m in $(MODULES); do (cd $$m; export GOWORK=off; echo "[$$m] $(1)"; $(1)); done
+
+.PHONY: all test race bench lint fix tidy cross consumer external vuln tools
+
+all: tidy lint test
+
+test:
+	go test ./...
+
+race:
+	$(call each,go test -race -shuffle=on ./...)
+
+bench:
+	go test -run='^$$' -bench=. -benchmem ./...
+
+lint: $(GOLANGCI)
+	$(call each,$(GOLANGCI) run ./...)
+
+# fix applies what tidy and lint can mend by themselves.
+fix: $(GOLANGCI)
+	$(call each,go mod tidy)
+	$(call each,$(GOLANGCI) fmt ./...)
+
+tidy:
+	$(call each,go mod tidy -diff)
+
+cross:
+	$(call each,GOOS=windows go vet ./...)
+	$(call each,GOOS=darwin go vet ./...)
+
+# consumer builds and runs a program that imports the library from outside.
+consumer:
+	bash .ci/with-etcd bash .ci/consumer
+
+# external runs the tests that need no control over etcd's members on a real
+# server: the one named by CONCLAVE_ETCD_ENDPOINTS, else `etcd` from the PATH.
+external:
+	bash .ci/with-etcd go test -count=1 ./lease/... ./lock/...
+
+vuln:
+	@if curl -fsS -m 10 -o /dev/null https://vuln.go.dev/index/modules.json.gz; \
+	then $(MAKE) --no-print-directory govulncheck; \
+	else echo "vuln: skipped: the vulnerability database cannot be reached"; fi
+
+.PHONY: govulncheck
+govulncheck: $(GOVULNCHECK)
+	$(call each,$(GOVULNCHECK) ./...)
+
+tools: $(GOLANGCI) $(GOVULNCHECK)
+
+$(GOLANGCI):
+	GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv $(BIN)/golangci-lint $@
+
+$(GOVULNCHECK):
+	GOBIN=$(BIN) go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
+	mv $(BIN)/govulncheck $@
