@@ -1,0 +1,121 @@
+// Package attempt repeats RPCs: each try has a timeout of its own, so that a
+// member which has vanished silently costs one timeout and not the caller's
+// whole context, and the next try can reach another member.
+package attempt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+const (
+	// firstPause and maxPause bound the wait between two tries. A refused
+	// connection fails within microseconds, so without a pause an outage would
+	// be a busy loop.
+	firstPause = 20 * time.Millisecond
+	maxPause   = time.Second
+)
+
+// Transient reports whether err may go away by itself, so that a repetition
+// makes sense. It says nothing about whether the failed call took effect.
+func Transient(err error) bool {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	switch Code(err) {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Internal, codes.Aborted:
+		return true
+	case codes.ResourceExhausted:
+		return !errors.Is(err, rpctypes.ErrNoSpace)
+	case codes.Unauthenticated:
+		// An expired token; clientv3 fetches a new one for the next call.
+		return true
+	case codes.FailedPrecondition:
+		// The permissions changed between check and apply.
+		return errors.Is(err, rpctypes.ErrAuthOldRevision)
+	case codes.InvalidArgument:
+		return errors.Is(err, rpctypes.ErrAuthOldRevision)
+	default:
+		return false
+	}
+}
+
+// Uncertain reports whether a call that failed with err may have taken effect, or
+// may still. A refusal by the server is certain.
+func Uncertain(err error) bool {
+	switch Code(err) {
+	case codes.Canceled, codes.Unknown, codes.DeadlineExceeded, codes.Aborted, codes.Internal, codes.Unavailable, codes.DataLoss:
+		return true
+	default:
+		return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+	}
+}
+
+// Code returns the gRPC code of an error from clientv3, which is an
+// [rpctypes.EtcdError] for errors the server has a name for and a status
+// otherwise.
+func Code(err error) codes.Code {
+	var named rpctypes.EtcdError
+	if errors.As(rpctypes.Error(err), &named) {
+		return named.Code()
+	}
+	return status.Code(err)
+}
+
+// Do calls try with a context that ends after timeout, until it succeeds, fails
+// for good or ctx ends. The error of a call that ran out of ctx is both ctx's
+// and that of the last try.
+func Do(ctx context.Context, timeout time.Duration, try func(context.Context) error) error {
+	pause := firstPause
+	for {
+		err := Once(ctx, timeout, try)
+		if err == nil || (ctx.Err() == nil && !Transient(err)) {
+			return err
+		}
+		if !Pause(ctx, pause) {
+			return Ended(ctx, err)
+		}
+		pause = min(2*pause, maxPause)
+	}
+}
+
+// Once calls try with a context that ends after timeout.
+func Once(ctx context.Context, timeout time.Duration, try func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return try(ctx)
+}
+
+// Pause waits for d, give or take a quarter so that clients hit by one outage
+// do not come back in step, and reports whether ctx is still going.
+func Pause(ctx context.Context, d time.Duration) bool {
+	d += time.Duration((rand.Float64() - 0.5) / 2 * float64(d))
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// Ended returns the error of a call that was given up because ctx is done:
+// ctx's own error, its cause, and what the last try failed with.
+func Ended(ctx context.Context, last error) error {
+	err := ctx.Err()
+	if cause := context.Cause(ctx); !errors.Is(err, cause) {
+		err = fmt.Errorf("%w: %w", err, cause)
+	}
+	if last == nil || errors.Is(err, last) || errors.Is(last, err) && Code(last) == codes.Unknown {
+		return err
+	}
+	return fmt.Errorf("%w (last attempt: %w)", err, last)
+}

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package clock_test
+
+const countsSuspension = false

@@ -1,0 +1,66 @@
+// Package lease keeps etcd leases alive and says until when they can be trusted.
+//
+// # Model
+//
+// A [Lease] is one etcd lease, renewed until it is closed or lost. A [Session] is
+// a chain of them: after a loss the next use gets a new lease. Locks and elections
+// hang on a session. [Register] keeps a key in place for as long as the process
+// lives: service registration, presence, membership.
+//
+// # The deadline
+//
+// The server drops a lease one TTL after the last renewal it has seen, and lets
+// the next client in. [Lease.Deadline] is never later than that moment: it is the
+// time at which the last confirmed renewal was sent, plus the TTL the server
+// answered with, less an allowance for the two clocks' drift ([WithClockDrift]). A
+// timer ends the lease at the deadline whatever the network does, so that in a
+// partition the holder knows before its successor can be granted.
+//
+// A renewal counts only once it is confirmed. An etcd leader that has been deposed
+// and does not know it yet still acknowledges renewals, for seconds. So each one is
+// followed by a linearizable read, the look: if that read comes from a newer raft
+// term than the acknowledgement, it is renewed again. The look reads the keys that
+// the session's locks and registrations rely on, which is also how a key deleted by
+// an operator and an event lost on a dead connection are noticed.
+//
+// # Guarantees
+//
+//   - While [Lease.Err] is nil no other client holds what the lease protects, given
+//     that the clocks' rates differ by no more than the allowance, that nobody
+//     revokes the lease or deletes its keys by hand, and that no etcd leader resumes
+//     after a stall longer than its election timeout (such a leader may revoke
+//     leases early).
+//   - A lease that has ended stays so. A reply to a renewal from before the end
+//     revives nothing.
+//   - [Lease.Context] ends before the lease is revoked on the server.
+//   - Time in which the machine was suspended counts (on Linux).
+//
+// # What is not guaranteed
+//
+// A process that is paused does not know that it is paused. Between a check of the
+// deadline and the act that relies on it any amount of time may pass; only the
+// resource itself can refuse a late write, see the fencing tokens of package lock.
+// A suspension on platforms other than Linux is noticed when the next renewal is
+// refused. With etcd 3.4 and a role that may not read the key "conclave", renewals
+// of a lease without locks or registrations are not confirmed, because the member
+// list is not linearizable there.
+//
+// # Failures
+//
+//   - A reply is lost or a member hangs: the attempt has a third of the time left,
+//     then another is made, over a new stream that can reach another member. The
+//     lease is [Suspended] meanwhile and [Healthy] again after a confirmed renewal.
+//   - No renewal gets through until the deadline: the lease is [Lost], and revoked
+//     as soon as the network allows, since a late renewal may have extended it.
+//   - The server does not know the lease (revoked, expired): lost at once.
+//   - The client is closed under the lease: lost at once; the session is closed.
+//   - Keys are deleted: registrations are put again within a third of a TTL.
+//
+// # Cost
+//
+// A grant is one write. A round takes place a third of the TTL after the last: one
+// keep-alive on a long-lived stream and one read, whatever the lease carries up to
+// 128 keys, and one read more per 128 keys beyond (above 1,000 keys the lease's own
+// are listed in one request instead). A lease has one goroutine of its own and one
+// gRPC stream. A registration costs one write, 64 at a time after a loss.
+package lease

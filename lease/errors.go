@@ -1,0 +1,43 @@
+package lease
+
+import (
+	"errors"
+	"fmt"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// ErrLost is the cause of a lease's end when it was not closed: the deadline
+// passed without a confirmed renewal, the server no longer knows the lease, or
+// the client was closed under it.
+var ErrLost = errors.New("lease: lost")
+
+// ErrClosed is the cause of a lease's end after Close, and the error of any use
+// of a closed session or registration.
+var ErrClosed = errors.New("lease: closed")
+
+var (
+	errDeadline     = errors.New("deadline passed without a confirmed renewal")
+	errUnknown      = errors.New("the server does not know the lease: it expired or was revoked")
+	errClientClosed = errors.New("the etcd client was closed")
+	errDeposed      = errors.New("renewal was acknowledged by a deposed leader")
+)
+
+// TakenError is returned by [Register], and reported by [Registration.Err], when
+// the key exists under another lease than the session's.
+type TakenError struct {
+	// Key is the key that was asked for.
+	Key string
+	// Value is what it holds.
+	Value string
+	// Lease is the lease it is attached to, 0 if none.
+	Lease clientv3.LeaseID
+}
+
+// Error names the key and its owner.
+func (e *TakenError) Error() string {
+	if e.Lease == clientv3.NoLease {
+		return fmt.Sprintf("lease: key %q exists without a lease, with value %q", e.Key, e.Value)
+	}
+	return fmt.Sprintf("lease: key %q is taken by lease %x, with value %q", e.Key, int64(e.Lease), e.Value)
+}

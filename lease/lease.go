@@ -1,0 +1,230 @@
+package lease
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/internal/clock"
+	"github.com/conclave-go/conclave/internal/look"
+)
+
+// Lease is one etcd lease that is kept alive until it is closed or lost. It does
+// not heal: once ended it stays so, see [Session]. All methods may be called from
+// several goroutines. Use [Grant] or [Session.Lease]; the zero value is not valid.
+type Lease struct {
+	client *clientv3.Client
+	id     clientv3.LeaseID
+	ttl    time.Duration
+	cfg    config
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	// done is closed when the keeper goroutine has returned.
+	done  chan struct{}
+	look  *look.List
+	timer *clock.Timer // ends the lease at its deadline
+
+	mu    sync.Mutex
+	state State
+	until clock.Instant // the deadline, suspension counted
+	wall  time.Time     // the deadline as callers see it
+	// changes holds states the listener has not heard of; telling is set while
+	// somebody tells it.
+	changes []State
+	telling bool
+}
+
+// ID returns the lease's ID in etcd.
+func (l *Lease) ID() clientv3.LeaseID { return l.id }
+
+// TTL returns the time to live as granted by the server, which may be more than
+// was asked for.
+func (l *Lease) TTL() time.Duration { return l.ttl }
+
+// Context returns a context that is done as soon as the lease has ended. Its
+// cause then wraps [ErrLost] or [ErrClosed] and says why.
+func (l *Lease) Context() context.Context { return l.ctx }
+
+// Deadline returns the time until which no other client can hold what this lease
+// protects: the start of the last confirmed renewal plus the TTL, less the
+// allowance for clock drift. Confirmed renewals move it forward. Once the lease
+// has ended it is not in the future any more. The time does not know about a
+// suspension of the machine; [Lease.Remaining] does.
+func (l *Lease) Deadline() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.wall
+}
+
+// Remaining returns the time left until the deadline, with time spent in system
+// suspension counted where the platform tells (Linux). Zero or less means that
+// the lease is over.
+func (l *Lease) Remaining() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return clock.Until(l.until)
+}
+
+// Err returns nil while the lease is valid, and afterwards the cause of its end,
+// which wraps [ErrLost] or [ErrClosed].
+func (l *Lease) Err() error {
+	l.mu.Lock()
+	expired := !l.state.Ended() && clock.Until(l.until) <= 0
+	l.mu.Unlock()
+	if expired {
+		l.expire()
+	}
+	return context.Cause(l.ctx)
+}
+
+// State returns the lease's present state.
+func (l *Lease) State() State {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state
+}
+
+// Close ends the lease: locally at once, then on the server, which deletes every
+// key attached to it. ctx bounds only the wait; when it is done first, Close
+// returns its error and the revocation goes on in the background for up to one
+// TTL, after which the server has expired the lease anyway. Close after the end
+// waits for what is still going on and returns nil.
+func (l *Lease) Close(ctx context.Context) error {
+	l.end(Closed, ErrClosed)
+	if l.finished() {
+		return nil
+	}
+	select {
+	case <-l.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("lease: closing %x: revocation goes on in the background: %w", int64(l.id), context.Cause(ctx))
+	}
+}
+
+// finished reports whether nothing of the lease goes on any more.
+func (l *Lease) finished() bool {
+	select {
+	case <-l.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// Look returns the keys that the lease's round looks at. It is for Conclave's own
+// packages.
+func (l *Lease) Look() *look.List { return l.look }
+
+// end makes the lease over unless it already is, and reports whether this call
+// did. The context ends before anything else happens, so that whoever relies on
+// the lease knows before the server can.
+func (l *Lease) end(s State, cause error) bool {
+	l.mu.Lock()
+	if l.state.Ended() {
+		l.mu.Unlock()
+		return false
+	}
+	l.cancel(cause)
+	if clock.Until(l.until) > 0 {
+		l.until, l.wall = clock.Now(), time.Now()
+	}
+	l.changeTo(s)
+	l.mu.Unlock()
+	l.timer.Stop()
+	if s == Lost {
+		l.cfg.log.Warn("lease lost", "lease", l.hex(), "cause", cause)
+		if l.cfg.observer.Lost != nil {
+			l.cfg.observer.Lost(l, cause)
+		}
+	}
+	l.tell()
+	return true
+}
+
+// lose ends the lease because of why.
+func (l *Lease) lose(why error) {
+	l.end(Lost, fmt.Errorf("%w: %w", ErrLost, why))
+}
+
+// expire ends the lease because its deadline has passed.
+func (l *Lease) expire() { l.lose(errDeadline) }
+
+// extend moves the deadline to that of a renewal sent at start, unless the lease
+// ended before: a reply to a request from before a lapse revives nothing.
+func (l *Lease) extend(start clock.Instant, wall time.Time, ttl time.Duration) {
+	valid := l.valid(ttl)
+	l.mu.Lock()
+	if l.state.Ended() || clock.Until(l.until) <= 0 {
+		l.mu.Unlock()
+		return
+	}
+	if until := start.Add(valid); until > l.until {
+		l.until, l.wall = until, wall.Add(valid)
+	}
+	l.timer.Reset(l.until)
+	healed := l.state == Suspended
+	l.changeTo(Healthy)
+	l.mu.Unlock()
+	if healed {
+		l.cfg.log.Info("lease healthy again", "lease", l.hex())
+	}
+	l.tell()
+}
+
+// valid returns how much of a TTL can be relied on.
+func (l *Lease) valid(ttl time.Duration) time.Duration {
+	return ttl - time.Duration(float64(ttl)*l.cfg.drift)
+}
+
+// suspend notes that a renewal is overdue.
+func (l *Lease) suspend(why error) {
+	l.mu.Lock()
+	first := l.state == Healthy
+	if first {
+		l.changeTo(Suspended)
+	}
+	l.mu.Unlock()
+	if first {
+		l.cfg.log.Info("lease renewal overdue", "lease", l.hex(), "remaining", l.Remaining(), "error", why)
+	} else {
+		l.cfg.log.Debug("lease renewal failed again", "lease", l.hex(), "remaining", l.Remaining(), "error", why)
+	}
+	l.tell()
+}
+
+// changeTo sets the state and notes it for the listener. mu must be held.
+func (l *Lease) changeTo(s State) {
+	if l.state == s {
+		return
+	}
+	l.state = s
+	if l.cfg.listener != nil {
+		l.changes = append(l.changes, s)
+	}
+}
+
+// tell reports changes of state to the listener. Whoever comes first tells all of
+// them, so that they arrive one at a time and in order.
+func (l *Lease) tell() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.telling {
+		return
+	}
+	l.telling = true
+	for len(l.changes) > 0 {
+		s := l.changes[0]
+		l.changes = l.changes[1:]
+		l.mu.Unlock()
+		l.cfg.listener(l, s)
+		l.mu.Lock()
+	}
+	l.telling = false
+}
+
+func (l *Lease) hex() string { return fmt.Sprintf("%x", int64(l.id)) }

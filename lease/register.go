@@ -1,0 +1,149 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/conclave-go/conclave/internal/attempt"
+	"github.com/conclave-go/conclave/internal/look"
+)
+
+// RegisterOption configures [Register].
+type RegisterOption interface{ applyRegister(*Registration) }
+
+type takeover struct{}
+
+func (takeover) applyRegister(r *Registration) { r.takeover = true }
+
+// WithTakeover makes [Register] overwrite a key that exists under another lease or
+// none, instead of failing with [TakenError]. The registration that had it reports
+// the loss; it does not take the key back.
+func WithTakeover() RegisterOption { return takeover{} }
+
+// Registration is a key that lives as long as the process, see [Register].
+type Registration struct {
+	reg      *registrar
+	key      string
+	takeover bool // until first in place
+
+	// The fields below are protected by the registrar's mu.
+
+	want    string
+	version int // counts what is wanted: the value, or the key's removal
+	tried   int // the version the registrar has last dealt with
+	closing bool
+	err     error // why version tried is not in place
+
+	lease     *Lease  // the one it was last put under
+	own       []int64 // leases it may have been put under
+	expect    int64   // mod revision the next write requires, 0: absent
+	seen      int64   // mod revision it was last seen at, 0: absent
+	unsettled int     // creating writes without a reply, which may still take effect
+	item      *look.Item
+	changed   chan struct{} // closed and replaced when the registrar has dealt with it
+}
+
+// Register puts key with value under the session's lease and keeps it there: it is
+// put again under a new lease after a loss, and again after somebody deletes it
+// (noticed by the lease's next look, within a third of a TTL). Register returns
+// once the key is in place: one write.
+//
+// It returns a [*TakenError] if the key exists under another lease, unless
+// [WithTakeover] is given. When it fails, or ctx ends first, the key is not kept
+// and, if it was put after all, removed.
+func Register(ctx context.Context, s *Session, key, value string, opts ...RegisterOption) (*Registration, error) {
+	if s == nil {
+		return nil, errors.New("lease: session is nil: must come from NewSession")
+	}
+	if key == "" {
+		return nil, errors.New("lease: key is empty: must be at least one byte")
+	}
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("lease: registering %q: %w", key, attempt.Ended(ctx, nil))
+	}
+	r := &Registration{reg: s.reg, key: key, want: value, version: 1, changed: make(chan struct{})}
+	for _, o := range opts {
+		if o == nil {
+			return nil, errors.New("lease: register option is nil: must come from one of the With functions")
+		}
+		o.applyRegister(r)
+	}
+	if err := s.reg.add(r); err != nil {
+		return nil, err
+	}
+	if err := r.await(ctx, 1); err != nil {
+		s.reg.want(r, func() { r.closing = true })
+		return nil, fmt.Errorf("lease: registering %q: %w", key, err)
+	}
+	return r, nil
+}
+
+// Update changes the value, in one write. When it fails or ctx ends first the new
+// value stays wanted, and is put as soon as it can be.
+func (r *Registration) Update(ctx context.Context, value string) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("lease: updating %q: %w", r.key, attempt.Ended(ctx, nil))
+	}
+	version, err := r.reg.want(r, func() { r.want = value })
+	if err == nil {
+		err = r.await(ctx, version)
+	}
+	if err != nil {
+		return fmt.Errorf("lease: updating %q: %w", r.key, err)
+	}
+	return nil
+}
+
+// Err returns nil while the key is in place as far as is known, and else why not:
+// the loss of the lease, a [*TakenError] while somebody else has the key, the
+// server's refusal, or [ErrClosed].
+func (r *Registration) Err() error {
+	r.reg.mu.Lock()
+	defer r.reg.mu.Unlock()
+	switch {
+	case r.closing:
+		return ErrClosed
+	case r.err != nil:
+		return r.err
+	case r.lease != nil:
+		return r.lease.Err()
+	default:
+		return nil
+	}
+}
+
+// Close removes the key, unless somebody else has put it since, in one write. ctx
+// bounds only the wait: when it is done first, Close returns its error and the
+// removal goes on in the background while the session lives, or happens with the
+// end of the session's lease. Close may be called again, and after the session's.
+func (r *Registration) Close(ctx context.Context) error {
+	version, err := r.reg.want(r, func() { r.closing = true })
+	if err == nil {
+		err = r.await(ctx, version)
+	}
+	if err != nil && !errors.Is(err, ErrClosed) {
+		return fmt.Errorf("lease: closing %q: %w", r.key, err)
+	}
+	return nil
+}
+
+// await waits until the registrar has dealt with the version, and returns its
+// verdict.
+func (r *Registration) await(ctx context.Context, version int) error {
+	for {
+		r.reg.mu.Lock()
+		tried, err, changed := r.tried, r.err, r.changed
+		r.reg.mu.Unlock()
+		if tried >= version {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-r.reg.session.ctx.Done():
+			return context.Cause(r.reg.session.ctx)
+		case <-ctx.Done():
+			return attempt.Ended(ctx, err)
+		}
+	}
+}

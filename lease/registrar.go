@@ -1,0 +1,356 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/internal/attempt"
+)
+
+const (
+	// registrarBatch is how many registrations one transaction puts: half the
+	// server's default limit of operations.
+	registrarBatch = 64
+	// registrarTimeout bounds one such transaction.
+	registrarTimeout = 3 * time.Second
+	registrarPause   = 100 * time.Millisecond
+)
+
+// registrar keeps a session's registrations in place, with one goroutine that runs
+// from the first registration to the end of the session and does all their writes.
+type registrar struct {
+	session *Session
+	kick    chan struct{} // holds a token when there may be something to do
+	start   sync.Once
+	done    chan struct{} // closed when the goroutine has ended, or never started
+
+	mu     sync.Mutex
+	closed error // set once the goroutine has ended
+	all    map[string]*Registration
+	dirty  map[*Registration]struct{}
+}
+
+func newRegistrar(s *Session) *registrar {
+	return &registrar{
+		session: s, kick: make(chan struct{}, 1), done: make(chan struct{}),
+		all: make(map[string]*Registration), dirty: make(map[*Registration]struct{}),
+	}
+}
+
+// add takes on a registration.
+func (g *registrar) add(r *Registration) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed != nil {
+		return g.closed
+	}
+	if _, err := g.session.current(); err != nil {
+		return err
+	}
+	if _, ok := g.all[r.key]; ok {
+		return fmt.Errorf("lease: key %q is already registered by this session: close that registration first", r.key)
+	}
+	g.all[r.key] = r
+	g.mark(r)
+	g.start.Do(func() { go g.run() })
+	return nil
+}
+
+// want changes what r shall be and returns the version that stands for it.
+func (g *registrar) want(r *Registration, change func()) (version int, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed != nil || g.all[r.key] != r {
+		return 0, ErrClosed
+	}
+	if r.closing {
+		return r.version, nil
+	}
+	change()
+	r.version++
+	g.mark(r)
+	return r.version, nil
+}
+
+// mark notes that r needs a write. mu must be held.
+func (g *registrar) mark(r *Registration) {
+	g.dirty[r] = struct{}{}
+	select {
+	case g.kick <- struct{}{}:
+	default:
+	}
+}
+
+// wait waits for the goroutine, which the end of the session has stopped.
+func (g *registrar) wait(ctx context.Context) error {
+	g.start.Do(func() { close(g.done) })
+	select {
+	case <-g.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("lease: closing: %w", context.Cause(ctx))
+	}
+}
+
+// run keeps the registrations in place until the session ends.
+func (g *registrar) run() {
+	defer close(g.done)
+	ctx := g.session.ctx
+	var last *Lease
+	for {
+		l, err := g.session.Lease(ctx)
+		if errors.Is(err, ErrClosed) || ctx.Err() != nil {
+			g.close(err)
+			return
+		}
+		if err == nil {
+			if last != nil && last != l {
+				g.markAll()
+			}
+			last = l
+			err = g.place(ctx, l)
+		}
+		if err != nil {
+			attempt.Pause(ctx, registrarPause)
+			continue
+		}
+		select {
+		case <-g.kick:
+		case <-l.ctx.Done():
+		case <-ctx.Done():
+		}
+	}
+}
+
+// close reports to all that the session is over.
+func (g *registrar) close(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = err
+	for _, r := range g.all {
+		r.err = err
+		g.dealt(r, r.version)
+	}
+}
+
+func (g *registrar) markAll() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, r := range g.all {
+		g.mark(r)
+	}
+}
+
+// place writes until nothing is dirty. The error is one that may go away.
+func (g *registrar) place(ctx context.Context, l *Lease) error {
+	for {
+		g.mu.Lock()
+		todo := slices.Collect(maps.Keys(g.dirty))
+		g.mu.Unlock()
+		if len(todo) == 0 {
+			return nil
+		}
+		for batch := range slices.Chunk(todo, registrarBatch) {
+			if err := g.write(ctx, l, batch); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// write makes one transaction over the batch. If the server refuses it as a whole
+// each registration is tried alone, so that the one at fault is found.
+func (g *registrar) write(ctx context.Context, l *Lease, batch []*Registration) error {
+	err := g.commit(ctx, l, batch)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil || l.ctx.Err() != nil || attempt.Transient(err) || errors.Is(err, rpctypes.ErrLeaseNotFound):
+		return err
+	case len(batch) == 1:
+		g.refused(batch[0], err)
+		return nil
+	}
+	for _, r := range batch {
+		if err := g.write(ctx, l, []*Registration{r}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// commit puts, or removes, each of the batch under the condition that the key is
+// as it was last seen, and takes note of the outcome.
+func (g *registrar) commit(ctx context.Context, l *Lease, batch []*Registration) error {
+	ops := make([]clientv3.Op, len(batch))
+	versions := make([]int, len(batch))
+	creating := make([]bool, len(batch))
+	g.mu.Lock()
+	for i, r := range batch {
+		ops[i], versions[i], creating[i] = r.op(l), r.version, r.creating()
+	}
+	g.mu.Unlock()
+	var resp *clientv3.TxnResponse
+	err := attempt.Once(ctx, registrarTimeout, func(ctx context.Context) (err error) {
+		resp, err = g.session.client.Txn(ctx).Then(ops...).Commit()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i, r := range batch {
+		if creating[i] && r.unsettled > 0 {
+			r.unsettled--
+		}
+		sub := resp.Responses[i].GetResponseTxn()
+		if sub.Succeeded {
+			g.wrote(r, l, versions[i], resp.Header.Revision)
+			continue
+		}
+		var kv *mvccpb.KeyValue
+		if kvs := sub.Responses[0].GetResponseRange().Kvs; len(kvs) > 0 {
+			kv = kvs[0]
+		}
+		g.saw(r, l, versions[i], kv)
+	}
+	return nil
+}
+
+// op is the write that brings r to what is wanted, if the key is as expected. mu
+// must be held.
+func (r *Registration) op(l *Lease) clientv3.Op {
+	expected := []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(r.key), "=", r.expect)}
+	read := []clientv3.Op{clientv3.OpGet(r.key)}
+	if id := int64(l.id); !slices.Contains(r.own, id) {
+		r.own = append(r.own, id)
+		r.unsettled = 0 // what is under way carries a lease that has ended
+	}
+	if r.creating() {
+		r.unsettled++
+	}
+	if r.closing {
+		return clientv3.OpTxn(expected, []clientv3.Op{clientv3.OpDelete(r.key)}, read)
+	}
+	return clientv3.OpTxn(expected, []clientv3.Op{clientv3.OpPut(r.key, r.want, clientv3.WithLease(l.id))}, read)
+}
+
+// creating reports whether the next write is one that could bring the key back
+// after its removal, should it be applied late: any other expects a revision that
+// cannot come again. mu must be held.
+func (r *Registration) creating() bool { return !r.closing && r.expect == 0 }
+
+// wrote notes that a write of the given version went through at revision rev. mu
+// must be held.
+func (g *registrar) wrote(r *Registration, l *Lease, version int, rev int64) {
+	r.expect, r.seen = rev, rev
+	switch {
+	case r.closing && version == r.version:
+		g.drop(r, l)
+	case r.closing:
+		// It was the put before; the removal comes next.
+	default:
+		r.lease, r.err, r.takeover = l, nil, false
+		r.own = []int64{int64(l.id)}
+		g.observe(r, l)
+		g.dealt(r, version)
+	}
+}
+
+// saw notes that the key was not as expected, but as kv says (nil: absent), and
+// decides what that means. mu must be held.
+func (g *registrar) saw(r *Registration, l *Lease, version int, kv *mvccpb.KeyValue) {
+	r.expect, r.seen = 0, 0
+	mine := false
+	if kv != nil {
+		r.expect, r.seen = kv.ModRevision, kv.ModRevision
+		mine = slices.Contains(r.own, kv.Lease)
+	}
+	switch {
+	case r.closing:
+		if !mine {
+			g.drop(r, l)
+		}
+	case kv == nil || r.takeover:
+		// The next attempt expects just this.
+	case kv.Lease == int64(l.id) && string(kv.Value) == r.want:
+		// An earlier attempt went through although its reply did not.
+		g.wrote(r, l, version, kv.ModRevision)
+	case mine:
+		// Ours, from before a lease loss or with an older value.
+	default:
+		r.expect = 0 // theirs is never overwritten
+		r.err = &TakenError{Key: r.key, Value: string(kv.Value), Lease: clientv3.LeaseID(kv.Lease)}
+		g.observe(r, l)
+		g.dealt(r, version)
+	}
+}
+
+// refused notes that the server does not allow the write.
+func (g *registrar) refused(r *Registration, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	r.err = err
+	if r.closing {
+		delete(g.all, r.key)
+		if r.item != nil {
+			r.item.Remove()
+		}
+	}
+	g.dealt(r, r.version)
+}
+
+// drop ends a registration whose key is gone. mu must be held.
+func (g *registrar) drop(r *Registration, l *Lease) {
+	if r.item != nil {
+		r.item.Remove()
+	}
+	if r.unsettled > 0 {
+		// A put without a reply may still arrive; the lease's look removes it.
+		l.look.Doubt(r.key, 0, r.unsettled)
+	}
+	delete(g.all, r.key)
+	r.err = nil
+	g.dealt(r, r.version)
+}
+
+// dealt notes that version was dealt with, for good or ill. mu must be held.
+func (g *registrar) dealt(r *Registration, version int) {
+	if version == r.version {
+		delete(g.dirty, r)
+	}
+	r.tried = version
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+// observe has the lease's rounds look at the key, so that its removal, or the
+// release of a taken key, is noticed. mu must be held.
+func (g *registrar) observe(r *Registration, l *Lease) {
+	if r.item != nil {
+		r.item.Remove()
+	}
+	r.item = l.look.Add(r.key, func(kv *mvccpb.KeyValue, rev int64) { g.judge(r, kv, rev) })
+}
+
+// judge marks r if its key is not as it was left.
+func (g *registrar) judge(r *Registration, kv *mvccpb.KeyValue, rev int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.all[r.key] != r || rev < r.seen {
+		return
+	}
+	if kv == nil || kv.ModRevision != r.seen {
+		g.mark(r)
+	}
+}

@@ -1,0 +1,126 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
+	"github.com/conclave-go/conclave/internal/attempt"
+	"github.com/conclave-go/conclave/internal/clock"
+)
+
+const (
+	// roundsPerTTL is how often a lease is renewed in one TTL.
+	roundsPerTTL = 3
+	// attemptShare is the part of the time left that one call of a round may
+	// take. Geometric shares let a slow cluster answer the first call and still
+	// leave six calls before the deadline when every answer stays out.
+	attemptShare = 3
+	// minCall keeps the last calls before the deadline from timing out before
+	// the network could answer.
+	minCall = 20 * time.Millisecond
+	// pausesPerTTL sets the wait between failed attempts: with the default TTL
+	// half a second, and some thirteen attempts in an outage.
+	pausesPerTTL = 20
+)
+
+// keep renews the lease until it ends and then revokes it. It is the lease's only
+// lasting goroutine and owns the keep-alive stream.
+func (l *Lease) keep() {
+	defer close(l.done)
+	//nolint:forbidigo // not a deadline: the client's end is the lease's
+	stop := context.AfterFunc(l.client.Ctx(), func() { l.lose(errClientClosed) })
+	defer stop()
+	stream := &keepAlive{client: l.client, id: l.id}
+	defer stream.close()
+	next := time.NewTimer(l.ttl / roundsPerTTL)
+	defer next.Stop()
+	for {
+		select {
+		case <-next.C:
+			next.Reset(l.round(stream))
+		case <-l.look.Hurried():
+			next.Reset(l.round(stream))
+		case <-l.ctx.Done():
+			stream.close()
+			l.look.Wait()
+			l.revoke()
+			return
+		}
+	}
+}
+
+// round renews until a renewal is confirmed or the lease has ended, and returns
+// the time until the next round.
+func (l *Lease) round(stream *keepAlive) time.Duration {
+	for {
+		start := clock.Now()
+		err := l.renew(stream)
+		switch {
+		case err == nil:
+			return max(l.ttl/roundsPerTTL-clock.Now().Sub(start), 0)
+		case errors.Is(err, errUnknown):
+			l.lose(err)
+		case l.ctx.Err() == nil:
+			l.suspend(err)
+		}
+		if !attempt.Pause(l.ctx, l.ttl/pausesPerTTL) {
+			return 0
+		}
+	}
+}
+
+// renew makes one attempt: a keep-alive, and the look that confirms it. A leader
+// that was deposed and does not know it yet still acknowledges keep-alives; the
+// look is linearizable, so it cannot come from the same term if there is a newer
+// one, and such an acknowledgement must not move the deadline.
+func (l *Lease) renew(stream *keepAlive) error {
+	start, wall := clock.Now(), time.Now()
+	var acked acknowledgement
+	err := l.call(func(ctx context.Context) (err error) {
+		acked, err = stream.send(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var term uint64
+	err = l.call(func(ctx context.Context) (err error) {
+		term, err = l.look.Look(ctx, l.client, l.id)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if term > acked.term {
+		return errDeposed
+	}
+	l.extend(start, wall, acked.ttl)
+	if l.cfg.observer.Renewed != nil {
+		l.cfg.observer.Renewed(l, clock.Now().Sub(start))
+	}
+	return nil
+}
+
+// call gives one RPC its share of the time left.
+func (l *Lease) call(rpc func(context.Context) error) error {
+	return attempt.Once(l.ctx, max(l.Remaining()/attemptShare, minCall), rpc)
+}
+
+// revoke removes the lease from the server. It is tried for one TTL, after which
+// the server has expired it: a renewal sent before the end may have extended it
+// to just that. After a closed client there is nothing to try with.
+func (l *Lease) revoke() {
+	//nolint:forbidigo // as in keep
+	ctx, cancel := context.WithTimeout(l.client.Ctx(), l.ttl)
+	defer cancel()
+	err := attempt.Do(ctx, l.ttl/attemptShare, func(ctx context.Context) error {
+		_, err := l.client.Revoke(ctx, l.id)
+		return err
+	})
+	if err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		l.cfg.log.Info("lease not revoked; it expires by itself", "lease", l.hex(), "error", err)
+	}
+}
