@@ -1,0 +1,152 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/internal/attempt"
+	"github.com/conclave-go/conclave/lease"
+)
+
+// Acquire waits until this caller's entry is the oldest and returns the grant. It
+// fails only when ctx ends, when the session does, or when the server refuses; the
+// entry is then removed in the background.
+func (q *Queue) Acquire(ctx context.Context) (*Grant, error) {
+	began := time.Now()
+	for {
+		e, err := q.place(ctx)
+		if err != nil {
+			return nil, err
+		}
+		err = e.enqueue(ctx)
+		if err == nil && e.before.exists() {
+			e.tellWaiting()
+			err = e.wait(ctx)
+		}
+		if err == nil {
+			if g, err := q.grant(ctx, e, began); err == nil {
+				return g, nil
+			}
+		}
+		if err := e.giveUp(ctx, err); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// TryAcquire acquires if the queue is empty, without waiting for anybody. Otherwise
+// taken is set and head says who is first; nothing was written then.
+func (q *Queue) TryAcquire(ctx context.Context) (g *Grant, head Occupant, taken bool, err error) {
+	began := time.Now()
+	for {
+		e, err := q.place(ctx)
+		if err != nil {
+			return nil, Occupant{}, false, err
+		}
+		head, taken, err := e.tryEnqueue(ctx)
+		if err == nil && taken {
+			e.keys.Release(e.key, e.unsettled)
+			return nil, head, true, nil
+		}
+		if err == nil {
+			if g, err := q.grant(ctx, e, began); err == nil {
+				return g, Occupant{}, false, nil
+			}
+		}
+		if err := e.giveUp(ctx, err); err != nil {
+			return nil, Occupant{}, false, err
+		}
+	}
+}
+
+// place reserves a place under the session's live lease.
+func (q *Queue) place(ctx context.Context) (*entry, error) {
+	l, err := q.Session.Lease(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return q.newEntry(l), nil
+}
+
+// giveUp lets go of an entry that could not be granted because of err, and returns
+// nil if the acquisition shall begin anew: the lease was lost, or an operator deleted
+// the entry.
+func (e *entry) giveUp(ctx context.Context, err error) error {
+	e.remove()
+	log := e.q.Session.Logger().With("kind", e.q.Kind, "name", e.q.Name, "key", e.key)
+	switch {
+	case ctx.Err() != nil:
+		return attempt.Ended(ctx, err)
+	case errors.Is(err, rpctypes.ErrLeaseNotFound):
+		// Revoked or expired, and our own round does not know yet.
+		e.keys.Hurry()
+		if !attempt.Pause(ctx, watchPause) {
+			return attempt.Ended(ctx, err)
+		}
+		return nil
+	case e.lease.Err() != nil:
+		log.Info("waiter lost its lease and queues again", "cause", e.lease.Err())
+		return nil
+	case errors.Is(err, errOwnGone):
+		log.Warn("entry was deleted while it waited; queueing again")
+		return nil
+	case errors.Is(err, errForeign):
+		log.Warn("key of the entry is in use; taking another")
+		return nil
+	default:
+		return err
+	}
+}
+
+// remove deletes the entry in the background, whether or not it is known to exist.
+// What cannot be removed is left to the lease's look.
+func (e *entry) remove() {
+	if e.created == 0 && e.unsettled == 0 {
+		e.keys.Release(e.key, 0)
+		return
+	}
+	// In doubt first: if the lease is about to end, nobody runs what follows.
+	e.keys.Doubt(e.key, e.created, e.unsettled)
+	e.keys.Go(func(ctx context.Context) {
+		removed, _, err := e.delete(ctx)
+		if err == nil && (removed || e.created != 0) {
+			e.keys.Removed(e.key, e.created)
+		}
+	})
+}
+
+// delete removes the entry if it is the one we made, trying for one TTL. removed
+// says that the last attempt found it there; uncertain, that an earlier attempt
+// without an answer may have removed it.
+func (e *entry) delete(ctx context.Context) (removed, uncertain bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, e.lease.TTL())
+	defer cancel()
+	same := clientv3.Compare(clientv3.CreateRevision(e.key), "=", e.created)
+	if e.created == 0 {
+		same = clientv3.Compare(clientv3.Value(e.key), "=", e.value)
+	}
+	err = attempt.Do(ctx, rpcTimeout(e.lease), func(ctx context.Context) error {
+		resp, err := e.q.Session.Client().Txn(ctx).If(same).Then(clientv3.OpDelete(e.key)).Commit()
+		if err != nil {
+			uncertain = uncertain || attempt.Uncertain(err)
+			return err
+		}
+		removed = resp.Succeeded
+		return nil
+	})
+	return removed, uncertain, err
+}
+
+func (e *entry) event() lease.Event {
+	return lease.Event{Kind: e.q.Kind, Name: e.q.Name, Key: e.key, Predecessor: e.before.key, Revision: e.created}
+}
+
+func (e *entry) tellWaiting() {
+	if o := e.q.Session.Observer(); o.Waiting != nil {
+		o.Waiting(e.event())
+	}
+}

@@ -1,0 +1,118 @@
+package queue
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/lease"
+)
+
+// Queue is the entries of one name and kind, as one session sees them.
+type Queue struct {
+	Session *lease.Session
+	// Kind names the primitive in events and logs.
+	Kind string
+	// Name is the user's name of it.
+	Name string
+	// Prefix is what the keys of all entries begin with.
+	Prefix string
+	// Owner is put into entries for people to read.
+	Owner string
+	// Errors are the errors of grants.
+	Errors Errors
+}
+
+// Record is the value of an entry.
+type Record struct {
+	// Nonce tells an acquisition's own entry from anybody else's.
+	Nonce string `json:"nonce"`
+	// Owner describes the process.
+	Owner string `json:"owner,omitempty"`
+	// Since is when the acquisition began, by its client's clock.
+	Since time.Time `json:"since"`
+}
+
+// Occupant is an entry as read from the queue.
+type Occupant struct {
+	Key            string
+	CreateRevision int64
+	Lease          clientv3.LeaseID
+	Record         Record
+}
+
+// position identifies an entry, and the revision at which it was last seen.
+type position struct {
+	key     string
+	created int64
+	seen    int64
+}
+
+func (p position) exists() bool { return p.created != 0 }
+
+// is reports whether kv is the entry at p.
+func (p position) is(kv *mvccpb.KeyValue) bool { return kv != nil && kv.CreateRevision == p.created }
+
+// key returns the key of the lease's entry in the given slot. The first is the one
+// that clientv3/concurrency would use.
+func (q *Queue) key(l clientv3.LeaseID) func(slot int) string {
+	return func(slot int) string {
+		if slot == 0 {
+			return fmt.Sprintf("%s%x", q.Prefix, int64(l))
+		}
+		return fmt.Sprintf("%s%x-%d", q.Prefix, int64(l), slot)
+	}
+}
+
+// record returns the value for a new entry.
+func (q *Queue) record() (nonce, value string) {
+	var b [8]byte
+	rand.Read(b[:]) //nolint:errcheck // never fails, by its documentation
+	nonce = hex.EncodeToString(b[:])
+	v, err := json.Marshal(Record{Nonce: nonce, Owner: q.Owner, Since: time.Now()})
+	if err != nil {
+		panic("queue: a record cannot be encoded: " + err.Error()) // strings and a time can
+	}
+	return nonce, string(v)
+}
+
+// parse reads an entry. One that is not ours (of clientv3/concurrency, or made by
+// hand) has an empty record.
+func parse(kv *mvccpb.KeyValue) Occupant {
+	o := Occupant{Key: string(kv.Key), CreateRevision: kv.CreateRevision, Lease: clientv3.LeaseID(kv.Lease)}
+	if err := json.Unmarshal(kv.Value, &o.Record); err != nil {
+		o.Record = Record{}
+	}
+	return o
+}
+
+// Read returns the entries of the queue with the given prefix, oldest first.
+func Read(ctx context.Context, client *clientv3.Client, prefix string) ([]Occupant, error) {
+	resp, err := client.Get(ctx, prefix, clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
+	if err != nil {
+		return nil, err
+	}
+	all := make([]Occupant, len(resp.Kvs))
+	for i, kv := range resp.Kvs {
+		all[i] = parse(kv)
+	}
+	return all, nil
+}
+
+// rpcTimeout bounds one request: a fraction of the TTL, so that a member that has
+// vanished costs less than a lease, within limits that suit any network.
+func rpcTimeout(l *lease.Lease) time.Duration {
+	return min(max(l.TTL()/rpcsPerTTL, minRPC), maxRPC)
+}
+
+const (
+	rpcsPerTTL = 6
+	minRPC     = 250 * time.Millisecond
+	maxRPC     = 5 * time.Second
+)

@@ -1,0 +1,86 @@
+package lock
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/internal/queue"
+)
+
+// Hold is one acquisition of a lock. It lasts until it is unlocked or lost, and is
+// not used again: the next Lock returns another. All methods may be called from
+// several goroutines. The zero value is not valid.
+type Hold struct {
+	grant *queue.Grant
+}
+
+// Context returns a context with the values of Lock's, but not its cancellation. It
+// is done when the hold ends: at the lease's deadline at the latest, before anybody
+// else can have been granted the lock. Its cause wraps [ErrLost] or [ErrReleased].
+func (h *Hold) Context() context.Context { return h.grant.Context() }
+
+// With returns ctx, ended also by the end of the hold with its cause. The returned
+// function releases its resources.
+func (h *Hold) With(ctx context.Context) (context.Context, context.CancelFunc) {
+	return h.grant.With(ctx)
+}
+
+// Token returns the hold's fencing token, for resources that can check it.
+func (h *Hold) Token() Token { return newToken(h.grant.Revision()) }
+
+// Key returns the hold's key in etcd.
+func (h *Hold) Key() string { return h.grant.Key() }
+
+// Deadline returns the time until which nobody else can hold the lock, see
+// [lease.Lease.Deadline]. Renewals of the lease move it forward; once the hold has
+// ended it is not in the future any more.
+//
+// [lease.Lease.Deadline]: https://pkg.go.dev/github.com/conclave-go/conclave/lease#Lease.Deadline
+func (h *Hold) Deadline() time.Time { return h.grant.Deadline() }
+
+// Remaining returns the time left until the deadline, system suspension counted.
+// Zero or less means that the hold is over.
+func (h *Hold) Remaining() time.Duration { return h.grant.Remaining() }
+
+// Err returns nil while the lock is held, and else the cause of the hold's end,
+// which wraps [ErrLost] or [ErrReleased].
+func (h *Hold) Err() error { return h.grant.Err() }
+
+// Guard returns conditions, one per key, that are true only while this hold's
+// entries own their locks, for transactions of the caller's own making.
+func (h *Hold) Guard() []clientv3.Cmp { return h.grant.Guard() }
+
+// Txn returns a transaction that takes effect only while the lock is held: what is
+// given to If, Then and Else runs nested under [Hold.Guard], in one round trip.
+//
+// Commit returns an error that wraps [ErrLost] if the guard failed, and then nothing
+// was written. The response's Succeeded speaks of the caller's own conditions. Once
+// the hold has ended Commit refuses without a request. When it fails otherwise, for
+// example because ctx ended, the outcome is unknown, as with any transaction.
+func (h *Hold) Txn(ctx context.Context) clientv3.Txn { return h.grant.Txn(ctx) }
+
+// Unlock ends the hold, locally at once, and then releases the lock, in one round
+// trip, if this hold still has it. It returns an error that wraps [ErrLost] if the
+// hold was lost before.
+//
+// ctx bounds only the wait: when it is done first, its error is returned and the
+// session finishes the release in the background, so that
+// defer h.Unlock(r.Context()) is right. Unlock may be called again, to wait again.
+func (h *Hold) Unlock(ctx context.Context) error { return h.grant.Release(ctx) }
+
+// do calls fn and unlocks, also when fn panics.
+func (h *Hold) do(ctx context.Context, fn func(ctx context.Context, h *Hold) error) (err error) {
+	defer func() {
+		// The wait has no end of its own: the release is settled at the latest
+		// when the lease ends.
+		if unlocked := h.Unlock(context.WithoutCancel(ctx)); unlocked != nil {
+			err = errors.Join(err, unlocked)
+		}
+	}()
+	ctx, cancel := h.With(ctx)
+	defer cancel()
+	return fn(ctx, h)
+}

@@ -1,0 +1,92 @@
+package lock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/conclave-go/conclave/internal/queue"
+	"github.com/conclave-go/conclave/lease"
+)
+
+// Mutex is a lock that at most one holder has at a time, among all clients of the
+// etcd cluster that use its name. It is not bound to a holder: any number of
+// goroutines may call Lock on one Mutex, and they exclude each other as different
+// processes do. Use [NewMutex]; the zero value is not valid.
+type Mutex struct {
+	queue *queue.Queue
+}
+
+// NewMutex returns the mutex of the given name. It makes no request.
+//
+// The name may contain slashes; locks "a" and "a/b" are independent. It must be
+// valid UTF-8 of 1 to [MaxName] bytes, without control characters, trailing slash,
+// or a path segment that begins with "~".
+func NewMutex(s *lease.Session, name string, opts ...Option) (*Mutex, error) {
+	if s == nil {
+		return nil, errors.New("lock: session is nil: must come from lease.NewSession")
+	}
+	c, err := newConfig(opts)
+	if err := errors.Join(checkName(name), err); err != nil {
+		return nil, err
+	}
+	return &Mutex{queue: &queue.Queue{
+		Session: s, Kind: "mutex", Name: name, Prefix: c.prefix(name), Owner: c.owner,
+		Errors: queue.Errors{Lost: ErrLost, Released: ErrReleased},
+	}}, nil
+}
+
+// Lock waits for the lock and returns the hold on it. Callers are served in the
+// order in which their requests reached etcd. A lease lost while waiting only costs
+// the place in the queue.
+//
+// It fails when ctx ends (its error then Is ctx.Err()), when the session has been
+// closed ([lease.ErrClosed]), or when the server refuses, for example for lack of
+// permission. Nothing is held then; what was written is removed in the background.
+func (m *Mutex) Lock(ctx context.Context) (*Hold, error) {
+	g, err := m.queue.Acquire(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("lock: locking %q: %w", m.queue.Name, err)
+	}
+	return &Hold{grant: g}, nil
+}
+
+// TryLock takes the lock if nobody has it or waits for it, in one round trip.
+// Otherwise it returns a [*LockedError] that names the owner, and has changed
+// nothing in etcd. It fails as Lock does besides.
+func (m *Mutex) TryLock(ctx context.Context) (*Hold, error) {
+	g, head, taken, err := m.queue.TryAcquire(ctx)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("lock: trying to lock %q: %w", m.queue.Name, err)
+	case taken:
+		return nil, &LockedError{
+			Name: m.queue.Name, Key: head.Key, Owner: head.Record.Owner,
+			Token: newToken(head.CreateRevision), Since: head.Record.Since,
+		}
+	}
+	return &Hold{grant: g}, nil
+}
+
+// Do calls fn with the lock held. fn's context is derived from ctx and ends with the
+// hold. The lock is released when fn returns, and when it panics.
+//
+// Do returns fn's error, joined with [ErrLost] if the hold ended first, even when fn
+// returned nil: whatever fn did after that was unprotected. If the lock could not be
+// taken, fn is not called and Lock's error is returned.
+func (m *Mutex) Do(ctx context.Context, fn func(ctx context.Context, h *Hold) error) error {
+	h, err := m.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	return h.do(ctx, fn)
+}
+
+// TryDo is [Mutex.Do] with TryLock.
+func (m *Mutex) TryDo(ctx context.Context, fn func(ctx context.Context, h *Hold) error) error {
+	h, err := m.TryLock(ctx)
+	if err != nil {
+		return err
+	}
+	return h.do(ctx, fn)
+}
