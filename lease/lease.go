@@ -120,14 +120,13 @@ func (l *Lease) finished() bool {
 // packages.
 func (l *Lease) Look() *look.List { return l.look }
 
-// end makes the lease over unless it already is, and reports whether this call
-// did. The context ends before anything else happens, so that whoever relies on
+// end makes the lease over, unless it already is. The context ends before anything else happens, so that whoever relies on
 // the lease knows before the server can.
-func (l *Lease) end(s State, cause error) bool {
+func (l *Lease) end(s State, cause error) {
 	l.mu.Lock()
 	if l.state.Ended() {
 		l.mu.Unlock()
-		return false
+		return
 	}
 	l.cancel(cause)
 	if clock.Until(l.until) > 0 {
@@ -143,7 +142,6 @@ func (l *Lease) end(s State, cause error) bool {
 		}
 	}
 	l.tell()
-	return true
 }
 
 // lose ends the lease because of why.

@@ -73,7 +73,7 @@ func Register(ctx context.Context, s *Session, key, value string, opts ...Regist
 		return nil, err
 	}
 	if err := r.await(ctx, 1); err != nil {
-		s.reg.want(r, func() { r.closing = true })
+		s.reg.abandon(r)
 		return nil, fmt.Errorf("lease: registering %q: %w", key, err)
 	}
 	return r, nil

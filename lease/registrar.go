@@ -65,6 +65,12 @@ func (g *registrar) add(r *Registration) error {
 	return nil
 }
 
+// abandon removes a registration without waiting for it.
+func (g *registrar) abandon(r *Registration) {
+	// It may be gone already, with the session.
+	_, _ = g.want(r, func() { r.closing = true })
+}
+
 // want changes what r shall be and returns the version that stands for it.
 func (g *registrar) want(r *Registration, change func()) (version int, err error) {
 	g.mu.Lock()

@@ -105,7 +105,8 @@ func (s *Session) current() (*Lease, error) {
 func (s *Session) grant(ctx context.Context) (*Lease, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(s.ctx, func() { cancel(ErrClosed) })()
+	stop := context.AfterFunc(s.ctx, func() { cancel(ErrClosed) })
+	defer stop()
 	l, err := grant(ctx, s.client, s.cfg)
 	if err != nil {
 		return nil, err

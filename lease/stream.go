@@ -7,7 +7,6 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc"
 )
 
 // keepAlive renews a lease over one long-lived stream: where authentication is on,
@@ -18,7 +17,7 @@ type keepAlive struct {
 	client *clientv3.Client
 	id     clientv3.LeaseID
 
-	stream grpc.BidiStreamingClient[pb.LeaseKeepAliveRequest, pb.LeaseKeepAliveResponse]
+	stream pb.Lease_LeaseKeepAliveClient
 	cancel context.CancelFunc
 }
 

@@ -62,8 +62,7 @@ func Uncertain(err error) bool {
 // [rpctypes.EtcdError] for errors the server has a name for and a status
 // otherwise.
 func Code(err error) codes.Code {
-	var named rpctypes.EtcdError
-	if errors.As(rpctypes.Error(err), &named) {
+	if named, ok := errors.AsType[rpctypes.EtcdError](rpctypes.Error(err)); ok {
 		return named.Code()
 	}
 	return status.Code(err)

@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -72,34 +73,41 @@ func (q *Queue) place(ctx context.Context) (*entry, error) {
 	return q.newEntry(l), nil
 }
 
-// giveUp lets go of an entry that could not be granted because of err, and returns
+// giveUp lets go of an entry that could not be granted because of why, and returns
 // nil if the acquisition shall begin anew: the lease was lost, or an operator deleted
 // the entry.
-func (e *entry) giveUp(ctx context.Context, err error) error {
+func (e *entry) giveUp(ctx context.Context, why error) error {
 	e.remove()
-	log := e.q.Session.Logger().With("kind", e.q.Kind, "name", e.q.Name, "key", e.key)
 	switch {
 	case ctx.Err() != nil:
-		return attempt.Ended(ctx, err)
-	case errors.Is(err, rpctypes.ErrLeaseNotFound):
-		// Revoked or expired, and our own round does not know yet.
-		e.keys.Hurry()
-		if !attempt.Pause(ctx, watchPause) {
-			return attempt.Ended(ctx, err)
-		}
-		return nil
+		return attempt.Ended(ctx, why)
 	case e.lease.Err() != nil:
-		log.Info("waiter lost its lease and queues again", "cause", e.lease.Err())
-		return nil
-	case errors.Is(err, errOwnGone):
-		log.Warn("entry was deleted while it waited; queueing again")
-		return nil
-	case errors.Is(err, errForeign):
-		log.Warn("key of the entry is in use; taking another")
-		return nil
+		e.log().Info("waiter lost its lease and queues again", "cause", e.lease.Err())
+	case errors.Is(why, rpctypes.ErrLeaseNotFound):
+		return e.awaitLoss(ctx)
+	case errors.Is(why, errOwnGone):
+		e.log().Warn("entry was deleted while it waited; queueing again")
+	case errors.Is(why, errForeign):
+		e.log().Warn("key of the entry is in use; taking another")
 	default:
-		return err
+		return why
 	}
+	return nil
+}
+
+// awaitLoss waits until the lease has ended, which the server says it has, or ctx.
+func (e *entry) awaitLoss(ctx context.Context) error {
+	e.keys.Hurry()
+	select {
+	case <-e.lease.Context().Done():
+		return nil
+	case <-ctx.Done():
+		return attempt.Ended(ctx, nil)
+	}
+}
+
+func (e *entry) log() *slog.Logger {
+	return e.q.Session.Logger().With("kind", e.q.Kind, "name", e.q.Name, "key", e.key)
 }
 
 // remove deletes the entry in the background, whether or not it is known to exist.

@@ -40,6 +40,9 @@ func (q *Queue) newEntry(l *lease.Lease) *entry {
 	return e
 }
 
+// is reports whether kv is the entry.
+func (e *entry) is(kv *mvccpb.KeyValue) bool { return kv != nil && kv.CreateRevision == e.created }
+
 // bind returns ctx, ended also by the end of the entry's lease.
 func (e *entry) bind(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -112,7 +112,7 @@ func (g *Grant) Guard() []clientv3.Cmp {
 
 // judge ends the grant if a look finds its entry gone.
 func (g *Grant) judge(kv *mvccpb.KeyValue, rev int64) {
-	if rev >= g.entry.created && (kv == nil || kv.CreateRevision != g.entry.created) {
+	if rev >= g.entry.created && !g.entry.is(kv) {
 		g.lose(errDeleted)
 	}
 }

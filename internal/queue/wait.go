@@ -52,17 +52,20 @@ func (e *entry) awaitGone(ctx context.Context) (after int64, err error) {
 	watchCtx, generation := e.keys.WatchContext()
 	watchCtx, cancel := context.WithCancelCause(watchCtx)
 	defer cancel(nil)
-	defer context.AfterFunc(ctx, func() { cancel(errCalled) })()
-	defer e.keys.Add(before.key, func(kv *mvccpb.KeyValue, rev int64) {
+	stop := context.AfterFunc(ctx, func() { cancel(errCalled) })
+	defer stop()
+	theirs := e.keys.Add(before.key, func(kv *mvccpb.KeyValue, rev int64) {
 		if rev >= before.seen && !before.is(kv) {
 			cancel(errUnseen)
 		}
-	}).Remove()
-	defer e.keys.Add(e.key, func(kv *mvccpb.KeyValue, rev int64) {
-		if rev >= e.created && (kv == nil || kv.CreateRevision != e.created) {
+	})
+	defer theirs.Remove()
+	own := e.keys.Add(e.key, func(kv *mvccpb.KeyValue, rev int64) {
+		if rev >= e.created && !e.is(kv) {
 			cancel(errOwnGone)
 		}
-	}).Remove()
+	})
+	defer own.Remove()
 
 	after, err = e.watch(watchCtx, cancel, before)
 	switch cause := context.Cause(watchCtx); {
@@ -139,7 +142,7 @@ func (e *entry) check(ctx context.Context, after int64) error {
 	if err != nil {
 		return err
 	}
-	if own := first(resp, 0); own == nil || own.CreateRevision != e.created {
+	if !e.is(first(resp, 0)) {
 		return errOwnGone
 	}
 	e.before = position{}

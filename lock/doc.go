@@ -1,0 +1,74 @@
+// Package lock provides locks on etcd that are granted in the order of requests,
+// tell their holder of a loss before the next one is granted, and come with fencing
+// tokens for resources that can check them.
+//
+// # Model
+//
+// A [Mutex] is a name. Each call of [Mutex.Lock] is an acquisition of its own with a
+// [Hold] of its own: goroutines that share a Mutex, or a session, exclude each other
+// as processes do. An acquisition is a key under the name, attached to the session's
+// lease; the oldest key by create revision owns the lock. Each waiter watches only
+// the key before its own, so that a release wakes one of them.
+//
+// A hold lasts until it is unlocked or lost. [Hold.Context] is done when it ends;
+// give it, or [Hold.With], to everything that needs the lock.
+//
+// # Guarantees
+//
+//   - S1: at every revision at most one entry owns a lock: the oldest.
+//   - S2: tokens strictly increase over the grants of one name, unless etcd is
+//     restored from a backup without raising its revision.
+//   - S3: no two holders are ever both before their [Hold.Deadline], given that clock
+//     rates differ by less than the session's allowance, that no operator revokes
+//     leases, deletes keys or restores a backup, and that no etcd leader resumes
+//     after a stall longer than its election timeout (it may revoke leases early).
+//   - S4: a transaction made by [Hold.Txn] never commits after the hold's key is gone.
+//   - S5: a resource that checks tokens, as [Fence] does, never accepts an older
+//     holder after a newer one.
+//   - L: the first live waiter is granted within the TTL plus one second after the
+//     last dead entry ahead of it lost its holder, while etcd has a stable leader.
+//     After Unlock: within one commit, one push and one read while its watch is
+//     healthy, and otherwise at the lease's next look, a third of the TTL later at
+//     most.
+//
+// # What is not guaranteed
+//
+// That two processes never execute the section together. A process that is paused
+// between a check and a write does not know it, whatever any lock service says; a
+// write to something that checks neither a token nor a [Hold.Guard] is not stopped.
+// Writes to etcd itself are safe with [Hold.Txn].
+//
+// # Failures
+//
+//   - The holder crashes: its lease expires after the TTL, and the next is granted.
+//   - The holder is cut off: its hold ends at the deadline, before the server can
+//     expire the lease.
+//   - The lease is revoked or the holder's key deleted by an operator: the hold ends
+//     with [ErrLost] at the next look, its transactions fail at once. The next in
+//     the queue is granted meanwhile: operators overrule S3.
+//   - A waiter's lease is lost or its key deleted: it queues again at the end.
+//   - ctx ends while waiting: Lock returns at once, the key is removed in the
+//     background. If that fails it is tried again with every look, until the lease
+//     ends.
+//   - A reply is lost: the request is repeated and recognises its own effect. A
+//     request that arrives after everybody has given up on it is undone by the next
+//     look.
+//   - Compaction, loss of the leader, a member's restart: invisible; the place in the
+//     queue is kept.
+//   - The session's client is closed: holds are lost, Lock fails.
+//
+// # Cost
+//
+//	Lock, free      1 write
+//	Lock, taken     1 write, 1 watch, at most 1 read
+//	granted         1 read
+//	Unlock          1 write
+//	TryLock         1 round trip; nothing is stored when the lock is taken
+//	Hold.Txn        1 round trip
+//
+// While a lock is held it costs nothing but the session's round, see package lease.
+// Keys are used again, so that lock and unlock cost the same after 100,000 of them.
+//
+// The queue is that of the ZooKeeper lock recipe and of clientv3/concurrency, which
+// [WithEtcdLayout] is compatible with.
+package lock
