@@ -48,7 +48,8 @@ func TestInstantArithmeticIsExactAndSaturates(t *testing.T) {
 
 func TestUntilCountsDownToTheInstantAndBeyond(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(*testing.T) {
+	t.Cleanup(clock.Virtual())
+	synctest.Test(t, func(*testing.T) {
 		at := clock.Now().Add(time.Minute)
 		require.Equal(t, time.Minute, clock.Until(at))
 		<-time.After(90 * time.Second)
@@ -58,7 +59,8 @@ func TestUntilCountsDownToTheInstantAndBeyond(t *testing.T) {
 
 func TestABubbleInVirtualModeFollowsVirtualTimeExactly(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(*testing.T) {
+	t.Cleanup(clock.Virtual())
+	synctest.Test(t, func(*testing.T) {
 		i := clock.Now()
 		<-time.After(1000 * time.Hour)
 		require.Equal(t, 1000*time.Hour, clock.Now().Sub(i))
@@ -81,9 +83,9 @@ func TestOutsideBubblesVirtualModeChangesNothing(t *testing.T) {
 func TestReadingsOutsideStayRealWhileBubblesRun(t *testing.T) {
 	t.Parallel()
 	stop := make(chan struct{})
-	var real sync.WaitGroup
+	var outside sync.WaitGroup
 	for range 2 {
-		real.Go(func() {
+		outside.Go(func() {
 			last := clock.Now()
 			for {
 				select {
@@ -101,14 +103,15 @@ func TestReadingsOutsideStayRealWhileBubblesRun(t *testing.T) {
 		})
 	}
 	for range 20 {
-		bubble(t, func(*testing.T) {
+		t.Cleanup(clock.Virtual())
+		synctest.Test(t, func(*testing.T) {
 			i := clock.Now()
 			<-time.After(time.Hour)
 			require.Equal(t, time.Hour, clock.Now().Sub(i))
 		})
 	}
 	close(stop)
-	real.Wait()
+	outside.Wait()
 }
 
 func TestVirtualModeEndsWithTheLastOfItsUsers(t *testing.T) {
@@ -130,13 +133,6 @@ func TestVirtualModeEndsWithTheLastOfItsUsers(t *testing.T) {
 		<-time.After(time.Hour)
 		require.Less(t, clock.Now().Sub(i), time.Minute, "virtual mode is still on")
 	})
-}
-
-// bubble runs fn in virtual time. It may be called from parallel tests.
-func bubble(t *testing.T, fn func(t *testing.T)) {
-	t.Helper()
-	defer clock.Virtual()()
-	synctest.Test(t, fn)
 }
 
 func BenchmarkNow(b *testing.B) {

@@ -13,7 +13,8 @@ import (
 func TestATimerFiresExactlyAtItsInstantInVirtualTime(t *testing.T) {
 	t.Parallel()
 	for _, d := range []time.Duration{-time.Second, 0, time.Nanosecond, 999 * time.Millisecond, time.Second, time.Hour + 1} {
-		bubble(t, func(t *testing.T) {
+		t.Cleanup(clock.Virtual())
+		synctest.Test(t, func(t *testing.T) {
 			start := clock.Now()
 			fired := make(chan clock.Instant, 1)
 			clock.AfterFunc(start.Add(d), func() { fired <- clock.Now() })
@@ -40,7 +41,8 @@ func TestATimerInRealTimeIsNeverEarlyAndHardlyLate(t *testing.T) {
 
 func TestAStoppedTimerDoesNotFire(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T) {
+	t.Cleanup(clock.Virtual())
+	synctest.Test(t, func(t *testing.T) {
 		fired := 0
 		timer := clock.AfterFunc(clock.Now().Add(time.Minute), func() { fired++ })
 		require.True(t, timer.Stop())
@@ -52,7 +54,8 @@ func TestAStoppedTimerDoesNotFire(t *testing.T) {
 
 func TestStopReportsThatTheTimerHasFired(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T) {
+	t.Cleanup(clock.Virtual())
+	synctest.Test(t, func(t *testing.T) {
 		timer := clock.AfterFunc(clock.Now().Add(time.Minute), func() {})
 		<-time.After(time.Hour)
 		synctest.Wait()
@@ -62,7 +65,8 @@ func TestStopReportsThatTheTimerHasFired(t *testing.T) {
 
 func TestResetMovesATimerEitherWayAndRevivesIt(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T) {
+	t.Cleanup(clock.Virtual())
+	synctest.Test(t, func(t *testing.T) {
 		start := clock.Now()
 		fired := make(chan time.Duration, 10)
 		timer := clock.AfterFunc(start.Add(time.Minute), func() { fired <- clock.Now().Sub(start) })
@@ -89,7 +93,8 @@ func TestResetMovesATimerEitherWayAndRevivesIt(t *testing.T) {
 
 func TestATimerCanBeResetByItsOwnFunction(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T) {
+	t.Cleanup(clock.Virtual())
+	synctest.Test(t, func(t *testing.T) {
 		start := clock.Now()
 		fired := make(chan time.Duration)
 		var timer *clock.Timer
@@ -109,7 +114,8 @@ func TestATimerCanBeResetByItsOwnFunction(t *testing.T) {
 
 func TestConcurrentResetsAndStopsFireAtMostOncePerReset(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T) {
+	t.Cleanup(clock.Virtual())
+	synctest.Test(t, func(t *testing.T) {
 		const resets = 1000
 		fired := make(chan struct{}, resets+1)
 		timer := clock.AfterFunc(clock.Now(), func() { fired <- struct{}{} })
