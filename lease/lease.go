@@ -152,14 +152,15 @@ func (l *Lease) lose(why error) {
 // expire ends the lease because its deadline has passed.
 func (l *Lease) expire() { l.lose(errDeadline) }
 
-// extend moves the deadline to that of a renewal sent at start, unless the lease
-// ended before: a reply to a request from before a lapse revives nothing.
-func (l *Lease) extend(start clock.Instant, wall time.Time, ttl time.Duration) {
+// extend moves the deadline to that of a renewal sent at start, and reports whether
+// it did: not if the lease ended before, because a reply to a request from before a
+// lapse revives nothing.
+func (l *Lease) extend(start clock.Instant, wall time.Time, ttl time.Duration) bool {
 	valid := l.valid(ttl)
 	l.mu.Lock()
 	if l.state.Ended() || clock.Until(l.until) <= 0 {
 		l.mu.Unlock()
-		return
+		return false
 	}
 	if until := start.Add(valid); until > l.until {
 		l.until, l.wall = until, wall.Add(valid)
@@ -172,6 +173,7 @@ func (l *Lease) extend(start clock.Instant, wall time.Time, ttl time.Duration) {
 		l.cfg.log.Info("lease healthy again", "lease", l.hex())
 	}
 	l.tell()
+	return true
 }
 
 // valid returns how much of a TTL can be relied on.

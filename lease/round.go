@@ -97,8 +97,7 @@ func (l *Lease) renew(stream *keepAlive) error {
 	if term > acked.term {
 		return errDeposed
 	}
-	l.extend(start, wall, acked.ttl)
-	if l.cfg.observer.Renewed != nil {
+	if l.extend(start, wall, acked.ttl) && l.cfg.observer.Renewed != nil {
 		l.cfg.observer.Renewed(l, clock.Now().Sub(start))
 	}
 	return nil

@@ -55,7 +55,10 @@ func (k *keepAlive) open(ctx context.Context) error {
 	// RequireLeader: a member cut off from the others ends the stream by itself
 	// instead of holding the renewal until its timeout.
 	stream, err := clientv3.RetryLeaseClient(k.client).LeaseKeepAlive(clientv3.WithRequireLeader(life))
-	if !stop() || err != nil {
+	if !stop() && err == nil {
+		err = ctx.Err() // it ended as the stream was opened
+	}
+	if err != nil {
 		cancel()
 		return clientv3.ContextError(ctx, err)
 	}

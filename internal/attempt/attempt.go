@@ -26,7 +26,7 @@ const (
 // Transient reports whether err may go away by itself, so that a repetition
 // makes sense. It says nothing about whether the failed call took effect.
 func Transient(err error) bool {
-	if errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, errOverdue) {
 		return true
 	}
 	switch Code(err) {
@@ -85,11 +85,22 @@ func Do(ctx context.Context, timeout time.Duration, try func(context.Context) er
 	}
 }
 
-// Once calls try with a context that ends after timeout.
+// errOverdue says that a try had no answer within its timeout.
+var errOverdue = errors.New("no answer in time")
+
+// Once calls try with a context that ends after timeout. A context with a deadline
+// would do, but gRPC sends deadlines along and the server then keeps a timer for each
+// request: 3 µs, a twentieth of a write on loopback.
 func Once(ctx context.Context, timeout time.Duration, try func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	return try(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	timer := time.AfterFunc(timeout, func() { cancel(errOverdue) })
+	defer timer.Stop()
+	err := try(ctx)
+	if err != nil && errors.Is(context.Cause(ctx), errOverdue) {
+		return fmt.Errorf("%w: %w", errOverdue, err)
+	}
+	return err
 }
 
 // Pause waits for d, give or take a quarter so that clients hit by one outage

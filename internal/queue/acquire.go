@@ -120,33 +120,30 @@ func (e *entry) remove() {
 	// In doubt first: if the lease is about to end, nobody runs what follows.
 	e.keys.Doubt(e.key, e.created, e.unsettled)
 	e.keys.Go(func(ctx context.Context) {
-		removed, _, err := e.delete(ctx)
+		removed, err := e.delete(ctx)
 		if err == nil && (removed || e.created != 0) {
 			e.keys.Removed(e.key, e.created)
 		}
 	})
 }
 
-// delete removes the entry if it is the one we made, trying for one TTL. removed
-// says that the last attempt found it there; uncertain, that an earlier attempt
-// without an answer may have removed it.
-func (e *entry) delete(ctx context.Context) (removed, uncertain bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, e.lease.TTL())
-	defer cancel()
+// delete removes the entry if it is the one we made, trying until ctx ends, and
+// reports whether it was there.
+func (e *entry) delete(ctx context.Context) (removed bool, err error) {
 	same := clientv3.Compare(clientv3.CreateRevision(e.key), "=", e.created)
 	if e.created == 0 {
 		same = clientv3.Compare(clientv3.Value(e.key), "=", e.value)
 	}
-	err = attempt.Do(ctx, rpcTimeout(e.lease), func(ctx context.Context) error {
+	err = e.do(ctx, func(ctx context.Context) error {
 		resp, err := e.q.Session.Client().Txn(ctx).If(same).Then(clientv3.OpDelete(e.key)).Commit()
 		if err != nil {
-			uncertain = uncertain || attempt.Uncertain(err)
+			e.undeleted = e.undeleted || attempt.Uncertain(err)
 			return err
 		}
 		removed = resp.Succeeded
 		return nil
 	})
-	return removed, uncertain, err
+	return removed, err
 }
 
 func (e *entry) event() lease.Event {

@@ -157,7 +157,7 @@ func (e *entry) check(ctx context.Context, after int64) error {
 func (e *entry) read(ctx context.Context, rev int64, ops func(how ...clientv3.OpOption) []clientv3.Op) (resp *clientv3.TxnResponse, err error) {
 	client := e.q.Session.Client()
 	how := []clientv3.OpOption{clientv3.WithKeysOnly(), clientv3.WithSerializable()}
-	err = attempt.Do(ctx, rpcTimeout(e.lease), func(ctx context.Context) (err error) {
+	err = e.do(ctx, func(ctx context.Context) (err error) {
 		resp, err = client.Txn(ctx).Then(ops(how...)...).Commit()
 		if err != nil || resp.Header.Revision >= rev {
 			return err
