@@ -129,8 +129,9 @@ func (l *Lease) end(s State, cause error) {
 		return
 	}
 	l.cancel(cause)
-	if clock.Until(l.until) > 0 {
-		l.until, l.wall = clock.Now(), time.Now()
+	l.until = min(l.until, clock.Now())
+	if now := time.Now(); now.Before(l.wall) { // the clocks differ by suspensions
+		l.wall = now
 	}
 	l.changeTo(s)
 	l.mu.Unlock()
@@ -217,14 +218,16 @@ func (l *Lease) tell() {
 		return
 	}
 	l.telling = true
+	defer func() { l.telling = false }()
 	for len(l.changes) > 0 {
 		s := l.changes[0]
 		l.changes = l.changes[1:]
-		l.mu.Unlock()
-		l.cfg.listener(l, s)
-		l.mu.Lock()
+		func() {
+			l.mu.Unlock()
+			defer l.mu.Lock()
+			l.cfg.listener(l, s)
+		}()
 	}
-	l.telling = false
 }
 
 func (l *Lease) hex() string { return fmt.Sprintf("%x", int64(l.id)) }

@@ -73,7 +73,7 @@ func Register(ctx context.Context, s *Session, key, value string, opts ...Regist
 		return nil, err
 	}
 	if err := r.await(ctx, 1); err != nil {
-		s.reg.abandon(r)
+		s.reg.remove(r) // not waited for
 		return nil, fmt.Errorf("lease: registering %q: %w", key, err)
 	}
 	return r, nil
@@ -85,7 +85,7 @@ func (r *Registration) Update(ctx context.Context, value string) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("lease: updating %q: %w", r.key, attempt.Ended(ctx, nil))
 	}
-	version, err := r.reg.want(r, func() { r.want = value })
+	version, err := r.reg.update(r, value)
 	if err == nil {
 		err = r.await(ctx, version)
 	}
@@ -100,16 +100,15 @@ func (r *Registration) Update(ctx context.Context, value string) error {
 // server's refusal, or [ErrClosed].
 func (r *Registration) Err() error {
 	r.reg.mu.Lock()
-	defer r.reg.mu.Unlock()
+	closing, err, l := r.closing, r.err, r.lease
+	r.reg.mu.Unlock()
 	switch {
-	case r.closing:
+	case closing:
 		return ErrClosed
-	case r.err != nil:
-		return r.err
-	case r.lease != nil:
-		return r.lease.Err()
+	case err != nil || l == nil:
+		return err
 	default:
-		return nil
+		return l.Err()
 	}
 }
 
@@ -118,10 +117,7 @@ func (r *Registration) Err() error {
 // removal goes on in the background while the session lives, or happens with the
 // end of the session's lease. Close may be called again, and after the session's.
 func (r *Registration) Close(ctx context.Context) error {
-	version, err := r.reg.want(r, func() { r.closing = true })
-	if err == nil {
-		err = r.await(ctx, version)
-	}
+	err := r.await(ctx, r.reg.remove(r))
 	if err != nil && !errors.Is(err, ErrClosed) {
 		return fmt.Errorf("lease: closing %q: %w", r.key, err)
 	}
@@ -129,11 +125,14 @@ func (r *Registration) Close(ctx context.Context) error {
 }
 
 // await waits until the registrar has dealt with the version, and returns its
-// verdict.
+// verdict, which is [ErrClosed] if the removal overtook it.
 func (r *Registration) await(ctx context.Context, version int) error {
 	for {
 		r.reg.mu.Lock()
 		tried, err, changed := r.tried, r.err, r.changed
+		if r.closing && version < r.version {
+			err, tried = ErrClosed, r.version
+		}
 		r.reg.mu.Unlock()
 		if tried >= version {
 			return err

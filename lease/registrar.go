@@ -48,16 +48,19 @@ func newRegistrar(s *Session) *registrar {
 
 // add takes on a registration.
 func (g *registrar) add(r *Registration) error {
+	if _, err := g.session.current(); err != nil {
+		return err
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed != nil {
 		return g.closed
 	}
-	if _, err := g.session.current(); err != nil {
-		return err
-	}
-	if _, ok := g.all[r.key]; ok {
-		return fmt.Errorf("lease: key %q is already registered by this session: close that registration first", r.key)
+	if old := g.all[r.key]; old != nil {
+		if !old.closing {
+			return fmt.Errorf("lease: key %q is already registered by this session: close that registration first", r.key)
+		}
+		g.replace(old, r)
 	}
 	g.all[r.key] = r
 	g.mark(r)
@@ -65,26 +68,42 @@ func (g *registrar) add(r *Registration) error {
 	return nil
 }
 
-// abandon removes a registration without waiting for it.
-func (g *registrar) abandon(r *Registration) {
-	// It may be gone already, with the session.
-	_, _ = g.want(r, func() { r.closing = true })
+// replace lets r take the place of one whose removal has not come through: what is
+// under the key is r's to overwrite. mu must be held.
+func (g *registrar) replace(old, r *Registration) {
+	r.own, r.expect, r.unsettled = old.own, old.expect, old.unsettled
+	if old.item != nil {
+		old.item.Remove()
+	}
+	delete(g.dirty, old)
+	old.err = nil
+	g.dealt(old, old.version)
 }
 
-// want changes what r shall be and returns the version that stands for it.
-func (g *registrar) want(r *Registration, change func()) (version int, err error) {
+// update changes the value that r shall have and returns the version that stands
+// for it.
+func (g *registrar) update(r *Registration, value string) (version int, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.closed != nil || g.all[r.key] != r {
+	if g.closed != nil || r.closing {
 		return 0, ErrClosed
 	}
-	if r.closing {
-		return r.version, nil
-	}
-	change()
+	r.want = value
 	r.version++
 	g.mark(r)
 	return r.version, nil
+}
+
+// remove has r removed and returns the version that stands for that.
+func (g *registrar) remove(r *Registration) (version int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed == nil && !r.closing {
+		r.closing = true
+		r.version++
+		g.mark(r)
+	}
+	return r.version
 }
 
 // mark notes that r needs a write. mu must be held.
@@ -114,7 +133,10 @@ func (g *registrar) run() {
 	var last *Lease
 	for {
 		l, err := g.session.Lease(ctx)
-		if errors.Is(err, ErrClosed) || ctx.Err() != nil {
+		if ctx.Err() != nil {
+			err = ErrClosed
+		}
+		if errors.Is(err, ErrClosed) {
 			g.close(err)
 			return
 		}
@@ -177,13 +199,16 @@ func (g *registrar) place(ctx context.Context, l *Lease) error {
 // each registration is tried alone, so that the one at fault is found.
 func (g *registrar) write(ctx context.Context, l *Lease, batch []*Registration) error {
 	err := g.commit(ctx, l, batch)
+	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		l.look.Hurry()
+	}
 	switch {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil || l.ctx.Err() != nil || attempt.Transient(err) || errors.Is(err, rpctypes.ErrLeaseNotFound):
 		return err
 	case len(batch) == 1:
-		g.refused(batch[0], err)
+		g.refused(batch[0], l, err)
 		return nil
 	}
 	for _, r := range batch {
@@ -206,7 +231,7 @@ func (g *registrar) commit(ctx context.Context, l *Lease, batch []*Registration)
 	}
 	g.mu.Unlock()
 	var resp *clientv3.TxnResponse
-	err := attempt.Once(ctx, registrarTimeout, func(ctx context.Context) (err error) {
+	err := attempt.Once(ctx, min(registrarTimeout, l.ttl/roundsPerTTL), func(ctx context.Context) (err error) {
 		resp, err = g.session.client.Txn(ctx).Then(ops...).Commit()
 		return err
 	})
@@ -216,6 +241,9 @@ func (g *registrar) commit(ctx context.Context, l *Lease, batch []*Registration)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for i, r := range batch {
+		if g.all[r.key] != r {
+			continue // replaced meanwhile; its successor will see what has become of it
+		}
 		if creating[i] && r.unsettled > 0 {
 			r.unsettled--
 		}
@@ -240,7 +268,9 @@ func (r *Registration) op(l *Lease) clientv3.Op {
 	read := []clientv3.Op{clientv3.OpGet(r.key)}
 	if id := int64(l.id); !slices.Contains(r.own, id) {
 		r.own = append(r.own, id)
-		r.unsettled = 0 // what is under way carries a lease that has ended
+		// What this registration has under way carries a lease that has ended;
+		// an earlier one may have left something under this lease.
+		r.unsettled = l.look.Reclaim(r.key)
 	}
 	if r.creating() {
 		r.unsettled++
@@ -276,11 +306,15 @@ func (g *registrar) wrote(r *Registration, l *Lease, version int, rev int64) {
 // saw notes that the key was not as expected, but as kv says (nil: absent), and
 // decides what that means. mu must be held.
 func (g *registrar) saw(r *Registration, l *Lease, version int, kv *mvccpb.KeyValue) {
+	appeared := r.expect == 0 && kv != nil
 	r.expect, r.seen = 0, 0
 	mine := false
 	if kv != nil {
 		r.expect, r.seen = kv.ModRevision, kv.ModRevision
 		mine = slices.Contains(r.own, kv.Lease)
+	}
+	if appeared && kv.Lease == int64(l.id) && r.unsettled > 0 {
+		r.unsettled-- // this is one of them
 	}
 	switch {
 	case r.closing:
@@ -303,16 +337,16 @@ func (g *registrar) saw(r *Registration, l *Lease, version int, kv *mvccpb.KeyVa
 }
 
 // refused notes that the server does not allow the write.
-func (g *registrar) refused(r *Registration, err error) {
+func (g *registrar) refused(r *Registration, l *Lease, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	r.err = err
 	if r.closing {
-		delete(g.all, r.key)
-		if r.item != nil {
-			r.item.Remove()
-		}
+		g.drop(r, l)
+		r.err = err
+		return
 	}
+	r.err = err
+	g.observe(r, l)
 	g.dealt(r, r.version)
 }
 
@@ -323,7 +357,7 @@ func (g *registrar) drop(r *Registration, l *Lease) {
 	}
 	if r.unsettled > 0 {
 		// A put without a reply may still arrive; the lease's look removes it.
-		l.look.Doubt(r.key, 0, r.unsettled)
+		l.look.Suspect(r.key, r.unsettled)
 	}
 	delete(g.all, r.key)
 	r.err = nil
@@ -346,17 +380,20 @@ func (g *registrar) observe(r *Registration, l *Lease) {
 	if r.item != nil {
 		r.item.Remove()
 	}
-	r.item = l.look.Add(r.key, func(kv *mvccpb.KeyValue, rev int64) { g.judge(r, kv, rev) })
+	r.item = l.look.Add(r.key, func(kv *mvccpb.KeyValue, rev int64) { g.judge(r, kv, rev) }, nil)
 }
 
-// judge marks r if its key is not as it was left.
+// judge marks r if its key is not as it was left, or the server has refused the last
+// write, which it may not do again.
 func (g *registrar) judge(r *Registration, kv *mvccpb.KeyValue, rev int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.all[r.key] != r || rev < r.seen {
 		return
 	}
-	if kv == nil || kv.ModRevision != r.seen {
+	asLeft := kv != nil && kv.ModRevision == r.seen
+	_, taken := errors.AsType[*TakenError](r.err)
+	if refused := r.err != nil && !taken; refused || !asLeft {
 		g.mark(r)
 	}
 }

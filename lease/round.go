@@ -9,18 +9,21 @@ import (
 
 	"github.com/conclave-go/conclave/internal/attempt"
 	"github.com/conclave-go/conclave/internal/clock"
+	"github.com/conclave-go/conclave/internal/look"
 )
 
 const (
 	// roundsPerTTL is how often a lease is renewed in one TTL.
 	roundsPerTTL = 3
-	// attemptShare is the part of the time left that one call of a round may
-	// take. Geometric shares let a slow cluster answer the first call and still
-	// leave six calls before the deadline when every answer stays out.
-	attemptShare = 3
-	// minCall keeps the last calls before the deadline from timing out before
-	// the network could answer.
-	minCall = 20 * time.Millisecond
+	// callsPerTTL sets the timeout of one call, which is the price of a member
+	// that has vanished: with three members every third call goes to it, and
+	// eight or nine calls have to fail in a row for the lease to be lost.
+	callsPerTTL = 10
+	// minCall is the least such timeout: a slow cluster's answer still comes.
+	minCall = 250 * time.Millisecond
+	// lastShare is the part of the time left that a call may take at most, so
+	// that short TTLs and the end of long ones have several calls, too.
+	lastShare = 3
 	// pausesPerTTL sets the wait between failed attempts: with the default TTL
 	// half a second, and some thirteen attempts in an outage.
 	pausesPerTTL = 20
@@ -45,7 +48,7 @@ func (l *Lease) keep() {
 			next.Reset(l.round(stream))
 		case <-l.ctx.Done():
 			stream.close()
-			l.look.Wait()
+			l.look.End()
 			l.revoke()
 			return
 		}
@@ -66,10 +69,17 @@ func (l *Lease) round(stream *keepAlive) time.Duration {
 		case l.ctx.Err() == nil:
 			l.suspend(err)
 		}
-		if !attempt.Pause(l.ctx, l.ttl/pausesPerTTL) {
+		if !l.pause(start) {
 			return 0
 		}
 	}
+}
+
+// pause waits before the next attempt, unless the one that began at start has
+// waited for an answer for as long, and reports whether the lease is still going.
+func (l *Lease) pause(start clock.Instant) bool {
+	d := l.ttl/pausesPerTTL - clock.Now().Sub(start)
+	return attempt.Pause(l.ctx, max(d, 0))
 }
 
 // renew makes one attempt: a keep-alive, and the look that confirms it. A leader
@@ -86,11 +96,9 @@ func (l *Lease) renew(stream *keepAlive) error {
 	if err != nil {
 		return err
 	}
-	var term uint64
-	err = l.call(func(ctx context.Context) (err error) {
-		term, err = l.look.Look(ctx, l.client, l.id)
-		return err
-	})
+	look := l.look.Begin(l.client, l.id)
+	// The first step confirms; a long look must not hold up the deadline.
+	term, err := l.step(look, l.suspend)
 	if err != nil {
 		return err
 	}
@@ -100,12 +108,36 @@ func (l *Lease) renew(stream *keepAlive) error {
 	if l.extend(start, wall, acked.ttl) && l.cfg.observer.Renewed != nil {
 		l.cfg.observer.Renewed(l, clock.Now().Sub(start))
 	}
+	for !look.Done() && clock.Now().Sub(start) < l.ttl/roundsPerTTL {
+		if _, err := l.step(look, func(error) {}); err != nil {
+			return nil //nolint:nilerr // the lease has ended; the renewal was confirmed
+		}
+	}
 	return nil
 }
 
-// call gives one RPC its share of the time left.
+// step makes one step of a look, repeated until it succeeds or the lease ends: what
+// the look has got so far, and the acknowledgement, stay good.
+func (l *Lease) step(look *look.Look, failed func(error)) (term uint64, err error) {
+	for {
+		start := clock.Now()
+		err := l.call(func(ctx context.Context) (err error) {
+			term, err = look.Step(ctx)
+			return err
+		})
+		if err == nil {
+			return term, nil
+		}
+		failed(err)
+		if !l.pause(start) {
+			return 0, err
+		}
+	}
+}
+
+// call makes one RPC with a timeout.
 func (l *Lease) call(rpc func(context.Context) error) error {
-	return attempt.Once(l.ctx, max(l.Remaining()/attemptShare, minCall), rpc)
+	return attempt.Once(l.ctx, min(max(l.ttl/callsPerTTL, minCall), l.Remaining()/lastShare), rpc)
 }
 
 // revoke removes the lease from the server. It is tried for one TTL, after which
@@ -115,7 +147,7 @@ func (l *Lease) revoke() {
 	//nolint:forbidigo // as in keep
 	ctx, cancel := context.WithTimeout(l.client.Ctx(), l.ttl)
 	defer cancel()
-	err := attempt.Do(ctx, l.ttl/attemptShare, func(ctx context.Context) error {
+	err := attempt.Do(ctx, l.ttl/lastShare, func(ctx context.Context) error {
 		_, err := l.client.Revoke(ctx, l.id)
 		return err
 	})

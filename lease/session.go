@@ -93,12 +93,20 @@ func (s *Session) current() (*Lease, error) {
 	if s.client.Ctx().Err() != nil {
 		return nil, fmt.Errorf("%w: %w", ErrClosed, errClientClosed)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if n := len(s.leases); n > 0 && s.leases[n-1].Err() == nil {
-		return s.leases[n-1], nil
+	if l := s.newest(); l != nil && l.Err() == nil {
+		return l, nil
 	}
 	return nil, nil //nolint:nilnil // no lease and no error is an answer: the caller may grant one
+}
+
+// newest returns the last lease of the chain, ended or not, nil before the first.
+func (s *Session) newest() *Lease {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.leases) == 0 {
+		return nil
+	}
+	return s.leases[len(s.leases)-1]
 }
 
 // grant adds a lease to the chain. The turn must be held.
@@ -107,20 +115,21 @@ func (s *Session) grant(ctx context.Context) (*Lease, error) {
 	defer cancel(nil)
 	stop := context.AfterFunc(s.ctx, func() { cancel(ErrClosed) })
 	defer stop()
+	previous := s.newest()
 	l, err := grant(ctx, s.client, s.cfg)
 	if err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ctx.Err() != nil { // Close has already taken the leases it waits for
+	s.leases = append(slices.DeleteFunc(s.leases, (*Lease).finished), l)
+	s.mu.Unlock()
+	if s.ctx.Err() != nil {
 		l.end(Closed, ErrClosed)
 		return nil, ErrClosed
 	}
-	if len(s.leases) > 0 {
-		s.cfg.log.Info("session has a new lease", "lease", l.hex(), "previous", s.leases[len(s.leases)-1].hex())
+	if previous != nil {
+		s.cfg.log.Info("session has a new lease", "lease", l.hex(), "previous", previous.hex())
 	}
-	s.leases = append(slices.DeleteFunc(s.leases, (*Lease).finished), l)
 	return l, nil
 }
 
@@ -129,13 +138,19 @@ func (s *Session) grant(ctx context.Context) (*Lease, error) {
 // only the wait for that and for the session's goroutines; what is left goes on in
 // the background for up to one TTL. Close may be called again, to wait again.
 func (s *Session) Close(ctx context.Context) error {
-	s.mu.Lock()
 	s.cancel(ErrClosed)
-	leases := slices.Clone(s.leases)
-	s.mu.Unlock()
-	for _, l := range leases {
+	if l := s.newest(); l != nil {
 		l.end(Closed, ErrClosed)
 	}
+	select { // a grant under way may still add a lease
+	case <-s.turn:
+		defer func() { s.turn <- struct{}{} }()
+	case <-ctx.Done():
+		return fmt.Errorf("lease: closing: %w", attempt.Ended(ctx, nil))
+	}
+	s.mu.Lock()
+	leases := slices.Clone(s.leases)
+	s.mu.Unlock()
 	for _, l := range leases {
 		if err := l.Close(ctx); err != nil {
 			return err

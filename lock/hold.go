@@ -3,6 +3,7 @@ package lock
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -69,18 +70,28 @@ func (h *Hold) Txn(ctx context.Context) clientv3.Txn { return h.grant.Txn(ctx) }
 // ctx bounds only the wait: when it is done first, its error is returned and the
 // session finishes the release in the background, so that
 // defer h.Unlock(r.Context()) is right. Unlock may be called again, to wait again.
-func (h *Hold) Unlock(ctx context.Context) error { return h.grant.Release(ctx) }
+//
+// If the lease ends before etcd has confirmed the release, Unlock returns an error
+// that is not [ErrLost], because the lock was held up to the call: the lock is then
+// free when the lease expires.
+func (h *Hold) Unlock(ctx context.Context) error {
+	err := h.grant.Release(ctx)
+	if err != nil && !errors.Is(err, ErrLost) {
+		return fmt.Errorf("lock: unlocking: %w", err)
+	}
+	return err
+}
 
 // do calls fn and unlocks, also when fn panics.
 func (h *Hold) do(ctx context.Context, fn func(ctx context.Context, h *Hold) error) (err error) {
 	defer func() {
-		// The wait has no end of its own: the release is settled at the latest
-		// when the lease ends.
-		if unlocked := h.Unlock(context.WithoutCancel(ctx)); unlocked != nil {
+		// Any other error means that the lock was held to the end, and that the
+		// session finishes its release.
+		if unlocked := h.Unlock(ctx); errors.Is(unlocked, ErrLost) {
 			err = errors.Join(err, unlocked)
 		}
 	}()
-	ctx, cancel := h.With(ctx)
+	within, cancel := h.With(ctx)
 	defer cancel()
-	return fn(ctx, h)
+	return fn(within, h)
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -42,6 +43,9 @@ func Transient(err error) bool {
 		return errors.Is(err, rpctypes.ErrAuthOldRevision)
 	case codes.InvalidArgument:
 		return errors.Is(err, rpctypes.ErrAuthOldRevision)
+	case codes.Unknown:
+		// What a member says whose leader is changing; etcd has no name for it.
+		return strings.Contains(err.Error(), "raft proposal dropped")
 	default:
 		return false
 	}
@@ -50,6 +54,10 @@ func Transient(err error) bool {
 // Uncertain reports whether a call that failed with err may have taken effect, or
 // may still. A refusal by the server is certain.
 func Uncertain(err error) bool {
+	if errors.Is(err, rpctypes.ErrNoSpace) {
+		// A transaction that crosses the quota is applied and then answered so.
+		return true
+	}
 	switch Code(err) {
 	case codes.Canceled, codes.Unknown, codes.DeadlineExceeded, codes.Aborted, codes.Internal, codes.Unavailable, codes.DataLoss:
 		return true
@@ -68,34 +76,81 @@ func Code(err error) codes.Code {
 	return status.Code(err)
 }
 
+// Limits says how long a call is tried.
+type Limits struct {
+	// Timeout bounds each try.
+	Timeout time.Duration
+	// Until ends the call besides its own context, if not nil.
+	Until context.Context
+}
+
 // Do calls try with a context that ends after timeout, until it succeeds, fails
 // for good or ctx ends. The error of a call that ran out of ctx is both ctx's
 // and that of the last try.
 func Do(ctx context.Context, timeout time.Duration, try func(context.Context) error) error {
+	return Limits{Timeout: timeout}.Do(ctx, try)
+}
+
+// Once calls try with a context that ends after timeout.
+func Once(ctx context.Context, timeout time.Duration, try func(context.Context) error) error {
+	return Limits{Timeout: timeout}.once(ctx, try)
+}
+
+// Do is like the function Do. When Until ends first, the error is the last try's or
+// Until's cause.
+func (l Limits) Do(ctx context.Context, try func(context.Context) error) error {
 	pause := firstPause
 	for {
-		err := Once(ctx, timeout, try)
-		if err == nil || (ctx.Err() == nil && !Transient(err)) {
+		err := l.once(ctx, try)
+		if err == nil || l.over() != nil || (ctx.Err() == nil && !Transient(err)) {
 			return err
 		}
-		if !Pause(ctx, pause) {
+		if !l.pause(ctx, pause) {
 			return Ended(ctx, err)
+		}
+		if why := l.over(); why != nil {
+			return why
 		}
 		pause = min(2*pause, maxPause)
 	}
 }
 
+// over returns why Until has ended, nil if it has not.
+func (l Limits) over() error {
+	if l.Until == nil {
+		return nil
+	}
+	return context.Cause(l.Until)
+}
+
+// pause is Pause, cut short by the end of Until.
+func (l Limits) pause(ctx context.Context, d time.Duration) bool {
+	if l.Until == nil {
+		return Pause(ctx, d)
+	}
+	short, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(l.Until, cancel)
+	defer stop()
+	Pause(short, d)
+	return ctx.Err() == nil
+}
+
 // errOverdue says that a try had no answer within its timeout.
 var errOverdue = errors.New("no answer in time")
 
-// Once calls try with a context that ends after timeout. A context with a deadline
-// would do, but gRPC sends deadlines along and the server then keeps a timer for each
-// request: 3 µs, a twentieth of a write on loopback.
-func Once(ctx context.Context, timeout time.Duration, try func(context.Context) error) error {
+// once makes one try. A context with a deadline would do, but gRPC sends deadlines
+// along and the server then keeps a timer for each request: 3 µs, a twentieth of a
+// write on loopback.
+func (l Limits) once(ctx context.Context, try func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	timer := time.AfterFunc(timeout, func() { cancel(errOverdue) })
+	timer := time.AfterFunc(l.Timeout, func() { cancel(errOverdue) })
 	defer timer.Stop()
+	if l.Until != nil {
+		stop := context.AfterFunc(l.Until, func() { cancel(l.over()) })
+		defer stop()
+	}
 	err := try(ctx)
 	if err != nil && errors.Is(context.Cause(ctx), errOverdue) {
 		return fmt.Errorf("%w: %w", errOverdue, err)
@@ -124,8 +179,11 @@ func Ended(ctx context.Context, last error) error {
 	if cause := context.Cause(ctx); !errors.Is(err, cause) {
 		err = fmt.Errorf("%w: %w", err, cause)
 	}
-	if last == nil || errors.Is(err, last) || errors.Is(last, err) && Code(last) == codes.Unknown {
+	switch {
+	case last == nil || errors.Is(err, last):
 		return err
+	case errors.Is(last, ctx.Err()): // it says so already
+		return last
 	}
 	return fmt.Errorf("%w (last attempt: %w)", err, last)
 }

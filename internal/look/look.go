@@ -2,9 +2,10 @@ package look
 
 import (
 	"context"
-	"slices"
+	"errors"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/codes"
 
@@ -12,8 +13,9 @@ import (
 )
 
 const (
-	// maxOps is how many keys one transaction reads: the server's default limit.
-	maxOps = 128
+	// defaultMaxOps is how many operations a server takes in one transaction
+	// unless it is told otherwise.
+	defaultMaxOps = 128
 	// manyKeys is the size from which a look asks for the lease's own keys
 	// first and reads only the others: 1,000 keys are eight transactions,
 	// 100,000 would be 800.
@@ -22,36 +24,109 @@ const (
 	probeKey = "conclave"
 )
 
-// Look reads all keys of the list with linearizable transactions, reports what
-// it found to their judges, removes entries in doubt that have turned up, and
-// returns the highest raft term among the replies. The state is at least as new
-// as the moment of the call.
-func (l *List) Look(ctx context.Context, client *clientv3.Client, lease clientv3.LeaseID) (term uint64, err error) {
-	all := l.findings()
-	if len(all) > manyKeys {
-		if all, err = withoutAttached(ctx, client, lease, all); err != nil {
+// Look is one pass over a list, a step at a time. It belongs to one goroutine.
+type Look struct {
+	list   *List
+	client *clientv3.Client
+	lease  clientv3.LeaseID
+	hinted bool
+	probed bool
+	left   []finding
+}
+
+// finding is who wants to know about a key.
+type finding struct {
+	key    string
+	judges []Judge
+	slot   *Slot // set if the key is in doubt
+}
+
+// Begin starts a look at what is on the list now.
+func (l *List) Begin(client *clientv3.Client, lease clientv3.LeaseID) *Look {
+	k := &Look{list: l, client: client, lease: lease}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	byKey := make(map[string]int, len(l.items))
+	add := func(key string) *finding {
+		i, ok := byKey[key]
+		if !ok {
+			i = len(k.left)
+			byKey[key] = i
+			k.left = append(k.left, finding{key: key})
+		}
+		return &k.left[i]
+	}
+	for it := range l.items {
+		f := add(it.key)
+		f.judges = append(f.judges, it.judge)
+	}
+	for key, s := range l.slots {
+		if s.doubtful {
+			add(key).slot = s
+		}
+	}
+	k.hinted = len(k.left) <= manyKeys
+	k.probed = len(k.left) > 0
+	return k
+}
+
+// Done reports whether everything has been looked at. It is false at first: a look
+// at an empty list is a linearizable read all the same.
+func (k *Look) Done() bool { return len(k.left) == 0 && k.probed }
+
+// Step reads the next keys with a linearizable transaction, tells their judges, and
+// removes entries in doubt that have turned up. It returns the raft term of the
+// answer; the state is at least as new as the moment of the call. A step that fails
+// can be repeated.
+func (k *Look) Step(ctx context.Context) (term uint64, err error) {
+	if !k.hinted {
+		if err := k.dropAttached(ctx); err != nil {
 			return 0, err
 		}
+		k.hinted = true
+		k.probed = len(k.left) > 0
 	}
-	if len(all) == 0 {
-		return l.probe(ctx, client)
+	if len(k.left) == 0 {
+		term, err = k.list.probe(ctx, k.client)
+		k.probed = err == nil
+		return term, err
 	}
-	var found []*mvccpb.KeyValue
-	for batch := range slices.Chunk(all, maxOps) {
-		resp, err := client.Txn(ctx).Then(gets(batch)...).Commit()
-		if attempt.Code(err) == codes.PermissionDenied {
-			// A role that may write but not read its keys. They cannot be
-			// judged; the lease need not suffer for it.
-			return members(ctx, client)
-		}
-		if err != nil {
+	batch := k.left[:min(len(k.left), k.list.batch())]
+	term, err = k.read(ctx, batch)
+	if err == nil {
+		k.left = k.left[len(batch):]
+	}
+	return term, err
+}
+
+// read looks at the keys of one transaction.
+func (k *Look) read(ctx context.Context, batch []finding) (term uint64, err error) {
+	resp, err := k.client.Txn(ctx).Then(gets(batch)...).Commit()
+	switch {
+	case attempt.Code(err) == codes.PermissionDenied:
+		return k.readAlone(ctx, batch)
+	case errors.Is(err, rpctypes.ErrTooManyOps):
+		k.list.shrink()
+		return 0, err
+	case err != nil:
+		return 0, err
+	}
+	if found := k.tell(batch, resp); len(found) > 0 {
+		k.settle(ctx, found)
+	}
+	return resp.Header.RaftTerm, nil
+}
+
+// readAlone looks at keys of which one may not be read, by a role that may only
+// write it. That one cannot be judged; the others, and the lease, need not suffer.
+func (k *Look) readAlone(ctx context.Context, batch []finding) (term uint64, err error) {
+	if len(batch) == 1 {
+		return members(ctx, k.client)
+	}
+	for _, f := range batch {
+		if term, err = k.read(ctx, []finding{f}); err != nil {
 			return 0, err
 		}
-		term = max(term, resp.Header.RaftTerm)
-		found = append(found, l.tell(batch, resp, lease)...)
-	}
-	if len(found) > 0 {
-		l.settle(ctx, client, found)
 	}
 	return term, nil
 }
@@ -59,52 +134,106 @@ func (l *List) Look(ctx context.Context, client *clientv3.Client, lease clientv3
 func gets(batch []finding) []clientv3.Op {
 	ops := make([]clientv3.Op, len(batch))
 	for i, f := range batch {
-		ops[i] = clientv3.OpGet(f.key, clientv3.WithKeysOnly())
+		if f.slot == nil {
+			ops[i] = clientv3.OpGet(f.key, clientv3.WithKeysOnly())
+		} else { // the value and the lease tell whose it is
+			ops[i] = clientv3.OpGet(f.key)
+		}
 	}
 	return ops
 }
 
 // tell reports a reply to the judges and returns the entries in doubt that exist.
 // What another lease has put under a key in doubt is not ours to remove.
-func (l *List) tell(batch []finding, resp *clientv3.TxnResponse, lease clientv3.LeaseID) (found []*mvccpb.KeyValue) {
+func (k *Look) tell(batch []finding, resp *clientv3.TxnResponse) (found []orphan) {
+	rev := resp.Header.Revision
 	for i, f := range batch {
 		var kv *mvccpb.KeyValue
 		if kvs := resp.Responses[i].GetResponseRange().GetKvs(); len(kvs) > 0 {
 			kv = kvs[0]
 		}
+		for _, judge := range f.judges {
+			judge(kv, rev)
+		}
 		switch {
-		case f.judge != nil:
-			f.judge(kv, resp.Header.Revision)
-		case kv == nil || clientv3.LeaseID(kv.Lease) != lease:
-			l.absent(f.key, resp.Header.Revision)
+		case f.slot == nil || !f.slot.current():
+		case !f.slot.made(kv, k.lease):
+			f.slot.absent(rev)
 		default:
-			found = append(found, kv)
+			found = append(found, orphan{f.slot, kv.CreateRevision})
 		}
 	}
 	return found
 }
 
-// settle removes entries in doubt, each guarded by its create revision. What
-// fails is found again by the next look.
-func (l *List) settle(ctx context.Context, client *clientv3.Client, found []*mvccpb.KeyValue) {
-	for batch := range slices.Chunk(found, maxOps) {
+// orphan is an entry in doubt that a look has found.
+type orphan struct {
+	slot    *Slot
+	created int64
+}
+
+// settle removes orphans, each guarded by its create revision. What fails is found
+// again by the next look.
+func (k *Look) settle(ctx context.Context, found []orphan) {
+	for len(found) > 0 {
+		// The server allows as many operations in all levels together.
+		batch := found[:min(len(found), max(k.list.batch()/2, 1))]
+		found = found[len(batch):]
 		ops := make([]clientv3.Op, len(batch))
-		for i, kv := range batch {
-			key := string(kv.Key)
+		for i, o := range batch {
 			ops[i] = clientv3.OpTxn(
-				[]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(key), "=", kv.CreateRevision)},
-				[]clientv3.Op{clientv3.OpDelete(key)}, nil)
+				[]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(o.slot.key), "=", o.created)},
+				[]clientv3.Op{clientv3.OpDelete(o.slot.key)}, nil)
 		}
-		resp, err := client.Txn(ctx).Then(ops...).Commit()
+		resp, err := k.client.Txn(ctx).Then(ops...).Commit()
 		if err != nil {
-			return
+			continue
 		}
-		for i, kv := range batch {
+		for i, o := range batch {
 			if resp.Responses[i].GetResponseTxn().Succeeded {
-				l.Removed(string(kv.Key), kv.CreateRevision)
+				o.slot.removed(o.created)
 			}
 		}
 	}
+}
+
+// dropAttached drops the keys that the lease still has. The answer comes from the
+// leader's memory without a quorum, so it is only a hint that a key is there; absence
+// is always confirmed by a read. A role that may not read them all gets no hint.
+func (k *Look) dropAttached(ctx context.Context) error {
+	resp, err := k.client.TimeToLive(ctx, k.lease, clientv3.WithAttachedKeys())
+	if attempt.Code(err) == codes.PermissionDenied {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	attached := make(map[string]struct{}, len(resp.Keys))
+	for _, key := range resp.Keys {
+		attached[string(key)] = struct{}{}
+	}
+	left := k.left[:0]
+	for _, f := range k.left {
+		if _, ok := attached[f.key]; !ok || f.slot != nil {
+			left = append(left, f)
+		}
+	}
+	k.left = left
+	return nil
+}
+
+// batch returns how many keys one transaction may read.
+func (l *List) batch() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.maxOps
+}
+
+// shrink halves the batch, for servers with a lower limit than the default.
+func (l *List) shrink() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.maxOps = max(l.maxOps/2, 1)
 }
 
 // probe makes a linearizable read without a key of anybody's.
@@ -144,22 +273,4 @@ func (l *List) denyProbe() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.denied = true
-}
-
-// withoutAttached drops the keys that the lease still has. The answer comes from
-// the leader's memory without a quorum, so it is only a hint that a key is
-// there; absence is always confirmed by a read.
-func withoutAttached(ctx context.Context, client *clientv3.Client, lease clientv3.LeaseID, all []finding) ([]finding, error) {
-	resp, err := client.TimeToLive(ctx, lease, clientv3.WithAttachedKeys())
-	if err != nil {
-		return nil, err
-	}
-	attached := make(map[string]struct{}, len(resp.Keys))
-	for _, key := range resp.Keys {
-		attached[string(key)] = struct{}{}
-	}
-	return slices.DeleteFunc(all, func(f finding) bool {
-		_, ok := attached[f.key]
-		return ok && f.judge != nil
-	}), nil
 }

@@ -63,6 +63,9 @@ func (l *List) KeepOpen(client *clientv3.Client, key string) {
 	if l.stream.idle != nil && !ended(l.stream.idle) {
 		return
 	}
+	if l.stream.idle != nil {
+		l.stream.closeIdle()
+	}
 	ctx, cancel := context.WithCancel(l.watchContext())
 	l.stream.idle, l.stream.closeIdle = make(chan clientv3.WatchResponse), cancel
 	generation := l.stream.generation

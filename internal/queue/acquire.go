@@ -50,7 +50,7 @@ func (q *Queue) TryAcquire(ctx context.Context) (g *Grant, head Occupant, taken 
 		}
 		head, taken, err := e.tryEnqueue(ctx)
 		if err == nil && taken {
-			e.keys.Release(e.key, e.unsettled)
+			e.free()
 			return nil, head, true, nil
 		}
 		if err == nil {
@@ -77,7 +77,9 @@ func (q *Queue) place(ctx context.Context) (*entry, error) {
 // nil if the acquisition shall begin anew: the lease was lost, or an operator deleted
 // the entry.
 func (e *entry) giveUp(ctx context.Context, why error) error {
-	e.remove()
+	if !errors.Is(why, errForeign) {
+		e.remove()
+	}
 	switch {
 	case ctx.Err() != nil:
 		return attempt.Ended(ctx, why)
@@ -110,19 +112,30 @@ func (e *entry) log() *slog.Logger {
 	return e.q.Session.Logger().With("kind", e.q.Kind, "name", e.q.Name, "key", e.key)
 }
 
+// latePause is how long after a removal that found nothing a put is looked for that
+// it may have overtaken.
+const latePause = 50 * time.Millisecond
+
 // remove deletes the entry in the background, whether or not it is known to exist.
 // What cannot be removed is left to the lease's look.
 func (e *entry) remove() {
 	if e.created == 0 && e.unsettled == 0 {
-		e.keys.Release(e.key, 0)
+		e.free()
 		return
 	}
 	// In doubt first: if the lease is about to end, nobody runs what follows.
-	e.keys.Doubt(e.key, e.created, e.unsettled)
+	e.slot.Doubt(e.created, e.unsettled, e.value)
 	e.keys.Go(func(ctx context.Context) {
 		removed, err := e.delete(ctx)
-		if err == nil && (removed || e.created != 0) {
-			e.keys.Removed(e.key, e.created)
+		switch {
+		case err != nil:
+			e.log().Warn("entry not removed; tried again with each look", "error", err)
+		case removed || e.created != 0:
+			e.slot.Gone(e.created)
+		case attempt.Pause(ctx, latePause):
+			// Of the puts cancelled on their way, one in a hundred is overtaken by
+			// its own removal. Everybody would wait for it until the next look.
+			e.keys.Hurry()
 		}
 	})
 }

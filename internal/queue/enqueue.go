@@ -21,6 +21,7 @@ type entry struct {
 	q     *Queue
 	lease *lease.Lease
 	keys  *look.List
+	slot  *look.Slot
 	key   string
 	nonce string
 	value string
@@ -38,10 +39,14 @@ type entry struct {
 // newEntry reserves a key under the lease for an entry that does not exist yet.
 func (q *Queue) newEntry(l *lease.Lease) *entry {
 	e := &entry{q: q, lease: l, keys: l.Look()}
-	e.key = e.keys.Reserve(q.key(l.ID()))
+	e.slot = e.keys.Reserve(q.key(l.ID()))
+	e.key = e.slot.Key()
 	e.nonce, e.value = q.record()
 	return e
 }
+
+// free gives up the key of an entry that is gone for certain.
+func (e *entry) free() { e.slot.Doubt(0, e.unsettled, e.value) }
 
 // is reports whether kv is the entry.
 func (e *entry) is(kv *mvccpb.KeyValue) bool { return kv != nil && kv.CreateRevision == e.created }
@@ -55,12 +60,7 @@ func (e *entry) bind(ctx context.Context) (context.Context, context.CancelFunc) 
 
 // do repeats rpc until it succeeds, is refused, ctx ends, or the lease has.
 func (e *entry) do(ctx context.Context, rpc func(context.Context) error) error {
-	return attempt.Do(ctx, rpcTimeout(e.lease), func(ctx context.Context) error {
-		if err := e.lease.Err(); err != nil {
-			return err
-		}
-		return rpc(ctx)
-	})
+	return attempt.Limits{Timeout: rpcTimeout(e.lease), Until: e.lease.Context()}.Do(ctx, rpc)
 }
 
 // put sends a transaction that may put the entry until it is answered. Puts that
@@ -107,7 +107,8 @@ func (e *entry) enqueue(ctx context.Context) error {
 // attempt went through although its reply did not.
 func (e *entry) adopt(kv *mvccpb.KeyValue, rev int64) error {
 	if parse(kv).Record.Nonce != e.nonce {
-		e.unsettled++ // keeps the key from being used again
+		// The key stays set aside. In doubt, a look would remove what is there, and
+		// another library may use our lease: concurrency.WithLease.
 		return fmt.Errorf("%w: %q", errForeign, e.key)
 	}
 	e.created = kv.CreateRevision

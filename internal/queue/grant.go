@@ -40,25 +40,25 @@ type Grant struct {
 	mu       sync.Mutex
 	ended    bool
 	deadline time.Time // when it ended, to cap the lease's deadline
+	derived  map[*context.CancelCauseFunc]struct{}
 }
 
 // grant makes the entry a grant, unless its lease is over.
 func (q *Queue) grant(ctx context.Context, e *entry, began time.Time) (*Grant, error) {
-	g := &Grant{entry: e, errs: q.Errors, granted: time.Now(), released: make(chan struct{})}
-	g.ctx, g.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
-	g.item = e.keys.Add(e.key, g.judge)
-	g.unbind = context.AfterFunc(e.lease.Context(), func() { g.lose(e.lease.Err()) })
 	if err := e.lease.Err(); err != nil { // the last look at the deadline
-		g.unbind()
-		g.item.Remove()
-		g.cancel(nil)
 		return nil, err
 	}
+	g := &Grant{entry: e, errs: q.Errors, granted: time.Now(), released: make(chan struct{})}
+	g.ctx, g.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	if o := q.Session.Observer(); o.Granted != nil {
 		ev := e.event()
 		ev.Took = g.granted.Sub(began)
 		o.Granted(ev)
 	}
+	g.mu.Lock() // both of these may end the grant before it is complete
+	defer g.mu.Unlock()
+	g.item = e.keys.Add(e.key, g.judge, g.leaseEnded)
+	g.unbind = context.AfterFunc(e.lease.Context(), g.leaseEnded)
 	return g, nil
 }
 
@@ -69,8 +69,27 @@ func (g *Grant) Context() context.Context { return g.ctx }
 // With returns ctx ended also by the grant's end, with its cause.
 func (g *Grant) With(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(g.ctx, func() { cancel(context.Cause(g.ctx)) })
-	return ctx, func() { stop(); cancel(nil) }
+	if err := g.Err(); err != nil {
+		cancel(err)
+		return ctx, func() {}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ended {
+		cancel(context.Cause(g.ctx))
+		return ctx, func() {}
+	}
+	// Not context.AfterFunc: its goroutine may run after the entry is deleted.
+	if g.derived == nil {
+		g.derived = make(map[*context.CancelCauseFunc]struct{})
+	}
+	g.derived[&cancel] = struct{}{}
+	return ctx, func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		delete(g.derived, &cancel)
+		cancel(nil)
+	}
 }
 
 // Key returns the entry's key.
@@ -113,14 +132,27 @@ func (g *Grant) Guard() []clientv3.Cmp {
 // judge ends the grant if a look finds its entry gone.
 func (g *Grant) judge(kv *mvccpb.KeyValue, rev int64) {
 	if rev >= g.entry.created && !g.entry.is(kv) {
-		g.lose(errDeleted)
+		g.deleted()
 	}
 }
 
-// lose ends the grant because of why.
-func (g *Grant) lose(why error) { g.end(fmt.Errorf("%w: %w", g.errs.Lost, why)) }
+// deleted ends the grant because its entry is known to be gone.
+func (g *Grant) deleted() {
+	if g.lose(errDeleted) {
+		g.entry.free()
+	}
+}
 
-// end makes the grant over unless it is, and reports whether this call did.
+// leaseEnded ends the grant with its lease.
+func (g *Grant) leaseEnded() { g.lose(g.entry.lease.Err()) }
+
+// lose ends the grant because of why.
+func (g *Grant) lose(why error) bool {
+	return g.end(fmt.Errorf("%w: %w", g.errs.Lost, why))
+}
+
+// end makes the grant over unless it is, and reports whether this call did. All
+// contexts have ended when it returns.
 func (g *Grant) end(cause error) bool {
 	g.mu.Lock()
 	if g.ended {
@@ -133,6 +165,10 @@ func (g *Grant) end(cause error) bool {
 		g.deadline = now
 	}
 	g.cancel(cause)
+	for cancel := range g.derived {
+		(*cancel)(cause)
+	}
+	g.derived = nil
 	g.mu.Unlock()
 	g.item.Remove()
 	g.unbind()
@@ -158,22 +194,22 @@ func (g *Grant) tellReleased(cause error) {
 // returned and the removal goes on in the background. Release returns Errors.Lost if
 // the grant was lost before. It may be called again, to wait again.
 func (g *Grant) Release(ctx context.Context) error {
-	if err := g.Err(); err != nil && !errors.Is(err, g.errs.Released) {
-		return err
-	}
-	if g.end(g.errs.Released) {
+	if g.Err() == nil && g.end(g.errs.Released) {
 		g.settle(ctx)
 	}
 	if err := context.Cause(g.ctx); !errors.Is(err, g.errs.Released) {
-		return err // lost between the two
+		return err
+	}
+	select {
+	case <-g.released:
+		return g.err
+	default:
 	}
 	select {
 	case <-g.released:
 		return g.err
 	case <-ctx.Done():
 		return fmt.Errorf("releasing %q: it goes on in the background: %w", g.entry.key, attempt.Ended(ctx, nil))
-	case <-g.entry.lease.Context().Done():
-		return g.unconfirmed()
 	}
 }
 
@@ -184,36 +220,43 @@ func (g *Grant) settle(ctx context.Context) {
 	if ctx.Err() == nil && g.delete(ctx) {
 		return
 	}
-	g.entry.keys.Go(func(ctx context.Context) { g.delete(ctx) })
+	if !g.entry.keys.Go(func(ctx context.Context) { g.delete(ctx) }) {
+		g.settled(g.unconfirmed())
+	}
 }
 
 // delete removes the entry, and reports whether the outcome of Release is settled:
 // it is not if ctx ended before the lease did.
-func (g *Grant) delete(ctx context.Context) (settled bool) {
+func (g *Grant) delete(ctx context.Context) bool {
 	e := g.entry
 	removed, err := e.delete(ctx)
 	switch {
-	case err == nil && removed:
-		e.keys.Release(e.key, e.unsettled)
+	case err == nil && (removed || e.undeleted && e.lease.Err() == nil):
+		e.free()
+		g.settled(nil)
 	case e.lease.Err() != nil:
-		g.err = g.unconfirmed()
-	case err != nil && ctx.Err() != nil:
+		g.settled(g.unconfirmed())
+	case err == nil:
+		e.free()
+		g.settled(fmt.Errorf("%w: %w", g.errs.Lost, errDeleted))
+	case ctx.Err() != nil:
 		return false
-	case err != nil: // refused
-		e.keys.Doubt(e.key, e.created, e.unsettled)
-		g.err = fmt.Errorf("releasing %q: left to the session: %w", e.key, err)
-	default:
-		e.keys.Release(e.key, e.unsettled)
-		if !e.undeleted {
-			g.err = fmt.Errorf("%w: %w", g.errs.Lost, errDeleted)
-		}
+	default: // refused
+		e.slot.Doubt(e.created, e.unsettled, e.value)
+		g.settled(fmt.Errorf("releasing %q: left to the session: %w", e.key, err))
 	}
-	close(g.released)
 	return true
 }
 
+// settled notes the outcome of Release.
+func (g *Grant) settled(err error) {
+	g.err = err
+	close(g.released)
+}
+
 // unconfirmed is the outcome of a release whose lease ended before the server had
-// answered.
+// answered. The entry ends with the lease, and the grant was not lost: it was given
+// up before.
 func (g *Grant) unconfirmed() error {
-	return fmt.Errorf("%w: before its release was confirmed: %w", g.errs.Lost, g.entry.lease.Err())
+	return fmt.Errorf("releasing %q: not confirmed before the end of the lease: %w", g.entry.key, g.entry.lease.Err())
 }

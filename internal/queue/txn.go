@@ -4,6 +4,8 @@ import (
 	"context"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/internal/attempt"
 )
 
 // Txn returns a transaction that takes effect only while the grant owns: what the
@@ -45,11 +47,14 @@ func (t *guardedTxn) Commit() (*clientv3.TxnResponse, error) {
 		If(t.grant.Guard()...).
 		Then(clientv3.OpTxn(t.conds, t.then, t.other)).
 		Commit()
+	if err != nil && t.ctx.Err() != nil {
+		return nil, attempt.Ended(t.ctx, err)
+	}
 	if err != nil {
 		return nil, err
 	}
 	if !resp.Succeeded {
-		t.grant.lose(errDeleted)
+		t.grant.deleted()
 		return nil, t.grant.Err()
 	}
 	own := (*clientv3.TxnResponse)(resp.Responses[0].GetResponseTxn())

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/attempt"
@@ -14,15 +15,20 @@ import (
 
 // Reasons for which a watch on the predecessor ends, besides its deletion.
 var (
-	errUnseen  = errors.New("a look found the predecessor gone without an event")
 	errOwnGone = errors.New("own entry was deleted")
 	errOverdue = errors.New("the watch was not created in time")
 	errCalled  = errors.New("the caller's context ended")
+
+	errWatchEnded = errors.New("the server ended the watch")
 )
 
-// watchPause is the wait before a watch that the server ended is opened again, so
-// that a cluster without leader is not flooded.
-const watchPause = 50 * time.Millisecond
+const (
+	// firstWatchPause and maxWatchPause bound the wait before a watch that the
+	// server ended is opened again, so that a cluster without leader is not
+	// flooded.
+	firstWatchPause = 50 * time.Millisecond
+	maxWatchPause   = time.Second
+)
 
 // wait returns once the entry is the oldest of its queue. Its place is kept
 // through compaction, loss of the leader and reconnects. It fails with errOwnGone if
@@ -30,13 +36,19 @@ const watchPause = 50 * time.Millisecond
 func (e *entry) wait(ctx context.Context) error {
 	ctx, done := e.bind(ctx)
 	defer done()
+	pause := firstWatchPause
 	for e.before.exists() {
-		after := e.before.seen
-		if e.before.created != unknownRevision {
-			var err error
-			if after, err = e.awaitGone(ctx); err != nil {
-				return err
+		after, err := e.awaitGone(ctx)
+		switch {
+		case errors.Is(err, errWatchEnded):
+			if !attempt.Pause(ctx, pause) {
+				return attempt.Ended(ctx, err)
 			}
+			pause = min(2*pause, maxWatchPause)
+		case err != nil:
+			return err
+		default:
+			pause = firstWatchPause
 		}
 		if err := e.check(ctx, after); err != nil {
 			return err
@@ -49,6 +61,9 @@ func (e *entry) wait(ctx context.Context) error {
 // and returns a revision the check has to be as new as.
 func (e *entry) awaitGone(ctx context.Context) (after int64, err error) {
 	before := e.before
+	if before.created == unknownRevision {
+		return before.seen, nil
+	}
 	watchCtx, generation := e.keys.WatchContext()
 	watchCtx, cancel := context.WithCancelCause(watchCtx)
 	defer cancel(nil)
@@ -56,34 +71,50 @@ func (e *entry) awaitGone(ctx context.Context) (after int64, err error) {
 	defer stop()
 	theirs := e.keys.Add(before.key, func(kv *mvccpb.KeyValue, rev int64) {
 		if rev >= before.seen && !before.is(kv) {
-			cancel(errUnseen)
+			cancel(&unseenError{rev})
 		}
-	})
+	}, nil)
 	defer theirs.Remove()
 	own := e.keys.Add(e.key, func(kv *mvccpb.KeyValue, rev int64) {
 		if rev >= e.created && !e.is(kv) {
 			cancel(errOwnGone)
 		}
-	})
+	}, nil)
 	defer own.Remove()
 
 	after, err = e.watch(watchCtx, cancel, before)
-	switch cause := context.Cause(watchCtx); {
-	case err == nil:
+	if err == nil {
 		return after, nil
-	case errors.Is(cause, errUnseen), errors.Is(cause, errOverdue):
-		// The stream keeps events from us, or swallows requests: its member may
-		// have vanished without a word.
+	}
+	cause := context.Cause(watchCtx)
+	if unseen, ok := errors.AsType[*unseenError](cause); ok {
+		e.keys.Abandon(generation)
+		return unseen.revision, nil
+	}
+	switch {
+	case errors.Is(cause, errOverdue):
+		// The stream swallows requests: its member may have vanished.
 		e.keys.Abandon(generation)
 		return before.seen, nil
 	case errors.Is(cause, errOwnGone):
 		return 0, errOwnGone
 	case ctx.Err() != nil:
 		return 0, attempt.Ended(ctx, nil)
-	default: // ended by the server: no leader, compaction
-		attempt.Pause(ctx, watchPause)
-		return before.seen, nil
+	case !errors.Is(err, rpctypes.ErrCompacted):
+		// No leader, or the stream's authentication token has expired, which
+		// only another stream mends.
+		e.keys.Abandon(generation)
 	}
+	return before.seen, fmt.Errorf("%w: %w", errWatchEnded, err)
+}
+
+// unseenError says that a look found the predecessor gone at a revision although no
+// event had come: the stream keeps events from us, as one does whose member has
+// vanished without a word.
+type unseenError struct{ revision int64 }
+
+func (e *unseenError) Error() string {
+	return fmt.Sprintf("a look at revision %d found the predecessor gone without an event", e.revision)
 }
 
 // watch returns the revision at which the predecessor was deleted, or why it cannot
@@ -117,8 +148,6 @@ func (e *entry) watch(ctx context.Context, cancel context.CancelCauseFunc, befor
 	}
 	return 0, errWatchEnded
 }
-
-var errWatchEnded = errors.New("watch ended")
 
 // goneBefore reports whether the predecessor was gone at a revision not older than
 // rev: what happened before the watch began is not delivered by it.
