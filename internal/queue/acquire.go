@@ -77,9 +77,7 @@ func (q *Queue) place(ctx context.Context) (*entry, error) {
 // nil if the acquisition shall begin anew: the lease was lost, or an operator deleted
 // the entry.
 func (e *entry) giveUp(ctx context.Context, why error) error {
-	if !errors.Is(why, errForeign) {
-		e.remove()
-	}
+	e.remove()
 	switch {
 	case ctx.Err() != nil:
 		return attempt.Ended(ctx, why)
@@ -128,6 +126,7 @@ func (e *entry) remove() {
 	e.keys.Go(func(ctx context.Context) {
 		removed, err := e.delete(ctx)
 		switch {
+		case e.lease.Err() != nil: // which takes the entry with it
 		case err != nil:
 			e.log().Warn("entry not removed; tried again with each look", "error", err)
 		case removed || e.created != 0:

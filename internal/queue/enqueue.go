@@ -107,8 +107,10 @@ func (e *entry) enqueue(ctx context.Context) error {
 // attempt went through although its reply did not.
 func (e *entry) adopt(kv *mvccpb.KeyValue, rev int64) error {
 	if parse(kv).Record.Nonce != e.nonce {
-		// The key stays set aside. In doubt, a look would remove what is there, and
-		// another library may use our lease: concurrency.WithLease.
+		// Another library may use our lease: concurrency.WithLease. A put that
+		// never settles keeps the key in doubt, and us from taking it again; a look
+		// removes nothing there but our own value.
+		e.unsettled++
 		return fmt.Errorf("%w: %q", errForeign, e.key)
 	}
 	e.created = kv.CreateRevision
