@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/conclave-go/conclave/examples/internal/cluster"
+)
+
+// aftermath is for how long an act goes on after what it is about.
+const aftermath = 300 * time.Millisecond
+
+// act is one thing to look at.
+type act struct {
+	name    string // in the table
+	intro   string
+	library library
+	writes  bool // the workers write under guard
+	proxied bool // the first worker can be cut off
+	play    func(context.Context, *stage, settings) (outcome string, err error)
+}
+
+// settings are what all acts have in common.
+type settings struct {
+	workers  int
+	hold     time.Duration
+	ttl      time.Duration
+	duration time.Duration
+}
+
+// result is what an act has shown.
+type result struct {
+	act          act
+	took         []time.Duration // hand-overs
+	rpcs         map[string]int
+	acquisitions int
+	outcome      string
+}
+
+// perform plays an act with workers of its own, on a lock of its own.
+func perform(ctx context.Context, c *cluster.Cluster, a act, prefix string, set settings, v view) (result, error) {
+	began := now()
+	cr, err := startCrew(ctx, c, a, prefix, set)
+	if cr == nil {
+		return result{}, err
+	}
+	names := make([]string, len(cr.processes))
+	for i, p := range cr.processes {
+		names[i] = p.name
+	}
+	s := &stage{crew: cr, board: newBoard(names), view: v, began: began}
+	r := result{act: a}
+	if err == nil {
+		r.outcome, err = a.play(ctx, s, set)
+		s.leave(ctx)
+	}
+	r.took = s.board.took()
+	r.rpcs, r.acquisitions = s.board.cost()
+	return r, errors.Join(err, cr.close())
+}
+
+// playRun hands the lock around.
+func playRun(ctx context.Context, s *stage, set settings) (string, error) {
+	if err := s.warmUp(ctx); err != nil {
+		return "", err
+	}
+	if err := s.watch(ctx, set.duration); err != nil {
+		return "", err
+	}
+	s.say(now(), "%s", summary(s.board))
+	return "", nil
+}
+
+// playCrash kills the holder.
+func playCrash(ctx context.Context, s *stage, _ settings) (string, error) {
+	p, hold, err := s.upToTheFault(ctx)
+	if err != nil {
+		return "", err
+	}
+	e, err := s.act(ctx, p, killed, p.kill)
+	if err != nil {
+		return "", err
+	}
+	s.say(e.At, "%s, the holder with token %s, is killed (SIGKILL)", p.name, s.board.token(hold))
+	next, err := s.successor(ctx, p)
+	if err != nil {
+		return "", err
+	}
+	after := short(next.At - e.At)
+	s.say(next.At, "%s is granted token %s, %s after the kill (TTL %s)", next.Worker, s.board.token(next), after, s.board.ttl)
+	return fmt.Sprintf("successor granted %s after the kill (TTL %s)", after, s.board.ttl), s.watch(ctx, aftermath)
+}
+
+// upToTheFault waits until the first worker has the lock and keeps it.
+func (s *stage) upToTheFault(ctx context.Context) (*process, event, error) {
+	if err := s.warmUp(ctx); err != nil {
+		return nil, event{}, err
+	}
+	p, hold, err := s.victim(ctx)
+	if err != nil {
+		return nil, event{}, err
+	}
+	return p, hold, s.watch(ctx, aftermath)
+}
+
+// playPause stops the holder past its TTL.
+func playPause(ctx context.Context, s *stage, _ settings) (string, error) {
+	p, hold, err := s.upToTheFault(ctx)
+	if err != nil {
+		return "", err
+	}
+	e, err := s.act(ctx, p, stopped, p.pause)
+	if err != nil {
+		return "", err
+	}
+	s.say(e.At, "%s, the holder with token %s, is stopped (SIGSTOP)", p.name, s.board.token(hold))
+	next, err := s.successor(ctx, p)
+	if err != nil {
+		return "", err
+	}
+	s.say(next.At, "%s is granted token %s, %s after the stop (TTL %s)",
+		next.Worker, s.board.token(next), short(next.At-e.At), s.board.ttl)
+	if err := s.watch(ctx, aftermath); err != nil {
+		return "", err
+	}
+	return s.wake(ctx, p)
+}
+
+// wake continues a worker whose lock has been taken over meanwhile.
+func (s *stage) wake(ctx context.Context, p *process) (string, error) {
+	e, err := s.act(ctx, p, holds, p.resume)
+	if err != nil {
+		return "", err
+	}
+	s.say(e.At, "%s wakes up (SIGCONT) in the middle of its work", p.name)
+	told, write, err := s.toldAndWrote(ctx, p)
+	if err != nil {
+		return "", err
+	}
+	s.say(told.At, "%s is told, %s after waking: %s", p.name, short(told.At-e.At), told.Detail)
+	return s.sayLateWrite(write), s.watch(ctx, aftermath)
+}
+
+// toldAndWrote waits until a worker was told of its loss and its late write answered.
+func (s *stage) toldAndWrote(ctx context.Context, p *process) (told, write event, err error) {
+	_, err = s.await(ctx, "the end of the hold of "+p.name, func(e event) bool {
+		switch {
+		case e.Worker != p.name:
+		case e.Kind == lost:
+			told = e
+		case e.Kind == wrote:
+			write = e
+		}
+		return told.At != 0 && write.At != 0
+	})
+	return told, write, err
+}
+
+// sayLateWrite tells what became of a write under a hold that was lost.
+func (s *stage) sayLateWrite(write event) string {
+	outcome := "refused by etcd"
+	switch {
+	case write.OK:
+		outcome = "ACCEPTED by etcd"
+	case write.Detail != "":
+		outcome = "not answered: " + write.Detail
+	}
+	s.say(write.At, "its late write, guarded by the hold it lost, is %s", outcome)
+	return "late guarded write " + outcome
+}

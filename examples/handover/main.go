@@ -1,0 +1,128 @@
+// Handover lets processes hand a lock to each other and shows how: who holds it,
+// with which token, who waits for whom, and how long each hand-over took; also when
+// the holder is killed, stopped or cut off, and with clientv3/concurrency instead.
+//
+//	go run ./examples/handover              # a tour of all that, on an embedded etcd
+//	go run ./examples/handover -run -workers 8
+//	go run ./examples/handover -partition -official
+//	go run ./examples/handover -endpoints https://etcd.example:2379 -cacert ca.pem
+//
+// The workers are processes of the same program; they report what they do as lines
+// of JSON on their standard output, with times from a clock that they share.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/examples/internal/cluster"
+	"github.com/conclave-go/conclave/examples/internal/program"
+	"github.com/conclave-go/conclave/examples/internal/screen"
+)
+
+// cleanTimeout bounds the removal of what a run leaves in a cluster not its own.
+const cleanTimeout = 3 * time.Second
+
+func main() {
+	ctx := context.Background()
+	if os.Getenv(workerVariable) != "" {
+		os.Exit(runWorker(ctx, os.Stdin, os.Stdout))
+	}
+	program.Exit("handover", run(ctx, os.Args[1:], os.Stdout))
+}
+
+// run is the program as its user sees it.
+func run(ctx context.Context, args []string, out *os.File) error {
+	o, err := parse(args, out)
+	if err != nil {
+		return err
+	}
+	ctx, end := program.Interruptible(ctx)
+	defer end(nil)
+	c, err := cluster.Open(ctx, o.etcd)
+	if err != nil {
+		return causeOr(ctx, err)
+	}
+	if _, err := fmt.Fprintln(out, headline(o, c)); err != nil {
+		return errors.Join(err, c.Close())
+	}
+	v := newView(o, out, end)
+	results, err := o.perform(ctx, c, v)
+	err = causeOr(ctx, errors.Join(err, v.close()))
+	err = errors.Join(err, clean(ctx, c, o.prefix), c.Close())
+	if err == nil || errors.Is(err, program.ErrInterrupted) {
+		_, werr := io.WriteString(out, "\n"+table(results))
+		err = errors.Join(err, werr)
+	}
+	return err
+}
+
+func headline(o options, c *cluster.Cluster) string {
+	return fmt.Sprintf("%d workers, TTL %s, %s", o.workers, o.ttl, c)
+}
+
+// perform plays all acts and returns the results of those that were played.
+func (o *options) perform(ctx context.Context, c *cluster.Cluster, v view) ([]result, error) {
+	acts := o.acts()
+	set := o.settings
+	if set.duration == 0 {
+		set.duration = defaultDuration
+		if len(acts) > 1 {
+			set.duration = tourDuration
+		}
+	}
+	o.prefix += rand.Text()[:8] + "/"
+	var results []result
+	for i, a := range acts {
+		intro := a.intro
+		if len(acts) > 1 {
+			intro = fmt.Sprintf("%d/%d  %s", i+1, len(acts), intro)
+		}
+		v.title(intro)
+		r, err := perform(ctx, c, a, fmt.Sprintf("%s%d/", o.prefix, i+1), set, v)
+		results = append(results, r)
+		if err != nil {
+			return results, err
+		}
+	}
+	return results, nil
+}
+
+// clean removes what the workers wrote, unless the cluster goes away with it.
+func clean(ctx context.Context, c *cluster.Cluster, prefix string) error {
+	if c.Embedded() {
+		return nil
+	}
+	client, err := c.Spec().Dial()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
+	defer cancel()
+	_, err = client.Delete(ctx, prefix, clientv3.WithPrefix())
+	return errors.Join(err, client.Close())
+}
+
+// causeOr returns why ctx was ended, and err if it was not.
+func causeOr(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// newView returns what suits the place where the output goes. end is called when
+// nobody looks on any more, or does not want to.
+func newView(o options, out *os.File, end context.CancelCauseFunc) view {
+	if o.plain || o.verbose || !screen.Live(out) {
+		return &plain{w: out, verbose: o.verbose, failed: end}
+	}
+	return newLive(out, end)
+}

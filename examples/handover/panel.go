@@ -1,0 +1,97 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"charm.land/lipgloss/v2"
+
+	"github.com/conclave-go/conclave/examples/internal/screen"
+)
+
+// panel is the part of the screen that moves.
+type panel struct {
+	styles screen.Styles
+	width  int
+}
+
+// draw shows who does what, and how long the latest hand-overs took.
+func (p panel) draw(b *board) []string {
+	lines := []string{"", p.styles.Dim.Render(row("", "", "", "had it", "hand-over", "process"))}
+	for _, m := range b.members {
+		lines = append(lines, p.drawMember(b, m))
+	}
+	lines = append(lines, "", "  "+summary(b), p.drawBars(b), "", p.styles.Dim.Render("  q or Ctrl-C ends it"))
+	cut := lipgloss.NewStyle().MaxWidth(p.width)
+	for i, l := range lines {
+		lines[i] = cut.Render(l)
+	}
+	return lines
+}
+
+// row aligns the columns of the panel. Cells may be styled.
+func row(name, state, detail, had, took, process string) string {
+	cell := func(s string, width int) string { return s + strings.Repeat(" ", max(0, width-lipgloss.Width(s))) }
+	right := func(s string, width int) string { return strings.Repeat(" ", max(0, width-lipgloss.Width(s))) + s }
+	return "  " + cell(name, 4) + cell(state, 11) + cell(detail, 33) + right(had, 7) + right(took, 11) + right(process, 9)
+}
+
+func (p panel) drawMember(b *board, m *member) string {
+	state, detail := string(m.doing), ""
+	switch m.doing {
+	case holds:
+		state, detail = p.styles.Good.Render(state), "token "+m.token
+	case starting:
+	case waiting, between:
+		state, detail = drawWait(b, m)
+	case stopped, cutOff:
+		state, detail = p.styles.Bad.Render(state), "still believes in token "+m.token
+	case killed:
+		state, detail = p.styles.Bad.Render(state), "no longer in the queue"
+		if slices.Contains(b.line(), m.name) {
+			detail = "in the queue until its lease ends"
+		}
+	case toldLost:
+		state, detail = p.styles.Bad.Render("told"), "that it lost the lock"
+	}
+	return row(m.name, state, detail, fmt.Sprintf("%d x", m.acquired), millis(m.last), p.styles.Dim.Render(fmt.Sprint(m.pid)))
+}
+
+// drawWait says whom a worker waits for, and for how long if that is for long.
+func drawWait(b *board, m *member) (state, detail string) {
+	before := b.predecessor(m.name)
+	if before == "" {
+		return "asks", ""
+	}
+	detail = "for " + before
+	if d := time.Duration(now() - m.wanted); d > time.Second/2 {
+		detail += fmt.Sprintf(" (%.1f s)", d.Seconds())
+	}
+	return string(waiting), detail
+}
+
+// drawBars draws the latest hand-overs, one bar each: the lowest is under half a
+// millisecond, and each step twice as long, up to 32 ms and more.
+func (p panel) drawBars(b *board) string {
+	const legend = "  ▁ <0.5  ▄ <4  █ >32 ms"
+	room := max(p.width-len("  ")-lipgloss.Width(legend)-2, 0)
+	took := b.took()
+	took = took[max(0, len(took)-room):]
+	var bars strings.Builder
+	for _, d := range took {
+		bars.WriteRune(bar(d))
+	}
+	return "  " + bars.String() + strings.Repeat(" ", room-len(took)) + p.styles.Dim.Render(legend)
+}
+
+func bar(d time.Duration) rune {
+	levels := []rune("▁▂▃▄▅▆▇█")
+	if d <= 0 {
+		return levels[0]
+	}
+	level := int(math.Ceil(math.Log2(float64(d) / float64(time.Millisecond/2))))
+	return levels[min(max(level, 0), len(levels)-1)]
+}

@@ -1,0 +1,6 @@
+//go:build !unix
+
+package main
+
+// processesWith knows no processes here.
+func processesWith(string) []string { return nil }

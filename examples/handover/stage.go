@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+const (
+	// patience is how long a stage waits for something, beyond three TTLs.
+	patience = 20 * time.Second
+	// exitTimeout bounds the workers' end: their own clean-up and a little more.
+	exitTimeout = closeTimeout + time.Second
+)
+
+// stage is where an act takes place: a crew, what is known of it, and who looks on.
+type stage struct {
+	*crew
+
+	board *board
+	view  view
+	began int64
+}
+
+// say tells the audience what happened at a time.
+func (s *stage) say(at int64, format string, args ...any) {
+	s.view.say(time.Duration(at-s.began), fmt.Sprintf(format, args...))
+}
+
+// next waits for the next event and shows what it means.
+func (s *stage) next(ctx context.Context) (event, error) {
+	select {
+	case <-ctx.Done():
+		return event{}, context.Cause(ctx)
+	case e := <-s.out:
+		h, handed := s.board.apply(e)
+		s.view.update(s.board)
+		if handed {
+			s.view.handover(time.Duration(e.At-s.began), s.board, h)
+		}
+		if e.Kind == failed || e.Kind == exited && e.Detail != "" {
+			return e, fmt.Errorf("worker %s: %s", e.Worker, strings.ReplaceAll(e.Detail, "\n", "; "))
+		}
+		return e, nil
+	}
+}
+
+// await waits for an event that meets a condition.
+func (s *stage) await(ctx context.Context, what string, cond func(event) bool) (event, error) {
+	limit := patience + 3*s.job.TTL
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no sign of %s within %s", what, limit))
+	defer cancel()
+	for {
+		e, err := s.next(ctx)
+		if err != nil || cond(e) {
+			return e, err
+		}
+	}
+}
+
+// watch looks on for a while.
+func (s *stage) watch(ctx context.Context, d time.Duration) error {
+	over := errors.New("time is up")
+	ctx, cancel := context.WithTimeoutCause(ctx, d, over)
+	defer cancel()
+	for {
+		if _, err := s.next(ctx); errors.Is(err, over) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
+// warmUp waits until every worker has had the lock.
+func (s *stage) warmUp(ctx context.Context) error {
+	_, err := s.await(ctx, "all workers", func(event) bool {
+		for _, m := range s.board.members {
+			if m.acquired == 0 {
+				return false
+			}
+		}
+		return true
+	})
+	return err
+}
+
+// victim has the first worker keep the lock when it has it next.
+func (s *stage) victim(ctx context.Context) (*process, event, error) {
+	p := s.processes[0]
+	if err := p.send(stay); err != nil {
+		return nil, event{}, err
+	}
+	e, err := s.await(ctx, "the lock at "+p.name, func(e event) bool {
+		return e.Kind == granted && e.Worker == p.name && e.Stays
+	})
+	return p, e, err
+}
+
+// act does something to a worker, which is then on record like its own events.
+func (s *stage) act(ctx context.Context, p *process, what doing, do func() error) (event, error) {
+	e := event{At: now(), Worker: p.name, Kind: acted, Detail: string(what)}
+	if err := do(); err != nil {
+		return e, fmt.Errorf("%s: %s: %w", p.name, what, err)
+	}
+	go s.add(e) // ends when it is taken or the crew closed; taking it here would wait for the stage itself
+	return s.await(ctx, e.Detail, func(x event) bool { return x.Kind == acted && x.Worker == p.name })
+}
+
+// successor waits for a grant to another than p.
+func (s *stage) successor(ctx context.Context, p *process) (event, error) {
+	return s.await(ctx, "the successor of "+p.name, grantedToOther(p))
+}
+
+func grantedToOther(p *process) func(event) bool {
+	return func(e event) bool { return e.Kind == granted && e.Worker != p.name }
+}
+
+// leave has every worker end, in good order if they can; [crew.close] ends the rest.
+func (s *stage) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), exitTimeout)
+	defer cancel()
+	s.quit()
+	for s.board.running() > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case e := <-s.out:
+			s.board.apply(e)
+		}
+	}
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/conclave-go/conclave/examples/internal/screen"
+)
+
+// percentile returns the nearest-rank percentile of sorted durations.
+func percentile(sorted []time.Duration, p float64) time.Duration {
+	if len(sorted) == 0 {
+		return 0
+	}
+	rank := int(math.Ceil(p / 100 * float64(len(sorted))))
+	return sorted[max(rank, 1)-1]
+}
+
+// millis writes a duration as milliseconds with as many decimals as it deserves.
+func millis(d time.Duration) string {
+	ms := float64(d) / float64(time.Millisecond)
+	switch {
+	case d == 0:
+		return "-"
+	case ms < 10:
+		return fmt.Sprintf("%.2f ms", ms)
+	case ms < 100:
+		return fmt.Sprintf("%.1f ms", ms)
+	}
+	return fmt.Sprintf("%.0f ms", ms)
+}
+
+// short writes nanoseconds as seconds or milliseconds.
+func short(ns int64) string {
+	if ns >= int64(time.Second) {
+		return fmt.Sprintf("%.2f s", float64(ns)/float64(time.Second))
+	}
+	return millis(time.Duration(ns))
+}
+
+func formatRevision(r int64) string { return strconv.FormatInt(r, 10) }
+
+// summary writes how long the hand-overs of a board took.
+func summary(b *board) string {
+	took := slices.Sorted(slices.Values(b.took()))
+	return fmt.Sprintf("%d hand-overs   p50 %s   p90 %s   p99 %s   max %s", len(took),
+		millis(percentile(took, 50)), millis(percentile(took, 90)), millis(percentile(took, 99)), millis(percentile(took, 100)))
+}
+
+// table writes what the acts have shown, 79 columns wide at most.
+func table(results []result) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%-29s %10s %9s %9s %9s %9s\n", "", "hand-overs", "p50", "p90", "p99", "max")
+	for _, r := range results {
+		took := slices.Sorted(slices.Values(r.took))
+		fmt.Fprintf(&b, "%-29s %10d", r.act.name, len(took))
+		for _, p := range []float64{50, 90, 99, 100} {
+			fmt.Fprintf(&b, " %9s", millis(percentile(took, p)))
+		}
+		b.WriteByte('\n')
+	}
+	b.WriteString(costs(results))
+	b.WriteString(outcomes(results))
+	return b.String()
+}
+
+// costs writes the RPCs per acquisition of the acts in which nothing went wrong, or
+// of all if there are no others.
+func costs(results []result) string {
+	undisturbed := slices.DeleteFunc(slices.Clone(results), func(r result) bool { return r.act.writes })
+	note := ""
+	if len(undisturbed) > 0 {
+		results = undisturbed
+	} else {
+		note = " (with guarded writes)"
+	}
+	var b strings.Builder
+	for _, r := range results {
+		if r.acquisitions > 0 {
+			fmt.Fprintf(&b, "\nRPCs per acquisition, %s: %s", r.act.name, perAcquisition(r, note))
+		}
+	}
+	return b.String() + "\n"
+}
+
+// perAcquisition writes the sum and a note, the methods that matter, and the rest in
+// one figure.
+func perAcquisition(r result, note string) string {
+	const matters = 0.2
+	var total, rest float64
+	var parts []string
+	for _, method := range slices.Sorted(maps.Keys(r.rpcs)) {
+		per := float64(r.rpcs[method]) / float64(r.acquisitions)
+		total += per
+		if per < matters {
+			rest += per
+			continue
+		}
+		parts = append(parts, fmt.Sprintf("%s %.2f", method, per))
+	}
+	if rest > 0 {
+		parts = append(parts, fmt.Sprintf("others %.2f", rest))
+	}
+	list := screen.Wrap(strings.Join(parts, ", "), screen.DefaultWidth-2)
+	return fmt.Sprintf("%.2f%s\n  %s", total, note, strings.ReplaceAll(list, "\n", "\n  "))
+}
+
+// outcomes lists what faults led to.
+func outcomes(results []result) string {
+	var b strings.Builder
+	for _, r := range results {
+		if r.outcome != "" {
+			fmt.Fprintf(&b, "\n%s:\n  %s", r.act.name, r.outcome)
+		}
+	}
+	if b.Len() == 0 {
+		return ""
+	}
+	return b.String() + "\n"
+}

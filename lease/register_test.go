@@ -1,0 +1,622 @@
+package lease_test
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/lease"
+)
+
+// registry is what most tests of Register need: a session whose rounds take place
+// when the test says so, and an operator.
+type registry struct {
+	*lease.Session
+
+	c     *etcdtest.Cluster
+	rec   *etcdtest.Recorder
+	pulse *pulse
+	op    operator
+	key   string
+}
+
+func newRegistry(t *testing.T) registry {
+	t.Helper()
+	c := etcdtest.New(t)
+	g := registry{c: c, rec: new(etcdtest.Recorder), pulse: newPulse(), op: newOperator(t, c), key: c.Prefix(t) + "k"}
+	g.Session = newSession(t, c.Client(t, etcdtest.WithRecorder(g.rec)), lease.WithTTL(calm), g.pulse.observe())
+	return g
+}
+
+func (g registry) register(t *testing.T, value string, opts ...lease.RegisterOption) *lease.Registration {
+	t.Helper()
+	r, err := lease.Register(guarded(t), g.Session, g.key, value, opts...)
+	require.NoError(t, err)
+	return r
+}
+
+func (g registry) id(t *testing.T) clientv3.LeaseID {
+	t.Helper()
+	return liveLease(t, g.Session).ID()
+}
+
+func (g registry) round(t *testing.T) {
+	t.Helper()
+	g.pulse.round(t, liveLease(t, g.Session))
+}
+
+// lose has the session lose its lease.
+func (g registry) lose(t *testing.T) {
+	t.Helper()
+	l := liveLease(t, g.Session)
+	g.op.revoke(t, l.ID())
+	l.Look().Hurry()
+	require.Error(t, await(t, g.pulse.lost, "the loss"))
+}
+
+func awaitPut(t *testing.T, events <-chan *clientv3.Event) *clientv3.Event {
+	t.Helper()
+	for {
+		if e := await(t, events, "a put"); e.Type == clientv3.EventTypePut {
+			return e
+		}
+	}
+}
+
+func awaitDelete(t *testing.T, events <-chan *clientv3.Event) {
+	t.Helper()
+	for {
+		if e := await(t, events, "a delete"); e.Type == clientv3.EventTypeDelete {
+			return
+		}
+	}
+}
+
+func TestRegisterPutsTheKeyInOneWrite(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	g.rec.Reset()
+	r := g.register(t, "v")
+	require.Equal(t, map[string]int{"Txn": 1}, g.rec.Counts())
+	g.op.requireKey(t, g.key, "v", g.id(t))
+	require.NoError(t, r.Err())
+
+	g.rec.Reset()
+	require.NoError(t, r.Update(guarded(t), "w"))
+	require.Equal(t, map[string]int{"Txn": 1}, g.rec.Counts())
+	g.op.requireKey(t, g.key, "w", g.id(t))
+	g.round(t) // what it wrote itself is no reason to write again
+	g.round(t)
+
+	g.rec.Reset()
+	require.NoError(t, r.Close(guarded(t)))
+	require.Equal(t, map[string]int{"Txn": 1}, g.rec.Counts())
+	g.op.requireNoKey(t, g.key)
+	require.ErrorIs(t, r.Err(), lease.ErrClosed)
+	require.NoError(t, r.Close(guarded(t)))
+	require.ErrorIs(t, r.Update(guarded(t), "x"), lease.ErrClosed)
+	g.op.requireNoKey(t, g.key)
+	require.Equal(t, 1, g.rec.Writes())
+}
+
+func TestAKeyCanBeRegisteredOncePerSession(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	r := g.register(t, "v")
+	_, err := lease.Register(guarded(t), g.Session, g.key, "w")
+	require.ErrorContains(t, err, "already registered")
+	require.ErrorContains(t, err, g.key)
+	g.op.requireKey(t, g.key, "v", g.id(t))
+	require.NoError(t, r.Close(guarded(t)))
+	require.NoError(t, g.register(t, "w").Err())
+}
+
+func TestRegisterRefusesBadInput(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	r := g.register(t, "v")
+	g.rec.Reset()
+	_, err := lease.Register(guarded(t), nil, "k", "v")
+	require.ErrorContains(t, err, "lease: session is nil: must")
+	_, err = lease.Register(guarded(t), g.Session, "", "v")
+	require.ErrorContains(t, err, "lease: key is empty: must")
+	_, err = lease.Register(guarded(t), g.Session, "k", "v", nil)
+	require.ErrorContains(t, err, "lease: register option is nil: must")
+	_, err = lease.Register(ended(t), g.Session, "some-key", "v")
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorContains(t, err, `"some-key"`)
+	err = r.Update(ended(t), "w")
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorContains(t, err, g.key)
+	require.Empty(t, g.rec.Counts(), "nothing was sent")
+	g.op.requireKey(t, g.key, "v", g.id(t))
+}
+
+func TestARegistrationIsPutAgainAfterALeaseLoss(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	r := g.register(t, "v")
+	require.NoError(t, r.Update(guarded(t), "w"))
+	before := g.id(t)
+	events := g.op.watch(t, g.key)
+	g.lose(t)
+	awaitDelete(t, events)
+	e := awaitPut(t, events)
+	require.Equal(t, "w", string(e.Kv.Value))
+	require.NotEqual(t, before, clientv3.LeaseID(e.Kv.Lease))
+	require.Equal(t, g.id(t), clientv3.LeaseID(e.Kv.Lease))
+	eventually(t, func() bool { return r.Err() == nil }, "in place again")
+}
+
+// While no lease can be had the registration says why it is not in place.
+func TestARegistrationReportsTheLossUntilItIsHealed(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	r := g.register(t, "v")
+	let := make(chan struct{})
+	g.rec.Hook("LeaseGrant", func(_ context.Context, _ any, invoke func() error) error {
+		<-let
+		return invoke()
+	})
+	l := liveLease(t, g.Session)
+	g.op.revoke(t, l.ID())
+	l.Look().Hurry()
+	require.Error(t, await(t, g.pulse.lost, "the loss"))
+	require.ErrorIs(t, r.Err(), lease.ErrLost)
+	close(let)
+	eventually(t, func() bool { return r.Err() == nil }, "in place again")
+	g.op.requireKey(t, g.key, "v", g.id(t))
+}
+
+func TestARegistrationDeletedByAnotherIsPutAgainAtTheNextLook(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	r := g.register(t, "v")
+	events := g.op.watch(t, g.key)
+	for range 3 {
+		g.op.remove(t, g.key)
+		awaitDelete(t, events)
+		g.round(t)
+		e := awaitPut(t, events)
+		require.Equal(t, "v", string(e.Kv.Value))
+		require.Equal(t, g.id(t), clientv3.LeaseID(e.Kv.Lease))
+		// The registrar has to hear of its success before it can miss the key again.
+		require.NoError(t, r.Update(guarded(t), "v"))
+		awaitPut(t, events)
+	}
+	require.NoError(t, r.Err())
+}
+
+func TestRegisterReportsWhoHasTheKey(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	theirs, err := g.op.Grant(guarded(t), int64(calm/time.Second))
+	require.NoError(t, err)
+	for _, id := range []clientv3.LeaseID{clientv3.NoLease, theirs.ID} {
+		g.op.put(t, g.key, "theirs", clientv3.WithLease(id))
+		_, err = lease.Register(guarded(t), g.Session, g.key, "ours")
+		var taken *lease.TakenError
+		require.ErrorAs(t, err, &taken)
+		require.Equal(t, &lease.TakenError{Key: g.key, Value: "theirs", Lease: id}, taken)
+		require.ErrorContains(t, err, g.key)
+		require.ErrorContains(t, err, "theirs")
+		if id != clientv3.NoLease {
+			require.ErrorContains(t, err, fmt.Sprintf("%x", int64(id)))
+		}
+		g.round(t)
+		g.op.requireKey(t, g.key, "theirs", id)
+		g.op.remove(t, g.key)
+		g.round(t)
+		g.op.requireNoKey(t, g.key) // what failed is not kept
+	}
+	require.NoError(t, g.register(t, "ours").Err(), "free again")
+}
+
+func TestARegistrationTakenByAnotherHealsWhenItIsReleased(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	r := g.register(t, "ours")
+	events := g.op.watch(t, g.key)
+	g.op.put(t, g.key, "theirs")
+	awaitPut(t, events)
+	g.round(t)
+	eventually(t, func() bool { return r.Err() != nil }, "the registration tells")
+	var taken *lease.TakenError
+	require.ErrorAs(t, r.Err(), &taken)
+	require.Equal(t, &lease.TakenError{Key: g.key, Value: "theirs"}, taken)
+	require.ErrorAs(t, r.Update(guarded(t), "newer"), &taken, "the value stays wanted")
+
+	g.op.put(t, g.key, "still theirs")
+	awaitPut(t, events)
+	g.round(t)
+	eventually(t, func() bool { return strings.Contains(r.Err().Error(), "still theirs") }, "it keeps up")
+	g.op.requireKey(t, g.key, "still theirs", clientv3.NoLease)
+
+	g.op.remove(t, g.key)
+	g.round(t)
+	e := awaitPut(t, events)
+	require.Equal(t, "newer", string(e.Kv.Value))
+	require.Equal(t, g.id(t), clientv3.LeaseID(e.Kv.Lease))
+	eventually(t, func() bool { return r.Err() == nil }, "in place again")
+}
+
+func TestClosingARegistrationLeavesWhatAnotherHasPut(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	r := g.register(t, "ours")
+	g.op.put(t, g.key, "theirs")
+	require.NoError(t, r.Close(guarded(t)))
+	g.op.requireKey(t, g.key, "theirs", clientv3.NoLease)
+	g.round(t)
+	require.NoError(t, g.Close(guarded(t)))
+	g.op.requireKey(t, g.key, "theirs", clientv3.NoLease)
+}
+
+func TestATakeoverOverwritesAndTheLoserDoesNotTakeItBack(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	loser := g.register(t, "old")
+	p := newPulse()
+	s := newSession(t, g.c.Client(t), lease.WithTTL(calm), p.observe())
+	winner, err := lease.Register(guarded(t), s, g.key, "new", lease.WithTakeover())
+	require.NoError(t, err)
+	g.op.requireKey(t, g.key, "new", liveLease(t, s).ID())
+
+	g.round(t)
+	eventually(t, func() bool { return loser.Err() != nil }, "the loser tells")
+	var taken *lease.TakenError
+	require.ErrorAs(t, loser.Err(), &taken)
+	require.Equal(t, &lease.TakenError{Key: g.key, Value: "new", Lease: liveLease(t, s).ID()}, taken)
+	p.round(t, liveLease(t, s))
+	g.op.requireKey(t, g.key, "new", liveLease(t, s).ID())
+	require.NoError(t, winner.Err())
+
+	// A takeover is over once it has succeeded: it does not fight.
+	g.op.put(t, g.key, "newest")
+	p.round(t, liveLease(t, s))
+	eventually(t, func() bool { return winner.Err() != nil }, "the winner tells")
+	g.op.requireKey(t, g.key, "newest", clientv3.NoLease)
+}
+
+func TestATakeoverOfAFreeKeyIsARegistration(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	require.NoError(t, g.register(t, "v", lease.WithTakeover()).Err())
+	g.op.requireKey(t, g.key, "v", g.id(t))
+}
+
+func TestAWriteWhoseReplyIsLostIsFoundToHaveSucceeded(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	events := g.op.watch(t, g.key)
+	g.rec.DropReplies("Txn", 1)
+	r := g.register(t, "v")
+	require.Equal(t, "v", string(awaitPut(t, events).Kv.Value))
+	g.rec.DropReplies("Txn", 1)
+	require.NoError(t, r.Update(guarded(t), "w"))
+	require.Equal(t, "w", string(awaitPut(t, events).Kv.Value))
+	g.rec.DropReplies("Txn", 1)
+	require.NoError(t, r.Close(guarded(t)))
+	awaitDelete(t, events)
+	require.Empty(t, events, "nothing was written twice")
+	require.Zero(t, liveLease(t, g.Session).Look().Doubts())
+}
+
+// The put is under way when the caller gives up, and is carried out after that.
+func TestAKeyPutAfterItsCallerGaveUpIsRemoved(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	events := g.op.watch(t, g.key)
+	ctx, giveUp := context.WithCancel(t.Context())
+	left := make(chan struct{})
+	var once sync.Once
+	g.rec.Hook("Txn", func(_ context.Context, _ any, invoke func() error) error {
+		first := false
+		once.Do(func() { first = true })
+		if first {
+			giveUp()
+			<-left
+		}
+		return invoke()
+	})
+	_, err := lease.Register(ctx, g.Session, g.key, "v")
+	close(left)
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorContains(t, err, g.key)
+	awaitPut(t, events)
+	awaitDelete(t, events)
+	g.round(t)
+	require.Empty(t, events)
+	require.Zero(t, liveLease(t, g.Session).Look().Doubts())
+}
+
+// stuckPut has a registration given up whose put got stuck on its way, and returns
+// the put. The key is absent, and in doubt.
+func stuckPut(t *testing.T, g registry) *pb.TxnRequest {
+	t.Helper()
+	ctx, giveUp := context.WithCancel(t.Context())
+	stuck := make(chan *pb.TxnRequest, 1)
+	var remove func()
+	hooked := make(chan struct{})
+	remove = g.rec.Hook("Txn", func(_ context.Context, req any, _ func() error) error {
+		<-hooked
+		remove()
+		if txn, ok := req.(*pb.TxnRequest); ok {
+			stuck <- proto.CloneOf(txn)
+		}
+		giveUp()
+		return status.Error(codes.Unavailable, "no reply")
+	})
+	close(hooked)
+	_, err := lease.Register(ctx, g.Session, g.key, "v")
+	require.ErrorIs(t, err, context.Canceled)
+	list := liveLease(t, g.Session).Look()
+	eventually(t, func() bool { return list.Doubts() == 1 }, "the key is in doubt")
+	g.op.requireNoKey(t, g.key)
+	return await(t, stuck, "the request")
+}
+
+// Found absent once proves nothing: the put is carried out after its own removal.
+func TestAPutThatArrivesAfterItsRemovalIsRemovedByTheLook(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	put := stuckPut(t, g)
+	list := liveLease(t, g.Session).Look()
+	g.round(t)
+	g.round(t)
+	require.Equal(t, 1, list.Doubts(), "absence settles nothing")
+
+	_, err := pb.NewKVClient(g.op.ActiveConnection()).Txn(guarded(t), put)
+	require.NoError(t, err)
+	g.op.requireKey(t, g.key, "v", g.id(t))
+	g.round(t)
+	g.op.requireNoKey(t, g.key)
+	require.Zero(t, list.Doubts())
+}
+
+func TestAKeyInDoubtCanBeRegisteredAgain(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	put := stuckPut(t, g)
+	list := liveLease(t, g.Session).Look()
+	r := g.register(t, "new")
+	events := g.op.watch(t, g.key)
+	g.round(t)
+	g.round(t)
+	require.Empty(t, events, "the look leaves the new entry alone")
+	g.op.requireKey(t, g.key, "new", g.id(t))
+
+	require.NoError(t, r.Close(guarded(t)))
+	awaitDelete(t, events)
+	require.Equal(t, 1, list.Doubts(), "the old put may still arrive")
+	_, err := pb.NewKVClient(g.op.ActiveConnection()).Txn(guarded(t), put)
+	require.NoError(t, err)
+	awaitPut(t, events)
+	g.round(t)
+	awaitDelete(t, events)
+	require.Zero(t, list.Doubts())
+}
+
+func TestClosingTheSessionDuringRegisterEndsIt(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	putting := make(chan struct{}, 1)
+	g.rec.Hook("Txn", func(ctx context.Context, _ any, _ func() error) error {
+		putting <- struct{}{}
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	failed := make(chan error, 1)
+	go func() {
+		_, err := lease.Register(t.Context(), g.Session, g.key, "v")
+		failed <- err
+	}()
+	await(t, putting, "the put")
+	require.NoError(t, g.Close(guarded(t)))
+	require.ErrorIs(t, await(t, failed, "Register"), lease.ErrClosed)
+	g.op.requireNoKey(t, g.key)
+}
+
+func TestClosingTheSessionEndsItsRegistrations(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	r := g.register(t, "v")
+	require.NoError(t, g.Close(guarded(t)))
+	g.op.requireNoKey(t, g.key)
+	require.ErrorIs(t, r.Err(), lease.ErrClosed)
+	require.ErrorIs(t, r.Update(guarded(t), "w"), lease.ErrClosed)
+	require.NoError(t, r.Close(guarded(t)))
+	g.op.requireNoKey(t, g.key)
+}
+
+func TestClosingARegistrationWithADoneContextStillRemovesTheKey(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	r := g.register(t, "v")
+	events := g.op.watch(t, g.key)
+	let := make(chan struct{})
+	g.rec.Hook("Txn", func(_ context.Context, _ any, invoke func() error) error {
+		<-let
+		return invoke()
+	})
+	require.ErrorIs(t, r.Close(ended(t)), context.Canceled)
+	require.ErrorIs(t, r.Err(), lease.ErrClosed, "over at once")
+	close(let)
+	awaitDelete(t, events)
+	require.NoError(t, r.Close(guarded(t)))
+}
+
+func TestUpdateReturnsWhenItsContextEndsAndTheValueStaysWanted(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	r := g.register(t, "v")
+	events := g.op.watch(t, g.key)
+	ctx, cancel := context.WithCancel(t.Context())
+	let := make(chan struct{})
+	g.rec.Hook("Txn", func(_ context.Context, _ any, invoke func() error) error {
+		cancel()
+		<-let
+		return invoke()
+	})
+	require.ErrorIs(t, r.Update(ctx, "w"), context.Canceled)
+	close(let)
+	require.Equal(t, "w", string(awaitPut(t, events).Kv.Value))
+}
+
+func TestUpdatesRaceWithHealing(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	r := g.register(t, "v")
+	ctx := guarded(t)
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			for i := range 25 {
+				if err := r.Update(ctx, fmt.Sprintf("%d.%d", w, i)); err != nil {
+					t.Errorf("an update failed: %v", err)
+				}
+			}
+		})
+	}
+	stop := make(chan struct{})
+	var trouble sync.WaitGroup
+	trouble.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			l, err := g.Lease(ctx)
+			if err != nil {
+				return
+			}
+			if i%3 == 2 {
+				_, _ = g.op.Revoke(ctx, l.ID())
+			} else {
+				_, _ = g.op.Delete(ctx, g.key)
+			}
+			l.Look().Hurry()
+			timer := time.NewTimer(5 * time.Millisecond)
+			<-timer.C
+		}
+	})
+	wg.Wait()
+	close(stop)
+	trouble.Wait()
+	// Whatever came last, one more look leads to what is wanted.
+	require.NoError(t, r.Update(guarded(t), "final"))
+	eventually(t, func() bool {
+		l := liveLease(t, g.Session)
+		l.Look().Hurry()
+		v, id, ok := g.op.find(t, g.key)
+		return ok && v == "final" && id == l.ID() && r.Err() == nil
+	}, "the final value is in place under the live lease")
+}
+
+// Not parallel: it counts the goroutines of this process.
+func TestAThousandRegistrationsCostTwoGoroutinesAndEightReads(t *testing.T) {
+	g := newRegistry(t)
+	const many = 1000
+	registrations := make([]*lease.Registration, many)
+	register := func(from, to int) {
+		var wg sync.WaitGroup
+		ctx := guarded(t)
+		for i := from; i < to; i++ {
+			wg.Go(func() {
+				r, err := lease.Register(ctx, g.Session, fmt.Sprintf("%s/%04d", g.key, i), fmt.Sprint(i))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				registrations[i%many] = r
+			})
+		}
+		wg.Wait()
+	}
+	count := func() int {
+		resp, err := g.op.Get(guarded(t), g.key+"/", clientv3.WithPrefix(), clientv3.WithCountOnly())
+		require.NoError(t, err)
+		return int(resp.Count)
+	}
+	register(0, many)
+	require.False(t, t.Failed())
+	require.Equal(t, many, count())
+	require.LessOrEqual(t, ownGoroutines(), 2)
+
+	g.rec.Reset()
+	g.round(t) // opens the stream
+	const reads = (many + 127) / 128
+	// The first read confirms the renewal, the others come after it.
+	eventually(t, func() bool { return g.rec.Count("Txn") >= reads }, "the round is over")
+	g.rec.Reset()
+	g.round(t)
+	eventually(t, func() bool { return g.rec.Count("Txn") >= reads }, "the round is over")
+	require.Equal(t, map[string]int{"LeaseKeepAlive": 1, "Txn": reads}, g.rec.Counts())
+	require.Zero(t, g.rec.Writes())
+
+	events := g.op.watch(t, g.key+"/0500")
+	g.op.remove(t, g.key+"/0500")
+	awaitDelete(t, events)
+	g.round(t)
+	awaitPut(t, events)
+
+	g.rec.Reset()
+	g.lose(t)
+	eventually(t, func() bool { return count() == many }, "all are put again")
+	for _, r := range registrations {
+		eventually(t, func() bool { return r.Err() == nil }, "in place")
+	}
+	require.Equal(t, 1, g.rec.Count("LeaseGrant"))
+	require.LessOrEqual(t, ownGoroutines(), 2)
+
+	// Beyond a thousand a round lists the lease's own keys instead of reading them.
+	register(many, many+1)
+	require.False(t, t.Failed())
+	g.round(t)
+	g.rec.Reset()
+	g.round(t)
+	require.Equal(t, map[string]int{"LeaseKeepAlive": 1, "LeaseTimeToLive": 1, "Txn": 1}, g.rec.Counts())
+	for range 2 {
+		g.op.remove(t, g.key+"/0500")
+		awaitDelete(t, events)
+		g.round(t)
+		awaitPut(t, events)
+		eventually(t, func() bool { return registrations[500].Err() == nil }, "in place")
+	}
+}
+
+// ownGoroutines counts those that run the library's code.
+func ownGoroutines() int {
+	stacks := make([]byte, 1<<20)
+	for {
+		n := runtime.Stack(stacks, true)
+		if n < len(stacks) {
+			stacks = stacks[:n]
+			break
+		}
+		stacks = make([]byte, 2*len(stacks))
+	}
+	own := 0
+	for stack := range strings.SplitSeq(string(stacks), "\n\n") {
+		for _, pkg := range []string{"lease", "internal/look", "internal/attempt", "internal/clock"} {
+			if strings.Contains(stack, "conclave/"+pkg+".") {
+				own++
+				break
+			}
+		}
+	}
+	return own
+}

@@ -1,0 +1,299 @@
+package lease_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/lease"
+)
+
+// onAcknowledgement has fn asked about every reply to a renewal; n counts from 1.
+func onAcknowledgement(rec *etcdtest.Recorder, fn func(n int, resp *pb.LeaseKeepAliveResponse) (drop bool, err error)) {
+	n := 0 // one lease, one stream at a time, so one goroutine at a time
+	rec.HookStream(func(_ string, dir etcdtest.Direction, msg any) (bool, error) {
+		resp, ok := msg.(*pb.LeaseKeepAliveResponse)
+		if dir != etcdtest.Recv || !ok {
+			return false, nil
+		}
+		n++
+		return fn(n, resp)
+	})
+}
+
+func TestARoundIsOneKeepAliveAndOneRead(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	for _, carried := range []int{0, 1, 100} {
+		t.Run(fmt.Sprintf("%d keys", carried), func(t *testing.T) {
+			t.Parallel()
+			var rec etcdtest.Recorder
+			client := c.Client(t, etcdtest.WithRecorder(&rec))
+			p := newPulse()
+			s := newSession(t, client, lease.WithTTL(calm), p.observe())
+			prefix := c.Prefix(t)
+			for i := range carried {
+				_, err := lease.Register(guarded(t), s, fmt.Sprint(prefix, i), "v")
+				require.NoError(t, err)
+			}
+			rec.Reset()
+			const rounds = 5
+			for range rounds {
+				p.round(t, liveLease(t, s))
+			}
+			require.Equal(t, map[string]int{"LeaseKeepAliveStream": 1, "LeaseKeepAlive": rounds, "Txn": rounds}, rec.Counts())
+			require.Zero(t, rec.Writes(), "rounds write nothing")
+		})
+	}
+}
+
+func TestRoundsTakePlaceByThemselvesThreeTimesPerTTL(t *testing.T) {
+	t.Parallel()
+	const rounds = 4
+	c := etcdtest.New(t)
+	var rec etcdtest.Recorder
+	p := newPulse()
+	begin := time.Now()
+	l := newLease(t, c.Client(t, etcdtest.WithRecorder(&rec)), lease.WithTTL(c.MinTTL(t)), p.observe(), p.listen())
+	deadline := l.Deadline()
+	for range rounds {
+		require.Positive(t, await(t, p.renewed, "a renewal"))
+		require.True(t, l.Deadline().After(deadline), "every renewal moves the deadline")
+		deadline = l.Deadline()
+	}
+	require.GreaterOrEqual(t, time.Since(begin), rounds*l.TTL()/3-100*time.Millisecond, "not more often than that")
+	if rec.Count("LeaseKeepAlive") == rounds { // else the machine was too busy for an attempt
+		require.Empty(t, p.states, "healthy all the time")
+	}
+}
+
+func TestARenewalWhoseReplyIsLostIsMadeAgainOnAnotherStream(t *testing.T) {
+	t.Parallel()
+	for name, loss := range map[string]error{
+		"in silence":           nil,
+		"with the connection":  status.Error(codes.Unavailable, "broken"),
+		"with an unknown fate": status.Error(codes.Unknown, "broken"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := etcdtest.New(t)
+			var rec etcdtest.Recorder
+			onAcknowledgement(&rec, func(n int, _ *pb.LeaseKeepAliveResponse) (bool, error) {
+				if n > 1 {
+					return false, nil
+				}
+				return true, loss
+			})
+			p := newPulse()
+			// Silence costs the attempt a third of the time left.
+			l := newLease(t, c.Client(t, etcdtest.WithRecorder(&rec)), lease.WithTTL(3*time.Second), p.observe(), p.listen())
+			deadline := l.Deadline()
+			l.Look().Hurry()
+			require.Equal(t, lease.Suspended, await(t, p.states, "the state"))
+			require.Equal(t, deadline, l.Deadline(), "the lost reply moves nothing")
+			require.NoError(t, l.Err(), "a suspended lease is valid")
+			require.Equal(t, lease.Healthy, await(t, p.states, "the state"))
+			require.True(t, l.Deadline().After(deadline))
+			require.Equal(t, 2, rec.Count("LeaseKeepAliveStream"))
+			require.NoError(t, l.Close(guarded(t)))
+			require.Equal(t, lease.Closed, await(t, p.states, "the state"))
+			require.Empty(t, p.lost)
+		})
+	}
+}
+
+func TestARenewalIsNotConfirmedWhileTheLookFails(t *testing.T) {
+	t.Parallel()
+	var rec etcdtest.Recorder
+	client := etcdtest.New(t).Client(t, etcdtest.WithRecorder(&rec))
+	p := newPulse()
+	l := newLease(t, client, lease.WithTTL(10*time.Second), p.observe(), p.listen())
+	deadline := l.Deadline()
+	allow := rec.Hook("Txn", func(context.Context, any, func() error) error { return status.Error(codes.FailedPrecondition, "no") })
+	l.Look().Hurry()
+	require.Equal(t, lease.Suspended, await(t, p.states, "the state"))
+	eventually(t, func() bool { return rec.Count("Txn") >= 3 }, "it is tried again")
+	require.Equal(t, deadline, l.Deadline())
+	require.Equal(t, lease.Suspended, l.State())
+	allow()
+	require.Equal(t, lease.Healthy, await(t, p.states, "the state"))
+	require.True(t, l.Deadline().After(deadline))
+	require.Equal(t, 1, rec.Count("LeaseKeepAliveStream"), "the stream was not to blame")
+}
+
+// The server's answer is made to look as if a deposed leader had given it; the
+// real thing is in TestARenewalAcknowledgedByADeposedLeaderDoesNotCount.
+func TestAnAcknowledgementOlderThanTheLookMovesNothing(t *testing.T) {
+	t.Parallel()
+	var rec etcdtest.Recorder
+	client := etcdtest.New(t).Client(t, etcdtest.WithRecorder(&rec))
+	first := make(chan struct{})
+	onAcknowledgement(&rec, func(n int, resp *pb.LeaseKeepAliveResponse) (bool, error) {
+		switch n {
+		case 1:
+			resp.Header.RaftTerm--
+		case 2:
+			close(first)
+		}
+		return false, nil
+	})
+	p := newPulse()
+	l := newLease(t, client, lease.WithTTL(10*time.Second), p.observe(), p.listen())
+	deadline := l.Deadline()
+	l.Look().Hurry()
+	require.Equal(t, lease.Suspended, await(t, p.states, "the state"))
+	require.Equal(t, deadline, l.Deadline())
+	require.Equal(t, lease.Healthy, await(t, p.states, "the state"))
+	await(t, first, "a second renewal")
+	require.True(t, l.Deadline().After(deadline))
+	require.Len(t, p.renewed, 1)
+}
+
+func TestAReplyDelayedPastTheDeadlineRevivesNothing(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	// The reply to the keep-alive, or that to the look which would confirm it.
+	for _, late := range []string{"LeaseKeepAlive", "Txn"} {
+		t.Run(late, func(t *testing.T) {
+			t.Parallel()
+			var rec etcdtest.Recorder
+			p := newPulse()
+			l := newLease(t, c.Client(t, etcdtest.WithRecorder(&rec)), lease.WithTTL(c.MinTTL(t)), p.observe(), p.listen())
+			deadline := l.Deadline()
+			arrived := make(chan struct{}, 1)
+			wait := func() {
+				<-l.Context().Done()
+				select {
+				case arrived <- struct{}{}:
+				default:
+				}
+			}
+			if late == "Txn" {
+				rec.Hook(late, func(_ context.Context, _ any, invoke func() error) error {
+					err := invoke()
+					wait()
+					return err
+				})
+			} else {
+				onAcknowledgement(&rec, func(int, *pb.LeaseKeepAliveResponse) (bool, error) {
+					wait()
+					return false, nil
+				})
+			}
+			cause := await(t, p.lost, "the loss")
+			require.False(t, time.Now().Before(deadline.Add(-time.Millisecond)), "not before the deadline")
+			require.ErrorIs(t, cause, lease.ErrLost)
+			require.ErrorContains(t, cause, "deadline passed")
+			await(t, arrived, "the late reply")
+			require.NoError(t, l.Close(guarded(t)), "it waits for the late round")
+			require.ErrorIs(t, l.Err(), lease.ErrLost)
+			require.Equal(t, cause, context.Cause(l.Context()))
+			require.Equal(t, lease.Lost, l.State())
+			require.LessOrEqual(t, l.Remaining(), time.Duration(0))
+			require.False(t, l.Deadline().After(deadline), "and it never moved")
+			require.Empty(t, p.renewed)
+			require.Equal(t, lease.Lost, await(t, p.states, "the state"))
+			require.Empty(t, p.states)
+		})
+	}
+}
+
+func TestALeaseLostByDeadlineIsRevokedOnceTheNetworkAllows(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	op := newOperator(t, c)
+	client, net := c.ProxiedClient(t, etcdtest.WithFastReconnect())
+	p := newPulse()
+	l := newLease(t, client, lease.WithTTL(c.MinTTL(t)), p.observe())
+	// Renewals go through; it is the answers that stay away, so that for the
+	// server the lease has a full TTL left when it has ended here.
+	net.CutToClient()
+	require.Error(t, await(t, p.lost, "the loss"))
+	net.Heal()
+	require.NoError(t, l.Close(guarded(t)))
+	require.False(t, op.knows(t, l.ID()))
+}
+
+func TestALeaseThatTheServerDoesNotKnowIsLostAtOnce(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	p := newPulse()
+	l := newLease(t, c.Client(t), lease.WithTTL(calm), p.observe(), p.listen())
+	newOperator(t, c).revoke(t, l.ID())
+	l.Look().Hurry()
+	cause := await(t, p.lost, "the loss")
+	require.ErrorIs(t, cause, lease.ErrLost)
+	require.NotErrorIs(t, cause, lease.ErrClosed)
+	require.ErrorContains(t, cause, "does not know the lease")
+	require.Equal(t, cause, context.Cause(l.Context()))
+	require.False(t, l.Deadline().After(time.Now()), "the deadline is capped")
+	require.LessOrEqual(t, l.Remaining(), time.Duration(0))
+	require.NoError(t, l.Close(guarded(t)))
+	require.ErrorIs(t, l.Err(), lease.ErrLost, "closing does not rewrite history")
+	require.Equal(t, lease.Lost, await(t, p.states, "the state"))
+	require.Empty(t, p.states)
+}
+
+func TestTheListenerHearsOfEveryStateInOrder(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	var rec etcdtest.Recorder
+	p := newPulse()
+	l := newLease(t, c.Client(t, etcdtest.WithRecorder(&rec)), lease.WithTTL(10*time.Second), p.observe(), p.listen())
+	for range 2 {
+		rec.FailCalls("Txn", 2, codes.FailedPrecondition) // one after the other is still one suspension
+		l.Look().Hurry()
+		require.Equal(t, lease.Suspended, await(t, p.states, "the state"))
+		require.Equal(t, lease.Healthy, await(t, p.states, "the state"))
+		require.Equal(t, lease.Healthy, l.State())
+	}
+	newOperator(t, c).revoke(t, l.ID())
+	l.Look().Hurry()
+	require.Equal(t, lease.Lost, await(t, p.states, "the state"))
+	require.NoError(t, l.Close(guarded(t)))
+	require.Empty(t, p.states, "lost is the end")
+}
+
+func TestAListenerThatHangsDoesNotKeepTheLeaseFromEnding(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	var rec etcdtest.Recorder
+	let := make(chan struct{})
+	heard := make(chan lease.State, 10)
+	hang := lease.WithStateListener(func(_ *lease.Lease, s lease.State) {
+		heard <- s
+		<-let
+	})
+	l := newLease(t, c.Client(t, etcdtest.WithRecorder(&rec)), lease.WithTTL(c.MinTTL(t)), hang)
+	rec.FailCalls("Txn", 1, codes.FailedPrecondition)
+	require.Equal(t, lease.Suspended, await(t, heard, "the state"))
+	await(t, l.Context().Done(), "the end")
+	require.ErrorIs(t, l.Err(), lease.ErrLost)
+	require.Empty(t, heard, "one call at a time")
+	close(let)
+	require.Equal(t, lease.Lost, await(t, heard, "the state"))
+}
+
+func TestTheObserverHearsOfRenewalsAndLosses(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	leases := make(chan *lease.Lease, 10)
+	p := newPulse()
+	l := newLease(t, c.Client(t), lease.WithTTL(calm), lease.WithObserver(lease.Observer{
+		Renewed: func(l *lease.Lease, took time.Duration) { leases <- l; p.renewed <- took },
+		Lost:    func(l *lease.Lease, cause error) { leases <- l; p.lost <- cause },
+	}))
+	p.round(t, l)
+	require.Same(t, l, await(t, leases, "the lease"))
+	newOperator(t, c).revoke(t, l.ID())
+	l.Look().Hurry()
+	require.Equal(t, await(t, p.lost, "the loss"), context.Cause(l.Context()))
+	require.Same(t, l, await(t, leases, "the lease"))
+}

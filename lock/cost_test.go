@@ -1,0 +1,285 @@
+package lock_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/lock"
+)
+
+// These tests count requests. What the package documents as cost is what they say.
+
+// tally is what a client has sent.
+type tally struct {
+	writes  int // transactions that may write
+	local   int // reads answered by one member
+	quorum  int // linearizable reads
+	watches int
+	other   int // anything else but the cancellation of watches
+}
+
+func sent(rec *etcdtest.Recorder) tally {
+	var n tally
+	for _, c := range rec.Calls() {
+		req, txn := c.Request.(*pb.TxnRequest)
+		switch {
+		case c.Stream && c.Request == nil, c.Method == "WatchCancel":
+		case c.IsWatchCreate():
+			n.watches++
+		case txn && c.IsWrite():
+			n.writes++
+		case txn && local(req):
+			n.local++
+		case txn:
+			n.quorum++
+		default:
+			n.other++
+		}
+	}
+	return n
+}
+
+func local(txn *pb.TxnRequest) bool {
+	for _, op := range txn.Success {
+		if !op.GetRequestRange().GetSerializable() {
+			return false
+		}
+	}
+	return true
+}
+
+// waiter returns a peer that has waited for lock m before, so that its watch stream is open.
+func waiter(t *testing.T, c *etcdtest.Cluster) *peer {
+	t.Helper()
+	const name = "m"
+	p, other := newPeer(t, c, withTTL(calm)), newPeer(t, c, withTTL(calm))
+	h := other.lock(t, name)
+	done, _ := p.queueUp(guarded(t), t, name)
+	unlock(t, h)
+	unlock(t, granted(t, done))
+	eventually(t, func() bool { return len(watches(p.rec)) == 2 && watches(p.rec)[1].created != 0 }, "the idle watch")
+	return p
+}
+
+func TestLockAndUnlockOfAFreeLockCostOneWriteEach(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	p := newPeer(t, c, withTTL(calm))
+	m := p.mutex(t, c.Prefix(t)+"m")
+	for range 3 {
+		p.rec.Reset()
+		h, err := m.Lock(guarded(t))
+		require.NoError(t, err)
+		require.Equal(t, tally{writes: 1}, sent(p.rec), "Lock")
+		p.rec.Reset()
+		unlock(t, h)
+		require.Equal(t, tally{writes: 1}, sent(p.rec), "Unlock")
+		unlock(t, h)
+		require.Equal(t, tally{writes: 1}, sent(p.rec), "Unlock of what is unlocked")
+	}
+}
+
+func TestLockOfATakenLockCostsOneWriteAndOneWatch(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t, etcdtest.WithControl())
+	p, holder := waiter(t, c), newPeer(t, c, withTTL(calm))
+	h := holder.lock(t, "m")
+	p.rec.Reset()
+	done, e := p.queueUp(guarded(t), t, "m")
+	require.Equal(t, tally{writes: 1, watches: 1}, sent(p.rec), "no read: nothing was written before the watch began")
+
+	w := watches(p.rec)[0]
+	require.Equal(t, h.Key(), w.key, "only the predecessor is watched")
+	require.Zero(t, w.start)
+	require.Equal(t, []pb.WatchCreateRequest_FilterType{pb.WatchCreateRequest_NOPUT}, w.filters)
+	require.Equal(t, e.Predecessor, w.key)
+
+	p.rec.Reset()
+	unlock(t, h)
+	next := granted(t, done)
+	require.Equal(t, tally{local: 1}, sent(p.rec), "the wake-up is one read")
+	require.Equal(t, e.Key, next.Key())
+	p.rec.Reset()
+	unlock(t, next)
+	require.Equal(t, tally{writes: 1}, sent(p.rec))
+}
+
+func TestLockReadsOnceWhenTheStoreMovedBeforeItsWatchBegan(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t, etcdtest.WithControl())
+	p, holder, operator := waiter(t, c), newPeer(t, c, withTTL(calm)), c.Client(t)
+	h := holder.lock(t, "m")
+	p.rec.Reset()
+	p.rec.HookStream(func(_ string, d etcdtest.Direction, msg any) (bool, error) {
+		if req, ok := msg.(*pb.WatchRequest); ok && d == etcdtest.Send && req.GetCreateRequest() != nil {
+			_, err := operator.Put(guarded(t), "somewhere", "else")
+			return false, err
+		}
+		return false, nil
+	})
+	done, _ := p.queueUp(guarded(t), t, "m")
+	eventually(t, func() bool { return sent(p.rec).local > 0 }, "the read of the predecessor")
+	require.Equal(t, tally{writes: 1, local: 1, watches: 1}, sent(p.rec))
+	unlock(t, h)
+	unlock(t, granted(t, done))
+	require.Equal(t, tally{writes: 2, local: 2, watches: 1}, sent(p.rec))
+}
+
+func TestAPredecessorGoneBeforeTheWatchBeganIsFoundByTheRead(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t, etcdtest.WithControl())
+	p, holder := waiter(t, c), newPeer(t, c, withTTL(calm))
+	h := holder.lock(t, "m")
+	p.rec.Reset()
+	var once atomic.Bool
+	p.rec.HookStream(func(_ string, d etcdtest.Direction, msg any) (bool, error) {
+		if _, ok := msg.(*pb.WatchRequest); ok && d == etcdtest.Send && once.CompareAndSwap(false, true) {
+			return false, h.Unlock(guarded(t))
+		}
+		return false, nil
+	})
+	next := granted(t, p.lockSoon(guarded(t), t, "m"))
+	require.Equal(t, tally{writes: 1, local: 2, watches: 1}, sent(p.rec), "it is gone; and who is next?")
+	unlock(t, next)
+}
+
+func TestTryLockCostsOneRoundTripAndNothingIsStoredWhenTaken(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t, etcdtest.WithControl())
+	p, holder := newPeer(t, c, withTTL(calm)), newPeer(t, c, withTTL(calm))
+	m := p.mutex(t, "m")
+	p.rec.Reset()
+	h, err := m.TryLock(guarded(t))
+	require.NoError(t, err)
+	require.Equal(t, tally{writes: 1}, sent(p.rec))
+	unlock(t, h)
+
+	h = holder.lock(t, "m")
+	before := revision(t, c.Client(t))
+	p.rec.Reset()
+	_, err = m.TryLock(guarded(t))
+	require.ErrorIs(t, err, lock.ErrLocked)
+	require.Equal(t, tally{writes: 1}, sent(p.rec), "the only request")
+	require.Equal(t, before, revision(t, c.Client(t)), "no revision is consumed")
+	unlock(t, h)
+}
+
+func TestAWaiterThatGivesUpCostsOneWrite(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t, etcdtest.WithControl())
+	p, holder := waiter(t, c), newPeer(t, c, withTTL(calm))
+	h := holder.lock(t, "m")
+	ctx, cancel := context.WithCancel(guarded(t))
+	done, e := p.queueUp(ctx, t, "m")
+	p.rec.Reset()
+	cancel()
+	require.ErrorIs(t, await(t, done, "Lock returns").err, context.Canceled)
+	awaitDelete(t, c.Client(t), e.Key, e.Revision)
+	require.Equal(t, tally{writes: 1}, sent(p.rec))
+	unlock(t, h)
+}
+
+func TestAReplacedPredecessorCostsAReadAndAWatch(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t, etcdtest.WithControl())
+	last, middle, holder := waiter(t, c), newPeer(t, c, withTTL(calm)), newPeer(t, c, withTTL(calm))
+	h := holder.lock(t, "m")
+	ctx, cancel := context.WithCancel(guarded(t))
+	gone, _ := middle.queueUp(ctx, t, "m")
+	done, _ := last.queueUp(guarded(t), t, "m")
+	last.rec.Reset()
+	cancel()
+	require.Error(t, await(t, gone, "the one between gives up").err)
+	last.awaitWatch(t, h.Key())
+	require.Equal(t, tally{local: 1, watches: 1}, sent(last.rec))
+	stillWaits(t, done)
+	unlock(t, h)
+	unlock(t, granted(t, done))
+}
+
+func TestOneUnlockWakesOneWaiter(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t, etcdtest.WithControl())
+	holder, waiters := newPeer(t, c, withTTL(calm)), newPeers(t, c, 8, withTTL(calm))
+	h := holder.lock(t, "m")
+	ctx, cancel := context.WithCancel(guarded(t))
+	defer cancel()
+	outcomes := make([]<-chan outcome, len(waiters))
+	for i, p := range waiters {
+		outcomes[i], _ = p.queueUp(ctx, t, "m")
+		// The idle watch as well, so that the count below is of what comes after.
+		eventually(t, func() bool { w := watches(p.rec); return len(w) == 2 && w[1].created != 0 }, "the idle watch")
+		p.rec.Reset()
+	}
+	unlock(t, h)
+	first := granted(t, outcomes[0])
+	require.Equal(t, tally{local: 1}, sent(waiters[0].rec))
+	for _, p := range waiters[1:] {
+		require.Equal(t, tally{}, sent(p.rec))
+		require.Empty(t, events(p.rec))
+	}
+	require.Len(t, events(waiters[0].rec), 1)
+	unlock(t, first)
+	for _, done := range outcomes[1:] {
+		unlock(t, granted(t, done))
+	}
+}
+
+// events returns the events that the client's watches were sent.
+func events(rec *etcdtest.Recorder) (all []*clientv3.Event) {
+	for _, c := range rec.Calls() {
+		if resp, ok := c.Response.(*pb.WatchResponse); ok {
+			all = append(all, resp.Events...)
+		}
+	}
+	return all
+}
+
+func TestHoldsCostNothingBesidesTheSessionsRound(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	p, prefix := newPeer(t, c, withTTL(c.MinTTL(t))), c.Prefix(t)
+	for i := range 100 {
+		p.lock(t, fmt.Sprintf("%sm%d", prefix, i))
+	}
+	p.rec.Reset()
+	eventually(t, func() bool { return p.rec.Count("LeaseKeepAlive") == 3 }, "three rounds")
+	n := sent(p.rec)
+	require.Zero(t, n.writes+n.local+n.watches)
+	require.LessOrEqual(t, n.quorum, 3, "one look a round, whatever is held")
+	require.GreaterOrEqual(t, n.quorum, 2)
+}
+
+func TestALockAfterALeaseLossCostsOneGrantMore(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	p, name := newPeer(t, c, withTTL(c.MinTTL(t))), c.Prefix(t)+"m"
+	h := p.lock(t, name)
+	revoke(t, c.Client(t), p.leaseID(t))
+	lost(t, h)
+	// The lost lease is revoked in the background.
+	eventually(t, func() bool { return p.rec.Count("LeaseRevoke") == 1 }, "the revocation")
+	p.rec.Reset()
+	unlock(t, p.lock(t, name))
+	require.Equal(t, 1, p.rec.Count("LeaseGrant"))
+	require.Equal(t, tally{writes: 2, other: 1}, sent(p.rec))
+}
+
+func TestAHoldsTransactionIsOneRoundTrip(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	p, prefix := newPeer(t, c, withTTL(calm)), c.Prefix(t)
+	h := p.lock(t, prefix+"m")
+	p.rec.Reset()
+	_, err := h.Txn(guarded(t)).Then(clientv3.OpPut(prefix+"k", "v")).Commit()
+	require.NoError(t, err)
+	require.Equal(t, tally{writes: 1}, sent(p.rec))
+	unlock(t, h)
+}

@@ -1,0 +1,167 @@
+package lock_test
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/concurrency"
+
+	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/lock"
+)
+
+func TestEtcdLayoutQueuesWithTheOfficialClient(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	name := c.Prefix(t) + "m"
+	layout := lock.WithEtcdLayout()
+	s, rec, _ := official(t, c)
+	theirs := concurrency.NewMutex(s, name)
+	ours := newPeer(t, c)
+
+	// They hold, we wait; then they wait for us.
+	require.NoError(t, theirs.Lock(guarded(t)))
+	_, err := ours.mutex(t, name, layout).TryLock(guarded(t))
+	var locked *lock.LockedError
+	require.ErrorAs(t, err, &locked)
+	require.Equal(t, theirs.Key(), locked.Key)
+	require.Empty(t, locked.Owner)
+	require.True(t, locked.Since.IsZero())
+
+	done, e := ours.queueUp(guarded(t), t, name, layout)
+	require.Equal(t, fmt.Sprintf("%s/%x", name, int64(ours.leaseID(t))), e.Key, "where they would put it")
+	require.Equal(t, theirs.Key(), e.Predecessor)
+	entries := queueOf(t, c.Client(t), name, layout)
+	require.Equal(t, []string{theirs.Key(), e.Key}, keys(entries))
+	require.Empty(t, entries[0].Owner)
+	require.Equal(t, s.Lease(), entries[0].Lease)
+	require.NotEmpty(t, entries[1].Owner)
+	require.Empty(t, queueOf(t, c.Client(t), name), "the other layout is another queue")
+
+	require.NoError(t, theirs.Unlock(guarded(t)))
+	h := granted(t, done)
+	require.ErrorIs(t, theirs.TryLock(guarded(t)), concurrency.ErrLocked)
+	locking := make(chan error, 1)
+	go func() { locking <- theirs.Lock(guarded(t)) }()
+	eventually(t, func() bool { w := watches(rec); return len(w) > 0 && w[0].created != 0 }, "they wait")
+	select {
+	case err := <-locking:
+		require.Fail(t, "both have it", "%v", err)
+	default:
+	}
+	unlock(t, h)
+	require.NoError(t, await(t, locking, "they are granted"))
+	require.NoError(t, theirs.Unlock(guarded(t)))
+}
+
+func TestEtcdLayoutExcludesAMixedFleet(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	name := c.Prefix(t) + "m"
+	var inside, visits atomic.Int64
+	visit := func() {
+		if inside.Add(1) != 1 {
+			t.Error("two are inside")
+		}
+		visits.Add(1)
+		runtime.Gosched()
+		inside.Add(-1)
+	}
+	var wg sync.WaitGroup
+	for range 3 {
+		p := newPeer(t, c)
+		m := p.mutex(t, name, lock.WithEtcdLayout())
+		for range 2 { // two of one session, which they cannot
+			wg.Go(func() {
+				for range 8 {
+					if err := m.Do(guarded(t), func(context.Context, *lock.Hold) error { visit(); return nil }); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		s, _, _ := official(t, c)
+		theirs := concurrency.NewMutex(s, name)
+		wg.Go(func() {
+			for range 8 {
+				if err := theirs.Lock(guarded(t)); err != nil {
+					t.Error(err)
+					return
+				}
+				visit()
+				if err := theirs.Unlock(guarded(t)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	require.EqualValues(t, 3*3*8, visits.Load())
+	require.Empty(t, queueOf(t, c.Client(t), name, lock.WithEtcdLayout()))
+}
+
+// `etcdctl lock` uses the key "<name>/<lease in hex>" with no value. People also put
+// and delete such keys by hand.
+func TestEtcdLayoutWaitsForKeysOfEtcdctl(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	operator, name := c.Client(t), c.Prefix(t)+"m"
+	layout := lock.WithEtcdLayout()
+	p := newPeer(t, c)
+	l, err := operator.Grant(guarded(t), 100)
+	require.NoError(t, err)
+	withLease := fmt.Sprintf("%s/%x", name, int64(l.ID))
+	put(t, operator, withLease, "", clientv3.WithLease(l.ID))
+	byHand := name + "/somebody"
+	put(t, operator, byHand, "until noon")
+
+	done, e := p.queueUp(guarded(t), t, name, layout)
+	require.Equal(t, byHand, e.Predecessor)
+	entries := queueOf(t, operator, name, layout)
+	require.Equal(t, []string{withLease, byHand, e.Key}, keys(entries))
+	require.Equal(t, l.ID, entries[0].Lease)
+	require.Zero(t, entries[1].Lease)
+
+	remove(t, operator, byHand)
+	p.awaitWatch(t, withLease)
+	stillWaits(t, done)
+	revoke(t, operator, l.ID)
+	unlock(t, granted(t, done))
+}
+
+func TestEtcdLayoutSharesALeaseWithTheOfficialClient(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	name := c.Prefix(t) + "m"
+	p := newPeer(t, c, withTTL(unhurried))
+	s, err := concurrency.NewSession(c.Client(t), concurrency.WithLease(p.leaseID(t)))
+	require.NoError(t, err)
+	t.Cleanup(s.Orphan)
+	theirs := concurrency.NewMutex(s, name)
+	require.NoError(t, theirs.Lock(guarded(t)))
+	// The key that ours would use is theirs.
+	done, e := p.queueUp(guarded(t), t, name, lock.WithEtcdLayout())
+	require.Equal(t, theirs.Key(), e.Predecessor)
+	require.Equal(t, theirs.Key()+"-1", e.Key)
+	p.awaitRounds(t, 2)
+	require.NotNil(t, get(t, p.client, theirs.Key()), "what is not ours is not removed")
+	stillWaits(t, done)
+	require.NoError(t, theirs.Unlock(guarded(t)))
+	unlock(t, granted(t, done))
+}
+
+func TestEtcdLayoutLockWaitsForLocksWhoseNamesExtendItsOwn(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	p, prefix, layout := newPeer(t, c), c.Prefix(t), lock.WithEtcdLayout()
+	h := p.lock(t, prefix+"a/b", layout)
+	_, err := p.mutex(t, prefix+"a", layout).TryLock(guarded(t))
+	require.ErrorIs(t, err, lock.ErrLocked, "as documented, and as it is in that library")
+	unlock(t, h)
+}

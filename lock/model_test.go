@@ -1,0 +1,601 @@
+package lock_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"pgregory.net/rapid"
+
+	"github.com/conclave-go/conclave/internal/vtime"
+	"github.com/conclave-go/conclave/lease"
+	"github.com/conclave-go/conclave/lock"
+)
+
+const (
+	modelClients = 4
+	modelTTL     = 5 * time.Second
+	// The longest that things take to settle after a step: requests and events, each of them up to mostDrag twice;
+	// with an operator's doings, until the next look; with an outage, until what it left behind has expired.
+	settleQuiet    = 20 * mostDrag
+	settleOperator = modelTTL/3 + settleQuiet
+	settleOutage   = modelTTL + 2*time.Second
+)
+
+// action is something that a client or an operator does in a step.
+type action struct {
+	Do     string
+	Client int
+	// Pick chooses among the acquisitions that the action could be about.
+	Pick  int
+	After time.Duration
+}
+
+// step is some actions at about the same time, possibly while a client is cut off.
+type step struct {
+	Actions []action
+	Outage  *outage
+}
+
+type outage struct {
+	Client int
+	Way    int
+	Lasts  time.Duration
+}
+
+// GoString is what rapid prints.
+func (s step) GoString() string {
+	out := make([]string, 0, len(s.Actions))
+	for _, a := range s.Actions {
+		out = append(out, fmt.Sprintf("%v: %d %s #%d", a.After, a.Client, a.Do, a.Pick))
+	}
+	if o := s.Outage; o != nil {
+		out = append(out, fmt.Sprintf("%d cut %s for %v", o.Client, cutWays[o.Way].name, o.Lasts))
+	}
+	return "\n\t" + strings.Join(out, ", ")
+}
+
+// scenario is what rapid draws, and shrinks if it fails.
+type scenario struct {
+	Drag  uint64
+	Steps []step
+}
+
+func drawScenario(t *rapid.T) scenario {
+	millis := func(most int) *rapid.Generator[time.Duration] {
+		return rapid.Map(rapid.IntRange(0, most), func(ms int) time.Duration { return time.Duration(ms) * time.Millisecond })
+	}
+	client := rapid.IntRange(0, modelClients-1)
+	actions := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) action {
+		return action{
+			Do: rapid.SampledFrom([]string{
+				"lock", "lock", "lock", "unlock", "unlock", "relock", "cancel", "try", "unlock and leave",
+				"delete", "revoke", "close", "lock, ctx done",
+			}).Draw(t, "do"),
+			Client: client.Draw(t, "client"),
+			Pick:   rapid.IntRange(0, 7).Draw(t, "pick"),
+			After:  millis(200).Draw(t, "after"),
+		}
+	}), 1, 4)
+	outages := rapid.Custom(func(t *rapid.T) *outage {
+		if rapid.IntRange(0, 4).Draw(t, "outage") < 4 {
+			return nil
+		}
+		return &outage{
+			Client: client.Draw(t, "client"),
+			Way:    rapid.IntRange(0, len(cutWays)-1).Draw(t, "way"),
+			Lasts:  millis(int(2*modelTTL/time.Millisecond)).Draw(t, "lasts"),
+		}
+	})
+	steps := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) step {
+		return step{actions.Draw(t, "actions"), outages.Draw(t, "outage")}
+	}), 1, 10)
+	// Slices of slices, because rapid prefers slices of about six elements.
+	chapters := rapid.SliceOfN(steps, 1, 10).Draw(t, "steps")
+	return scenario{rapid.Uint64Range(0, 1<<20).Draw(t, "drag"), slices.Concat(chapters...)}
+}
+
+// The model is a queue: acquisitions stand in it in the order of their keys' revisions, the first holds the lock and
+// knows it, all others wait. What a step may change is known for each acquisition; all else is as it was.
+func TestMutexBehavesAsAQueueWhateverClientsOperatorsAndTheNetworkDo(t *testing.T) {
+	t.Parallel()
+	total := make(map[string]int)
+	rapid.Check(t, func(rt *rapid.T) {
+		script := drawScenario(rt)
+		var err error
+		vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+			// A failure must not be this t's: it would outlive rapid's attempts to find a simpler one.
+			w := newWorld(t, s, script.Drag)
+			w.play(script.Steps)
+			w.finish()
+			err = w.err
+			for what, n := range w.happened {
+				total[what] += n
+			}
+		})
+		if err != nil {
+			rt.Log(err)
+			rt.Fatal("not what the model does") // the same each time, or rapid takes it for another failure
+		}
+	})
+	t.Log(total)
+}
+
+// world is the system under test, and the model beside it.
+type world struct {
+	t        *testing.T
+	server   *vtime.Server
+	observer *clientv3.Client // and operator: never cut off
+	clients  [modelClients]*modelClient
+	inStep   sync.WaitGroup // the calls that have to return before the step is over
+	revoked  bool           // the step has an operator in it
+	history  clientv3.WatchChan
+	stands   []*mvccpb.KeyValue // the entries there are, in the server's order
+	owned    map[int64]bool     // those that have ever been first
+
+	mu       sync.Mutex
+	err      error // the first deviation
+	all      []*acquisition
+	highest  lock.Token // granted so far
+	happened map[string]int
+}
+
+type modelClient struct {
+	client  *clientv3.Client
+	cut     *vtime.Cut
+	session *lease.Session
+	losses  atomic.Int64 // leases lost
+
+	before int64 // losses before the step
+	closed bool  // in this step
+}
+
+// acquisition is a call of Lock or TryLock and what became of it.
+type acquisition struct {
+	id     string
+	by     int
+	try    bool
+	cancel context.CancelFunc
+
+	// The fields below are protected by the world's mu.
+
+	hold *lock.Hold
+	err  error
+	done bool // hold or err is set
+
+	// The model's part.
+
+	token    lock.Token // of its entry, when last seen in the queue
+	leaving  bool       // unlocked
+	canceled bool
+	overrule bool // an operator has deleted its entry, or may have
+	busy     bool // some action of this step is about it
+	over     bool // its story has ended
+}
+
+func newWorld(t *testing.T, s *vtime.Server, seed uint64) *world {
+	t.Helper()
+	w := &world{t: t, server: s, observer: s.Client(), owned: make(map[int64]bool), happened: make(map[string]int)}
+	w.history = w.observer.Watch(t.Context(), "lock/", clientv3.WithPrefix(), clientv3.WithCreatedNotify())
+	<-w.history
+	for i := range w.clients {
+		c := &modelClient{}
+		c.client, c.cut = s.CutClient(newDrag(seed + uint64(i)).dial()...)
+		w.clients[i] = c
+		w.newSession(c)
+	}
+	return w
+}
+
+func (w *world) newSession(c *modelClient) {
+	var err error
+	c.session, err = lease.NewSession(w.t.Context(), c.client, lease.WithTTL(modelTTL),
+		lease.WithObserver(lease.Observer{Lost: func(*lease.Lease, error) { c.losses.Add(1) }}))
+	c.closed = false
+	if err != nil {
+		w.failf("new session: %w", err)
+	}
+}
+
+func (w *world) failf(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fail(format, args...)
+}
+
+// fail notes the first deviation. mu must be held.
+func (w *world) fail(format string, args ...any) {
+	if w.err == nil {
+		w.err = fmt.Errorf(format, args...)
+	}
+}
+
+func (w *world) note(what string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.happened[what]++
+}
+
+// play goes through the steps until one goes wrong.
+func (w *world) play(steps []step) {
+	for i, s := range steps {
+		w.begin()
+		settle := settleQuiet
+		if s.Outage != nil {
+			settle = settleOutage
+			w.note("outage")
+			c := w.clients[s.Outage.Client]
+			cutWays[s.Outage.Way].cut(c.cut)
+			time.AfterFunc(s.Outage.Lasts, c.cut.Heal)
+		}
+		start := time.Now()
+		slices.SortStableFunc(s.Actions, func(a, b action) int { return int(a.After - b.After) })
+		for _, a := range s.Actions {
+			vtime.Sleep(time.Until(start.Add(a.After)))
+			w.act(a)
+		}
+		if w.revoked {
+			settle = max(settle, settleOperator)
+		}
+		if s.Outage != nil {
+			vtime.Sleep(time.Until(start.Add(s.Outage.Lasts)))
+		}
+		vtime.Advance(settle)
+		w.end()
+		if w.err != nil {
+			w.err = fmt.Errorf("step %d: %w", i, w.err)
+			return
+		}
+	}
+}
+
+// begin notes how things are before a step.
+func (w *world) begin() {
+	w.revoked = false
+	for _, c := range w.clients {
+		c.before = c.losses.Load()
+	}
+	for _, a := range w.all {
+		a.busy = false
+	}
+}
+
+// act does something, if there is something to do it to.
+func (w *world) act(a action) {
+	switch a.Do {
+	case "lock":
+		w.lock(a.Client)
+	case "try":
+		w.try(a.Client)
+	case "lock, ctx done":
+		w.lockDone(a.Client)
+	case "unlock":
+		w.unlock(w.t.Context(), nil)
+	case "relock":
+		w.unlock(w.t.Context(), w.lock)
+	case "unlock and leave":
+		ctx, cancel := context.WithCancel(w.t.Context())
+		cancel()
+		w.unlock(ctx, nil)
+	case "cancel":
+		if x := w.pick(a.Pick, func(x *acquisition) bool { return !x.done && !x.try }); x != nil {
+			w.note("cancel")
+			x.canceled = true
+			x.cancel()
+		}
+	case "delete":
+		w.delete(a.Pick)
+	case "revoke":
+		w.revoke(a.Client)
+	case "close":
+		w.close(a.Client)
+	}
+}
+
+// pick returns one of the acquisitions that are not over, nor subject of another action, and fit.
+func (w *world) pick(n int, fit func(*acquisition) bool) *acquisition {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var some []*acquisition
+	for _, x := range w.all {
+		if !x.over && !x.busy && fit(x) {
+			some = append(some, x)
+		}
+	}
+	if len(some) == 0 {
+		return nil
+	}
+	x := some[n%len(some)]
+	x.busy = true
+	return x
+}
+
+// begins adds an acquisition by a client.
+func (w *world) begins(by int) (x *acquisition, m *lock.Mutex, ctx context.Context) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	x = &acquisition{id: fmt.Sprintf("%d.%d", by, len(w.all)), by: by}
+	ctx, x.cancel = context.WithCancel(w.t.Context())
+	w.all = append(w.all, x)
+	m, err := lock.NewMutex(w.clients[by].session, "lock", lock.WithOwner(x.id))
+	if err != nil {
+		w.fail("new mutex: %w", err)
+	}
+	return x, m, ctx
+}
+
+func (w *world) lock(by int) {
+	w.note("lock")
+	x, m, ctx := w.begins(by)
+	go func() { w.came(x)(m.Lock(ctx)) }()
+}
+
+func (w *world) try(by int) {
+	w.note("try")
+	x, m, ctx := w.begins(by)
+	x.try = true
+	w.inStep.Go(func() { w.came(x)(m.TryLock(ctx)) })
+}
+
+func (w *world) lockDone(by int) {
+	x, m, ctx := w.begins(by)
+	x.canceled = true
+	x.cancel()
+	began := time.Now()
+	w.came(x)(m.Lock(ctx))
+	if x.err == nil || time.Since(began) > 0 {
+		w.failf("%s: locked with a context that was done: %v after %v", x.id, x.err, time.Since(began))
+	}
+}
+
+// came returns what takes note of an acquisition's outcome, and checks it against the holds there are.
+func (w *world) came(x *acquisition) func(hold *lock.Hold, err error) {
+	return func(hold *lock.Hold, err error) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		x.hold, x.err, x.done = hold, err, true
+		if err != nil || x.overrule {
+			return
+		}
+		w.happened["granted"]++
+		if hold.Token() <= w.highest {
+			w.fail("%s: granted token %v after %v", x.id, hold.Token(), w.highest)
+		}
+		w.highest = hold.Token()
+		for _, y := range w.all {
+			if y != x && y.hold != nil && y.hold.Err() == nil && !y.overrule {
+				w.fail("%s: granted while %s holds", x.id, y.id)
+			}
+		}
+	}
+}
+
+// unlock releases the lock if it is held, and then calls next for the same client.
+func (w *world) unlock(ctx context.Context, next func(by int)) {
+	x := w.pick(0, func(x *acquisition) bool { return x.hold != nil && x.hold.Err() == nil })
+	if x == nil {
+		return
+	}
+	w.note("unlock")
+	x.leaving = true
+	w.inStep.Go(func() {
+		err := x.hold.Unlock(ctx)
+		switch {
+		case err == nil:
+		case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		case w.disturbed(x) && (errors.Is(err, lock.ErrLost) || errors.Is(err, lease.ErrLost) || errors.Is(err, lease.ErrClosed)):
+		default:
+			w.failf("%s: unlock: %w", x.id, err)
+		}
+		if next != nil {
+			next(x.by)
+		}
+	})
+	synctest.Wait()
+	if x.hold.Err() == nil {
+		w.failf("%s: still held although Unlock has been called", x.id)
+	}
+}
+
+// disturbed reports whether x's entry may have gone without its doing.
+func (w *world) disturbed(x *acquisition) bool {
+	c := w.clients[x.by]
+	return x.overrule || c.closed || c.losses.Load() > c.before
+}
+
+// delete is an operator's, of any entry.
+func (w *world) delete(n int) {
+	all := w.queue()
+	if len(all) == 0 {
+		return
+	}
+	e := all[n%len(all)]
+	w.mu.Lock()
+	for _, x := range w.all {
+		if x.id == e.Owner {
+			x.overrule = true
+		}
+	}
+	w.mu.Unlock()
+	w.note("delete")
+	w.revoked = true
+	if _, err := w.observer.Delete(w.t.Context(), e.Key); err != nil {
+		w.failf("delete: %w", err)
+	}
+}
+
+// revoke is an operator's, of a client's lease.
+func (w *world) revoke(by int) {
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Millisecond)
+	defer cancel()
+	l, err := w.clients[by].session.Lease(ctx)
+	if err != nil {
+		return // lost or closed a moment ago
+	}
+	w.overruleAll(by)
+	w.note("revoke")
+	w.revoked = true
+	_, _ = w.observer.Revoke(w.t.Context(), l.ID()) // it may have just expired
+}
+
+func (w *world) overruleAll(by int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, x := range w.all {
+		if x.by == by {
+			x.overrule = true
+		}
+	}
+}
+
+func (w *world) close(by int) {
+	c := w.clients[by]
+	if c.closed {
+		return
+	}
+	w.note("close")
+	c.closed = true
+	w.inStep.Go(func() {
+		ctx, cancel := context.WithTimeout(w.t.Context(), time.Second)
+		defer cancel()
+		_ = c.session.Close(ctx) // it goes on in the background
+	})
+}
+
+// replay follows the events of the queue's keys, to find which entries have ever owned the lock.
+func (w *world) replay() {
+	for ; len(w.history) > 0; synctest.Wait() { // it holds one batch at a time
+		for _, ev := range (<-w.history).Events {
+			if ev.IsCreate() {
+				w.stands = append(w.stands, ev.Kv)
+			} else if ev.Type == clientv3.EventTypeDelete {
+				w.stands = slices.DeleteFunc(w.stands, func(kv *mvccpb.KeyValue) bool { return string(kv.Key) == string(ev.Kv.Key) })
+			}
+			if len(w.stands) > 0 {
+				w.owned[w.stands[0].CreateRevision] = true
+			}
+		}
+	}
+}
+
+// end compares how things are after a step with the model.
+func (w *world) end() {
+	w.inStep.Wait()
+	w.replay()
+	queue := w.queue()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	rank := make(map[string]int)
+	for i, e := range queue {
+		rank[e.Owner] = i
+	}
+	for _, x := range w.all {
+		if x.over {
+			if _, ok := rank[x.id]; ok {
+				w.fail("%s: there is an entry of an acquisition that is over", x.id)
+			}
+			continue
+		}
+		if x.hold != nil && !w.owned[x.hold.Token().Revision()] {
+			w.fail("%s: granted entry %v, which has never been first", x.id, x.hold.Token())
+		}
+		if i, ok := rank[x.id]; ok {
+			w.inQueue(x, i, queue[i].Token)
+		} else {
+			w.notInQueue(x)
+		}
+		delete(rank, x.id)
+		x.overrule = false
+	}
+	for id := range rank {
+		w.fail("%s: there is an entry that nobody knows", id)
+	}
+	for _, c := range w.clients {
+		if c.closed {
+			w.mu.Unlock()
+			w.newSession(c)
+			w.mu.Lock()
+		}
+	}
+}
+
+// inQueue checks an acquisition whose entry is there. mu must be held.
+func (w *world) inQueue(x *acquisition, rank int, token lock.Token) {
+	held := x.hold != nil && x.hold.Err() == nil
+	switch {
+	case x.leaving, x.err != nil:
+		w.fail("%s: left its entry behind (error: %v)", x.id, x.err)
+	case rank == 0 && !held:
+		w.fail("%s: the lock is its, but it has not been granted (returned: %v)", x.id, x.done)
+	case rank > 0 && x.done:
+		w.fail("%s: granted as number %d of the queue", x.id, rank)
+	case held && x.hold.Token() != token:
+		w.fail("%s: has token %v, its entry %v", x.id, x.hold.Token(), token)
+	case x.token != 0 && x.token != token && !w.disturbed(x):
+		w.fail("%s: lost its place: entry %v is now %v", x.id, x.token, token)
+	}
+	x.token = token
+}
+
+// notInQueue checks an acquisition whose entry is not there, and ends its story. mu must be held.
+func (w *world) notInQueue(x *acquisition) {
+	x.over = true
+	lost := x.hold != nil && errors.Is(x.hold.Err(), lock.ErrLost)
+	switch {
+	case x.hold != nil && x.hold.Err() == nil:
+		w.fail("%s: thinks that it holds, but has no entry", x.id)
+	case lost && w.disturbed(x):
+		w.happened["lost"]++
+	case x.leaving && (lost || errors.Is(x.hold.Err(), lock.ErrReleased)):
+	case x.canceled && errors.Is(x.err, context.Canceled):
+	case w.clients[x.by].closed && errors.Is(x.err, lease.ErrClosed):
+	case x.try && errors.Is(x.err, lock.ErrLocked):
+		w.happened["try: locked"]++
+	default:
+		w.fail("%s: has no entry (returned %v, error %v)", x.id, x.done, x.err)
+	}
+}
+
+// queue returns the entries as the server has them.
+func (w *world) queue() []lock.Entry {
+	all, err := lock.Inspect(w.t.Context(), w.observer, "lock")
+	if err != nil {
+		w.failf("inspect: %w", err)
+	}
+	return all
+}
+
+// finish has everybody who waits get the lock and leave, and looks for what is left.
+func (w *world) finish() {
+	for w.err == nil && len(w.queue()) > 0 {
+		w.begin()
+		w.unlock(w.t.Context(), nil)
+		vtime.Advance(settleQuiet)
+		w.end()
+	}
+	if w.err == nil {
+		vtime.Advance(settleOutage)
+		w.end()
+	}
+	for _, x := range w.all {
+		x.cancel()
+	}
+	for _, c := range w.clients {
+		if err := c.session.Close(w.t.Context()); err != nil {
+			w.failf("close: %w", err)
+		}
+	}
+	left, err := w.observer.Leases(w.t.Context())
+	if err != nil || len(left.Leases) > 0 {
+		w.failf("leases are left: %v, %v", left, err)
+	}
+}

@@ -1,0 +1,618 @@
+package lock_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/concurrency"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
+
+	"github.com/conclave-go/conclave/internal/vtime"
+	"github.com/conclave-go/conclave/lease"
+	"github.com/conclave-go/conclave/lock"
+)
+
+const (
+	// serverTick is how often etcd looks for expired leases.
+	serverTick = 500 * time.Millisecond
+	// mostDrag is the most that one message takes in a dragging network.
+	mostDrag = 50 * time.Millisecond
+)
+
+// cutWays are the ways in which a client can be cut off.
+var cutWays = []struct {
+	name string
+	cut  func(*vtime.Cut)
+}{
+	{"off", (*vtime.Cut).Cut},
+	{"to the server", (*vtime.Cut).CutToServer},
+	{"to the client", (*vtime.Cut).CutToClient},
+	{"off, held", (*vtime.Cut).Hold},
+	{"to the server, held", (*vtime.Cut).HoldToServer},
+	{"to the client, held", (*vtime.Cut).HoldToClient},
+}
+
+// partition is one way in which the holder of a lock is cut off, for longer than its lease lasts, drawn from a seed.
+type partition struct {
+	seed   uint64
+	ttl    time.Duration
+	way    string
+	cut    func(*vtime.Cut)
+	phase  time.Duration // of the holder's start, relative to the server's tick
+	age    time.Duration // of the hold when the waiter comes
+	queued time.Duration // for which the waiter has waited when the cut comes
+	lasts  time.Duration
+	drag   time.Duration // the most that one of the holder's messages takes
+}
+
+func (p partition) String() string {
+	return fmt.Sprintf("seed %d: TTL %v, cut %s for %v after %v and %v, messages take up to %v", p.seed, p.ttl, p.way, p.lasts, p.age, p.queued, p.drag)
+}
+
+func drawPartition(seed uint64) partition {
+	draw := rand.New(rand.NewPCG(seed, 2))
+	upTo := func(d time.Duration) time.Duration { return time.Duration(draw.Int64N(int64(d))) }
+	ttls := []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second}
+	ttl, way := ttls[seed%uint64(len(ttls))], cutWays[seed%uint64(len(cutWays))]
+	return partition{
+		seed: seed, ttl: ttl, way: way.name, cut: way.cut,
+		phase: upTo(serverTick), age: upTo(2 * ttl), queued: upTo(2 * ttl), lasts: ttl + upTo(2*ttl), drag: upTo(ttl / 25),
+	}
+}
+
+// handover is what became of the lock in a partition.
+type handover struct {
+	cut     time.Time
+	ended   time.Time // the holder was told
+	granted time.Time // the waiter was
+	// overlap says that the waiter was granted before the holder was told.
+	overlap bool
+}
+
+// acquire waits for a lock and returns what is closed when the hold ends.
+type acquire func(ctx context.Context) (done <-chan struct{}, err error)
+
+// run cuts off the holder of a lock for which another client waits.
+func (p partition) run(t *testing.T, join func(t *testing.T, client *clientv3.Client) acquire) (h handover) {
+	t.Helper()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*p.ttl)
+		defer cancel()
+		vtime.Sleep(p.phase)
+		client, cut := s.CutClient(newDrag(p.seed).slow(p.drag).dial()...)
+		held, err := join(t, client)(ctx)
+		require.NoError(t, err)
+		vtime.Sleep(p.age)
+		wait := join(t, s.Client(newDrag(p.seed+1).dial()...))
+
+		told, granted := make(chan time.Time, 1), make(chan time.Time, 1)
+		go func() {
+			<-held
+			told <- time.Now()
+		}()
+		go func() {
+			_, err := wait(ctx)
+			select {
+			case <-held:
+			default:
+				h.overlap = true
+			}
+			if err == nil {
+				granted <- time.Now()
+			}
+		}()
+		vtime.Sleep(10*mostDrag + p.queued)
+		require.Empty(t, granted)
+		require.Empty(t, told)
+		h.cut = time.Now()
+		p.cut(cut)
+		time.AfterFunc(p.lasts, cut.Heal)
+		for range 2 {
+			select {
+			case h.ended = <-told:
+			case h.granted = <-granted:
+			case <-ctx.Done():
+				require.Fail(t, "the waiter was not granted, or the holder not told", p)
+			}
+		}
+	})
+	return h
+}
+
+func TestNoTwoHoldersInTwoHundredPartitions(t *testing.T) {
+	t.Parallel()
+	const partitions = 200
+	var gaps, waits []time.Duration // from the holder's end, and from cut + TTL, to the grant
+	for seed := range uint64(partitions) {
+		p := drawPartition(seed)
+		h := p.run(t, func(t *testing.T, client *clientv3.Client) acquire {
+			t.Helper()
+			m := newVirtualMutex(t, client, p.ttl)
+			return func(ctx context.Context) (<-chan struct{}, error) {
+				hold, err := m.Lock(ctx)
+				if err != nil {
+					return nil, err
+				}
+				return hold.Context().Done(), nil
+			}
+		})
+		require.False(t, h.overlap, "%v: granted while the hold was thought valid", p)
+		require.False(t, h.ended.After(h.granted), "%v: ended at %v, granted at %v", p, h.ended, h.granted)
+		require.LessOrEqual(t, h.granted.Sub(h.cut), p.ttl+time.Second, "%v: guarantee L", p)
+		gaps = append(gaps, h.granted.Sub(h.ended))
+		waits = append(waits, h.granted.Sub(h.cut)-p.ttl)
+	}
+	slices.Sort(gaps)
+	slices.Sort(waits)
+	t.Logf("0 of %d partitions with two holders; from the holder's end to the next grant %v to %v, median %v; "+
+		"grants at cut + TTL %+v to %+v, median %+v", partitions, gaps[0], gaps[partitions-1], gaps[partitions/2],
+		waits[0], waits[partitions-1], waits[partitions/2])
+}
+
+// The same partitions and latencies with the official mutex and session.
+func TestTheOfficialMutexHasTwoHoldersInMany(t *testing.T) {
+	t.Parallel()
+	const partitions = 60
+	overlaps, longest := 0, time.Duration(0)
+	for seed := range uint64(partitions) {
+		p := drawPartition(seed)
+		h := p.run(t, func(t *testing.T, client *clientv3.Client) acquire {
+			t.Helper()
+			session, err := concurrency.NewSession(client, concurrency.WithTTL(int(p.ttl/time.Second)))
+			require.NoError(t, err)
+			return func(ctx context.Context) (<-chan struct{}, error) {
+				return session.Done(), concurrency.NewMutex(session, "lock").Lock(ctx)
+			}
+		})
+		if h.overlap {
+			overlaps++
+			longest = max(longest, h.ended.Sub(h.granted))
+		}
+	}
+	t.Logf("two holders after %d of %d partitions, for up to %v", overlaps, partitions, longest)
+	require.Greater(t, overlaps, partitions/5)
+}
+
+func TestTheFirstLiveWaiterIsGrantedInTimeBehindAQueueOfTheDead(t *testing.T) {
+	t.Parallel()
+	const ttl = 10 * time.Second
+	var waits []time.Duration
+	for seed := range uint64(20) {
+		draw := rand.New(rand.NewPCG(seed, 2))
+		vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+			var cuts []*vtime.Cut
+			for i := range 4 {
+				client, cut := s.CutClient(newDrag(10*seed + uint64(i)).dial()...)
+				lockSoonVirtually(t, newVirtualMutex(t, client, ttl))
+				vtime.Advance(10 * mostDrag)
+				cuts = append(cuts, cut)
+			}
+			live := lockSoonVirtually(t, newVirtualMutex(t, s.Client(newDrag(10*seed+9).dial()...), ttl))
+			vtime.Advance(10 * mostDrag)
+			requireEntries(t, s, 5)
+			draw.Shuffle(len(cuts), func(i, j int) { cuts[i], cuts[j] = cuts[j], cuts[i] })
+			for _, cut := range cuts {
+				vtime.Sleep(time.Duration(draw.Int64N(int64(ttl / 2))))
+				cut.Cut()
+			}
+			died := time.Now()
+			require.NoError(t, (<-live).err)
+			waits = append(waits, time.Since(died))
+		})
+	}
+	slices.Sort(waits)
+	t.Logf("granted %v to %v after the last death, median %v; TTL %v", waits[0], waits[len(waits)-1], waits[len(waits)/2], ttl)
+	require.LessOrEqual(t, waits[len(waits)-1], ttl+time.Second)
+}
+
+// lateTxn holds back, on the server, the next transactions that put something, and then handles them although their
+// callers have given up: what a slow member does.
+type lateTxn struct {
+	mu     sync.Mutex
+	delays []time.Duration // of the next ones
+}
+
+func (l *lateTxn) delayNext(delays ...time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.delays = delays
+}
+
+func (l *lateTxn) next() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.delays) == 0 {
+		return 0
+	}
+	d := l.delays[0]
+	l.delays = l.delays[1:]
+	return d
+}
+
+func (l *lateTxn) option() vtime.Option {
+	return vtime.WithServerOptions(grpc.UnaryInterceptor(
+		func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+			if txn, ok := req.(*pb.TxnRequest); ok && putsSomething(txn) {
+				if d := l.next(); d > 0 {
+					vtime.Sleep(d)
+					ctx = context.WithoutCancel(ctx)
+				}
+			}
+			return handle(ctx, req)
+		}))
+}
+
+func putsSomething(txn *pb.TxnRequest) bool {
+	return slices.ContainsFunc(slices.Concat(txn.Success, txn.Failure), func(op *pb.RequestOp) bool {
+		nested := op.GetRequestTxn()
+		return op.GetRequestPut() != nil || nested != nil && putsSomething(nested)
+	})
+}
+
+func TestAnEnqueueThatArrivesAfterItsCallerGaveUpBlocksForARoundAtMost(t *testing.T) {
+	t.Parallel()
+	const ttl = 10 * time.Second
+	for name, delays := range map[string][]time.Duration{
+		"while the caller cleans up": {2 * time.Second},
+		"soon after":                 {5 * time.Second},
+		"long after":                 {101 * time.Second},
+		"more than one attempt":      {20 * time.Second, 30 * time.Second, 55 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var late lateTxn
+			vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+				gaveUp := newVirtualMutex(t, s.Client(newDrag(1).dial()...), ttl)
+				next := newVirtualMutex(t, s.Client(newDrag(2).dial()...), ttl)
+				began := time.Now()
+				late.delayNext(delays...)
+				caller, cancel := context.WithTimeout(t.Context(), time.Duration(len(delays))*ttl/6-time.Second/2)
+				defer cancel()
+				_, err := gaveUp.Lock(caller)
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+
+				for i, d := range delays {
+					vtime.Sleep(time.Until(began.Add(d + time.Duration(i)*ttl/6 + 10*mostDrag))) // it has arrived
+					arrived := time.Now()
+					hold, err := next.Lock(anHour(t))
+					require.NoError(t, err)
+					t.Logf("granted %v after the arrival", time.Since(arrived))
+					require.LessOrEqual(t, time.Since(arrived), ttl/3+10*mostDrag)
+					require.NoError(t, hold.Unlock(t.Context()))
+				}
+				vtime.Advance(ttl)
+				requireEntries(t, s, 0)
+				require.Equal(t, int64(1+2*2*len(delays)), s.Etcd().KV().Rev(), "each late put did take effect, and was deleted")
+
+				// The one who gave up is none the worse.
+				hold, err := gaveUp.Lock(anHour(t))
+				require.NoError(t, err)
+				require.NoError(t, hold.Unlock(t.Context()))
+				requireEntries(t, s, 0)
+			}, late.option())
+		})
+	}
+}
+
+// deaf is a client's watch streams, of which the first is on a member that vanishes: once silent, the first delivers no events.
+type deaf struct {
+	silent  atomic.Bool
+	opened  atomic.Int64
+	dropped atomic.Int64
+}
+
+func (d *deaf) option() vtime.ClientOption {
+	return vtime.WithDialOptions(grpc.WithChainStreamInterceptor(
+		func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+			stream, err := open(ctx, desc, cc, method, opts...)
+			if err != nil || method != pb.Watch_Watch_FullMethodName {
+				return stream, err
+			}
+			return deafStream{stream, d, d.opened.Add(1) == 1}, nil
+		}))
+}
+
+type deafStream struct {
+	grpc.ClientStream
+	*deaf
+	first bool
+}
+
+func (s deafStream) RecvMsg(m any) error {
+	for {
+		if err := s.ClientStream.RecvMsg(m); err != nil {
+			return err
+		}
+		resp, ok := m.(*pb.WatchResponse)
+		if !ok || !s.first || !s.silent.Load() || len(resp.Events) == 0 {
+			return nil
+		}
+		s.dropped.Add(1)
+	}
+}
+
+func TestAWatchThatDeliversNothingIsMadeUpForByTheLook(t *testing.T) {
+	t.Parallel()
+	for _, ttl := range []time.Duration{time.Second, 10 * time.Second, 60 * time.Second} {
+		t.Run(ttl.String(), func(t *testing.T) {
+			t.Parallel()
+			vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+				var d deaf
+				holder := newVirtualMutex(t, s.Client(), ttl)
+				first, err := holder.Lock(anHour(t))
+				require.NoError(t, err)
+				second := lockSoonVirtually(t, holder)
+				synctest.Wait()
+				third := lockSoonVirtually(t, newVirtualMutex(t, s.Client(d.option()), ttl))
+				synctest.Wait()
+				requireEntries(t, s, 3)
+
+				d.silent.Store(true)
+				began := time.Now()
+				require.NoError(t, first.Unlock(t.Context()))
+				turn := <-second
+				require.NoError(t, turn.err)
+				require.Zero(t, time.Since(began), "another client's watch is none the worse")
+				vtime.Sleep(ttl / 7)
+				began = time.Now()
+				require.NoError(t, turn.hold.Unlock(t.Context()))
+				got := <-third
+				require.NoError(t, got.err)
+				t.Logf("granted after %v", time.Since(began))
+				require.Equal(t, int64(1), d.dropped.Load(), "the event was swallowed")
+				require.LessOrEqual(t, time.Since(began), ttl/3)
+
+				// What waits from now on does so on another stream.
+				require.NoError(t, got.hold.Unlock(t.Context()))
+				again, err := holder.Lock(anHour(t))
+				require.NoError(t, err)
+				fourth := lockSoonVirtually(t, got.mutex)
+				synctest.Wait()
+				began = time.Now()
+				require.NoError(t, again.Unlock(t.Context()))
+				last := <-fourth
+				require.NoError(t, last.err)
+				require.Zero(t, time.Since(began), "woken by its event")
+				require.Equal(t, int64(2), d.opened.Load())
+			})
+		})
+	}
+}
+
+func TestCancelledLocksLeaveNoKeyBehindAfterAPartition(t *testing.T) {
+	t.Parallel()
+	const ttl = 5 * time.Second
+	left := 0
+	for seed := range uint64(50) {
+		draw := rand.New(rand.NewPCG(seed, 2))
+		upTo := func(d time.Duration) time.Duration { return time.Duration(draw.Int64N(int64(d))) }
+		way := cutWays[seed%uint64(len(cutWays))]
+		vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+			hold, err := newVirtualMutex(t, s.Client(), ttl).Lock(anHour(t))
+			require.NoError(t, err)
+			client, cut := s.CutClient(newDrag(seed).dial()...)
+			m := newVirtualMutex(t, client, ttl)
+			ctx, cancel := context.WithCancel(anHour(t))
+			var cancelled time.Time
+			// Before the cut, during it, and before or after it cost the lease.
+			time.AfterFunc(upTo(2*ttl), func() {
+				cancelled = time.Now()
+				cancel()
+			})
+			time.AfterFunc(upTo(4*mostDrag), func() { way.cut(cut) }) // around the enqueue
+			waiting := lockSoonVirtually(t, m, ctx)
+			require.ErrorIs(t, (<-waiting).err, context.Canceled)
+			require.Equal(t, cancelled, time.Now(), "seed %d: Lock returns at once", seed)
+			vtime.Advance(upTo(ttl))
+			left += len(entries(t, s)) - 1
+			cut.Heal()
+			vtime.Advance(2*ttl + time.Second)
+			requireEntries(t, s, 1)
+			require.NoError(t, hold.Err())
+
+			require.NoError(t, hold.Unlock(t.Context()))
+			again, err := m.Lock(anHour(t))
+			require.NoError(t, err, "seed %d", seed)
+			require.NoError(t, again.Unlock(t.Context()))
+			requireEntries(t, s, 0)
+		})
+	}
+	t.Logf("%d of 50 had left a key when the network healed", left)
+	require.Positive(t, left)
+}
+
+func TestUnlockDuringAPartitionReturnsAtOnceAndIsFinishedAfterIt(t *testing.T) {
+	t.Parallel()
+	const ttl = 10 * time.Second
+	for _, way := range cutWays {
+		for name, outage := range map[string]time.Duration{"short": ttl / 3, "long": 3 * ttl} {
+			t.Run(way.name+" "+name, func(t *testing.T) {
+				t.Parallel()
+				vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+					client, cut := s.CutClient()
+					hold, err := newVirtualMutex(t, client, ttl).Lock(anHour(t))
+					require.NoError(t, err)
+					waiting := lockSoonVirtually(t, newVirtualMutex(t, s.Client(), ttl))
+					vtime.Advance(ttl)
+					way.cut(cut)
+					began := time.Now()
+					time.AfterFunc(outage, cut.Heal)
+					done, cancel := context.WithCancel(t.Context())
+					cancel()
+					require.ErrorIs(t, hold.Unlock(done), context.Canceled)
+					require.Equal(t, began, time.Now())
+					require.ErrorIs(t, hold.Err(), lock.ErrReleased)
+					require.False(t, hold.Deadline().After(began))
+
+					next := <-waiting
+					require.NoError(t, next.err)
+					t.Logf("granted after %v", time.Since(began))
+					require.LessOrEqual(t, time.Since(began), min(outage+ttl/3, ttl+time.Second))
+					requireEntries(t, s, 1)
+					require.NoError(t, next.hold.Unlock(t.Context()))
+					vtime.Advance(2 * ttl)
+					requireEntries(t, s, 0)
+				})
+			})
+		}
+	}
+}
+
+func TestUnlockWaitsInAPartitionForNoLongerThanItsContext(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		client, cut := s.CutClient()
+		hold, err := newVirtualMutex(t, client, 10*time.Second).Lock(anHour(t))
+		require.NoError(t, err)
+		cut.Cut()
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		began := time.Now()
+		require.ErrorIs(t, hold.Unlock(ctx), context.DeadlineExceeded)
+		require.Equal(t, 2*time.Second, time.Since(began))
+		vtime.Advance(time.Second)
+		cut.Heal()
+		require.NoError(t, hold.Unlock(t.Context()), "waits again, and is told")
+		requireEntries(t, s, 0)
+	})
+}
+
+// anHour is a context that ends a test that would wait for ever, and spin in virtual time.
+func anHour(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// newVirtualMutex returns the mutex of the name that all tests in virtual time use, for a session of its own.
+func newVirtualMutex(t *testing.T, client *clientv3.Client, ttl time.Duration) *lock.Mutex {
+	t.Helper()
+	session, err := lease.NewSession(t.Context(), client, lease.WithTTL(ttl))
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		done, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = session.Close(done) // a session that is cut off would take its TTL; Run closes the client
+	})
+	m, err := lock.NewMutex(session, "lock")
+	require.NoError(t, err)
+	return m
+}
+
+// attempted is how a Lock came out.
+type attempted struct {
+	mutex *lock.Mutex
+	hold  *lock.Hold
+	err   error
+}
+
+func lockSoonVirtually(t *testing.T, m *lock.Mutex, ctxs ...context.Context) <-chan attempted {
+	t.Helper()
+	ctx := anHour(t)
+	if len(ctxs) > 0 {
+		ctx = ctxs[0]
+	}
+	done := make(chan attempted, 1)
+	go func() {
+		hold, err := m.Lock(ctx)
+		done <- attempted{m, hold, err}
+	}()
+	return done
+}
+
+// entries returns the queue, as a client that is not cut off sees it.
+func entries(t *testing.T, s *vtime.Server) []lock.Entry {
+	t.Helper()
+	client := s.Client()
+	all, err := lock.Inspect(t.Context(), client, "lock")
+	require.NoError(t, err)
+	require.NoError(t, client.Close())
+	return all
+}
+
+func requireEntries(t *testing.T, s *vtime.Server, n int) {
+	t.Helper()
+	require.Len(t, entries(t, s), n)
+}
+
+// drag lets every message of a client take a random time on its way, as networks do; without it loops that wait for
+// round numbers of milliseconds stay in step with the server's for ever.
+type drag struct {
+	mu   sync.Mutex
+	draw *rand.Rand
+	most time.Duration // for one message
+}
+
+func newDrag(seed uint64) *drag { return &drag{draw: rand.New(rand.NewPCG(seed, 3)), most: mostDrag} }
+
+// slow sets the most that a message takes.
+func (d *drag) slow(most time.Duration) *drag {
+	d.most = most
+	return d
+}
+
+// dial returns the options for the client.
+func (d *drag) dial() []vtime.ClientOption {
+	return []vtime.ClientOption{vtime.WithDialOptions(grpc.WithChainUnaryInterceptor(d.unary), grpc.WithChainStreamInterceptor(d.stream))}
+}
+
+// pass lets a message take its time.
+func (d *drag) pass(ctx context.Context) error {
+	d.mu.Lock()
+	takes := time.Duration(d.draw.Int64N(int64(d.most) + 1))
+	d.mu.Unlock()
+	timer := time.NewTimer(takes)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return status.FromContextError(ctx.Err()).Err()
+	}
+}
+
+func (d *drag) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	if err := d.pass(ctx); err != nil {
+		return err
+	}
+	if err := call(ctx, method, req, reply, cc, opts...); err != nil {
+		return err
+	}
+	return d.pass(ctx)
+}
+
+func (d *drag) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	stream, err := open(ctx, desc, cc, method, opts...)
+	return draggedStream{stream, d}, err
+}
+
+type draggedStream struct {
+	grpc.ClientStream
+	*drag
+}
+
+func (s draggedStream) SendMsg(m any) error {
+	if err := s.pass(s.Context()); err != nil {
+		return err
+	}
+	return s.ClientStream.SendMsg(m)
+}
+
+func (s draggedStream) RecvMsg(m any) error {
+	if err := s.ClientStream.RecvMsg(m); err != nil {
+		return err
+	}
+	return s.pass(s.Context())
+}
