@@ -4,10 +4,9 @@ import (
 	"testing"
 	"time"
 
+	"charm.land/lipgloss/v2"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"charm.land/lipgloss/v2"
 
 	"github.com/conclave-go/conclave/examples/internal/screen"
 )

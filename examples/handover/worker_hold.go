@@ -160,10 +160,10 @@ func ignoreEnd(ctx context.Context, h holding, err error) error {
 
 // unlessDone returns err unless the end of ctx accounts for it.
 func unlessDone(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 func isClosed(c <-chan struct{}) bool {

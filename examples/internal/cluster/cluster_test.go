@@ -68,8 +68,10 @@ func TestViaExpectsTheCertificateOfTheEndpoint(t *testing.T) {
 
 func TestEmbeddedClusterCountsWhatItsClientsAsk(t *testing.T) {
 	t.Parallel()
-	f, err := cluster.Register(flag.NewFlagSet("test", flag.ContinueOnError))
+	fs := flag.NewFlagSet("test", flag.ContinueOnError)
+	f, err := cluster.Register(fs)
 	require.NoError(t, err)
+	require.NoError(t, fs.Parse([]string{"-endpoints="}))
 	c, err := cluster.Open(t.Context(), f)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, c.Close()) }()

@@ -13,7 +13,7 @@ import (
 
 func TestAtWrapsBesideTheTime(t *testing.T) {
 	t.Parallel()
-	assert.Equal(t, "  1.500s  one two\n          three", screen.At(1500*time.Millisecond, "one two three", 20))
+	assert.Equal(t, "  1.500s  one two three four\n          five", screen.At(1500*time.Millisecond, "one two three four five", 30))
 }
 
 func TestAPipeIsNotLive(t *testing.T) {
