@@ -29,7 +29,8 @@ type Event struct {
 	Name string
 	// Key is the acquisition's own key in etcd.
 	Key string
-	// Predecessor is the key that a waiting acquisition waits for.
+	// Predecessor is the key that a waiting acquisition waits for; empty if it has
+	// yet to find out, after the reply to its own request was lost.
 	Predecessor string
 	// Revision is the create revision of Key.
 	Revision int64

@@ -70,11 +70,15 @@ func (k *keepAlive) exchange(ctx context.Context) (*pb.LeaseKeepAliveResponse, e
 	// A stream's Recv takes no context; ending the stream is what interrupts it,
 	// and a stream that kept us waiting is not used again anyway.
 	stop := context.AfterFunc(ctx, k.cancel)
-	defer stop()
-	if err := k.stream.Send(&pb.LeaseKeepAliveRequest{ID: int64(k.id)}); err != nil {
-		return nil, err
+	err := k.stream.Send(&pb.LeaseKeepAliveRequest{ID: int64(k.id)})
+	var resp *pb.LeaseKeepAliveResponse
+	if err == nil {
+		resp, err = k.stream.Recv()
 	}
-	return k.stream.Recv()
+	if !stop() { // too late to keep the stream from being ended
+		k.close()
+	}
+	return resp, err
 }
 
 // close ends the stream, if there is one.

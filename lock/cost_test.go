@@ -245,7 +245,7 @@ func events(rec *etcdtest.Recorder) (all []*clientv3.Event) {
 func TestHoldsCostNothingBesidesTheSessionsRound(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
-	p, prefix := newPeer(t, c, withTTL(c.MinTTL(t))), c.Prefix(t)
+	p, prefix := newPeer(t, c, withTTL(unhurried)), c.Prefix(t)
 	for i := range 100 {
 		p.lock(t, fmt.Sprintf("%sm%d", prefix, i))
 	}
@@ -260,7 +260,7 @@ func TestHoldsCostNothingBesidesTheSessionsRound(t *testing.T) {
 func TestALockAfterALeaseLossCostsOneGrantMore(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
-	p, name := newPeer(t, c, withTTL(c.MinTTL(t))), c.Prefix(t)+"m"
+	p, name := newPeer(t, c, withTTL(unhurried)), c.Prefix(t)+"m"
 	h := p.lock(t, name)
 	revoke(t, c.Client(t), p.leaseID(t))
 	lost(t, h)

@@ -3,6 +3,7 @@ package lock_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -152,6 +153,7 @@ func TestLockRecognisesItsEntryWhenTheRepliesToTheEnqueueAreLost(t *testing.T) {
 		h := p.lock(t, name)
 		await(t, dropped, "the lost reply")
 		requireOnly(t, p.client, name, h)
+		require.Equal(t, fmt.Sprintf("%s/~mutex/%x", name, int64(p.leaseID(t))), h.Key(), "not another entry")
 
 		dropped = other.rec.DropReplies("Txn", lostReplies)
 		done := other.lockSoon(guarded(t), t, name)
@@ -324,7 +326,7 @@ func TestWaiterIsGrantedAfterTheHolderEnds(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			name := c.Prefix(t) + "m"
-			holder, p := newPeer(t, c, withTTL(c.MinTTL(t))), newPeer(t, c, withTTL(calm))
+			holder, p := newPeer(t, c, withTTL(unhurried)), newPeer(t, c, withTTL(calm))
 			h := holder.lock(t, name)
 			done, _ := p.queueUp(guarded(t), t, name)
 			require.NoError(t, end(holder, h))
@@ -341,7 +343,7 @@ func TestWaiterWhoseKeyIsDeletedQueuesAgain(t *testing.T) {
 	t.Run("at the next look", func(t *testing.T) {
 		t.Parallel()
 		operator, name := c.Client(t), c.Prefix(t)+"m"
-		holder, p := newPeer(t, c), newPeer(t, c, withTTL(c.MinTTL(t)))
+		holder, p := newPeer(t, c), newPeer(t, c, withTTL(unhurried))
 		h := holder.lock(t, name)
 		done, e := p.queueUp(guarded(t), t, name)
 		remove(t, operator, e.Key)
@@ -381,7 +383,7 @@ func TestHolderWhoseKeyIsDeletedIsToldAtTheNextLook(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			operator, name := c.Client(t), c.Prefix(t)+"m"
-			p := newPeer(t, c, withTTL(c.MinTTL(t)))
+			p := newPeer(t, c, withTTL(unhurried))
 			h, other := p.lock(t, name), p.lock(t, name+"/other")
 			id := p.leaseID(t)
 			interfere(t, operator, h.Key())
@@ -398,7 +400,7 @@ func TestHolderWhoseKeyIsDeletedIsToldAtTheNextLook(t *testing.T) {
 func TestHolderIsToldThatItsLeaseWasRevoked(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
-	p, name := newPeer(t, c, withTTL(c.MinTTL(t))), c.Prefix(t)+"m"
+	p, name := newPeer(t, c, withTTL(unhurried)), c.Prefix(t)+"m"
 	h := p.lock(t, name)
 	revoke(t, c.Client(t), p.leaseID(t))
 	lost(t, h)
@@ -516,12 +518,11 @@ func TestWatchThatIsNeverCreatedIsOpenedAnew(t *testing.T) {
 		swallowed <- struct{}{}
 		return true, nil
 	})
-	done := p.lockSoon(guarded(t), t, name)
-	e := await(t, p.waiting, "it waits")
+	done, e := p.queueUp(guarded(t), t, name) // until another is
+	require.Len(t, swallowed, 1)
 	unlock(t, h)
 	next := granted(t, done)
 	require.Equal(t, e.Revision, next.Token().Revision())
-	require.Len(t, swallowed, 1)
 	unlock(t, next)
 }
 

@@ -96,7 +96,7 @@ func TestTwentyContendersGetOnThroughFaultsOfTheCluster(t *testing.T) {
 	c := etcdtest.New(t, etcdtest.WithMembers(3))
 	peers := newPeers(t, c, 20)
 	s := &section{t: t}
-	ctx, stop := context.WithCancel(guarded(t))
+	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var wg sync.WaitGroup
 	for _, p := range peers {

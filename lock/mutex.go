@@ -52,8 +52,8 @@ func (m *Mutex) Lock(ctx context.Context) (*Hold, error) {
 }
 
 // TryLock takes the lock if nobody has it or waits for it, in one round trip.
-// Otherwise it returns a [*LockedError] that names the owner, and has changed
-// nothing in etcd. It fails as Lock does besides.
+// Otherwise it returns a [*LockedError] that names the owner, and nothing is stored
+// in etcd. It fails as Lock does besides.
 func (m *Mutex) TryLock(ctx context.Context) (*Hold, error) {
 	g, head, taken, err := m.queue.TryAcquire(ctx)
 	switch {
@@ -69,7 +69,8 @@ func (m *Mutex) TryLock(ctx context.Context) (*Hold, error) {
 }
 
 // Do calls fn with the lock held. fn's context is derived from ctx and ends with the
-// hold. The lock is released when fn returns, and when it panics.
+// hold. The lock is released when fn returns, and when it panics; if ctx is done by
+// then, in the background.
 //
 // Do returns fn's error, joined with [ErrLost] if the hold ended first, even when fn
 // returned nil: whatever fn did after that was unprotected. If the lock could not be

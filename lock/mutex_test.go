@@ -452,7 +452,7 @@ func TestDoEndsItsContextWithTheCallersAndReleasesAllTheSame(t *testing.T) {
 func TestDoSaysThatTheLockWasLost(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
-	p, operator := newPeer(t, c, withTTL(c.MinTTL(t))), c.Client(t)
+	p, operator := newPeer(t, c, withTTL(unhurried)), c.Client(t)
 	m := p.mutex(t, c.Prefix(t)+"m")
 	why := errors.New("why")
 	for _, returned := range []error{nil, why} {
@@ -602,7 +602,7 @@ func TestNamespacedClientsShareTheQueueOfTheirPrefix(t *testing.T) {
 	spaced.KV = namespace.NewKV(spaced.KV, prefix)
 	spaced.Watcher = namespace.NewWatcher(spaced.Watcher, prefix)
 	spaced.Lease = namespace.NewLease(spaced.Lease, prefix)
-	s, err := lease.NewSession(guarded(t), spaced, lease.WithTTL(max(time.Second, c.MinTTL(t))))
+	s, err := lease.NewSession(guarded(t), spaced, lease.WithTTL(unhurried))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close(context.Background())) })
 	inside, err := lock.NewMutex(s, "m")
