@@ -142,14 +142,13 @@ func BenchmarkContended(b *testing.B) {
 				official = append(official, officialLocker(b, c, "official"))
 			}
 			raw := rawEvents(b, c)
-			window := 500 * time.Millisecond
-			contend(b, ours, window) // warm up
-			contend(b, official, window)
+			contend(b, ours) // warm up
+			contend(b, official)
 			var a, o contention
 			var events []time.Duration
 			for b.Loop() {
-				a.add(contend(b, ours, window))
-				o.add(contend(b, official, window))
+				a.add(contend(b, ours))
+				o.add(contend(b, official))
 				events = append(events, raw(50)...)
 			}
 			b.ReportMetric(0, "ns/op")
@@ -182,15 +181,16 @@ func (c *contention) add(d contention) {
 
 func (c *contention) rate() float64 { return float64(c.grants) / c.took.Seconds() }
 
-// contend lets all lockers take and release one lock as fast as they can.
-func contend(tb testing.TB, lockers []locker, window time.Duration) contention {
+// contend lets all lockers take and release one lock as fast as they can, for half a
+// second.
+func contend(tb testing.TB, lockers []locker) contention {
 	tb.Helper()
 	var (
 		result   contention
 		released time.Time // both are protected by the lock in question
 		wg       sync.WaitGroup
 		start    = time.Now()
-		ctx, end = context.WithTimeout(tb.Context(), window)
+		ctx, end = context.WithTimeout(tb.Context(), 500*time.Millisecond)
 	)
 	defer end()
 	for _, take := range lockers {

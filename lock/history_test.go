@@ -29,6 +29,8 @@ const (
 	historyWorkers      = 8
 	// longestFault is longer than the TTLs with what etcd takes to expire a lease.
 	longestFault = 3 * time.Second
+	// patience is how late a call may return that is to return at once.
+	patience = 2 * time.Second
 )
 
 // TestHistoriesUnderFaultsAreThoseOfALock lets workers lock, write and unlock while
@@ -224,15 +226,16 @@ func (w *historyWorker) work(ctx context.Context) {
 	}
 }
 
-// lock calls Lock or TryLock and records what it returned, unless it failed: then it
-// has done nothing.
+// lock calls Lock or TryLock and records what it returned, unless it failed: that it
+// does only when ctx ends, and has done nothing then.
 func (w *historyWorker) lock(ctx context.Context, name string) (*lock.Hold, tenure, error) {
 	m, err := lock.NewMutex(w.session, name)
 	if err != nil {
 		w.t.Error(err)
 		return nil, tenure{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, between(w.random, 20*time.Millisecond, 3*time.Second))
+	deadline := time.Now().Add(between(w.random, 20*time.Millisecond, 3*time.Second))
+	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	how := m.Lock
 	if w.chance(4) {
@@ -241,6 +244,7 @@ func (w *historyWorker) lock(ctx context.Context, name string) (*lock.Hold, tenu
 	call := w.h.now()
 	hold, err := how(ctx)
 	ret := w.h.now()
+	assert.Less(w.t, time.Since(deadline), patience, "what Lock takes to return")
 	locked := &lock.LockedError{}
 	switch {
 	case err == nil:
@@ -251,6 +255,7 @@ func (w *historyWorker) lock(ctx context.Context, name string) (*lock.Hold, tenu
 		w.h.add(w.id, call, ret, operation{kind: opBusy, name: name, token: locked.Token})
 		return nil, tenure{}, err
 	default:
+		assert.ErrorIs(w.t, err, ctx.Err())
 		w.h.count("not granted")
 		return nil, tenure{}, err
 	}
@@ -335,6 +340,7 @@ func (w *historyWorker) outcome(err error) int64 {
 	case errors.Is(err, lock.ErrLost):
 		w.h.count("lost")
 	default:
+		assert.ErrorIs(w.t, err, context.DeadlineExceeded)
 		w.h.count("unlock unknown")
 	}
 	return open

@@ -95,10 +95,10 @@ func (s *Slot) Doubt(acked int64, unsettled int, value string) {
 func (s *Slot) Gone(acked int64) {
 	s.list.mu.Lock()
 	defer s.list.mu.Unlock()
-	switch {
-	case acked == 0:
+	switch acked {
+	case 0:
 		s.unsettled--
-	case acked == s.acked:
+	case s.acked:
 		s.acked = 0
 	}
 	s.freeIfSettled()
