@@ -13,7 +13,7 @@ import (
 var ErrLost = errors.New("lease: lost")
 
 // ErrClosed is the cause of a lease's end after Close, and the error of any use
-// of a closed session or registration.
+// of a closed session or registration, or of a closed client.
 var ErrClosed = errors.New("lease: closed")
 
 var (

@@ -32,6 +32,10 @@ func grant(ctx context.Context, client *clientv3.Client, cfg config) (*Lease, er
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("lease: grant: %w", attempt.Ended(ctx, nil))
 	}
+	//nolint:forbidigo // not a deadline: clientv3 would try a closed connection for seconds
+	if client.Ctx().Err() != nil {
+		return nil, fmt.Errorf("lease: grant: %w: %w", ErrClosed, errClientClosed)
+	}
 	var l *Lease
 	err := attempt.Do(ctx, min(grantTimeout, cfg.ttl), func(ctx context.Context) error {
 		start, wall := clock.Now(), time.Now()

@@ -20,7 +20,7 @@ import (
 const (
 	// guard is how long a test waits for what must happen; only a failure takes
 	// that long.
-	guard = 30 * time.Second
+	guard = 2 * time.Minute
 	// poll is how often a test looks for what it is not told about.
 	poll = 5 * time.Millisecond
 	// calm is a TTL with which no renewal falls into a test.
