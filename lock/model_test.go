@@ -389,10 +389,13 @@ func (w *world) unlock(ctx context.Context, next func(by int)) {
 	x.leaving = true
 	w.inStep.Go(func() {
 		err := x.hold.Unlock(ctx)
+		w.mu.Lock()
+		disturbed := w.disturbed(x)
+		w.mu.Unlock()
 		switch {
 		case err == nil:
 		case ctx.Err() != nil && errors.Is(err, ctx.Err()):
-		case w.disturbed(x) && (errors.Is(err, lock.ErrLost) || errors.Is(err, lease.ErrLost) || errors.Is(err, lease.ErrClosed)):
+		case disturbed && (errors.Is(err, lock.ErrLost) || errors.Is(err, lease.ErrLost) || errors.Is(err, lease.ErrClosed)):
 		default:
 			w.failf("%s: unlock: %w", x.id, err)
 		}
@@ -406,7 +409,7 @@ func (w *world) unlock(ctx context.Context, next func(by int)) {
 	}
 }
 
-// disturbed reports whether x's entry may have gone without its doing.
+// disturbed reports whether x's entry may have gone without its doing. mu must be held.
 func (w *world) disturbed(x *acquisition) bool {
 	c := w.clients[x.by]
 	return x.overrule || c.closed || c.losses.Load() > c.before
@@ -463,7 +466,9 @@ func (w *world) close(by int) {
 		return
 	}
 	w.note("close")
+	w.mu.Lock()
 	c.closed = true
+	w.mu.Unlock()
 	w.inStep.Go(func() {
 		ctx, cancel := context.WithTimeout(w.t.Context(), time.Second)
 		defer cancel()
