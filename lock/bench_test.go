@@ -149,7 +149,7 @@ func BenchmarkContended(b *testing.B) {
 			for b.Loop() {
 				a.add(contend(b, ours))
 				o.add(contend(b, official))
-				events = append(events, raw(50)...)
+				events = append(events, raw(50, 0)...)
 			}
 			b.ReportMetric(0, "ns/op")
 			b.ReportMetric(a.rate(), "locks/s")
@@ -164,6 +164,53 @@ func BenchmarkContended(b *testing.B) {
 			b.ReportMetric(float64(percentile(a.handovers, 50))/float64(event), "p50-x-raw-event")
 		})
 	}
+}
+
+// BenchmarkHandover compares the time from the call of Unlock to the return of one
+// waiter's Lock with the time from a raw delete to its event, on an idle cluster.
+func BenchmarkHandover(b *testing.B) {
+	c := etcdtest.New(b, etcdtest.WithControl())
+	ours := []locker{conclaveLocker(b, c, "ours"), conclaveLocker(b, c, "ours")}
+	official := []locker{officialLocker(b, c, "official"), officialLocker(b, c, "official")}
+	raw := rawEvents(b, c)
+	var x, y, z []time.Duration
+	for b.Loop() {
+		x = append(x, passOn(b, ours))
+		y = append(y, passOn(b, official))
+		z = append(z, raw(1, idle)...)
+	}
+	b.ReportMetric(0, "ns/op")
+	for _, p := range []int{50, 90, 99} {
+		b.ReportMetric(micros(percentile(x, p)), fmt.Sprintf("µs-p%d", p))
+		b.ReportMetric(micros(percentile(y, p)), fmt.Sprintf("µs-p%d-official", p))
+	}
+	b.ReportMetric(micros(percentile(z, 50)), "µs-raw-event")
+	b.ReportMetric(float64(percentile(x, 50))/float64(percentile(z, 50)), "p50-x-raw-event")
+}
+
+// passOn measures one hand-over from the first locker to the second.
+func passOn(b *testing.B, lockers []locker) time.Duration {
+	b.Helper()
+	ctx := b.Context()
+	unlock, err := lockers[0](ctx)
+	require.NoError(b, err)
+	type grant struct {
+		at     time.Time
+		unlock func(context.Context) error
+		err    error
+	}
+	granted := make(chan grant, 1)
+	go func() {
+		unlock, err := lockers[1](ctx)
+		granted <- grant{time.Now(), unlock, err}
+	}()
+	<-time.After(idle) // the waiter's watch has long begun
+	start := time.Now()
+	require.NoError(b, unlock(ctx))
+	g := <-granted
+	require.NoError(b, g.err)
+	require.NoError(b, g.unlock(ctx))
+	return g.at.Sub(start)
 }
 
 // contention is what a contest for one lock has shown.
@@ -214,19 +261,24 @@ func contend(tb testing.TB, lockers []locker) contention {
 	return result
 }
 
+// idle is how long nothing happens before a hand-over on an idle cluster. The raw
+// event that it is compared with comes after the same silence.
+const idle = 5 * time.Millisecond
+
 // rawEvents returns a function that measures n times how long it takes from the call
-// of Delete until a watcher with another client sees the event.
-func rawEvents(tb testing.TB, c *etcdtest.Cluster) func(n int) []time.Duration {
+// of Delete, after a pause, until a watcher with another client sees the event.
+func rawEvents(tb testing.TB, c *etcdtest.Cluster) func(n int, pause time.Duration) []time.Duration {
 	tb.Helper()
 	ctx := tb.Context()
 	writer := c.Client(tb)
 	events := c.Client(tb).Watch(ctx, "raw", clientv3.WithFilterPut(), clientv3.WithCreatedNotify())
 	<-events
-	return func(n int) []time.Duration {
+	return func(n int, pause time.Duration) []time.Duration {
 		var took []time.Duration
 		for range n {
 			_, err := writer.Put(ctx, "raw", "value")
 			require.NoError(tb, err)
+			<-time.After(pause)
 			start := time.Now()
 			_, err = writer.Delete(ctx, "raw")
 			require.NoError(tb, err)
