@@ -25,9 +25,9 @@ import (
 // locker takes a lock and returns how to release it.
 type locker func(ctx context.Context) (unlock func(context.Context) error, err error)
 
-func conclaveLocker(tb testing.TB, c *etcdtest.Cluster, name string) locker {
+func conclaveLocker(tb testing.TB, c *etcdtest.Cluster) locker {
 	tb.Helper()
-	m := benchMutex(tb, c, name)
+	m := benchMutex(tb, c)
 	return func(ctx context.Context) (func(context.Context) error, error) {
 		h, err := m.Lock(ctx)
 		if err != nil {
@@ -37,22 +37,22 @@ func conclaveLocker(tb testing.TB, c *etcdtest.Cluster, name string) locker {
 	}
 }
 
-func benchMutex(tb testing.TB, c *etcdtest.Cluster, name string) *lock.Mutex {
+func benchMutex(tb testing.TB, c *etcdtest.Cluster) *lock.Mutex {
 	tb.Helper()
 	s, err := lease.NewSession(tb.Context(), c.Client(tb))
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, s.Close(context.Background())) })
-	m, err := lock.NewMutex(s, name)
+	m, err := lock.NewMutex(s, "ours")
 	require.NoError(tb, err)
 	return m
 }
 
-func officialLocker(tb testing.TB, c *etcdtest.Cluster, name string) locker {
+func officialLocker(tb testing.TB, c *etcdtest.Cluster) locker {
 	tb.Helper()
 	s, err := concurrency.NewSession(c.Client(tb), concurrency.WithTTL(10))
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, s.Close()) })
-	m := concurrency.NewMutex(s, name)
+	m := concurrency.NewMutex(s, "official")
 	return func(ctx context.Context) (func(context.Context) error, error) {
 		return m.Unlock, m.Lock(ctx)
 	}
@@ -72,8 +72,8 @@ func BenchmarkUncontended(b *testing.B) {
 	}
 	raw := c.Client(b)
 	ours, official, bare := turns(b,
-		cycle(conclaveLocker(b, c, "ours")),
-		cycle(officialLocker(b, c, "official")),
+		cycle(conclaveLocker(b, c)),
+		cycle(officialLocker(b, c)),
 		func() {
 			_, err := raw.Put(ctx, "raw", "value")
 			require.NoError(b, err)
@@ -91,11 +91,11 @@ func BenchmarkUncontended(b *testing.B) {
 func BenchmarkTryLockHeld(b *testing.B) {
 	c := etcdtest.New(b, etcdtest.WithControl())
 	ctx := b.Context()
-	_, err := conclaveLocker(b, c, "ours")(ctx)
+	_, err := conclaveLocker(b, c)(ctx)
 	require.NoError(b, err)
-	_, err = officialLocker(b, c, "official")(ctx)
+	_, err = officialLocker(b, c)(ctx)
 	require.NoError(b, err)
-	m := benchMutex(b, c, "ours")
+	m := benchMutex(b, c)
 	s, err := concurrency.NewSession(c.Client(b))
 	require.NoError(b, err)
 	o := concurrency.NewMutex(s, "official")
@@ -138,8 +138,8 @@ func BenchmarkContended(b *testing.B) {
 			c := etcdtest.New(b, etcdtest.WithControl())
 			var ours, official []locker
 			for range n {
-				ours = append(ours, conclaveLocker(b, c, "ours"))
-				official = append(official, officialLocker(b, c, "official"))
+				ours = append(ours, conclaveLocker(b, c))
+				official = append(official, officialLocker(b, c))
 			}
 			raw := rawEvents(b, c)
 			contend(b, ours) // warm up
@@ -170,8 +170,8 @@ func BenchmarkContended(b *testing.B) {
 // waiter's Lock with the time from a raw delete to its event, on an idle cluster.
 func BenchmarkHandover(b *testing.B) {
 	c := etcdtest.New(b, etcdtest.WithControl())
-	ours := []locker{conclaveLocker(b, c, "ours"), conclaveLocker(b, c, "ours")}
-	official := []locker{officialLocker(b, c, "official"), officialLocker(b, c, "official")}
+	ours := []locker{conclaveLocker(b, c), conclaveLocker(b, c)}
+	official := []locker{officialLocker(b, c), officialLocker(b, c)}
 	raw := rawEvents(b, c)
 	var x, y, z []time.Duration
 	for b.Loop() {
