@@ -47,9 +47,10 @@
 //
 // # Failures
 //
-//   - A reply is lost or a member hangs: the attempt has a third of the time left,
-//     then another is made, over a new stream that can reach another member. The
-//     lease is [Suspended] meanwhile and [Healthy] again after a confirmed renewal.
+//   - A reply is lost or a member hangs: the attempt has a tenth of the TTL (at least
+//     250 ms, at most a third of the time left), then another is made, over a new
+//     stream that can reach another member. The lease is [Suspended] meanwhile and
+//     [Healthy] again after a confirmed renewal.
 //   - No renewal gets through until the deadline: the lease is [Lost], and revoked
 //     as soon as the network allows, since a late renewal may have extended it.
 //   - The server does not know the lease (revoked, expired): lost at once.

@@ -25,7 +25,7 @@ const (
 	// that short TTLs and the end of long ones have several calls, too.
 	lastShare = 3
 	// pausesPerTTL sets the wait between failed attempts: with the default TTL
-	// half a second, and some thirteen attempts in an outage.
+	// half a second, and ten to fourteen attempts in an outage.
 	pausesPerTTL = 20
 )
 
