@@ -3,23 +3,16 @@ package lock
 import (
 	"errors"
 	"fmt"
-	"os"
-	"strings"
-	"unicode"
-	"unicode/utf8"
+
+	"github.com/conclave-go/conclave/internal/queue"
 )
 
 const (
 	// MaxName is the longest name of a lock in bytes.
-	MaxName = 1024
+	MaxName = queue.MaxName
 	// MaxOwner is the longest owner in bytes. It is stored with every
 	// acquisition.
-	MaxOwner = 256
-	// reserved is what path segments that belong to Conclave begin with.
-	reserved = "~"
-	// segment separates the keys of mutexes from those of other primitives of
-	// the same name.
-	segment = "~mutex"
+	MaxOwner = queue.MaxOwner
 )
 
 // Option configures a lock.
@@ -38,11 +31,8 @@ func (o option) apply(c *config) error { return o(c) }
 // queue and in [LockedError]: at most [MaxOwner] bytes, "host:pid" by default.
 func WithOwner(owner string) Option {
 	return option(func(c *config) error {
-		if len(owner) > MaxOwner {
-			return fmt.Errorf("lock: owner of %d bytes: must be at most %d", len(owner), MaxOwner)
-		}
-		if !utf8.ValidString(owner) {
-			return fmt.Errorf("lock: owner %q: must be valid UTF-8", owner)
+		if err := queue.CheckOwner(owner); err != nil {
+			return fmt.Errorf("lock: %w", err)
 		}
 		c.owner = owner
 		return nil
@@ -71,7 +61,7 @@ func (layoutOption) apply(c *config) error {
 func (o layoutOption) applyInspect(c *config) error { return o.apply(c) }
 
 func newConfig(opts []Option) (config, error) {
-	c := config{owner: defaultOwner()}
+	c := config{owner: queue.DefaultOwner()}
 	var errs []error
 	for _, o := range opts {
 		if o == nil {
@@ -83,41 +73,17 @@ func newConfig(opts []Option) (config, error) {
 	return c, errors.Join(errs...)
 }
 
-func defaultOwner() string {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown host"
-	}
-	return fmt.Sprintf("%s:%d", host, os.Getpid())
-}
-
 // prefix returns what the keys of a lock's entries begin with.
 func (c config) prefix(name string) string {
 	if c.layout {
 		return name + "/"
 	}
-	return name + "/" + segment + "/"
+	return queue.Prefix(name, "mutex")
 }
 
-// checkName refuses names that would be hard to see, or whose keys could lie among
-// those of another lock.
 func checkName(name string) error {
-	switch {
-	case name == "":
-		return errors.New("lock: name is empty: must be at least one byte")
-	case len(name) > MaxName:
-		return fmt.Errorf("lock: name of %d bytes: must be at most %d", len(name), MaxName)
-	case !utf8.ValidString(name):
-		return fmt.Errorf("lock: name %q: must be valid UTF-8", name)
-	case strings.ContainsFunc(name, unicode.IsControl):
-		return fmt.Errorf("lock: name %q: must not contain control characters", name)
-	case strings.HasSuffix(name, "/"):
-		return fmt.Errorf("lock: name %q: must not end with a slash", name)
-	}
-	for part := range strings.SplitSeq(name, "/") {
-		if strings.HasPrefix(part, reserved) {
-			return fmt.Errorf("lock: name %q: segment %q is reserved: must not begin with %q", name, part, reserved)
-		}
+	if err := queue.CheckName(name); err != nil {
+		return fmt.Errorf("lock: %w", err)
 	}
 	return nil
 }

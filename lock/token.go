@@ -5,11 +5,12 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"github.com/conclave-go/conclave/internal/queue"
 )
 
-// sequenceBits is how many low bits of a token count local hand-offs.
 const (
-	sequenceBits = 20
+	sequenceBits = queue.SequenceBits
 	maxSequence  = 1<<sequenceBits - 1
 	maxRevision  = math.MaxInt64 >> sequenceBits
 )

@@ -93,7 +93,7 @@ func Do(ctx context.Context, timeout time.Duration, try func(context.Context) er
 
 // Once calls try with a context that ends after timeout.
 func Once(ctx context.Context, timeout time.Duration, try func(context.Context) error) error {
-	return Limits{Timeout: timeout}.once(ctx, try)
+	return Limits{Timeout: timeout}.Once(ctx, try)
 }
 
 // Do is like the function Do. When Until ends first, the error is the last try's or
@@ -101,7 +101,7 @@ func Once(ctx context.Context, timeout time.Duration, try func(context.Context) 
 func (l Limits) Do(ctx context.Context, try func(context.Context) error) error {
 	pause := firstPause
 	for {
-		err := l.once(ctx, try)
+		err := l.Once(ctx, try)
 		if err == nil || l.over() != nil || (ctx.Err() == nil && !Transient(err)) {
 			return err
 		}
@@ -139,10 +139,10 @@ func (l Limits) pause(ctx context.Context, d time.Duration) bool {
 // errOverdue says that a try had no answer within its timeout.
 var errOverdue = errors.New("no answer in time")
 
-// once makes one try. A context with a deadline would do, but gRPC sends deadlines
+// Once makes one try. A context with a deadline would do, but gRPC sends deadlines
 // along and the server then keeps a timer for each request: 3 µs, a twentieth of a
 // write on loopback.
-func (l Limits) once(ctx context.Context, try func(context.Context) error) error {
+func (l Limits) Once(ctx context.Context, try func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	timer := time.AfterFunc(l.Timeout, func() { cancel(errOverdue) })

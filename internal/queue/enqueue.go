@@ -23,10 +23,13 @@ type entry struct {
 	keys  *look.List
 	slot  *look.Slot
 	key   string
-	nonce string
-	value string
+	// record is what the entry says, and value that as first put.
+	record Record
+	value  string
 	// created is the create revision, 0 while it is not known to exist.
 	created int64
+	// modified is the revision of the last put that is known.
+	modified int64
 	// unsettled counts puts that may still be applied.
 	unsettled int
 	// undeleted is set once a deletion went without an answer, so that the next
@@ -41,7 +44,8 @@ func (q *Queue) newEntry(l *lease.Lease) *entry {
 	e := &entry{q: q, lease: l, keys: l.Look()}
 	e.slot = e.keys.Reserve(q.key(l.ID()))
 	e.key = e.slot.Key()
-	e.nonce, e.value = q.record()
+	e.record = q.record()
+	e.value = e.record.encode()
 	return e
 }
 
@@ -76,7 +80,7 @@ func (e *entry) put(ctx context.Context, cond clientv3.Cmp, then, otherwise []cl
 		return err
 	})
 	if err == nil && resp.Succeeded {
-		e.created = resp.Header.Revision
+		e.created, e.modified = resp.Header.Revision, resp.Header.Revision
 	}
 	return resp, err
 }
@@ -106,14 +110,14 @@ func (e *entry) enqueue(ctx context.Context) error {
 // adopt takes an entry that exists under our key for ours if it is: an earlier
 // attempt went through although its reply did not.
 func (e *entry) adopt(kv *mvccpb.KeyValue, rev int64) error {
-	if parse(kv).Record.Nonce != e.nonce {
+	if Parse(kv).Record.Nonce != e.record.Nonce {
 		// Another library may use our lease: concurrency.WithLease. A put that
 		// never settles keeps the key in doubt, and us from taking it again; a look
 		// removes nothing there but our own value.
 		e.unsettled++
 		return fmt.Errorf("%w: %q", errForeign, e.key)
 	}
-	e.created = kv.CreateRevision
+	e.created, e.modified = kv.CreateRevision, kv.ModRevision
 	e.unsettled--
 	// What is before it is not known; a position that cannot exist makes the
 	// wake-up check find out.
@@ -137,9 +141,9 @@ func (e *entry) tryEnqueue(ctx context.Context) (head Occupant, taken bool, err 
 	if err != nil || resp.Succeeded {
 		return Occupant{}, false, err
 	}
-	head = parse(first(resp, 0))
-	if head.Key == e.key && head.Record.Nonce == e.nonce { // an earlier attempt went through
-		e.created = head.CreateRevision
+	head = Parse(first(resp, 0))
+	if head.Key == e.key && head.Record.Nonce == e.record.Nonce { // an earlier attempt went through
+		e.created, e.modified = head.CreateRevision, head.ModRevision
 		e.unsettled--
 		return Occupant{}, false, nil
 	}

@@ -25,6 +25,8 @@ type Queue struct {
 	Prefix string
 	// Owner is put into entries for people to read.
 	Owner string
+	// Value is put into entries for programs to read.
+	Value string
 	// Errors are the errors of grants.
 	Errors Errors
 }
@@ -37,12 +39,24 @@ type Record struct {
 	Owner string `json:"owner,omitempty"`
 	// Since is when the acquisition began, by its client's clock.
 	Since time.Time `json:"since"`
+	// Value is what the acquisition has to tell: what a candidate stands for.
+	Value string `json:"value,omitempty"`
+}
+
+// encode returns the record as it is stored.
+func (r Record) encode() string {
+	v, err := json.Marshal(r)
+	if err != nil {
+		panic("queue: a record cannot be encoded: " + err.Error()) // strings and a time can
+	}
+	return string(v)
 }
 
 // Occupant is an entry as read from the queue.
 type Occupant struct {
 	Key            string
 	CreateRevision int64
+	ModRevision    int64
 	Lease          clientv3.LeaseID
 	Record         Record
 }
@@ -70,22 +84,17 @@ func (q *Queue) key(l clientv3.LeaseID) func(slot int) string {
 	}
 }
 
-// record returns the value for a new entry.
-func (q *Queue) record() (nonce, value string) {
+// record returns what a new entry says.
+func (q *Queue) record() Record {
 	var b [8]byte
 	rand.Read(b[:]) // never fails, by its documentation
-	nonce = hex.EncodeToString(b[:])
-	v, err := json.Marshal(Record{Nonce: nonce, Owner: q.Owner, Since: time.Now()})
-	if err != nil {
-		panic("queue: a record cannot be encoded: " + err.Error()) // strings and a time can
-	}
-	return nonce, string(v)
+	return Record{Nonce: hex.EncodeToString(b[:]), Owner: q.Owner, Since: time.Now(), Value: q.Value}
 }
 
-// parse reads an entry. One that is not ours (of clientv3/concurrency, or made by
+// Parse reads an entry. One that is not ours (of clientv3/concurrency, or made by
 // hand) has an empty record.
-func parse(kv *mvccpb.KeyValue) Occupant {
-	o := Occupant{Key: string(kv.Key), CreateRevision: kv.CreateRevision, Lease: clientv3.LeaseID(kv.Lease)}
+func Parse(kv *mvccpb.KeyValue) Occupant {
+	o := Occupant{Key: string(kv.Key), CreateRevision: kv.CreateRevision, ModRevision: kv.ModRevision, Lease: clientv3.LeaseID(kv.Lease)}
 	if err := json.Unmarshal(kv.Value, &o.Record); err != nil {
 		o.Record = Record{}
 	}
@@ -100,7 +109,7 @@ func Read(ctx context.Context, client *clientv3.Client, prefix string) ([]Occupa
 	}
 	all := make([]Occupant, len(resp.Kvs))
 	for i, kv := range resp.Kvs {
-		all[i] = parse(kv)
+		all[i] = Parse(kv)
 	}
 	return all, nil
 }

@@ -1,0 +1,52 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/internal/attempt"
+)
+
+// Pass releases the grant as Release does, and in the same transaction runs ops if
+// conds hold. passed reports whether it did: if not, the grant is released all the
+// same. It is false also when the only reply was lost. err is as for Release.
+func (g *Grant) Pass(ctx context.Context, conds []clientv3.Cmp, ops []clientv3.Op) (passed bool, err error) {
+	if g.Err() != nil || !g.end(g.errs.Released) {
+		return false, g.Release(ctx)
+	}
+	passed, removed, err := g.entry.pass(ctx, conds, ops)
+	if err != nil {
+		g.settle(ctx)
+		return false, g.Release(ctx)
+	}
+	g.entry.free()
+	if !removed {
+		err = fmt.Errorf("%w: %w", g.errs.Lost, errDeleted)
+	}
+	g.settled(err)
+	return passed, err
+}
+
+// pass removes the entry, trying once, and reports whether conds held, with which ops
+// ran, and whether the entry was there.
+func (e *entry) pass(ctx context.Context, conds []clientv3.Cmp, ops []clientv3.Op) (passed, removed bool, err error) {
+	same := clientv3.Compare(clientv3.CreateRevision(e.key), "=", e.created)
+	remove := clientv3.OpDelete(e.key)
+	err = attempt.Limits{Timeout: rpcTimeout(e.lease), Until: e.lease.Context()}.Once(ctx, func(ctx context.Context) error {
+		resp, err := e.q.Session.Client().Txn(ctx).
+			If(append(conds, same)...).
+			Then(append(ops, remove)...).
+			Else(clientv3.OpTxn([]clientv3.Cmp{same}, []clientv3.Op{remove}, nil)).
+			Commit()
+		if err != nil {
+			e.undeleted = e.undeleted || attempt.Uncertain(err)
+			return err
+		}
+		passed = resp.Succeeded
+		removed = passed || resp.Responses[0].GetResponseTxn().Succeeded
+		return nil
+	})
+	return passed, removed, err
+}
