@@ -31,7 +31,7 @@ func NewMutex(s *lease.Session, name string, opts ...Option) (*Mutex, error) {
 		return nil, err
 	}
 	return &Mutex{queue: &queue.Queue{
-		Session: s, Kind: "mutex", Name: name, Prefix: c.prefix(name), Owner: c.owner,
+		Session: s, Kind: "mutex", Name: name, Lanes: []queue.Lane{queue.Exclusive(c.prefix(name))}, Owner: c.owner,
 		Errors: queue.Errors{Lost: ErrLost, Released: ErrReleased},
 	}}, nil
 }

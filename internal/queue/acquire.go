@@ -24,9 +24,11 @@ func (q *Queue) Acquire(ctx context.Context) (*Grant, error) {
 			return nil, err
 		}
 		err = e.enqueue(ctx)
-		if err == nil && e.before.exists() {
+		if err == nil && e.waits() {
 			e.tellWaiting()
-			err = e.wait(ctx)
+			if err = e.wait(ctx); err == nil {
+				e.mark()
+			}
 		}
 		if err == nil {
 			if g, err := q.grant(ctx, e, began); err == nil {
@@ -39,8 +41,8 @@ func (q *Queue) Acquire(ctx context.Context) (*Grant, error) {
 	}
 }
 
-// TryAcquire acquires if the queue is empty, without waiting for anybody. Otherwise
-// taken is set and head says who is first; nothing was written then.
+// TryAcquire acquires if nobody is in the way, without waiting. Otherwise taken is set
+// and head says who is first; nothing was written then.
 func (q *Queue) TryAcquire(ctx context.Context) (g *Grant, head Occupant, taken bool, err error) {
 	began := time.Now()
 	for {
@@ -107,7 +109,7 @@ func (e *entry) awaitLoss(ctx context.Context) error {
 }
 
 func (e *entry) log() *slog.Logger {
-	return e.q.Session.Logger().With("kind", e.q.Kind, "name", e.q.Name, "key", e.key)
+	return e.q.Session.Logger().With("kind", e.q.Kind, "name", e.q.Name, "key", e.key())
 }
 
 // latePause is how long after a removal that found nothing a put is looked for that
@@ -122,7 +124,7 @@ func (e *entry) remove() {
 		return
 	}
 	// In doubt first: if the lease is about to end, nobody runs what follows.
-	e.slot.Doubt(e.created, e.unsettled, e.value)
+	e.doubt(e.created)
 	e.keys.Go(func(ctx context.Context) {
 		removed, err := e.delete(ctx)
 		switch {
@@ -130,7 +132,7 @@ func (e *entry) remove() {
 		case err != nil:
 			e.log().Warn("entry not removed; tried again with each look", "error", err)
 		case removed || e.created != 0:
-			e.slot.Gone(e.created)
+			e.gone()
 		case attempt.Pause(ctx, latePause):
 			// Of the puts cancelled on their way, one in a hundred is overtaken by
 			// its own removal. Everybody would wait for it until the next look.
@@ -139,27 +141,88 @@ func (e *entry) remove() {
 	})
 }
 
-// delete removes the entry if it is the one we made, trying until ctx ends, and
-// reports whether it was there.
-func (e *entry) delete(ctx context.Context) (removed bool, err error) {
-	same := clientv3.Compare(clientv3.CreateRevision(e.key), "=", e.created)
-	if e.created == 0 {
-		same = clientv3.Compare(clientv3.Value(e.key), "=", e.value)
+// gone takes the keys of an entry out of doubt that has been removed.
+func (e *entry) gone() {
+	for i := range e.legs {
+		e.legs[i].slot.Gone(e.created)
 	}
+}
+
+// delete removes the entry if it is the one we made, trying until ctx ends, and
+// reports whether all of it was there.
+func (e *entry) delete(ctx context.Context) (removed bool, err error) {
+	conds, ops := e.removal()
 	err = e.do(ctx, func(ctx context.Context) error {
-		resp, err := e.q.Session.Client().Txn(ctx).If(same).Then(clientv3.OpDelete(e.key)).Commit()
+		resp, err := e.q.Session.Client().Txn(ctx).If(conds...).Then(ops...).Commit()
 		if err != nil {
 			e.undeleted = e.undeleted || attempt.Uncertain(err)
 			return err
 		}
-		removed = resp.Succeeded
+		removed = resp.Succeeded && succeeded(resp)
 		return nil
 	})
 	return removed, err
 }
 
+// succeeded reports whether the conditions of all nested transactions held.
+func succeeded(resp *clientv3.TxnResponse) bool {
+	for _, r := range resp.Responses {
+		if nested := r.GetResponseTxn(); nested != nil && !nested.Succeeded {
+			return false
+		}
+	}
+	return true
+}
+
+// removal returns a transaction that deletes those of the entry's keys that are still
+// what we made: nested in several if there are several keys, since each may be gone.
+func (e *entry) removal() (conds []clientv3.Cmp, ops []clientv3.Op) {
+	if len(e.legs) == 1 {
+		return []clientv3.Cmp{e.ours(e.key())}, []clientv3.Op{clientv3.OpDelete(e.key())}
+	}
+	for i := range e.legs {
+		key := e.legs[i].key
+		ops = append(ops, clientv3.OpTxn([]clientv3.Cmp{e.ours(key)}, []clientv3.Op{clientv3.OpDelete(key)}, nil))
+	}
+	return nil, ops
+}
+
+// ours returns the condition that key is what the entry put, whether or not that was
+// acknowledged.
+func (e *entry) ours(key string) clientv3.Cmp {
+	if e.created == 0 {
+		return clientv3.Compare(clientv3.Value(key), "=", e.value)
+	}
+	return clientv3.Compare(clientv3.CreateRevision(key), "=", e.created)
+}
+
+// mark puts an entry again that has come to own part of a weighted lane, in the
+// background: its successor waits to hear of it, and until the next look if it does
+// not.
+func (e *entry) mark() {
+	if e.legs[0].lane.permits == 0 {
+		return
+	}
+	e.keys.Go(func(ctx context.Context) {
+		again := clientv3.OpPut(e.key(), e.value, clientv3.WithLease(e.lease.ID()))
+		_ = e.do(ctx, func(ctx context.Context) error {
+			_, err := e.q.Session.Client().Txn(ctx).If(e.same()...).Then(again).Commit()
+			return err
+		})
+	})
+}
+
 func (e *entry) event() lease.Event {
-	return lease.Event{Kind: e.q.Kind, Name: e.q.Name, Key: e.key, Predecessor: e.before.key, Revision: e.created}
+	return lease.Event{Kind: e.q.Kind, Name: e.q.Name, Key: e.key(), Predecessor: e.predecessor(), Revision: e.created}
+}
+
+// predecessor returns the key that the entry waits for, empty if it has to find out
+// or waits for none.
+func (e *entry) predecessor() string {
+	if g := e.waitsAt(); g != nil {
+		return g.before.key
+	}
+	return ""
 }
 
 func (e *entry) tellWaiting() {

@@ -21,8 +21,9 @@ type entry struct {
 	q     *Queue
 	lease *lease.Lease
 	keys  *look.List
-	slot  *look.Slot
-	key   string
+	// legs are its keys, one for each lane of the queue.
+	legs []leg
+	one  [1]leg // what legs is made of if there is one
 	// record is what the entry says, and value that as first put.
 	record Record
 	value  string
@@ -35,25 +36,67 @@ type entry struct {
 	// undeleted is set once a deletion went without an answer, so that the next
 	// may find nothing.
 	undeleted bool
-	// before is the entry that this one waits for; zero if it owns the lock.
+}
+
+// leg is an entry's place in one lane.
+type leg struct {
+	lane Lane
+	slot *look.Slot
+	key  string
+	// before is the entry that this one waits for; zero if none is in its way.
 	before position
 }
 
-// newEntry reserves a key under the lease for an entry that does not exist yet.
+// newEntry reserves keys under the lease for an entry that does not exist yet.
 func (q *Queue) newEntry(l *lease.Lease) *entry {
-	e := &entry{q: q, lease: l, keys: l.Look()}
-	e.slot = e.keys.Reserve(q.key(l.ID()))
-	e.key = e.slot.Key()
-	e.record = q.record()
+	e := &entry{q: q, lease: l, keys: l.Look(), record: q.record()}
 	e.value = e.record.encode()
+	e.legs = e.one[:0]
+	for _, lane := range q.Lanes {
+		slot := e.keys.Reserve(lane.key(l.ID()))
+		e.legs = append(e.legs, leg{lane: lane, slot: slot, key: slot.Key()})
+	}
 	return e
 }
 
-// free gives up the key of an entry that is gone for certain.
-func (e *entry) free() { e.slot.Doubt(0, e.unsettled, e.value) }
+// key returns the entry's first key, which names it.
+func (e *entry) key() string { return e.legs[0].key }
 
-// is reports whether kv is the entry.
+// free gives up the keys of an entry that is gone for certain.
+func (e *entry) free() { e.doubt(0) }
+
+// doubt gives up the keys of an entry of which created, or an unsettled put, may
+// still be there.
+func (e *entry) doubt(created int64) {
+	for i := range e.legs {
+		e.legs[i].slot.Doubt(created, e.unsettled, e.value)
+	}
+}
+
+// is reports whether kv belongs to the entry.
 func (e *entry) is(kv *mvccpb.KeyValue) bool { return kv != nil && kv.CreateRevision == e.created }
+
+// same returns the conditions under which the entry is as it was made.
+func (e *entry) same() []clientv3.Cmp {
+	conds := make([]clientv3.Cmp, len(e.legs))
+	for i := range e.legs {
+		conds[i] = clientv3.Compare(clientv3.CreateRevision(e.legs[i].key), "=", e.created)
+	}
+	return conds
+}
+
+// waits reports whether another entry is in the way.
+func (e *entry) waits() bool { return e.waitsAt() != nil }
+
+// waitsAt returns the first leg that has to wait, nil if none has.
+func (e *entry) waitsAt() *leg {
+	for i := range e.legs {
+		if e.legs[i].before.exists() {
+			return &e.legs[i]
+		}
+	}
+	return nil
+}
 
 // bind returns ctx, ended also by the end of the entry's lease.
 func (e *entry) bind(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -64,16 +107,28 @@ func (e *entry) bind(ctx context.Context) (context.Context, context.CancelFunc) 
 
 // do repeats rpc until it succeeds, is refused, ctx ends, or the lease has.
 func (e *entry) do(ctx context.Context, rpc func(context.Context) error) error {
-	return attempt.Limits{Timeout: rpcTimeout(e.lease), Until: e.lease.Context()}.Do(ctx, rpc)
+	return e.limits().Do(ctx, rpc)
 }
 
-// put sends a transaction that may put the entry until it is answered. Puts that
-// were not answered are counted.
-func (e *entry) put(ctx context.Context, cond clientv3.Cmp, then, otherwise []clientv3.Op) (resp *clientv3.TxnResponse, err error) {
-	then = append([]clientv3.Op{clientv3.OpPut(e.key, e.value, clientv3.WithLease(e.lease.ID()))}, then...)
+func (e *entry) limits() attempt.Limits {
+	return attempt.Limits{Timeout: rpcTimeout(e.lease), Until: e.lease.Context()}
+}
+
+// put sends a transaction that puts the entry if none of its keys is there and conds
+// hold, until it is answered. Puts that were not answered are counted. The answers to
+// then, or to otherwise, come after one for each key: of the put, or of a read.
+func (e *entry) put(ctx context.Context, conds []clientv3.Cmp, then, otherwise []clientv3.Op) (resp *clientv3.TxnResponse, err error) {
+	puts := make([]clientv3.Op, 0, len(e.legs)+len(then))
+	gets := make([]clientv3.Op, 0, len(e.legs)+len(otherwise))
+	for i := range e.legs {
+		conds = append(conds, clientv3.Compare(clientv3.CreateRevision(e.legs[i].key), "=", 0))
+		puts = append(puts, clientv3.OpPut(e.legs[i].key, e.value, clientv3.WithLease(e.lease.ID())))
+		gets = append(gets, clientv3.OpGet(e.legs[i].key))
+	}
+	puts, gets = append(puts, then...), append(gets, otherwise...)
 	err = e.do(ctx, func(ctx context.Context) (err error) {
 		e.unsettled++
-		resp, err = e.q.Session.Client().Txn(ctx).If(cond).Then(then...).Else(otherwise...).Commit()
+		resp, err = e.q.Session.Client().Txn(ctx).If(conds...).Then(puts...).Else(gets...).Commit()
 		if err == nil || !attempt.Uncertain(err) {
 			e.unsettled--
 		}
@@ -91,61 +146,60 @@ func (e *entry) put(ctx context.Context, cond clientv3.Cmp, then, otherwise []cl
 // does this as its alternative, would save the read of a free lock. Measured, the
 // larger request costs more than that read (17 µs of 130).
 func (e *entry) enqueue(ctx context.Context) error {
-	newest := append(clientv3.WithLastCreate(), clientv3.WithPrefix(), clientv3.WithLimit(2), clientv3.WithKeysOnly())
-	resp, err := e.put(ctx, clientv3.Compare(clientv3.CreateRevision(e.key), "=", 0),
-		[]clientv3.Op{clientv3.OpGet(e.q.Prefix, newest...)},
-		[]clientv3.Op{clientv3.OpGet(e.key)})
+	var reads []clientv3.Op
+	for i := range e.legs {
+		reads = append(reads, e.legs[i].lane.queued()...)
+	}
+	resp, err := e.put(ctx, nil, reads, nil)
 	if err != nil {
 		return err
 	}
 	if !resp.Succeeded {
-		return e.adopt(first(resp, 0), resp.Header.Revision)
+		return e.adopt(resp)
 	}
-	if queue := resp.Responses[1].GetResponseRange(); queue.Count > 1 {
-		e.before = at(queue.Kvs[1], e.created)
-	}
+	e.arrange(resp, len(e.legs))
 	return nil
 }
 
-// adopt takes an entry that exists under our key for ours if it is: an earlier
+// arrange finds out whom the entry waits for in each lane, from the answers to the
+// lanes' reads, which begin with the one of the given index.
+func (e *entry) arrange(resp *clientv3.TxnResponse, from int) {
+	answers := resp.Responses[from:]
+	for i := range e.legs {
+		g := &e.legs[i]
+		g.before = g.lane.before(answers, e.created, resp.Header.Revision)
+		answers = answers[g.lane.asks():]
+	}
+}
+
+// adopt takes an entry that exists under our keys for ours if it is: an earlier
 // attempt went through although its reply did not.
-func (e *entry) adopt(kv *mvccpb.KeyValue, rev int64) error {
-	if Parse(kv).Record.Nonce != e.record.Nonce {
+func (e *entry) adopt(resp *clientv3.TxnResponse) error {
+	if !e.adopted(resp) {
 		// Another library may use our lease: concurrency.WithLease. A put that
 		// never settles keeps the key in doubt, and us from taking it again; a look
 		// removes nothing there but our own value.
 		e.unsettled++
-		return fmt.Errorf("%w: %q", errForeign, e.key)
+		return fmt.Errorf("%w: %q", errForeign, e.key())
 	}
-	e.created, e.modified = kv.CreateRevision, kv.ModRevision
-	e.unsettled--
 	// What is before it is not known; a position that cannot exist makes the
 	// wake-up check find out.
-	e.before = position{created: unknownRevision, seen: rev}
+	for i := range e.legs {
+		e.legs[i].before = position{created: unknownRevision, seen: resp.Header.Revision}
+	}
 	return nil
 }
 
-// unknownRevision stands for a predecessor that has yet to be looked up.
-const unknownRevision = -1
-
-func at(kv *mvccpb.KeyValue, seen int64) position {
-	return position{key: string(kv.Key), created: kv.CreateRevision, seen: seen}
-}
-
-// tryEnqueue puts the entry if the queue is empty. Otherwise it reports who is at
-// the head, and the entry does not exist.
-func (e *entry) tryEnqueue(ctx context.Context) (head Occupant, taken bool, err error) {
-	oldest := append(clientv3.WithFirstCreate(), clientv3.WithPrefix())
-	empty := clientv3.Compare(clientv3.CreateRevision(e.q.Prefix), "=", 0).WithPrefix()
-	resp, err := e.put(ctx, empty, nil, []clientv3.Op{clientv3.OpGet(e.q.Prefix, oldest...)})
-	if err != nil || resp.Succeeded {
-		return Occupant{}, false, err
+// adopted reports whether the entry was found where it was to be put, and if so takes
+// over what was read.
+func (e *entry) adopted(resp *clientv3.TxnResponse) bool {
+	for i := range e.legs {
+		if kv := first(resp, i); kv == nil || Parse(kv).Record.Nonce != e.record.Nonce {
+			return false
+		}
 	}
-	head = Parse(first(resp, 0))
-	if head.Key == e.key && head.Record.Nonce == e.record.Nonce { // an earlier attempt went through
-		e.created, e.modified = head.CreateRevision, head.ModRevision
-		e.unsettled--
-		return Occupant{}, false, nil
-	}
-	return head, true, nil
+	kv := first(resp, 0)
+	e.created, e.modified = kv.CreateRevision, kv.ModRevision
+	e.unsettled--
+	return true
 }

@@ -30,8 +30,9 @@ type Grant struct {
 	errs    Errors
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
-	item    *look.Item
-	unbind  func() bool // stops waiting for the end of the lease
+	items   []*look.Item
+	one     [1]*look.Item // what items is made of if there is one
+	unbind  func() bool   // stops waiting for the end of the lease
 	granted time.Time
 	// released is closed once Release knows its outcome, which is in err.
 	released chan struct{}
@@ -57,7 +58,10 @@ func (q *Queue) grant(ctx context.Context, e *entry, began time.Time) (*Grant, e
 	}
 	g.mu.Lock() // both of these may end the grant before it is complete
 	defer g.mu.Unlock()
-	g.item = e.keys.Add(e.key, g.judge, g.leaseEnded)
+	g.items = g.one[:0]
+	for i := range e.legs {
+		g.items = append(g.items, e.keys.Add(e.legs[i].key, g.judge, g.leaseEnded))
+	}
 	g.unbind = context.AfterFunc(e.lease.Context(), g.leaseEnded)
 	return g, nil
 }
@@ -92,8 +96,17 @@ func (g *Grant) With(ctx context.Context) (context.Context, context.CancelFunc) 
 	}
 }
 
-// Key returns the entry's key.
-func (g *Grant) Key() string { return g.entry.key }
+// Key returns the entry's key, the first of several.
+func (g *Grant) Key() string { return g.entry.key() }
+
+// Keys returns the entry's keys, in the order of the queue's lanes.
+func (g *Grant) Keys() []string {
+	keys := make([]string, len(g.entry.legs))
+	for i := range g.entry.legs {
+		keys[i] = g.entry.legs[i].key
+	}
+	return keys
+}
 
 // Revision returns the entry's create revision.
 func (g *Grant) Revision() int64 { return g.entry.created }
@@ -125,9 +138,7 @@ func (g *Grant) Err() error {
 }
 
 // Guard returns the condition under which the grant still owns.
-func (g *Grant) Guard() []clientv3.Cmp {
-	return []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(g.entry.key), "=", g.entry.created)}
-}
+func (g *Grant) Guard() []clientv3.Cmp { return g.entry.same() }
 
 // judge ends the grant if a look finds its entry gone.
 func (g *Grant) judge(kv *mvccpb.KeyValue, rev int64) {
@@ -170,7 +181,9 @@ func (g *Grant) end(cause error) bool {
 	}
 	g.derived = nil
 	g.mu.Unlock()
-	g.item.Remove()
+	for _, it := range g.items {
+		it.Remove()
+	}
 	g.unbind()
 	g.tellReleased(cause)
 	return true
@@ -209,7 +222,7 @@ func (g *Grant) Release(ctx context.Context) error {
 	case <-g.released:
 		return g.err
 	case <-ctx.Done():
-		return fmt.Errorf("releasing %q: it goes on in the background: %w", g.entry.key, attempt.Ended(ctx, nil))
+		return fmt.Errorf("releasing %q: it goes on in the background: %w", g.entry.key(), attempt.Ended(ctx, nil))
 	}
 }
 
@@ -242,8 +255,8 @@ func (g *Grant) delete(ctx context.Context) bool {
 	case ctx.Err() != nil:
 		return false
 	default: // refused
-		e.slot.Doubt(e.created, e.unsettled, e.value)
-		g.settled(fmt.Errorf("releasing %q: left to the session: %w", e.key, err))
+		e.doubt(e.created)
+		g.settled(fmt.Errorf("releasing %q: left to the session: %w", e.key(), err))
 	}
 	return true
 }
@@ -258,5 +271,5 @@ func (g *Grant) settled(err error) {
 // answered. The entry ends with the lease, and the grant was not lost: it was given
 // up before.
 func (g *Grant) unconfirmed() error {
-	return fmt.Errorf("releasing %q: not confirmed before the end of the lease: %w", g.entry.key, g.entry.lease.Err())
+	return fmt.Errorf("releasing %q: not confirmed before the end of the lease: %w", g.entry.key(), g.entry.lease.Err())
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/conclave-go/conclave/internal/attempt"
 )
 
-// Pass releases the grant as Release does, and in the same transaction runs ops if
+// Pass releases the grant, of a queue of one lane, as Release does, and in the same transaction runs ops if
 // conds hold. passed reports whether it did: if not, the grant is released all the
 // same. It is false also when the only reply was lost. err is as for Release.
 func (g *Grant) Pass(ctx context.Context, conds []clientv3.Cmp, ops []clientv3.Op) (passed bool, err error) {
@@ -32,20 +32,19 @@ func (g *Grant) Pass(ctx context.Context, conds []clientv3.Cmp, ops []clientv3.O
 // pass removes the entry, trying once, and reports whether conds held, with which ops
 // ran, and whether the entry was there.
 func (e *entry) pass(ctx context.Context, conds []clientv3.Cmp, ops []clientv3.Op) (passed, removed bool, err error) {
-	same := clientv3.Compare(clientv3.CreateRevision(e.key), "=", e.created)
-	remove := clientv3.OpDelete(e.key)
-	err = attempt.Limits{Timeout: rpcTimeout(e.lease), Until: e.lease.Context()}.Once(ctx, func(ctx context.Context) error {
+	same, remove := e.removal()
+	err = e.limits().Once(ctx, func(ctx context.Context) error {
 		resp, err := e.q.Session.Client().Txn(ctx).
-			If(append(conds, same)...).
-			Then(append(ops, remove)...).
-			Else(clientv3.OpTxn([]clientv3.Cmp{same}, []clientv3.Op{remove}, nil)).
+			If(append(conds, same...)...).
+			Then(append(ops, remove...)...).
+			Else(clientv3.OpTxn(same, remove, nil)).
 			Commit()
 		if err != nil {
 			e.undeleted = e.undeleted || attempt.Uncertain(err)
 			return err
 		}
 		passed = resp.Succeeded
-		removed = passed || resp.Responses[0].GetResponseTxn().Succeeded
+		removed = passed || succeeded(resp)
 		return nil
 	})
 	return passed, removed, err

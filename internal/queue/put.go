@@ -8,7 +8,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// Put replaces the value in the grant's entry while the grant owns, and fails with
+// Put replaces the value in the grant's entry, of a queue of one lane, while the grant owns, and fails with
 // the cause of its end otherwise. After another error the value may have been
 // replaced, but it will not be later than the next Put that succeeds. Calls must not
 // overlap.
@@ -18,7 +18,7 @@ func (g *Grant) Put(ctx context.Context, value string) error {
 	record := g.entry.record
 	record.Value = value
 	if err := g.swap(ctx, record.encode()); err != nil {
-		return fmt.Errorf("writing to %q: %w", g.entry.key, err)
+		return fmt.Errorf("writing to %q: %w", g.entry.key(), err)
 	}
 	return g.Err()
 }
@@ -51,9 +51,9 @@ func (g *Grant) trySwap(ctx context.Context, content string) (found *mvccpb.KeyV
 	e := g.entry
 	err = e.do(ctx, func(ctx context.Context) error {
 		resp, err := e.q.Session.Client().Txn(ctx).
-			If(clientv3.Compare(clientv3.CreateRevision(e.key), "=", e.created), clientv3.Compare(clientv3.ModRevision(e.key), "=", e.modified)).
-			Then(clientv3.OpPut(e.key, content, clientv3.WithLease(e.lease.ID()))).
-			Else(clientv3.OpGet(e.key)).
+			If(clientv3.Compare(clientv3.CreateRevision(e.key()), "=", e.created), clientv3.Compare(clientv3.ModRevision(e.key()), "=", e.modified)).
+			Then(clientv3.OpPut(e.key(), content, clientv3.WithLease(e.lease.ID()))).
+			Else(clientv3.OpGet(e.key())).
 			Commit()
 		switch {
 		case err != nil:

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -21,8 +20,9 @@ type Queue struct {
 	Kind string
 	// Name is the user's name of it.
 	Name string
-	// Prefix is what the keys of all entries begin with.
-	Prefix string
+	// Lanes are the lines to stand in: an acquisition enters all of them in one
+	// revision and owns when it may in each. All but one-lane queues are exclusive.
+	Lanes []Lane
 	// Owner is put into entries for people to read.
 	Owner string
 	// Value is put into entries for programs to read.
@@ -59,29 +59,6 @@ type Occupant struct {
 	ModRevision    int64
 	Lease          clientv3.LeaseID
 	Record         Record
-}
-
-// position identifies an entry, and the revision at which it was last seen.
-type position struct {
-	key     string
-	created int64
-	seen    int64
-}
-
-func (p position) exists() bool { return p.created != 0 }
-
-// is reports whether kv is the entry at p.
-func (p position) is(kv *mvccpb.KeyValue) bool { return kv != nil && kv.CreateRevision == p.created }
-
-// key returns the key of the lease's entry in the given slot. The first is the one
-// that clientv3/concurrency would use.
-func (q *Queue) key(l clientv3.LeaseID) func(slot int) string {
-	return func(slot int) string {
-		if slot == 0 {
-			return fmt.Sprintf("%s%x", q.Prefix, int64(l))
-		}
-		return fmt.Sprintf("%s%x-%d", q.Prefix, int64(l), slot)
-	}
 }
 
 // record returns what a new entry says.

@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/attempt"
+	"github.com/conclave-go/conclave/internal/look"
 )
 
 // Reasons for which a watch on the predecessor ends, besides its deletion.
@@ -30,15 +31,15 @@ const (
 	maxWatchPause   = time.Second
 )
 
-// wait returns once the entry is the oldest of its queue. Its place is kept
-// through compaction, loss of the leader and reconnects. It fails with errOwnGone if
-// the entry is gone, with the lease's error, or with ctx's.
+// wait returns once nothing is in the entry's way. Its place is kept through
+// compaction, loss of the leader and reconnects. It fails with errOwnGone if the
+// entry is gone, with the lease's error, or with ctx's.
 func (e *entry) wait(ctx context.Context) error {
 	ctx, done := e.bind(ctx)
 	defer done()
 	pause := firstWatchPause
-	for e.before.exists() {
-		after, err := e.awaitGone(ctx)
+	for g := e.waitsAt(); g != nil; g = e.waitsAt() {
+		after, err := e.awaitGone(ctx, g)
 		switch {
 		case errors.Is(err, errWatchEnded):
 			if !attempt.Pause(ctx, pause) {
@@ -50,17 +51,17 @@ func (e *entry) wait(ctx context.Context) error {
 		default:
 			pause = firstWatchPause
 		}
-		if err := e.check(ctx, after); err != nil {
+		if err := e.check(ctx, g, after); err != nil {
 			return err
 		}
 	}
 	return e.lease.Err()
 }
 
-// awaitGone waits until there is reason to believe that the predecessor is gone,
-// and returns a revision the check has to be as new as.
-func (e *entry) awaitGone(ctx context.Context) (after int64, err error) {
-	before := e.before
+// awaitGone waits until there is reason to believe that the leg need not wait for its
+// predecessor any more, and returns a revision the check has to be as new as.
+func (e *entry) awaitGone(ctx context.Context, g *leg) (after int64, err error) {
+	before := g.before
 	if before.created == unknownRevision {
 		return before.seen, nil
 	}
@@ -69,34 +70,25 @@ func (e *entry) awaitGone(ctx context.Context) (after int64, err error) {
 	defer cancel(nil)
 	stop := context.AfterFunc(ctx, func() { cancel(errCalled) })
 	defer stop()
-	theirs := e.keys.Add(before.key, func(kv *mvccpb.KeyValue, rev int64) {
-		if rev >= before.seen && !before.is(kv) {
-			cancel(&unseenError{rev})
-		}
-	}, nil)
-	defer theirs.Remove()
-	own := e.keys.Add(e.key, func(kv *mvccpb.KeyValue, rev int64) {
-		if rev >= e.created && !e.is(kv) {
-			cancel(errOwnGone)
-		}
-	}, nil)
-	defer own.Remove()
+	defer e.observe(g, cancel)()
 
-	after, err = e.watch(watchCtx, cancel, before)
+	after, err = e.watch(watchCtx, cancel, g)
 	if err == nil {
 		return after, nil
 	}
 	cause := context.Cause(watchCtx)
-	if unseen, ok := errors.AsType[*unseenError](cause); ok {
-		e.keys.Abandon(generation)
-		return unseen.revision, nil
+	if noticed, ok := errors.AsType[*noticedError](cause); ok {
+		if !before.whole { // for those it is no more than an occasion
+			e.keys.Abandon(generation)
+		}
+		return noticed.revision, nil
 	}
 	switch {
 	case errors.Is(cause, errOverdue):
 		// The stream swallows requests: its member may have vanished.
 		e.keys.Abandon(generation)
 		return before.seen, nil
-	case errors.Is(cause, errOwnGone):
+	case errors.Is(cause, errOwnGone), errors.Is(err, errOwnGone):
 		return 0, errOwnGone
 	case ctx.Err() != nil:
 		return 0, attempt.Ended(ctx, nil)
@@ -108,32 +100,58 @@ func (e *entry) awaitGone(ctx context.Context) (after int64, err error) {
 	return before.seen, fmt.Errorf("%w: %w", errWatchEnded, err)
 }
 
-// unseenError says that a look found the predecessor gone at a revision although no
-// event had come: the stream keeps events from us, as one does whose member has
-// vanished without a word.
-type unseenError struct{ revision int64 }
-
-func (e *unseenError) Error() string {
-	return fmt.Sprintf("a look at revision %d found the predecessor gone without an event", e.revision)
+// observe puts the entry's keys and the leg's predecessor on the lease's look until
+// the returned function is called. cancel is told what a look finds.
+func (e *entry) observe(g *leg, cancel context.CancelCauseFunc) (done func()) {
+	items := make([]*look.Item, 0, len(e.legs)+1)
+	for i := range e.legs {
+		items = append(items, e.keys.Add(e.legs[i].key, func(kv *mvccpb.KeyValue, rev int64) {
+			if rev >= e.created && !e.is(kv) {
+				cancel(errOwnGone)
+			}
+		}, nil))
+	}
+	before := g.before
+	items = append(items, e.keys.Add(before.key, func(kv *mvccpb.KeyValue, rev int64) {
+		// An owner may have been kept from saying that it is one, and which entries
+		// own a weighted lane a look at one key does not show.
+		if rev >= before.seen && (g.lane.permits > 0 || g.lane.gone(before, kv)) {
+			cancel(&noticedError{rev})
+		}
+	}, nil))
+	return func() {
+		for _, it := range items {
+			it.Remove()
+		}
+	}
 }
 
-// watch returns the revision at which the predecessor was deleted, or why it cannot
-// tell. cancel ends ctx.
-func (e *entry) watch(ctx context.Context, cancel context.CancelCauseFunc, before position) (after int64, err error) {
+// noticedError says that a look at a revision gave reason for a check although no
+// event had come: the stream keeps events from us, as one does whose member has
+// vanished without a word.
+type noticedError struct{ revision int64 }
+
+func (e *noticedError) Error() string {
+	return fmt.Sprintf("a look at revision %d gave reason for a check without an event", e.revision)
+}
+
+// watch returns the revision at which the leg's predecessor went out of its way, or
+// why it cannot tell. cancel ends ctx.
+func (e *entry) watch(ctx context.Context, cancel context.CancelCauseFunc, g *leg) (after int64, err error) {
 	overdue := time.AfterFunc(rpcTimeout(e.lease), func() { cancel(errOverdue) })
 	defer overdue.Stop()
-	client := e.q.Session.Client()
+	client, before := e.q.Session.Client(), g.before
 	// Watch itself blocks until the server has created the watch.
-	responses := client.Watch(ctx, before.key, clientv3.WithFilterPut(), clientv3.WithCreatedNotify())
+	responses := client.Watch(ctx, before.key, g.lane.watch(before)...)
 	for resp := range responses {
 		switch {
 		case resp.Err() != nil:
 			return 0, resp.Err()
 		case resp.Created:
 			overdue.Stop()
-			e.keys.KeepOpen(client, e.q.Prefix)
+			e.keys.KeepOpen(client, g.lane.prefix)
 			if rev := resp.Header.Revision; rev > before.seen {
-				if gone, err := e.goneBefore(ctx, before, rev); gone || err != nil {
+				if gone, err := e.goneBefore(ctx, g, rev); gone || err != nil {
 					return rev, err
 				}
 			}
@@ -149,36 +167,47 @@ func (e *entry) watch(ctx context.Context, cancel context.CancelCauseFunc, befor
 	return 0, errWatchEnded
 }
 
-// goneBefore reports whether the predecessor was gone at a revision not older than
-// rev: what happened before the watch began is not delivered by it.
-func (e *entry) goneBefore(ctx context.Context, before position, rev int64) (gone bool, err error) {
+// goneBefore reports whether the leg's predecessor was out of its way at a revision
+// not older than rev: what happened before the watch began is not delivered by it.
+func (e *entry) goneBefore(ctx context.Context, g *leg, rev int64) (gone bool, err error) {
+	if g.before.whole {
+		before, err := e.ahead(ctx, g, rev)
+		return before.whole != g.before.whole, err
+	}
 	resp, err := e.read(ctx, rev, func(how ...clientv3.OpOption) []clientv3.Op {
-		return []clientv3.Op{clientv3.OpGet(before.key, how...)}
+		return []clientv3.Op{clientv3.OpGet(g.before.key, how...)}
 	})
 	if err != nil {
 		return false, err
 	}
-	return !before.is(first(resp, 0)), nil
+	return g.lane.gone(g.before, first(resp, 0)), nil
 }
 
-// check is the wake-up check: it finds the entry that is now before ours, if any,
-// at a revision not older than after and than our own entry.
-func (e *entry) check(ctx context.Context, after int64) error {
-	resp, err := e.read(ctx, max(after, e.created), func(how ...clientv3.OpOption) []clientv3.Op {
-		older := append(clientv3.WithLastCreate(), clientv3.WithPrefix(), clientv3.WithMaxCreateRev(e.created-1))
-		return []clientv3.Op{clientv3.OpGet(e.key, how...), clientv3.OpGet(e.q.Prefix, append(older, how...)...)}
+// check is the wake-up check: it finds the entry that the leg has to wait for now, if
+// any, at a revision not older than after and than our own entry.
+func (e *entry) check(ctx context.Context, g *leg, after int64) (err error) {
+	g.before, err = e.ahead(ctx, g, max(after, e.created))
+	return err
+}
+
+// ahead returns whom the leg has to wait for at a revision not older than rev.
+func (e *entry) ahead(ctx context.Context, g *leg, rev int64) (before position, err error) {
+	resp, err := e.read(ctx, rev, func(how ...clientv3.OpOption) []clientv3.Op {
+		ops := make([]clientv3.Op, len(e.legs), len(e.legs)+2)
+		for i := range e.legs {
+			ops[i] = clientv3.OpGet(e.legs[i].key, how...)
+		}
+		return append(ops, g.lane.older(e.created, how...)...)
 	})
 	if err != nil {
-		return err
+		return position{}, err
 	}
-	if !e.is(first(resp, 0)) {
-		return errOwnGone
+	for i := range e.legs {
+		if !e.is(first(resp, i)) {
+			return position{}, errOwnGone
+		}
 	}
-	e.before = position{}
-	if kv := first(resp, 1); kv != nil {
-		e.before = at(kv, resp.Header.Revision)
-	}
-	return nil
+	return g.lane.before(resp.Responses[len(e.legs):], e.created, resp.Header.Revision), nil
 }
 
 // read reads keys at a revision that is at least rev: from the connected member

@@ -1,0 +1,223 @@
+package queue
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// Lane is one line that an acquisition stands in: where its key goes, and which of
+// the entries before it has to go first.
+type Lane struct {
+	// prefix is what the keys of the lane's own entries begin with.
+	prefix string
+	// behind is what the keys of the entries begin with that are waited for.
+	behind string
+	// suffix ends the own key.
+	suffix string
+	// passing is set if an entry that was put again is not waited for.
+	passing bool
+	// newest reads the newest two entries of behind together with the put of the own:
+	// it is made once because options cost as much as a request's encoding.
+	newest clientv3.Op
+	// weight is how much of permits an entry takes; permits is 0 if the oldest
+	// entry owns alone.
+	weight, permits int
+}
+
+// Exclusive is the lane of entries under prefix of which the oldest owns.
+func Exclusive(prefix string) Lane { return Lane{prefix: prefix, behind: prefix}.ready() }
+
+// Writer is the lane of those who wait for every entry under prefix.
+func Writer(prefix string) Lane { return Lane{prefix: prefix + writers, behind: prefix}.ready() }
+
+// Reader is the lane of those who wait for the writers under prefix. A writer that
+// was put again has become a reader. There can be one such at most, the oldest of
+// the writers, since the next is granted when it is gone; so the newest writer before
+// a reader always tells whether any is in its way.
+func Reader(prefix string) Lane {
+	return Lane{prefix: prefix + readers, behind: prefix + writers, passing: true}.ready()
+}
+
+const (
+	writers = "w/"
+	readers = "r/"
+)
+
+// Weighted is the lane of entries under prefix of which the oldest own, as many as
+// have a weight of permits together. Weight and permits are part of the key, so that
+// they can be read without the values.
+func Weighted(prefix string, weight, permits int) Lane {
+	return Lane{prefix: prefix, behind: prefix, weight: weight, permits: permits, suffix: fmt.Sprintf("~%dof%d", weight, permits)}.ready()
+}
+
+// Weight returns what the key of an entry says about its weight and the permits that
+// its owner counts with: 0 of 0 if it does not say.
+func Weight(key string) (weight, permits int) {
+	_, suffix, _ := strings.Cut(key[strings.LastIndexByte(key, '/')+1:], "~")
+	w, p, _ := strings.Cut(suffix, "of")
+	weight, errWeight := strconv.Atoi(w)
+	permits, errPermits := strconv.Atoi(p)
+	if errWeight != nil || errPermits != nil || weight < 1 || permits < weight {
+		return 0, 0
+	}
+	return weight, permits
+}
+
+// key returns the key of the lease's entry in the given slot.
+func (l Lane) key(id clientv3.LeaseID) func(slot int) string {
+	return func(slot int) string {
+		if slot == 0 { // as clientv3/concurrency would call it
+			return fmt.Sprintf("%s%x%s", l.prefix, int64(id), l.suffix)
+		}
+		return fmt.Sprintf("%s%x-%d%s", l.prefix, int64(id), slot, l.suffix)
+	}
+}
+
+// position is an entry that another waits for, as it was at revision seen. With
+// whole set it stands for every entry of the lane: whichever is deleted, that may be
+// the other's turn.
+type position struct {
+	key     string
+	created int64
+	seen    int64
+	whole   bool
+}
+
+func (p position) exists() bool { return p.created != 0 }
+
+// is reports whether kv is the entry at p.
+func (p position) is(kv *mvccpb.KeyValue) bool { return kv != nil && kv.CreateRevision == p.created }
+
+// unknownRevision stands for a predecessor that has yet to be looked up.
+const unknownRevision = -1
+
+func (l Lane) ready() Lane {
+	l.newest = clientv3.OpGet(l.behind, some(clientv3.WithLastCreate(), 2)...)
+	return l
+}
+
+func some(of []clientv3.OpOption, n int64, how ...clientv3.OpOption) []clientv3.OpOption {
+	return append(append(of, clientv3.WithPrefix(), clientv3.WithLimit(n), clientv3.WithKeysOnly()), how...)
+}
+
+// queued returns the reads that tell whom an entry waits for which is put in the same
+// transaction.
+func (l Lane) queued() []clientv3.Op {
+	if l.permits == 0 {
+		return []clientv3.Op{l.newest}
+	}
+	return []clientv3.Op{l.newest, l.oldest()}
+}
+
+// older returns the reads that tell whom an entry waits for that was created at the
+// given revision.
+func (l Lane) older(created int64, how ...clientv3.OpOption) []clientv3.Op {
+	how = append(how, clientv3.WithMaxCreateRev(created-1))
+	newest := clientv3.OpGet(l.behind, some(clientv3.WithLastCreate(), 1, how...)...)
+	if l.permits == 0 {
+		return []clientv3.Op{newest}
+	}
+	return []clientv3.Op{newest, l.oldest(how...)}
+}
+
+// oldest reads the oldest entries: one more than there can be owners.
+func (l Lane) oldest(how ...clientv3.OpOption) clientv3.Op {
+	return clientv3.OpGet(l.behind, some(clientv3.WithFirstCreate(), int64(l.permits)+1, how...)...)
+}
+
+// asks returns how many reads that are.
+func (l Lane) asks() int {
+	if l.permits == 0 {
+		return 1
+	}
+	return 2
+}
+
+// before finds in the answers to those reads, of revision seen, whom the entry waits for that
+// was created at revision created.
+func (l Lane) before(answers []*pb.ResponseOp, created, seen int64) position {
+	newest := firstBefore(answers[0].GetResponseRange().Kvs, created)
+	switch {
+	case newest == nil || l.passing && newest.Version > 1:
+		return position{}
+	case l.permits == 0:
+		return at(newest, seen)
+	}
+	return l.beforeWeighted(answers[1].GetResponseRange().Kvs, newest, created, seen)
+}
+
+// beforeWeighted adds up the oldest entries. An entry that does not fit waits for
+// any to go if those before it are owners, and else for its predecessor to become one.
+func (l Lane) beforeWeighted(oldest []*mvccpb.KeyValue, newest *mvccpb.KeyValue, created, seen int64) position {
+	sum := 0
+	for _, kv := range oldest {
+		if kv.CreateRevision >= created {
+			break
+		}
+		sum += weigh(kv)
+		if sum > l.permits {
+			return at(newest, seen)
+		}
+	}
+	if sum+l.weight > l.permits {
+		return position{key: l.behind, created: created, seen: seen, whole: true}
+	}
+	return position{}
+}
+
+// weigh returns the weight of an entry, 1 for one that does not say.
+func weigh(kv *mvccpb.KeyValue) int {
+	weight, _ := Weight(string(kv.Key))
+	return max(weight, 1)
+}
+
+// firstBefore returns the first of kvs created before the given revision.
+func firstBefore(kvs []*mvccpb.KeyValue, created int64) *mvccpb.KeyValue {
+	for _, kv := range kvs {
+		if kv.CreateRevision < created {
+			return kv
+		}
+	}
+	return nil
+}
+
+func at(kv *mvccpb.KeyValue, seen int64) position {
+	return position{key: string(kv.Key), created: kv.CreateRevision, seen: seen}
+}
+
+// gone reports whether the entry at p, found as kv, is waited for no longer.
+func (l Lane) gone(p position, kv *mvccpb.KeyValue) bool {
+	return !p.is(kv) || l.again() && kv.Version > 1
+}
+
+// again reports whether a put of an entry can end the wait for it.
+func (l Lane) again() bool { return l.passing || l.permits > 0 }
+
+// watch returns the options of a watch on p.
+func (l Lane) watch(p position) []clientv3.OpOption {
+	opts := []clientv3.OpOption{clientv3.WithCreatedNotify()}
+	if p.whole {
+		opts = append(opts, clientv3.WithPrefix())
+	}
+	if p.whole || !l.again() {
+		opts = append(opts, clientv3.WithFilterPut())
+	}
+	return opts
+}
+
+// free returns the condition under which an entry put now would own. Of a weighted
+// lane it is only that nobody has come after revision seen.
+func (l Lane) free(seen int64) clientv3.Cmp {
+	switch {
+	case l.permits > 0:
+		return clientv3.Compare(clientv3.CreateRevision(l.behind), "<", seen+1).WithPrefix()
+	case l.passing:
+		return clientv3.Compare(clientv3.Version(l.behind), "!=", 1).WithPrefix()
+	}
+	return clientv3.Compare(clientv3.CreateRevision(l.behind), "=", 0).WithPrefix()
+}
