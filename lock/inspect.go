@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -11,33 +12,55 @@ import (
 	"github.com/conclave-go/conclave/internal/queue"
 )
 
+// Mode is how an acquisition holds a lock, or will.
+type Mode string
+
+// The modes of [Mutex] and [Multi], of [RWMutex], and of [Semaphore].
+const (
+	ModeMutex     Mode = "mutex"
+	ModeWrite     Mode = "write"
+	ModeRead      Mode = "read"
+	ModeSemaphore Mode = "semaphore"
+)
+
 // Entry is one acquisition in a lock's queue, as [Inspect] found it.
 type Entry struct {
+	// Mode says of which kind of lock it is: those of one name have a queue each.
+	Mode Mode
 	// Key is its key in etcd.
 	Key string
 	// Owner is what it calls itself, see [WithOwner]; empty for entries of other
 	// libraries.
 	Owner string
-	// Token is the fencing token that it has, or will have once granted.
+	// Token is the token that it has, or will have once granted, hand-offs within its
+	// process not counted.
 	Token Token
 	// Since is when it began to wait, by its own clock; zero for entries of other
 	// libraries.
 	Since time.Time
 	// Lease is the lease its key is attached to. When that ends, so does the entry.
 	Lease clientv3.LeaseID
-	// Position is the number of entries before it: 0 has the lock.
+	// TTL is how long the lease lasts unless it is renewed, in whole seconds; zero
+	// if it has ended.
+	TTL time.Duration
+	// Weight is the number of permits of a semaphore that it takes, Permits how many
+	// there are; both are zero for other modes.
+	Weight, Permits int
+	// Position is 0 if it holds the lock, 1 if it is the first who waits, and so on.
 	Position int
 }
 
-// Held reports whether the entry owned the lock when it was read.
+// Held reports whether the entry had the lock when it was read.
 func (e Entry) Held() bool { return e.Position == 0 }
 
 // InspectOption configures [Inspect].
 type InspectOption interface{ applyInspect(*config) error }
 
-// Inspect returns the queue of the lock: the holder first, then those who wait, in
-// the order in which they will be granted. It is one linearizable read; by the time
-// it returns, things may have changed. A lock that nobody uses has no entries.
+// Inspect returns the entries of all locks of the name: for each kind the holders
+// first, then those who wait, in the order in which they came. It is one linearizable
+// read, and one request for each lease to learn its TTL; by the time it returns, things
+// may have changed. A lock that nobody uses has no entries. With [WithEtcdLayout] it
+// returns those of a mutex in that layout.
 func Inspect(ctx context.Context, client *clientv3.Client, name string, opts ...InspectOption) ([]Entry, error) {
 	if client == nil {
 		return nil, errors.New("lock: client is nil: must be a connected *clientv3.Client")
@@ -54,16 +77,134 @@ func Inspect(ctx context.Context, client *clientv3.Client, name string, opts ...
 			return nil, err
 		}
 	}
-	occupants, err := queue.Read(ctx, client, c.prefix(name))
+	entries, err := inspect(ctx, client, name, c)
+	if err == nil {
+		err = lookUpTTLs(ctx, client, entries)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("lock: inspecting %q: %w", name, err)
 	}
-	entries := make([]Entry, len(occupants))
-	for i, o := range occupants {
-		entries[i] = Entry{
-			Key: o.Key, Owner: o.Record.Owner, Token: newToken(o.CreateRevision),
-			Since: o.Record.Since, Lease: o.Lease, Position: i,
+	return entries, nil
+}
+
+// inspect reads the queues of a name.
+func inspect(ctx context.Context, client *clientv3.Client, name string, c config) ([]Entry, error) {
+	if c.layout {
+		all, err := queue.Read(ctx, client, c.prefix(name))
+		return exclusive(all), err
+	}
+	all, err := queue.Read(ctx, client, queue.All(name))
+	if err != nil {
+		return nil, err
+	}
+	kinds := map[string][]queue.Occupant{}
+	for _, o := range all {
+		kind := queue.KindOf(name, o.Key)
+		kinds[kind] = append(kinds[kind], o)
+	}
+	entries := exclusive(kinds[kindMutex])
+	entries = append(entries, readersWriters(name, kinds[kindRW])...)
+	return append(entries, weighted(kinds[kindSemaphore])...), nil
+}
+
+// newEntry returns what is the same for all modes.
+func newEntry(mode Mode, o queue.Occupant) Entry {
+	return Entry{
+		Mode: mode, Key: o.Key, Owner: o.Record.Owner, Token: newToken(o.CreateRevision),
+		Since: o.Record.Since, Lease: o.Lease,
+	}
+}
+
+// exclusive returns the entries of a mutex: the oldest holds it.
+func exclusive(all []queue.Occupant) []Entry {
+	entries := make([]Entry, len(all))
+	for i, o := range all {
+		entries[i] = newEntry(ModeMutex, o)
+		entries[i].Position = i
+	}
+	return entries
+}
+
+// readersWriters returns the entries of a readers-writer lock: a writer holds it if it
+// is the oldest, a reader if no writer is older. A writer put again has become a reader.
+func readersWriters(name string, all []queue.Occupant) []Entry {
+	var holders, waiters []Entry
+	closed := false
+	for i, o := range all {
+		e := newEntry(ModeRead, o)
+		if queue.IsWriter(queue.Prefix(name, kindRW), o.Key) && o.Version == 1 {
+			e.Mode = ModeWrite
+			closed = closed || i > 0
+		}
+		if !closed {
+			holders = append(holders, e)
+		} else {
+			waiters = append(waiters, e)
+		}
+		closed = closed || e.Mode == ModeWrite
+	}
+	return ranked(holders, waiters)
+}
+
+// weighted returns the entries of a semaphore: the oldest hold it, as many as fit.
+func weighted(all []queue.Occupant) []Entry {
+	var holders, waiters []Entry
+	sum, permits := 0, 0
+	for i, o := range all {
+		e := newEntry(ModeSemaphore, o)
+		e.Weight, e.Permits = queue.Weight(o.Key)
+		if i == 0 {
+			permits = e.Permits
+		}
+		if sum += e.Weight; sum <= permits {
+			holders = append(holders, e)
+		} else {
+			waiters = append(waiters, e)
 		}
 	}
-	return entries, nil
+	return ranked(holders, waiters)
+}
+
+// ranked numbers those who wait.
+func ranked(holders, waiters []Entry) []Entry {
+	for i := range waiters {
+		waiters[i].Position = i + 1
+	}
+	return append(holders, waiters...)
+}
+
+// ttlRequests is how many TTLs are asked for at a time.
+const ttlRequests = 16
+
+// lookUpTTLs sets the TTL of every entry, asking once for each lease.
+func lookUpTTLs(ctx context.Context, client *clientv3.Client, entries []Entry) error {
+	byLease := map[clientv3.LeaseID]*time.Duration{}
+	for i := range entries {
+		if entries[i].Lease != 0 {
+			byLease[entries[i].Lease] = new(time.Duration)
+		}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	turn := make(chan struct{}, ttlRequests)
+	var wg sync.WaitGroup
+	for id, ttl := range byLease {
+		turn <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-turn }()
+			resp, err := client.TimeToLive(ctx, id)
+			if err != nil {
+				cancel(fmt.Errorf("asking for the TTL of lease %x: %w", int64(id), err))
+				return
+			}
+			*ttl = max(time.Duration(resp.TTL)*time.Second, 0)
+		})
+	}
+	wg.Wait()
+	for i := range entries {
+		if ttl := byLease[entries[i].Lease]; ttl != nil {
+			entries[i].TTL = *ttl
+		}
+	}
+	return context.Cause(ctx)
 }

@@ -56,7 +56,7 @@ func TestInspectShowsEntriesThatOthersPut(t *testing.T) {
 	for _, value := range []string{"", "not JSON", "null", "[1]", `{"owner":1}`} {
 		key := name + "/~mutex/by hand"
 		rev := put(t, client, key, value)
-		require.Equal(t, []lock.Entry{{Key: key, Token: lock.Token(rev << 20)}}, queueOf(t, client, name), "%q", value)
+		require.Equal(t, []lock.Entry{{Mode: lock.ModeMutex, Key: key, Token: lock.Token(rev << 20)}}, queueOf(t, client, name), "%q", value)
 		remove(t, client, key)
 	}
 }
@@ -85,7 +85,7 @@ func TestInspectWritesNothing(t *testing.T) {
 	h := p.lock(t, name)
 	p.rec.Reset()
 	queueOf(t, p.client, name)
-	require.Equal(t, map[string]int{"Range": 1}, p.rec.Counts())
+	require.Equal(t, map[string]int{"Range": 1, "LeaseTimeToLive": 1}, p.rec.Counts())
 	require.Equal(t, clientv3.LeaseID(get(t, p.client, h.Key()).Lease), p.leaseID(t))
 	unlock(t, h)
 }

@@ -2,8 +2,6 @@ package lock
 
 import (
 	"context"
-	"errors"
-	"fmt"
 
 	"github.com/conclave-go/conclave/internal/queue"
 	"github.com/conclave-go/conclave/lease"
@@ -23,17 +21,12 @@ type Mutex struct {
 // valid UTF-8 of 1 to [MaxName] bytes, without control characters, trailing slash,
 // or a path segment that begins with "~".
 func NewMutex(s *lease.Session, name string, opts ...Option) (*Mutex, error) {
-	if s == nil {
-		return nil, errors.New("lock: session is nil: must come from lease.NewSession")
-	}
-	c, err := newConfig(opts)
-	if err := errors.Join(checkName(name), err); err != nil {
+	q, c, err := newQueue(s, kindMutex, name, opts)
+	if err != nil {
 		return nil, err
 	}
-	return &Mutex{queue: &queue.Queue{
-		Session: s, Kind: "mutex", Name: name, Lanes: []queue.Lane{queue.Exclusive(c.prefix(name))}, Owner: c.owner,
-		Errors: queue.Errors{Lost: ErrLost, Released: ErrReleased},
-	}}, nil
+	q.Lanes = []queue.Lane{queue.Exclusive(c.prefix(name))}
+	return &Mutex{queue: q}, nil
 }
 
 // Lock waits for the lock and returns the hold on it. Callers are served in the
@@ -44,28 +37,14 @@ func NewMutex(s *lease.Session, name string, opts ...Option) (*Mutex, error) {
 // closed ([lease.ErrClosed]), or when the server refuses, for example for lack of
 // permission. Nothing is held then; what was written is removed in the background.
 func (m *Mutex) Lock(ctx context.Context) (*Hold, error) {
-	g, err := m.queue.Acquire(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("lock: locking %q: %w", m.queue.Name, err)
-	}
-	return &Hold{grant: g}, nil
+	return acquire(ctx, m.queue)
 }
 
 // TryLock takes the lock if nobody has it or waits for it, in one round trip.
 // Otherwise it returns a [*LockedError] that names the owner, and nothing is stored
 // in etcd. It fails as Lock does besides.
 func (m *Mutex) TryLock(ctx context.Context) (*Hold, error) {
-	g, head, taken, err := m.queue.TryAcquire(ctx)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("lock: trying to lock %q: %w", m.queue.Name, err)
-	case taken:
-		return nil, &LockedError{
-			Name: m.queue.Name, Key: head.Key, Owner: head.Record.Owner,
-			Token: newToken(head.CreateRevision), Since: head.Record.Since,
-		}
-	}
-	return &Hold{grant: g}, nil
+	return try(ctx, m.queue)
 }
 
 // Do calls fn with the lock held. fn's context is derived from ctx and ends with the
@@ -76,18 +55,10 @@ func (m *Mutex) TryLock(ctx context.Context) (*Hold, error) {
 // returned nil: whatever fn did after that was unprotected. If the lock could not be
 // taken, fn is not called and Lock's error is returned.
 func (m *Mutex) Do(ctx context.Context, fn func(ctx context.Context, h *Hold) error) error {
-	h, err := m.Lock(ctx)
-	if err != nil {
-		return err
-	}
-	return h.do(ctx, fn)
+	return does(ctx, m.Lock, fn)
 }
 
 // TryDo is [Mutex.Do] with TryLock.
 func (m *Mutex) TryDo(ctx context.Context, fn func(ctx context.Context, h *Hold) error) error {
-	h, err := m.TryLock(ctx)
-	if err != nil {
-		return err
-	}
-	return h.do(ctx, fn)
+	return does(ctx, m.TryLock, fn)
 }

@@ -15,12 +15,22 @@ const (
 	MaxOwner = queue.MaxOwner
 )
 
+// The kinds of locks: what their keys' segments and their events' kinds are made of.
+const (
+	kindMutex     = "mutex"
+	kindRW        = "rwmutex"
+	kindSemaphore = "semaphore"
+	kindMulti     = "multi"
+)
+
 // Option configures a lock.
 type Option interface{ apply(*config) error }
 
 type config struct {
 	owner  string
 	layout bool
+	// mutexOnly names the last option given that only a Mutex takes.
+	mutexOnly string
 }
 
 type option func(*config) error
@@ -54,13 +64,14 @@ type LayoutOption interface {
 type layoutOption struct{}
 
 func (layoutOption) apply(c *config) error {
-	c.layout = true
+	c.layout, c.mutexOnly = true, "WithEtcdLayout"
 	return nil
 }
 
 func (o layoutOption) applyInspect(c *config) error { return o.apply(c) }
 
-func newConfig(opts []Option) (config, error) {
+// newConfig applies the options of a lock of the given kind.
+func newConfig(opts []Option, kind string) (config, error) {
 	c := config{owner: queue.DefaultOwner()}
 	var errs []error
 	for _, o := range opts {
@@ -70,6 +81,9 @@ func newConfig(opts []Option) (config, error) {
 		}
 		errs = append(errs, o.apply(&c))
 	}
+	if c.mutexOnly != "" && kind != kindMutex {
+		errs = append(errs, fmt.Errorf("lock: option %s given to a %s: it is for a mutex only", c.mutexOnly, kind))
+	}
 	return c, errors.Join(errs...)
 }
 
@@ -78,12 +92,5 @@ func (c config) prefix(name string) string {
 	if c.layout {
 		return name + "/"
 	}
-	return queue.Prefix(name, "mutex")
-}
-
-func checkName(name string) error {
-	if err := queue.CheckName(name); err != nil {
-		return fmt.Errorf("lock: %w", err)
-	}
-	return nil
+	return queue.Prefix(name, kindMutex)
 }

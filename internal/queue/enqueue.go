@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -157,19 +158,23 @@ func (e *entry) enqueue(ctx context.Context) error {
 	if !resp.Succeeded {
 		return e.adopt(resp)
 	}
-	e.arrange(resp, len(e.legs))
-	return nil
+	return e.arrange(resp.Responses[len(e.legs):], resp.Header.Revision)
 }
 
 // arrange finds out whom the entry waits for in each lane, from the answers to the
-// lanes' reads, which begin with the one of the given index.
-func (e *entry) arrange(resp *clientv3.TxnResponse, from int) {
-	answers := resp.Responses[from:]
+// lanes' reads.
+func (e *entry) arrange(answers []*pb.ResponseOp, seen int64) error {
 	for i := range e.legs {
 		g := &e.legs[i]
-		g.before = g.lane.before(answers, e.created, resp.Header.Revision)
+		g.before = g.lane.before(answers, e.created, seen)
+		if g.lane.permits > 0 {
+			if err := g.lane.agree(answers[1].GetResponseRange().Kvs); err != nil {
+				return err
+			}
+		}
 		answers = answers[g.lane.asks():]
 	}
+	return nil
 }
 
 // adopt takes an entry that exists under our keys for ours if it is: an earlier

@@ -96,6 +96,9 @@ func (g *Grant) With(ctx context.Context) (context.Context, context.CancelFunc) 
 	}
 }
 
+// Queue returns the queue that the grant is of.
+func (g *Grant) Queue() *Queue { return g.entry.q }
+
 // Key returns the entry's key, the first of several.
 func (g *Grant) Key() string { return g.entry.key() }
 
@@ -149,7 +152,11 @@ func (g *Grant) judge(kv *mvccpb.KeyValue, rev int64) {
 
 // deleted ends the grant because its entry is known to be gone.
 func (g *Grant) deleted() {
-	if g.lose(errDeleted) {
+	switch {
+	case !g.lose(errDeleted):
+	case len(g.entry.legs) > 1: // the others may be there
+		g.entry.remove()
+	default:
 		g.entry.free()
 	}
 }

@@ -48,6 +48,9 @@ const (
 	readers = "r/"
 )
 
+// IsWriter reports whether key is one of a writer under prefix.
+func IsWriter(prefix, key string) bool { return strings.HasPrefix(key, prefix+writers) }
+
 // Weighted is the lane of entries under prefix of which the oldest own, as many as
 // have a weight of permits together. Weight and permits are part of the key, so that
 // they can be read without the values.
@@ -168,6 +171,32 @@ func (l Lane) beforeWeighted(oldest []*mvccpb.KeyValue, newest *mvccpb.KeyValue,
 		return position{key: l.behind, created: created, seen: seen, whole: true}
 	}
 	return position{}
+}
+
+// PermitsError says that the oldest entry of a weighted lane counts with other permits.
+type PermitsError struct {
+	// Key is the oldest entry's.
+	Key string
+	// Permits is how many it counts with.
+	Permits int
+}
+
+// Error names the entry and its permits.
+func (e *PermitsError) Error() string {
+	return fmt.Sprintf("entry %q counts with %d permits", e.Key, e.Permits)
+}
+
+// agree returns a *PermitsError unless the oldest entry, if there is one, counts with
+// as many permits as the lane. All others have been compared with one before them.
+func (l Lane) agree(oldest []*mvccpb.KeyValue) error {
+	if l.permits == 0 || len(oldest) == 0 {
+		return nil
+	}
+	key := string(oldest[0].Key)
+	if _, permits := Weight(key); permits != 0 && permits != l.permits {
+		return &PermitsError{key, permits}
+	}
+	return nil
 }
 
 // weigh returns the weight of an entry, 1 for one that does not say.

@@ -23,7 +23,16 @@ const (
 
 // Prefix returns what the keys of all entries of a name and kind begin with. Names
 // cannot contain the segment, so no two of these lie within each other.
-func Prefix(name, kind string) string { return name + "/" + reserved + kind + "/" }
+func Prefix(name, kind string) string { return All(name) + kind + "/" }
+
+// All returns what the keys of all entries of a name begin with, of whatever kind.
+func All(name string) string { return name + "/" + reserved }
+
+// KindOf returns the kind of an entry of the given name.
+func KindOf(name, key string) string {
+	kind, _, _ := strings.Cut(strings.TrimPrefix(key, All(name)), "/")
+	return kind
+}
 
 // CheckName refuses names that would be hard to see, or whose keys could lie among
 // those of another primitive.

@@ -57,6 +57,7 @@ type Occupant struct {
 	Key            string
 	CreateRevision int64
 	ModRevision    int64
+	Version        int64
 	Lease          clientv3.LeaseID
 	Record         Record
 }
@@ -71,7 +72,7 @@ func (q *Queue) record() Record {
 // Parse reads an entry. One that is not ours (of clientv3/concurrency, or made by
 // hand) has an empty record.
 func Parse(kv *mvccpb.KeyValue) Occupant {
-	o := Occupant{Key: string(kv.Key), CreateRevision: kv.CreateRevision, ModRevision: kv.ModRevision, Lease: clientv3.LeaseID(kv.Lease)}
+	o := Occupant{Key: string(kv.Key), CreateRevision: kv.CreateRevision, ModRevision: kv.ModRevision, Version: kv.Version, Lease: clientv3.LeaseID(kv.Lease)}
 	if err := json.Unmarshal(kv.Value, &o.Record); err != nil {
 		o.Record = Record{}
 	}

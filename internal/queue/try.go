@@ -43,6 +43,9 @@ func (e *entry) tryPut(ctx context.Context, seen int64) (head Occupant, taken bo
 func (e *entry) tryWeighted(ctx context.Context) (head Occupant, taken bool, err error) {
 	for {
 		all, rev, err := e.occupants(ctx)
+		if err == nil {
+			err = e.legs[0].lane.agree(all)
+		}
 		if err != nil {
 			return Occupant{}, false, err
 		}
