@@ -48,7 +48,7 @@ func newRegistrar(s *Session) *registrar {
 
 // add takes on a registration.
 func (g *registrar) add(r *Registration) error {
-	if _, err := g.session.current(); err != nil {
+	if err := g.session.closed(); err != nil {
 		return err
 	}
 	g.mu.Lock()
@@ -132,7 +132,10 @@ func (g *registrar) run() {
 	ctx := g.session.ctx
 	var last *Lease
 	for {
-		l, err := g.session.Lease(ctx)
+		l, err := last, error(nil)
+		if l == nil || l.Err() != nil { // the session may have others that are newer
+			l, err = g.session.Lease(ctx)
+		}
 		if ctx.Err() != nil {
 			err = ErrClosed
 		}

@@ -24,8 +24,13 @@ type Session struct {
 	turn   chan struct{} // holds one token: whoever has it may grant a lease
 	reg    *registrar
 
+	shared sync.Map // see Shared
+
 	mu     sync.Mutex
-	leases []*Lease // the newest last, after those that may not be revoked yet
+	leases []*Lease // the newest last, and those that may not be revoked yet
+	// granted counts the leases so far.
+	granted int
+	work    sync.WaitGroup
 }
 
 // NewSession grants the session's first lease and keeps the session alive until
@@ -63,12 +68,22 @@ func (s *Session) Observer() Observer { return s.cfg.observer }
 // Lease returns the session's live lease. After a loss it grants a new one, trying
 // until ctx ends; concurrent callers share it. It returns [ErrClosed] once the
 // session or its client has been closed.
+//
+// A session that holds very many locks has several leases; this is one of them.
 func (s *Session) Lease(ctx context.Context) (*Lease, error) {
+	return s.obtain(ctx, (*Session).newest)
+}
+
+// obtain returns the lease that pick finds, or a new one if it finds none.
+func (s *Session) obtain(ctx context.Context, pick func(*Session) *Lease) (*Lease, error) {
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("lease: %w", attempt.Ended(ctx, nil))
 	}
-	if l, err := s.current(); l != nil || err != nil {
-		return l, err
+	if err := s.closed(); err != nil {
+		return nil, err
+	}
+	if l := pick(s); l != nil {
+		return l, nil
 	}
 	select {
 	case <-s.turn:
@@ -78,35 +93,35 @@ func (s *Session) Lease(ctx context.Context) (*Lease, error) {
 	case <-ctx.Done():
 		return nil, fmt.Errorf("lease: waiting for a new lease: %w", attempt.Ended(ctx, nil))
 	}
-	if l, err := s.current(); l != nil || err != nil {
-		return l, err
+	if err := s.closed(); err != nil {
+		return nil, err
+	}
+	if l := pick(s); l != nil {
+		return l, nil
 	}
 	return s.grant(ctx)
 }
 
-// current returns the live lease, nil if there is none, or why there can be none.
-func (s *Session) current() (*Lease, error) {
+// closed returns why the session can have no lease, nil if it can.
+func (s *Session) closed() error {
 	if s.ctx.Err() != nil {
-		return nil, context.Cause(s.ctx)
+		return context.Cause(s.ctx)
 	}
 	//nolint:forbidigo // not a deadline: with a closed client there is no session
 	if s.client.Ctx().Err() != nil {
-		return nil, fmt.Errorf("%w: %w", ErrClosed, errClientClosed)
+		return fmt.Errorf("%w: %w", ErrClosed, errClientClosed)
 	}
-	if l := s.newest(); l != nil && l.Err() == nil {
-		return l, nil
-	}
-	return nil, nil //nolint:nilnil // no lease and no error is an answer: the caller may grant one
+	return nil
 }
 
-// newest returns the last lease of the chain, ended or not, nil before the first.
+// newest returns the last of the chain's leases that is valid, nil if none is.
 func (s *Session) newest() *Lease {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.leases) == 0 {
-		return nil
+	for _, l := range slices.Backward(s.chain()) {
+		if l.Err() == nil {
+			return l
+		}
 	}
-	return s.leases[len(s.leases)-1]
+	return nil
 }
 
 // grant adds a lease to the chain. The turn must be held.
@@ -115,31 +130,32 @@ func (s *Session) grant(ctx context.Context) (*Lease, error) {
 	defer cancel(nil)
 	stop := context.AfterFunc(s.ctx, func() { cancel(ErrClosed) })
 	defer stop()
-	previous := s.newest()
 	l, err := grant(ctx, s.client, s.cfg)
 	if err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
+	first := s.granted == 0
+	s.granted++
 	s.leases = append(slices.DeleteFunc(s.leases, (*Lease).finished), l)
 	s.mu.Unlock()
 	if s.ctx.Err() != nil {
 		l.end(Closed, ErrClosed)
 		return nil, ErrClosed
 	}
-	if previous != nil {
-		s.cfg.log.Info("session has a new lease", "lease", l.hex(), "previous", previous.hex())
+	if !first {
+		s.cfg.log.Info("session has a new lease", "lease", l.hex())
 	}
 	return l, nil
 }
 
-// Close ends the session: its lease ends locally at once and is then revoked,
-// which deletes every key attached to it; registrations end with it. ctx bounds
+// Close ends the session: its leases end locally at once and are then revoked,
+// which deletes every key attached to them; registrations end with it. ctx bounds
 // only the wait for that and for the session's goroutines; what is left goes on in
 // the background for up to one TTL. Close may be called again, to wait again.
 func (s *Session) Close(ctx context.Context) error {
 	s.cancel(ErrClosed)
-	if l := s.newest(); l != nil {
+	for _, l := range s.chain() {
 		l.end(Closed, ErrClosed)
 	}
 	select { // a grant under way may still add a lease
@@ -148,13 +164,20 @@ func (s *Session) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("lease: closing: %w", attempt.Ended(ctx, nil))
 	}
-	s.mu.Lock()
-	leases := slices.Clone(s.leases)
-	s.mu.Unlock()
-	for _, l := range leases {
+	for _, l := range s.chain() {
 		if err := l.Close(ctx); err != nil {
 			return err
 		}
 	}
+	if err := s.wait(ctx); err != nil {
+		return err
+	}
 	return s.reg.wait(ctx)
+}
+
+// chain returns all leases of which something may still go on.
+func (s *Session) chain() []*Lease {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.leases)
 }

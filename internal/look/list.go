@@ -68,6 +68,13 @@ func (l *List) End() {
 	l.work.Wait()
 }
 
+// Load returns how many keys the list has something to do with.
+func (l *List) Load() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return max(len(l.slots), len(l.items))
+}
+
 // Hurry asks for a round now: there is a sign that the lease, or a key, is gone.
 func (l *List) Hurry() {
 	select {

@@ -68,7 +68,7 @@ func (q *Queue) TryAcquire(ctx context.Context) (g *Grant, head Occupant, taken 
 
 // place reserves a place under the session's live lease.
 func (q *Queue) place(ctx context.Context) (*entry, error) {
-	l, err := q.Session.Lease(ctx)
+	l, err := q.Session.Roomy(ctx)
 	if err != nil {
 		return nil, err
 	}

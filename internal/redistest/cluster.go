@@ -1,0 +1,211 @@
+package redistest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// RequireVariable is the environment variable that, set to 1, makes [New] fail a test
+// that it would otherwise skip.
+const RequireVariable = "CONCLAVE_REQUIRE_REDIS"
+
+// callTimeout bounds what this package itself asks of a node that is up.
+const callTimeout = 10 * time.Second
+
+// Option configures [New] and [Start].
+type Option func(*config)
+
+type config struct{ appendOnly bool }
+
+func newConfig(opts []Option) config {
+	var cfg config
+	for _, o := range opts {
+		o(&cfg)
+	}
+	return cfg
+}
+
+// WithAppendOnly lets nodes write each change to a file before they answer, or do as if,
+// so that keys survive [Node.Kill].
+func WithAppendOnly() Option { return func(c *config) { c.appendOnly = true } }
+
+// Cluster is a set of independent nodes.
+type Cluster struct{ nodes []*Node }
+
+// runner is what a node runs.
+type runner interface {
+	addr() string
+	kill() error
+	// restart returns when the server answers again.
+	restart(ctx context.Context) error
+}
+
+// Node is one Redis server.
+type Node struct {
+	runner
+	embedded *embedded // nil if it is a process
+	process  *process  // nil if it is embedded
+	admin    *redis.Client
+}
+
+// New starts n processes that live as long as the test.
+func New(tb testing.TB, n int, opts ...Option) *Cluster {
+	tb.Helper()
+	if _, err := exec.LookPath(binary); err != nil {
+		if os.Getenv(RequireVariable) == "1" {
+			tb.Fatalf("redistest: %s=1: %v", RequireVariable, err)
+		}
+		tb.Skipf("SKIPPED %s: %v", tb.Name(), err)
+	}
+	c, err := Start(tb.Context(), n, opts...)
+	return c.until(tb, err)
+}
+
+// NewEmbedded starts n embedded nodes that live as long as the test.
+func NewEmbedded(tb testing.TB, n int, opts ...Option) *Cluster {
+	tb.Helper()
+	c, err := StartEmbedded(n, opts...)
+	return c.until(tb, err)
+}
+
+func (c *Cluster) until(tb testing.TB, err error) *Cluster {
+	tb.Helper()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return c
+}
+
+// Start starts n processes of redis-server and returns when all of them answer. ctx
+// bounds the start only.
+func Start(ctx context.Context, n int, opts ...Option) (*Cluster, error) {
+	return start(n, func(node *Node) (err error) {
+		node.process, err = startProcess(ctx, newConfig(opts))
+		node.runner = node.process
+		return err
+	})
+}
+
+// StartEmbedded starts n embedded nodes.
+func StartEmbedded(n int, opts ...Option) (*Cluster, error) {
+	return start(n, func(node *Node) (err error) {
+		node.embedded, err = startEmbedded(newConfig(opts))
+		node.runner = node.embedded
+		return err
+	})
+}
+
+func start(n int, start func(*Node) error) (*Cluster, error) {
+	c := &Cluster{}
+	for range n {
+		node := &Node{}
+		if err := start(node); err != nil {
+			return nil, errors.Join(fmt.Errorf("redistest: %w", err), c.Close())
+		}
+		node.admin = redis.NewClient(Options(node.Addr()))
+		c.nodes = append(c.nodes, node)
+	}
+	return c, nil
+}
+
+// Close kills all nodes. It is idempotent.
+func (c *Cluster) Close() error {
+	var errs []error
+	for _, n := range c.nodes {
+		_ = n.admin.Close() // says only that it was closed before
+		errs = append(errs, n.kill())
+	}
+	for _, n := range c.nodes {
+		if n.process != nil {
+			errs = append(errs, n.process.remove())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Size returns the number of nodes.
+func (c *Cluster) Size() int { return len(c.nodes) }
+
+// Node returns node i.
+func (c *Cluster) Node(i int) *Node { return c.nodes[i] }
+
+// Nodes returns all nodes.
+func (c *Cluster) Nodes() []*Node { return c.nodes }
+
+// Advance moves the clock of embedded nodes forward: keys expire that much earlier. It
+// does nothing to processes.
+func (c *Cluster) Advance(d time.Duration) {
+	for _, n := range c.nodes {
+		if n.embedded != nil {
+			n.embedded.redis.FastForward(d)
+		}
+	}
+}
+
+// Embedded reports whether the node runs in this process.
+func (n *Node) Embedded() bool { return n.embedded != nil }
+
+// Addr returns the node's host:port, which stays the same.
+func (n *Node) Addr() string { return n.addr() }
+
+// Admin returns a client of the node that passes no proxy.
+func (n *Node) Admin() *redis.Client { return n.admin }
+
+// Kill ends the node at once, as a crash does.
+func (n *Node) Kill(tb testing.TB) {
+	tb.Helper()
+	if err := n.kill(); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// Restart kills the node if it is up, starts it again, and returns when it answers.
+func (n *Node) Restart(tb testing.TB) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), callTimeout)
+	defer cancel()
+	if err := errors.Join(n.kill(), n.restart(ctx)); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// Stop suspends a process, until [Node.Continue]. Its connections stay open.
+func (n *Node) Stop(tb testing.TB) {
+	tb.Helper()
+	if n.process == nil {
+		tb.Fatal("redistest: an embedded node cannot be stopped; use a Net")
+	}
+	if err := n.process.stop(); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// Continue resumes a process that was stopped.
+func (n *Node) Continue(tb testing.TB) {
+	tb.Helper()
+	if err := n.process.resume(); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// Load makes an embedded node answer everything as a server does that is loading its
+// data, or ends that.
+func (n *Node) Load(tb testing.TB, on bool) {
+	tb.Helper()
+	if n.embedded == nil {
+		tb.Fatal("redistest: only an embedded node can be made to load")
+	}
+	n.embedded.load(on)
+}

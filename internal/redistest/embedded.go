@@ -1,0 +1,95 @@
+package redistest
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/alicebob/miniredis/v2/server"
+)
+
+// loading is what a server answers that is not ready.
+const loading = "LOADING Redis is loading the dataset in memory"
+
+// embedded is a miniredis.
+type embedded struct {
+	cfg     config
+	redis   *miniredis.Miniredis
+	address string
+
+	mu      sync.Mutex
+	up      bool
+	loading bool
+	since   time.Time // what uptime is counted from
+}
+
+func startEmbedded(cfg config) (*embedded, error) {
+	e := &embedded{cfg: cfg, redis: miniredis.NewMiniRedis()}
+	e.redis.ClockTTL(true)
+	var err error
+	for range startTries {
+		e.address = anAddress()
+		if err = e.redis.StartAddr(e.address); err == nil {
+			e.started()
+			return e, nil
+		}
+	}
+	return nil, fmt.Errorf("embedded node: %w", err)
+}
+
+// started notes that the server listens. It is a new one each time.
+func (e *embedded) started() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.up, e.since = true, time.Now()
+	e.redis.Server().SetPreHook(e.answer)
+}
+
+// answer replies to what miniredis does not know, and reports whether it did.
+func (e *embedded) answer(peer *server.Peer, command string, args ...string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.loading:
+		peer.WriteError(loading)
+		return true
+	case command == "INFO" && len(args) == 1 && strings.EqualFold(args[0], "server"):
+		peer.WriteBulk(fmt.Sprintf("# Server\r\nuptime_in_seconds:%d\r\n", int(time.Since(e.since).Seconds())))
+		return true
+	}
+	return false
+}
+
+func (e *embedded) load(on bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.loading = on
+}
+
+func (e *embedded) addr() string { return e.address }
+
+func (e *embedded) kill() error {
+	e.mu.Lock()
+	up := e.up
+	e.up = false
+	e.mu.Unlock()
+	if !up {
+		return nil
+	}
+	e.redis.Close()
+	if !e.cfg.appendOnly {
+		e.redis.FlushAll()
+	}
+	return nil
+}
+
+func (e *embedded) restart(context.Context) error {
+	if err := e.redis.Restart(); err != nil {
+		return fmt.Errorf("redistest: embedded node: %w", err)
+	}
+	e.started()
+	return nil
+}

@@ -1,0 +1,125 @@
+package redistest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"testing"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+)
+
+// Virtual is a set of embedded nodes for tests in testing/synctest bubbles. They have no
+// sockets: clients reach them through pipes. Everything is made inside the bubble.
+type Virtual struct{ wires []*Wire }
+
+// Wire is a virtual node with the network before it, which can be cut.
+type Wire struct {
+	redis *miniredis.Miniredis
+
+	mu      sync.Mutex
+	cut     bool
+	changed chan struct{} // closed and replaced when cut changes
+	calls   counter
+}
+
+// NewVirtual starts n nodes that live as long as the test.
+func NewVirtual(tb testing.TB, n int) *Virtual {
+	tb.Helper()
+	v := &Virtual{}
+	for range n {
+		w := &Wire{redis: miniredis.NewMiniRedis(), changed: make(chan struct{}), calls: newCounter()}
+		w.redis.ClockTTL(true)
+		tb.Cleanup(w.redis.Close)
+		v.wires = append(v.wires, w)
+	}
+	return v
+}
+
+// Clients returns a client per node that lives as long as the test.
+func (v *Virtual) Clients(tb testing.TB) []redis.UniversalClient {
+	tb.Helper()
+	var all []redis.UniversalClient
+	for i, w := range v.wires {
+		// Not dialled; an IP address, because go-redis looks up names.
+		opts := Options(fmt.Sprintf("127.0.0.%d:6379", i+1))
+		opts.Dialer = w.dial
+		client := redis.NewClient(opts)
+		client.AddHook(w.calls)
+		tb.Cleanup(func() { _ = client.Close() }) // a test may have closed it
+		all = append(all, client)
+	}
+	return all
+}
+
+// Wire returns node i.
+func (v *Virtual) Wire(i int) *Wire { return v.wires[i] }
+
+// Redis returns the node's data.
+func (w *Wire) Redis() *miniredis.Miniredis { return w.redis }
+
+// Calls returns how many commands clients have sent or tried to send, see [Net.Calls].
+func (w *Wire) Calls() int { return int(w.calls.calls.Load()) }
+
+// Cut holds back every byte, both ways, until [Wire.Heal].
+func (w *Wire) Cut() { w.set(true) }
+
+// Heal delivers what was held back.
+func (w *Wire) Heal() { w.set(false) }
+
+func (w *Wire) set(cut bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cut = cut
+	close(w.changed)
+	w.changed = make(chan struct{})
+}
+
+func (w *Wire) dial(context.Context, string, string) (net.Conn, error) {
+	server, err := w.redis.Dial()
+	if err != nil {
+		return nil, err
+	}
+	client, near := net.Pipe()
+	ended := make(chan struct{})
+	end := sync.OnceFunc(func() { close(ended); _ = near.Close(); _ = server.Close() })
+	go w.forward(server, near, ended, end)
+	go w.forward(near, server, ended, end)
+	return client, nil
+}
+
+// forward copies until one side is closed. What is held back is one chunk, and what its
+// sender then cannot write.
+func (w *Wire) forward(dst io.Writer, src io.Reader, ended <-chan struct{}, end func()) {
+	defer end()
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := src.Read(buf)
+		if err != nil || !w.pass(ended) {
+			return
+		}
+		if _, err := dst.Write(buf[:n]); err != nil {
+			return
+		}
+	}
+}
+
+// pass waits until the wire is not cut. It is false if the connection ends first.
+func (w *Wire) pass(ended <-chan struct{}) bool {
+	for {
+		w.mu.Lock()
+		cut, changed := w.cut, w.changed
+		w.mu.Unlock()
+		if !cut {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-ended:
+			return false
+		}
+	}
+}

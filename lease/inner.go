@@ -1,0 +1,71 @@
+package lease
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/conclave-go/conclave/internal/attempt"
+)
+
+// maxKeys is how many keys of locks a lease carries before the session takes another.
+// Where authentication is on, each put checks every key of its lease; and a lease's
+// round reads 128 keys at a time.
+const maxKeys = 512
+
+// Roomy returns a live lease of the session that carries fewer keys than would make it
+// slow, and grants another if there is none. It is for Conclave's own packages.
+func (s *Session) Roomy(ctx context.Context) (*Lease, error) {
+	return s.obtain(ctx, (*Session).roomy)
+}
+
+// roomy returns the oldest lease with room, so that later ones fall out of use, and
+// closes the last if it has.
+func (s *Session) roomy() *Lease {
+	chain := s.chain()
+	for i, l := range chain {
+		if l.Err() != nil || l.look.Load() >= maxKeys {
+			continue
+		}
+		// Whoever was given it just now and has not used it yet tries again.
+		if last := chain[len(chain)-1]; i < len(chain)-1 && last.look.Load() == 0 {
+			last.end(Closed, ErrClosed)
+		}
+		return l
+	}
+	return nil
+}
+
+// Shared returns what the users of the session in this process have in common, by
+// keys of their own types. It is for Conclave's own packages.
+func (s *Session) Shared() *sync.Map { return &s.shared }
+
+// Go runs fn in the background, with a context that ends with the session, unless
+// that is closed; Close waits for it. It reports whether it does. It is for Conclave's
+// own packages.
+func (s *Session) Go(fn func(ctx context.Context)) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx.Err() != nil {
+		return false
+	}
+	s.work.Go(func() { fn(s.ctx) })
+	return true
+}
+
+// wait waits for what Go has started, or for the end of ctx.
+func (s *Session) wait(ctx context.Context) error {
+	s.mu.Lock() // from here on Go starts nothing more
+	s.mu.Unlock() //nolint:staticcheck // see above
+	done := make(chan struct{})
+	go func() { // ends with the work, which ends with the session's context
+		s.work.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("lease: closing: %w", attempt.Ended(ctx, nil))
+	}
+}
