@@ -9,9 +9,10 @@ import (
 )
 
 // maxKeys is how many keys of locks a lease carries before the session takes another.
-// Where authentication is on, each put checks every key of its lease; and a lease's
-// round reads 128 keys at a time.
-const maxKeys = 512
+// Where authentication is on, each put checks every key of its lease: one of 105 µs
+// took 250 with 128 keys, 380 with 256, 750 with 512 and 4,100 with 4,096. Each lease
+// costs a renewal, a goroutine and a stream on the other hand.
+const maxKeys = 256
 
 // Roomy returns a live lease of the session that carries fewer keys than would make it
 // slow, and grants another if there is none. It is for Conclave's own packages.
@@ -40,6 +41,10 @@ func (s *Session) roomy() *Lease {
 // keys of their own types. It is for Conclave's own packages.
 func (s *Session) Shared() *sync.Map { return &s.shared }
 
+// Context returns a context that is done once the session is closed. It is for
+// Conclave's own packages.
+func (s *Session) Context() context.Context { return s.ctx }
+
 // Go runs fn in the background, with a context that ends with the session, unless
 // that is closed; Close waits for it. It reports whether it does. It is for Conclave's
 // own packages.
@@ -55,7 +60,7 @@ func (s *Session) Go(fn func(ctx context.Context)) bool {
 
 // wait waits for what Go has started, or for the end of ctx.
 func (s *Session) wait(ctx context.Context) error {
-	s.mu.Lock() // from here on Go starts nothing more
+	s.mu.Lock()   // from here on Go starts nothing more
 	s.mu.Unlock() //nolint:staticcheck // see above
 	done := make(chan struct{})
 	go func() { // ends with the work, which ends with the session's context

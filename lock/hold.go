@@ -16,6 +16,10 @@ import (
 // several goroutines. The zero value is not valid.
 type Hold struct {
 	grant *queue.Grant
+	// station is where the entry came from, nil if from etcd's queue directly, and
+	// sequence how often it was handed on before.
+	station  *station
+	sequence int
 }
 
 // Context returns a context with the values of Lock's, but not its cancellation. It
@@ -30,7 +34,7 @@ func (h *Hold) With(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // Token returns the hold's fencing token, for resources that can check it.
-func (h *Hold) Token() Token { return newToken(h.grant.Revision()) }
+func (h *Hold) Token() Token { return newToken(h.grant.Revision()) | Token(h.sequence) }
 
 // Key returns the hold's key in etcd.
 func (h *Hold) Key() string { return h.grant.Key() }
@@ -75,11 +79,18 @@ func (h *Hold) Txn(ctx context.Context) clientv3.Txn { return h.grant.Txn(ctx) }
 // that is not [ErrLost], because the lock was held up to the call: the lock is then
 // free when the lease expires.
 func (h *Hold) Unlock(ctx context.Context) error {
-	err := h.grant.Release(ctx)
+	err := h.release(ctx)
 	if err != nil && !errors.Is(err, ErrLost) {
 		return fmt.Errorf("lock: unlocking: %w", err)
 	}
 	return err
+}
+
+func (h *Hold) release(ctx context.Context) error {
+	if h.station != nil {
+		return h.station.unlock(ctx, h.grant)
+	}
+	return h.grant.Release(ctx)
 }
 
 // do calls fn and unlocks, also when fn panics.

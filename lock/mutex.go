@@ -2,6 +2,8 @@ package lock
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/conclave-go/conclave/internal/queue"
 	"github.com/conclave-go/conclave/lease"
@@ -12,7 +14,8 @@ import (
 // goroutines may call Lock on one Mutex, and they exclude each other as different
 // processes do. Use [NewMutex]; the zero value is not valid.
 type Mutex struct {
-	queue *queue.Queue
+	queue   *queue.Queue
+	station *station // nil without local hand-off and linger
 }
 
 // NewMutex returns the mutex of the given name. It makes no request.
@@ -26,7 +29,14 @@ func NewMutex(s *lease.Session, name string, opts ...Option) (*Mutex, error) {
 		return nil, err
 	}
 	q.Lanes = []queue.Lane{queue.Exclusive(c.prefix(name))}
-	return &Mutex{queue: q}, nil
+	q.Delay = c.delay
+	m := &Mutex{queue: q}
+	if c.handoffs > 0 || c.linger > 0 {
+		if m.station, err = stationOf(q, c.prefix(name), c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
 }
 
 // Lock waits for the lock and returns the hold on it. Callers are served in the
@@ -37,14 +47,28 @@ func NewMutex(s *lease.Session, name string, opts ...Option) (*Mutex, error) {
 // closed ([lease.ErrClosed]), or when the server refuses, for example for lack of
 // permission. Nothing is held then; what was written is removed in the background.
 func (m *Mutex) Lock(ctx context.Context) (*Hold, error) {
-	return acquire(ctx, m.queue)
+	if m.station == nil {
+		return acquire(ctx, m.queue)
+	}
+	h, err := m.station.lock(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("lock: locking %q: %w", m.queue.Name, err)
+	}
+	return h, nil
 }
 
 // TryLock takes the lock if nobody has it or waits for it, in one round trip.
 // Otherwise it returns a [*LockedError] that names the owner, and nothing is stored
 // in etcd. It fails as Lock does besides.
 func (m *Mutex) TryLock(ctx context.Context) (*Hold, error) {
-	return try(ctx, m.queue)
+	if m.station == nil {
+		return try(ctx, m.queue)
+	}
+	h, err := m.station.try(ctx)
+	if err != nil && !errors.Is(err, ErrLocked) {
+		return nil, fmt.Errorf("lock: trying to lock %q: %w", m.queue.Name, err)
+	}
+	return h, err
 }
 
 // Do calls fn with the lock held. fn's context is derived from ctx and ends with the

@@ -3,6 +3,7 @@ package lock
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/conclave-go/conclave/internal/queue"
 )
@@ -13,6 +14,14 @@ const (
 	// MaxOwner is the longest owner in bytes. It is stored with every
 	// acquisition.
 	MaxOwner = queue.MaxOwner
+	// MaxHandoffs is the largest number of successive local hand-offs. They are
+	// counted in the low bits of a token.
+	MaxHandoffs = maxSequence / 2
+	// MinLinger and MaxLinger are the limits of [WithLinger]: below, a key would be
+	// gone before it is of use, and above, a process that stops looking would keep
+	// others waiting for too long.
+	MinLinger = time.Millisecond
+	MaxLinger = time.Minute
 )
 
 // The kinds of locks: what their keys' segments and their events' kinds are made of.
@@ -29,6 +38,10 @@ type Option interface{ apply(*config) error }
 type config struct {
 	owner  string
 	layout bool
+	// handoffs, linger and delay are those of the options; 0 is none.
+	handoffs int
+	linger   time.Duration
+	delay    time.Duration
 	// mutexOnly names the last option given that only a Mutex takes.
 	mutexOnly string
 }
@@ -54,6 +67,42 @@ func WithOwner(owner string) Option {
 // migrates. All users of the name must agree on the layout. In it a lock "a" also
 // waits for the holders of a lock "a/b", as it does in that library.
 func WithEtcdLayout() LayoutOption { return layoutOption{} }
+
+// WithLocalHandoff lets goroutines of this process hand a mutex to each other in
+// memory: all that use the session and the name, through whichever [Mutex] value with
+// this option, queue behind one key in etcd. At most limit successive hand-offs, from 1 to
+// [MaxHandoffs], are made while others may wait; then the lock is given up and the
+// process queues again behind them. Tokens tell the holders apart by their sequence
+// numbers.
+//
+// Without it, every acquisition stands in etcd's queue, in one order with those of all
+// processes. With it, a hold's [Hold.Guard] is that of the key, and so holds for the
+// holders after it too, unless the guard was asked for: then the key is given up with
+// the hold, as it is after a [Hold.Txn] that is under way or whose outcome is unknown.
+// All Mutex values of a session and name that have it, or [WithLinger], must have the
+// same options.
+func WithLocalHandoff(limit int) Option {
+	return option(func(c *config) error {
+		if limit < 1 || limit > MaxHandoffs {
+			return fmt.Errorf("lock: %d local hand-offs: must be from 1 to %d", limit, MaxHandoffs)
+		}
+		c.handoffs, c.mutexOnly = limit, "WithLocalHandoff"
+		return nil
+	})
+}
+
+// WithLinger keeps a mutex that nobody in this process uses any more for d, from
+// [MinLinger] to [MaxLinger], so that locking it again costs no request. It is given up
+// as soon as another process queues for it, which a watch on the queue tells.
+func WithLinger(d time.Duration) Option {
+	return option(func(c *config) error {
+		if d < MinLinger || d > MaxLinger {
+			return fmt.Errorf("lock: linger of %v: must be from %v to %v", d, MinLinger, MaxLinger)
+		}
+		c.linger, c.mutexOnly = d, "WithLinger"
+		return nil
+	})
+}
 
 // LayoutOption is an option both of locks and of [Inspect].
 type LayoutOption interface {

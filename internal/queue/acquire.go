@@ -13,7 +13,7 @@ import (
 	"github.com/conclave-go/conclave/lease"
 )
 
-// Acquire waits until this caller's entry is the oldest and returns the grant. It
+// Acquire waits until this caller's entry may own and returns the grant. It
 // fails only when ctx ends, when the session does, or when the server refuses; the
 // entry is then removed in the background.
 func (q *Queue) Acquire(ctx context.Context) (*Grant, error) {
@@ -23,22 +23,31 @@ func (q *Queue) Acquire(ctx context.Context) (*Grant, error) {
 		if err != nil {
 			return nil, err
 		}
-		err = e.enqueue(ctx)
-		if err == nil && e.waits() {
-			e.tellWaiting()
-			if err = e.wait(ctx); err == nil {
-				e.mark()
-			}
-		}
-		if err == nil {
-			if g, err := q.grant(ctx, e, began); err == nil {
-				return g, nil
-			}
-		}
-		if err := e.giveUp(ctx, err); err != nil {
-			return nil, err
+		g, again, err := e.queued(ctx, e.enqueue(ctx), began)
+		if !again {
+			return g, err
 		}
 	}
+}
+
+// queued waits for the entry's turn, if putting it has succeeded, and grants it. again
+// is set if the acquisition shall begin anew.
+func (e *entry) queued(ctx context.Context, put error, began time.Time) (g *Grant, again bool, err error) {
+	err = put
+	if err == nil && e.waits() {
+		e.tellWaiting()
+		if err = e.wait(ctx); err == nil {
+			e.mark()
+		}
+	}
+	if err == nil {
+		g, err = e.q.grant(ctx, e, began)
+	}
+	if err == nil {
+		return g, false, nil
+	}
+	err = e.giveUp(ctx, err)
+	return nil, err == nil, err
 }
 
 // TryAcquire acquires if nobody is in the way, without waiting. Otherwise taken is set

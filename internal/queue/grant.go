@@ -34,11 +34,17 @@ type Grant struct {
 	one     [1]*look.Item // what items is made of if there is one
 	unbind  func() bool   // stops waiting for the end of the lease
 	granted time.Time
+	quiet   bool // not for the observer
 	// released is closed once Release knows its outcome, which is in err.
 	released chan struct{}
 	err      error
 
-	mu       sync.Mutex
+	mu sync.Mutex
+	// txns counts transactions under way.
+	txns int
+	// exposed is set once a transaction may commit at any later time while the entry
+	// is there.
+	exposed  bool
 	ended    bool
 	deadline time.Time // when it ended, to cap the lease's deadline
 	derived  map[*context.CancelCauseFunc]struct{}
@@ -46,12 +52,16 @@ type Grant struct {
 
 // grant makes the entry a grant, unless its lease is over.
 func (q *Queue) grant(ctx context.Context, e *entry, began time.Time) (*Grant, error) {
+	return q.grantTo(ctx, e, began, q.Quiet)
+}
+
+func (q *Queue) grantTo(ctx context.Context, e *entry, began time.Time, quiet bool) (*Grant, error) {
 	if err := e.lease.Err(); err != nil { // the last look at the deadline
 		return nil, err
 	}
-	g := &Grant{entry: e, errs: q.Errors, granted: time.Now(), released: make(chan struct{})}
+	g := &Grant{entry: e, errs: q.Errors, granted: time.Now(), quiet: quiet, released: make(chan struct{})}
 	g.ctx, g.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
-	if o := q.Session.Observer(); o.Granted != nil {
+	if o := q.Session.Observer(); o.Granted != nil && !quiet {
 		ev := e.event()
 		ev.Took = g.granted.Sub(began)
 		o.Granted(ev)
@@ -140,8 +150,14 @@ func (g *Grant) Err() error {
 	return context.Cause(g.ctx)
 }
 
-// Guard returns the condition under which the grant still owns.
-func (g *Grant) Guard() []clientv3.Cmp { return g.entry.same() }
+// Guard returns the condition under which the grant still owns: for transactions of
+// the caller's, of which the grant cannot know when they are over.
+func (g *Grant) Guard() []clientv3.Cmp {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.exposed = true
+	return g.entry.same()
+}
 
 // judge ends the grant if a look finds its entry gone.
 func (g *Grant) judge(kv *mvccpb.KeyValue, rev int64) {
@@ -166,7 +182,13 @@ func (g *Grant) leaseEnded() { g.lose(g.entry.lease.Err()) }
 
 // lose ends the grant because of why.
 func (g *Grant) lose(why error) bool {
-	return g.end(fmt.Errorf("%w: %w", g.errs.Lost, why))
+	if !g.end(fmt.Errorf("%w: %w", g.errs.Lost, why)) {
+		return false
+	}
+	if lost := g.entry.q.Lost; lost != nil {
+		lost(g)
+	}
+	return true
 }
 
 // end makes the grant over unless it is, and reports whether this call did. All
@@ -198,7 +220,7 @@ func (g *Grant) end(cause error) bool {
 
 func (g *Grant) tellReleased(cause error) {
 	o := g.entry.q.Session.Observer()
-	if o.Released == nil {
+	if o.Released == nil || g.quiet {
 		return
 	}
 	ev := g.entry.event()

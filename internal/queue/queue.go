@@ -29,6 +29,14 @@ type Queue struct {
 	Value string
 	// Errors are the errors of grants.
 	Errors Errors
+	// Delay is how long the next grant waits after one that was lost; 0 is not at
+	// all.
+	Delay time.Duration
+	// Lost, if not nil, is called when a grant ends without having been released.
+	// It must not block.
+	Lost func(g *Grant)
+	// Quiet keeps Acquire's and TryAcquire's grants from the observer.
+	Quiet bool
 }
 
 // Record is the value of an entry.

@@ -40,13 +40,14 @@ func (t *guardedTxn) Else(ops ...clientv3.Op) clientv3.Txn {
 // Commit runs the transaction. It fails with the cause of the grant's end if that
 // has come, without asking the server, and ends the grant if the guard fails.
 func (t *guardedTxn) Commit() (*clientv3.TxnResponse, error) {
-	if err := t.grant.Err(); err != nil {
+	if err := t.grant.begin(); err != nil {
 		return nil, err
 	}
 	resp, err := t.grant.entry.q.Session.Client().Txn(t.ctx).
-		If(t.grant.Guard()...).
+		If(t.grant.entry.same()...).
 		Then(clientv3.OpTxn(t.conds, t.then, t.other)).
 		Commit()
+	t.grant.done(err != nil && attempt.Uncertain(err))
 	if err != nil && t.ctx.Err() != nil {
 		return nil, attempt.Ended(t.ctx, err)
 	}
@@ -60,4 +61,26 @@ func (t *guardedTxn) Commit() (*clientv3.TxnResponse, error) {
 	own := (*clientv3.TxnResponse)(resp.Responses[0].GetResponseTxn())
 	own.Header = resp.Header
 	return own, nil
+}
+
+// begin notes that a transaction is under way, unless the grant has ended.
+func (g *Grant) begin() error {
+	if err := g.Err(); err != nil {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ended {
+		return context.Cause(g.ctx)
+	}
+	g.txns++
+	return nil
+}
+
+// done notes the end of a transaction.
+func (g *Grant) done(uncertain bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.txns--
+	g.exposed = g.exposed || uncertain
 }

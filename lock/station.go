@@ -1,0 +1,342 @@
+package lock
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+	"weak"
+
+	"github.com/conclave-go/conclave/internal/attempt"
+	"github.com/conclave-go/conclave/internal/queue"
+	"github.com/conclave-go/conclave/lease"
+)
+
+// station is where the goroutines of one session queue for one name behind a single
+// entry in etcd, which it hands from one to the next in memory.
+//
+// It is in one of four states: vacant; acquiring, when a goroutine of its own waits in
+// etcd for whoever is first; held; and lingering, when it keeps the entry for nobody.
+type station struct {
+	queue  *queue.Queue
+	max    int
+	linger time.Duration
+
+	mu      sync.Mutex
+	waiters []*waiter // the first to come first
+	// acquiring stops the goroutine that waits in etcd; nil if there is none.
+	acquiring context.CancelFunc
+	// current is the grant of the holder, or of nobody while lingering.
+	current *queue.Grant
+	// sequence counts the hand-offs of the current entry.
+	sequence int
+	// idle is set while current is nobody's, and stops the lingering.
+	idle *time.Timer
+	// wanted is set once another process is known to queue behind the current
+	// entry, and unwatch stops looking for one; it is nil if nobody looks.
+	wanted  bool
+	unwatch context.CancelFunc
+}
+
+// waiter is a call of Lock.
+type waiter struct {
+	ctx   context.Context
+	began time.Time
+	// granted delivers the result, once.
+	granted chan turn
+}
+
+// turn is what a waiter gets.
+type turn struct {
+	grant    *queue.Grant
+	sequence int
+	err      error
+}
+
+// stationKey is the key of a station among what the users of a session share.
+type stationKey struct{ prefix string }
+
+// stationOf returns the station of the session and lock that q is for, and that all
+// mutexes with the same settings share.
+func stationOf(q *queue.Queue, prefix string, c config) (*station, error) {
+	fresh := &station{max: c.handoffs, linger: c.linger}
+	own := *q
+	own.Lost, own.Quiet = fresh.lost, true
+	fresh.queue = &own
+	shared, key := q.Session.Shared(), stationKey{prefix}
+	for {
+		found, loaded := shared.LoadOrStore(key, weak.Make(fresh))
+		if !loaded {
+			runtime.AddCleanup(fresh, func(p weak.Pointer[station]) { shared.CompareAndDelete(key, p) }, weak.Make(fresh))
+			return fresh, nil
+		}
+		pointer, _ := found.(weak.Pointer[station])
+		s := pointer.Value()
+		switch {
+		case s == nil: // nobody has used it any more; its cleanup is about to run
+			shared.CompareAndDelete(key, found)
+		case s.max != fresh.max || s.linger != fresh.linger || s.queue.Owner != own.Owner || s.queue.Delay != own.Delay:
+			return nil, fmt.Errorf("lock: mutex %q of this session is in use with %v: it cannot have %v", q.Name, s, fresh)
+		default:
+			return s, nil
+		}
+	}
+}
+
+// String describes the settings that all users of a station agree on.
+func (s *station) String() string {
+	return fmt.Sprintf("%d local hand-offs, %v of lingering, a lock delay of %v and owner %q", s.max, s.linger, s.queue.Delay, s.queue.Owner)
+}
+
+// lock waits for the caller's turn.
+func (s *station) lock(ctx context.Context) (*Hold, error) {
+	w := &waiter{ctx: ctx, began: time.Now(), granted: make(chan turn, 1)}
+	if ctx.Err() != nil {
+		return nil, attempt.Ended(ctx, nil)
+	}
+	s.mu.Lock()
+	s.waiters = append(s.waiters, w)
+	s.advance()
+	s.mu.Unlock()
+	select {
+	case t := <-w.granted:
+		return s.hold(t)
+	case <-ctx.Done():
+	case <-s.queue.Session.Context().Done():
+	}
+	if s.remove(w) {
+		if ctx.Err() == nil {
+			return nil, lease.ErrClosed
+		}
+		return nil, attempt.Ended(ctx, nil)
+	}
+	return s.hold(<-w.granted)
+}
+
+// try takes the lock if nobody of this process has it or waits for it, and nobody else
+// is in etcd's queue.
+func (s *station) try(ctx context.Context) (*Hold, error) {
+	began := time.Now()
+	if ctx.Err() != nil {
+		return nil, attempt.Ended(ctx, nil)
+	}
+	s.mu.Lock()
+	if s.current == nil && s.acquiring == nil && len(s.waiters) == 0 {
+		return s.tryEtcd(ctx, began)
+	}
+	defer s.mu.Unlock()
+	if s.idle == nil || len(s.waiters) > 0 {
+		return nil, s.locked()
+	}
+	w := &waiter{ctx: ctx, began: began, granted: make(chan turn, 1)}
+	s.waiters = append(s.waiters, w)
+	s.advance()
+	select {
+	case t := <-w.granted:
+		return s.hold(t)
+	default: // the entry was lost
+		s.waiters = slices.DeleteFunc(s.waiters, func(other *waiter) bool { return other == w })
+		return nil, s.locked()
+	}
+}
+
+// tryEtcd asks etcd for the lock, as the goroutine that acquires. mu must be held, and is
+// released.
+func (s *station) tryEtcd(ctx context.Context, began time.Time) (*Hold, error) {
+	s.stopWatching()
+	s.acquiring = func() {} // it is bounded by its own ctx; others wait for its outcome
+	s.mu.Unlock()
+	g, head, taken, err := s.queue.TryAcquire(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer s.advance()
+	s.acquiring = nil
+	switch {
+	case err != nil:
+		return nil, err
+	case taken:
+		return nil, newLockedError(s.queue.Name, head)
+	}
+	s.sequence = 0
+	if left, _ := g.Leave(); !left {
+		return nil, g.Err()
+	}
+	return s.hold(s.pass(g, &waiter{ctx: ctx, began: began}))
+}
+
+// locked says that this process has the lock.
+func (s *station) locked() error {
+	e := &LockedError{Name: s.queue.Name, Owner: s.queue.Owner}
+	if s.current != nil {
+		e.Key, e.Token = s.current.Key(), newToken(s.current.Revision())|Token(s.sequence)
+	}
+	return e
+}
+
+func (s *station) hold(t turn) (*Hold, error) {
+	if t.err != nil {
+		return nil, t.err
+	}
+	return &Hold{grant: t.grant, station: s, sequence: t.sequence}, nil
+}
+
+// remove takes a waiter out of the line and reports whether it was there: else it has
+// been granted. If nobody is left, nobody need be acquiring.
+func (s *station) remove(w *waiter) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.Index(s.waiters, w)
+	if i < 0 {
+		return false
+	}
+	s.waiters = slices.Delete(s.waiters, i, i+1)
+	if len(s.waiters) == 0 && s.acquiring != nil {
+		s.acquiring()
+	}
+	return true
+}
+
+// advance gives a lingering entry to the first waiter, or has one acquired if there is
+// none. mu must be held.
+func (s *station) advance() {
+	if len(s.waiters) == 0 || s.acquiring != nil {
+		return
+	}
+	if s.idle != nil {
+		g := s.rouse()
+		s.sequence++
+		if left, _ := g.Leave(); left && s.give(g) {
+			return
+		}
+	}
+	if s.current == nil {
+		s.acquire(nil)
+	}
+}
+
+// give hands an entry, of a grant that was left, to the first waiter, and reports
+// whether it could: not if the lease has ended. mu must be held.
+func (s *station) give(g *queue.Grant) bool {
+	t := s.pass(g, s.waiters[0])
+	if t.err != nil {
+		return false
+	}
+	s.waiters[0].granted <- t
+	s.waiters[0] = nil
+	s.waiters = s.waiters[1:]
+	return true
+}
+
+// pass makes w the holder of an entry, of a grant that was left. mu must be held.
+func (s *station) pass(g *queue.Grant, w *waiter) turn {
+	next, err := g.Next(w.ctx, w.began)
+	s.current = next
+	return turn{grant: next, sequence: s.sequence, err: err}
+}
+
+// acquire starts the goroutine that waits in etcd for the first waiter, after giving up
+// the entry of a grant that was left, if that is not nil. It reports whether it could:
+// not once the session is closed, of which the waiters learn by themselves. mu must be
+// held.
+func (s *station) acquire(previous *queue.Grant) bool {
+	s.stopWatching() // for the entry there was
+	ctx, cancel := context.WithCancel(s.queue.Session.Context())
+	s.acquiring = cancel
+	started := s.queue.Session.Go(func(context.Context) {
+		defer cancel()
+		g, err := s.acquired(ctx, previous)
+		if left := s.arrived(ctx, g, err); left != nil {
+			_ = left.Drop(ctx) // the session finishes what fails
+		}
+	})
+	if !started {
+		s.acquiring = nil
+		cancel()
+	}
+	return started
+}
+
+func (s *station) acquired(ctx context.Context, previous *queue.Grant) (*queue.Grant, error) {
+	if previous != nil {
+		return s.queue.Reacquire(ctx, previous)
+	}
+	return s.queue.Acquire(ctx)
+}
+
+// arrived takes what the goroutine that waited in etcd has got, and returns it if
+// nobody wants it any more, left.
+func (s *station) arrived(ctx context.Context, g *queue.Grant, err error) (left *queue.Grant) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.acquiring = nil
+	s.sequence = 0
+	switch {
+	case err == nil:
+		ok, _ := g.Leave()
+		if ok && (len(s.waiters) > 0 && s.give(g) || s.rest(g)) {
+			return nil
+		}
+		if ok && len(s.waiters) == 0 {
+			return g
+		}
+		s.advance() // the lease has ended
+	case ctx.Err() != nil: // everybody had left, but somebody may have come since
+		s.advance()
+	default:
+		for _, w := range s.waiters {
+			w.granted <- turn{err: err}
+		}
+		s.waiters = nil
+	}
+	return nil
+}
+
+// unlock ends a holder's grant and disposes of the entry: it goes to the next waiter in
+// memory while there are hand-offs left; after them the station queues again behind
+// other processes; with nobody waiting, it lingers or is given up.
+func (s *station) unlock(ctx context.Context, g *queue.Grant) error {
+	s.mu.Lock()
+	left, clean := g.Leave()
+	if left && !s.dispose(g, clean) {
+		s.mu.Unlock()
+		return g.Drop(ctx)
+	}
+	s.mu.Unlock()
+	return g.Release(ctx)
+}
+
+// dispose finds the entry of a grant that was left its next user, and reports whether
+// there is one. clean says that nothing the last holder has begun can still take
+// effect. mu must be held.
+func (s *station) dispose(g *queue.Grant, clean bool) bool {
+	s.current = nil
+	if len(s.waiters) == 0 {
+		return clean && s.rest(g)
+	}
+	if clean && s.sequence < s.max {
+		s.sequence++
+		if !s.give(g) {
+			s.advance()
+		}
+		return true
+	}
+	return s.acquire(g)
+}
+
+// lost notes the loss of a grant. It is called with all sorts of locks held.
+func (s *station) lost(g *queue.Grant) {
+	s.queue.Session.Go(func(context.Context) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.current == g {
+			s.current = nil
+			s.stopWatching()
+			if s.idle != nil {
+				s.rouse()
+			}
+			s.advance()
+		}
+	})
+}
