@@ -67,6 +67,12 @@ func (h *Hold) Guard() []clientv3.Cmp { return h.grant.Guard() }
 // example because ctx ended, the outcome is unknown, as with any transaction.
 func (h *Hold) Txn(ctx context.Context) clientv3.Txn { return h.grant.Txn(ctx) }
 
+// ReleaseRequested returns a channel that is closed once somebody has asked for the
+// lock with [RequestRelease]. What to do about it is the holder's decision. The first
+// call opens a watch, for as long as the hold lasts; without it, requests cost nothing.
+// After local hand-offs the next holder is asked too.
+func (h *Hold) ReleaseRequested() <-chan struct{} { return h.grant.Requested() }
+
 // Unlock ends the hold, locally at once, and then releases the lock, in one round
 // trip, if this hold still has it. It returns an error that wraps [ErrLost] if the
 // hold was lost before.

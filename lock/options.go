@@ -22,6 +22,8 @@ const (
 	// others waiting for too long.
 	MinLinger = time.Millisecond
 	MaxLinger = time.Minute
+	// MaxLockDelay is the limit of [WithLockDelay]: as long as a TTL can be.
+	MaxLockDelay = 5 * time.Minute
 )
 
 // The kinds of locks: what their keys' segments and their events' kinds are made of.
@@ -42,7 +44,8 @@ type config struct {
 	handoffs int
 	linger   time.Duration
 	delay    time.Duration
-	// mutexOnly names the last option given that only a Mutex takes.
+	// mutexOnly names the last option given, but for the layout, that only a Mutex
+	// takes.
 	mutexOnly string
 }
 
@@ -104,6 +107,26 @@ func WithLinger(d time.Duration) Option {
 	})
 }
 
+// WithLockDelay makes the next holder of a mutex wait for d, from one second to
+// [MaxLockDelay], after a holder was lost: its lease has ended or its key was deleted
+// without an Unlock. It gives a holder that does not know yet, and works on something
+// that cannot check tokens, that much time to be done. With a delay of the TTL or more,
+// S3 of the package comment holds even when an etcd leader stalls. After an Unlock
+// nobody waits.
+//
+// All users of the name must have it. It costs one write more when the lock is granted
+// after waiting. A TryLock that finds a lost holder's mark lets it run out; the delay is
+// then rounded up to whole seconds and to etcd's shortest TTL.
+func WithLockDelay(d time.Duration) Option {
+	return option(func(c *config) error {
+		if d < time.Second || d > MaxLockDelay {
+			return fmt.Errorf("lock: lock delay of %v: must be from 1s to %v", d, MaxLockDelay)
+		}
+		c.delay, c.mutexOnly = d, "WithLockDelay"
+		return nil
+	})
+}
+
 // LayoutOption is an option both of locks and of [Inspect].
 type LayoutOption interface {
 	Option
@@ -113,7 +136,7 @@ type LayoutOption interface {
 type layoutOption struct{}
 
 func (layoutOption) apply(c *config) error {
-	c.layout, c.mutexOnly = true, "WithEtcdLayout"
+	c.layout = true
 	return nil
 }
 
@@ -129,6 +152,12 @@ func newConfig(opts []Option, kind string) (config, error) {
 			continue
 		}
 		errs = append(errs, o.apply(&c))
+	}
+	if c.layout && (c.handoffs > 0 || c.linger > 0 || c.delay > 0) {
+		errs = append(errs, fmt.Errorf("lock: options WithEtcdLayout and %s: the other library does not know the latter", c.mutexOnly))
+	}
+	if c.layout && kind != kindMutex {
+		errs = append(errs, fmt.Errorf("lock: option WithEtcdLayout given to a %s: it is for a mutex only", kind))
 	}
 	if c.mutexOnly != "" && kind != kindMutex {
 		errs = append(errs, fmt.Errorf("lock: option %s given to a %s: it is for a mutex only", c.mutexOnly, kind))

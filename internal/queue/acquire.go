@@ -41,6 +41,9 @@ func (e *entry) queued(ctx context.Context, put error, began time.Time) (g *Gran
 		}
 	}
 	if err == nil {
+		err = e.claim(ctx)
+	}
+	if err == nil {
 		g, err = e.q.grant(ctx, e, began)
 	}
 	if err == nil {
@@ -167,7 +170,7 @@ func (e *entry) delete(ctx context.Context) (removed bool, err error) {
 			e.undeleted = e.undeleted || attempt.Uncertain(err)
 			return err
 		}
-		removed = resp.Succeeded && succeeded(resp)
+		removed = resp.Succeeded && (len(e.legs) == 1 || succeeded(resp))
 		return nil
 	})
 	return removed, err
@@ -176,7 +179,7 @@ func (e *entry) delete(ctx context.Context) (removed bool, err error) {
 // succeeded reports whether the conditions of all nested transactions held.
 func succeeded(resp *clientv3.TxnResponse) bool {
 	for _, r := range resp.Responses {
-		if nested := r.GetResponseTxn(); nested != nil && !nested.Succeeded {
+		if !r.GetResponseTxn().Succeeded {
 			return false
 		}
 	}
@@ -187,7 +190,7 @@ func succeeded(resp *clientv3.TxnResponse) bool {
 // what we made: nested in several if there are several keys, since each may be gone.
 func (e *entry) removal() (conds []clientv3.Cmp, ops []clientv3.Op) {
 	if len(e.legs) == 1 {
-		return []clientv3.Cmp{e.ours(e.key())}, []clientv3.Op{clientv3.OpDelete(e.key())}
+		return []clientv3.Cmp{e.ours(e.key())}, append(e.unmarking(), clientv3.OpDelete(e.key()))
 	}
 	for i := range e.legs {
 		key := e.legs[i].key

@@ -39,6 +39,9 @@ type Grant struct {
 	released chan struct{}
 	err      error
 
+	asking sync.Once
+	asked  chan struct{} // see Requested
+
 	mu sync.Mutex
 	// txns counts transactions under way.
 	txns int

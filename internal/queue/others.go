@@ -3,7 +3,11 @@ package queue
 import (
 	"context"
 	"errors"
+	"strconv"
+	"strings"
+	"sync"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/attempt"
@@ -13,10 +17,84 @@ import (
 // ctx's error when that ends first. It costs one watch and one read. While its stream
 // is dead without a sign, it learns nothing.
 func (g *Grant) AwaitOther(ctx context.Context) error {
-	ctx, done := g.entry.bind(ctx)
+	e := g.entry
+	prefix := e.legs[0].lane.prefix
+	later := append(clientv3.WithLastCreate(), clientv3.WithPrefix(), clientv3.WithMinCreateRev(e.created+1))
+	return e.await(ctx, sign{
+		read:  func(how ...clientv3.OpOption) clientv3.Op { return clientv3.OpGet(prefix, append(later, how...)...) },
+		watch: []clientv3.OpOption{clientv3.WithPrefix()},
+		key:   prefix,
+		is:    func(kv *mvccpb.KeyValue) bool { return kv.CreateRevision > e.created },
+	})
+}
+
+// Requested returns a channel that is closed once somebody has asked the grant to be
+// released, with [Request]. The first call costs one watch and one read for each key,
+// until the grant ends.
+func (g *Grant) Requested() <-chan struct{} {
+	g.asking.Do(func() {
+		g.asked = make(chan struct{})
+		ask := sync.OnceFunc(func() { close(g.asked) })
+		for i := range g.entry.legs {
+			key := g.entry.legs[i].key
+			g.entry.keys.Go(func(ctx context.Context) {
+				ctx, cancel := g.With(ctx)
+				defer cancel()
+				if g.entry.awaitRequest(ctx, key) == nil {
+					ask()
+				}
+			})
+		}
+	})
+	return g.asked
+}
+
+func (e *entry) awaitRequest(ctx context.Context, key string) error {
+	at := requestKey(key)
+	return e.await(ctx, sign{
+		read: func(how ...clientv3.OpOption) clientv3.Op { return clientv3.OpGet(at, how[1:]...) }, // with its value
+		key:  at,
+		is:   func(kv *mvccpb.KeyValue) bool { return string(kv.Value) == strconv.FormatInt(e.created, 10) },
+	})
+}
+
+// requestKey returns the key of a request to release the entry of the given key: in the
+// same order below a kind of its own, so that a name's entries and requests are apart.
+func requestKey(key string) string {
+	i := strings.LastIndex(key, "/"+reserved) + len("/"+reserved)
+	return key[:i] + "request/" + key[i:]
+}
+
+// Request asks the owner of an entry to release it: a key under the entry's lease names
+// its create revision. It reports whether the entry was there.
+func Request(ctx context.Context, client *clientv3.Client, o Occupant) (bool, error) {
+	resp, err := client.Txn(ctx).
+		If(clientv3.Compare(clientv3.CreateRevision(o.Key), "=", o.CreateRevision)).
+		Then(clientv3.OpPut(requestKey(o.Key), strconv.FormatInt(o.CreateRevision, 10), clientv3.WithLease(o.Lease))).
+		Commit()
+	if err != nil {
+		return false, err
+	}
+	return resp.Succeeded, nil
+}
+
+// sign is something that appears in the store.
+type sign struct {
+	// read finds it if it is there.
+	read func(how ...clientv3.OpOption) clientv3.Op
+	// key and watch tell when it is put.
+	key   string
+	watch []clientv3.OpOption
+	is    func(kv *mvccpb.KeyValue) bool
+}
+
+// await returns nil once the sign is there, and an error when ctx or the lease ends
+// first.
+func (e *entry) await(ctx context.Context, s sign) error {
+	ctx, done := e.bind(ctx)
 	defer done()
 	for pause := firstWatchPause; ; pause = min(2*pause, maxWatchPause) {
-		err := g.entry.awaitOther(ctx)
+		err := e.see(ctx, s)
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
@@ -26,27 +104,26 @@ func (g *Grant) AwaitOther(ctx context.Context) error {
 	}
 }
 
-// awaitOther returns nil once another entry is behind this one, or why the watch has
-// ended.
-func (e *entry) awaitOther(ctx context.Context) error {
+// see returns nil once the sign is there, or why the watch has ended.
+func (e *entry) see(ctx context.Context, s sign) error {
 	watchCtx, generation := e.keys.WatchContext()
 	watchCtx, cancel := context.WithCancel(watchCtx)
 	defer cancel()
 	stop := context.AfterFunc(ctx, cancel)
 	defer stop()
-	client, prefix := e.q.Session.Client(), e.legs[0].lane.prefix
-	for resp := range client.Watch(watchCtx, prefix, clientv3.WithPrefix(), clientv3.WithFilterDelete(), clientv3.WithCreatedNotify()) {
+	opts := append(s.watch, clientv3.WithFilterDelete(), clientv3.WithCreatedNotify())
+	for resp := range e.q.Session.Client().Watch(watchCtx, s.key, opts...) {
 		if err := resp.Err(); err != nil {
 			e.keys.Abandon(generation)
 			return err
 		}
 		if resp.Created {
-			if found, err := e.others(ctx, resp.Header.Revision); found || err != nil {
+			if found, err := e.there(ctx, s, resp.Header.Revision); found || err != nil {
 				return err
 			}
 		}
 		for _, ev := range resp.Events {
-			if ev.IsCreate() && ev.Kv.CreateRevision > e.created {
+			if s.is(ev.Kv) {
 				return nil
 			}
 		}
@@ -54,14 +131,14 @@ func (e *entry) awaitOther(ctx context.Context) error {
 	return errors.Join(errWatchEnded, ctx.Err())
 }
 
-// others reports whether there was a later entry at a revision not older than rev.
-func (e *entry) others(ctx context.Context, rev int64) (bool, error) {
+// there reports whether the sign was there at a revision not older than rev.
+func (e *entry) there(ctx context.Context, s sign, rev int64) (bool, error) {
 	resp, err := e.read(ctx, rev, func(how ...clientv3.OpOption) []clientv3.Op {
-		later := append(clientv3.WithLastCreate(), clientv3.WithPrefix(), clientv3.WithMinCreateRev(e.created+1))
-		return []clientv3.Op{clientv3.OpGet(e.legs[0].lane.prefix, append(later, how...)...)}
+		return []clientv3.Op{s.read(how...)}
 	})
 	if err != nil {
 		return false, err
 	}
-	return first(resp, 0) != nil, nil
+	kv := first(resp, 0)
+	return kv != nil && s.is(kv), nil
 }

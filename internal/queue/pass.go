@@ -9,7 +9,7 @@ import (
 	"github.com/conclave-go/conclave/internal/attempt"
 )
 
-// Pass releases the grant, of a queue of one lane, as Release does, and in the same transaction runs ops if
+// Pass releases the grant, of a queue of one lane and no delay, as Release does, and in the same transaction runs ops if
 // conds hold. passed reports whether it did: if not, the grant is released all the
 // same. It is false also when the only reply was lost. err is as for Release.
 func (g *Grant) Pass(ctx context.Context, conds []clientv3.Cmp, ops []clientv3.Op) (passed bool, err error) {

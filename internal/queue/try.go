@@ -26,16 +26,33 @@ func (e *entry) tryPut(ctx context.Context, seen int64) (head Occupant, taken bo
 		free = append(free, lane.free(seen))
 		heads = append(heads, clientv3.OpGet(lane.behind, oldest...))
 	}
-	resp, err := e.put(ctx, free, nil, heads)
+	var then []clientv3.Op
+	if e.q.Delay > 0 {
+		free = append(free, e.unmarked())
+		then = append(then, clientv3.OpPut(e.q.marker(), e.ownMark()))
+		heads = append(heads, clientv3.OpGet(e.q.marker()))
+	}
+	resp, err := e.put(ctx, free, then, heads)
 	if err != nil || resp.Succeeded || e.adopted(resp) {
 		return Occupant{}, false, err
 	}
-	for i := range e.legs {
+	for i := range heads {
 		if kv := first(resp, len(e.legs)+i); kv != nil {
-			return Parse(kv), true, nil
+			return e.inTheWay(kv), true, nil
 		}
 	}
 	return Occupant{}, true, nil
+}
+
+// inTheWay returns who is in the way of an attempt: an entry, or a lost owner whose mark
+// is there.
+func (e *entry) inTheWay(kv *mvccpb.KeyValue) Occupant {
+	o := Parse(kv)
+	if e.q.Delay > 0 && o.Key == e.q.marker() {
+		o.Record = Record{Owner: parseMark(kv).Owner}
+		e.countDown(kv)
+	}
+	return o
 }
 
 // tryWeighted reads who is there, since no condition can add up weights, and puts

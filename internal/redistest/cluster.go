@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"sync"
 	"testing"
 	"time"
 
@@ -37,7 +38,11 @@ func newConfig(opts []Option) config {
 func WithAppendOnly() Option { return func(c *config) { c.appendOnly = true } }
 
 // Cluster is a set of independent nodes.
-type Cluster struct{ nodes []*Node }
+type Cluster struct {
+	nodes []*Node
+	// end closes the cluster, once.
+	end func() error
+}
 
 // runner is what a node runs.
 type runner interface {
@@ -109,6 +114,7 @@ func StartEmbedded(n int, opts ...Option) (*Cluster, error) {
 
 func start(n int, start func(*Node) error) (*Cluster, error) {
 	c := &Cluster{}
+	c.end = sync.OnceValue(c.close)
 	for range n {
 		node := &Node{}
 		if err := start(node); err != nil {
@@ -121,13 +127,16 @@ func start(n int, start func(*Node) error) (*Cluster, error) {
 }
 
 // Close kills all nodes. It is idempotent.
-func (c *Cluster) Close() error {
+func (c *Cluster) Close() error { return c.end() }
+
+func (c *Cluster) close() error {
 	var errs []error
 	for _, n := range c.nodes {
 		_ = n.admin.Close() // says only that it was closed before
 		errs = append(errs, n.kill())
 	}
 	for _, n := range c.nodes {
+		releaseAddress(n.Addr())
 		if n.process != nil {
 			errs = append(errs, n.process.remove())
 		}

@@ -30,14 +30,11 @@ func startEmbedded(cfg config) (*embedded, error) {
 	e := &embedded{cfg: cfg, redis: miniredis.NewMiniRedis()}
 	e.redis.ClockTTL(true)
 	var err error
-	for range startTries {
-		e.address = anAddress()
-		if err = e.redis.StartAddr(e.address); err == nil {
-			e.started()
-			return e, nil
-		}
+	if e.address, err = onFreePort(e.redis.StartAddr); err != nil {
+		return nil, fmt.Errorf("embedded node: %w", err)
 	}
-	return nil, fmt.Errorf("embedded node: %w", err)
+	e.started()
+	return e, nil
 }
 
 // started notes that the server listens. It is a new one each time.

@@ -6,29 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 )
 
 const (
 	binary = "redis-server"
 	// ready is in what a server prints once it answers.
 	ready = "Ready to accept connections"
-	// startTries is how many ports are tried: another process may take one first.
-	startTries = 20
-	// Ports below the ephemeral ranges of Linux (32768) and macOS (49152): the kernel
-	// gives them to nobody by itself, so that a killed node can come back to its own.
-	firstPort = 12_000
-	lastPort  = 20_000
 )
-
-// errPortTaken says that the server could not bind.
-var errPortTaken = errors.New("the port is taken")
 
 // process is a redis-server in a directory of its own.
 type process struct {
@@ -46,21 +36,15 @@ func startProcess(ctx context.Context, cfg config) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	for range startTries {
-		p := &process{cfg: cfg, dir: dir, address: anAddress()}
-		if err = p.restart(ctx); !errors.Is(err, errPortTaken) {
-			if err == nil {
-				return p, nil
-			}
-			break
-		}
+	p := &process{cfg: cfg, dir: dir}
+	p.address, err = onFreePort(func(address string) error {
+		p.address = address
+		return p.restart(ctx)
+	})
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	return nil, errors.Join(err, os.RemoveAll(dir))
-}
-
-// anAddress returns an address that is probably free.
-func anAddress() string {
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(firstPort+rand.IntN(lastPort-firstPort)))
+	return p, nil
 }
 
 func (p *process) addr() string { return p.address }
@@ -115,7 +99,7 @@ func watch(out io.Reader, started chan<- error) {
 	}
 	err := fmt.Errorf("%s ended: %s", binary, last)
 	if taken {
-		err = fmt.Errorf("%w: %w", errPortTaken, err)
+		err = fmt.Errorf("%w: %w", syscall.EADDRINUSE, err)
 	}
 	started <- err
 }

@@ -1,0 +1,41 @@
+package lock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/internal/queue"
+)
+
+// RequestRelease asks whoever holds a lock of the given name, of whatever kind, to let
+// go: their [Hold.ReleaseRequested] tells them, now or when they ask. It does not wait
+// for it, and without a holder does nothing. It needs one read, and one write for each
+// holder; requests go with the holders' leases.
+//
+// Mutexes with [WithEtcdLayout] are not asked.
+func RequestRelease(ctx context.Context, client *clientv3.Client, name string) error {
+	if client == nil {
+		return errors.New("lock: client is nil: must be a connected *clientv3.Client")
+	}
+	if err := checkName(name); err != nil {
+		return err
+	}
+	entries, err := inspect(ctx, client, name, config{})
+	if err != nil {
+		return fmt.Errorf("lock: requesting the release of %q: %w", name, err)
+	}
+	for _, e := range entries {
+		if !e.Held() {
+			continue
+		}
+		_, err := queue.Request(ctx, client, queue.Occupant{Key: e.Key, CreateRevision: e.Token.Revision(), Lease: e.Lease})
+		if err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) { // gone with its lease
+			return fmt.Errorf("lock: requesting the release of %q from %q: %w", name, e.Owner, err)
+		}
+	}
+	return nil
+}
