@@ -4,25 +4,41 @@
 //
 // # Model
 //
-// A [Mutex] is a name. Each call of [Mutex.Lock] is an acquisition of its own with a
-// [Hold] of its own: goroutines that share a Mutex, or a session, exclude each other
-// as processes do. An acquisition is a key under the name, attached to the session's
-// lease; the oldest key by create revision owns the lock. Each waiter watches only
-// the key before its own, so that a release wakes one of them.
+// A lock is a name. Each call of Lock is an acquisition of its own with a [Hold] of its
+// own: goroutines that share a [Mutex], or a session, exclude each other as processes
+// do. An acquisition is a key under the name, attached to the session's lease; the
+// oldest key by create revision owns the lock. Each waiter watches only the key that is
+// in its way, so that a release wakes nobody else.
 //
 // A hold lasts until it is unlocked or lost. [Hold.Context] is done when it ends;
 // give it, or [Hold.With], to everything that needs the lock.
 //
+// There are four kinds, each with a queue of its own for a name:
+//
+//   - [Mutex]: one holder.
+//   - [RWMutex]: many readers or one writer. A writer waits for everybody before it, a
+//     reader for the nearest writer before it.
+//   - [Semaphore]: holders share a number of permits. An acquisition waits until it and
+//     those before it fit.
+//   - [Multi]: the mutexes of several names, all or none, without deadlock.
+//
+// A mutex takes options for special needs: [WithLocalHandoff] and [WithLinger] keep the
+// lock within a process at the speed of memory, at the price of the order among
+// processes; [WithLockDelay] protects resources that cannot check tokens;
+// [WithEtcdLayout] lets the lock be shared with another library.
+//
 // # Guarantees
 //
 //   - S1: at every revision at most one entry owns a lock: the oldest.
-//   - S2: tokens strictly increase over the grants of one name, unless etcd is
-//     restored from a backup without raising its revision.
+//   - S2: tokens strictly increase over the exclusive grants of one name, unless etcd
+//     is restored from a backup without raising its revision.
 //   - S3: no two holders are ever both before their [Hold.Deadline], given that clock
 //     rates differ by less than the session's allowance, that no operator revokes
 //     leases, deletes keys or restores a backup, and that no etcd leader resumes
-//     after a stall longer than its election timeout (it may revoke leases early).
-//   - S4: a transaction made by [Hold.Txn] never commits after the hold's key is gone.
+//     after a stall longer than its election timeout (it may revoke leases early;
+//     [WithLockDelay] of a TTL or more removes this condition).
+//   - S4: a transaction made by [Hold.Txn] never commits after the hold's key is gone,
+//     nor, with local hand-off, after Unlock has returned.
 //   - S5: a resource that checks tokens, as [Fence] does, never accepts an older
 //     holder after a newer one.
 //   - L: the first live waiter is granted within the TTL plus one second after the
@@ -59,16 +75,25 @@
 //
 // # Cost
 //
-//	Lock, free      1 write
-//	Lock, taken     1 write, 1 watch, at most 1 read
-//	granted         1 read
-//	Unlock          1 write
-//	TryLock         1 round trip; nothing is stored when the lock is taken
-//	Hold.Txn        1 round trip
+//	Lock, free             1 write
+//	Lock, taken            1 write, 1 watch, at most 1 read
+//	granted after waiting  1 read; a semaphore's waiter 1 write more, in the background
+//	Unlock                 1 write
+//	TryLock                1 round trip; nothing is stored when the lock is taken
+//	Semaphore.TryAcquire   2 round trips, 1 when there is no room
+//	RWMutex.Downgrade      1 write
+//	Hold.Txn               1 round trip
+//	local hand-off         nothing; after the last, 1 write
+//	lock delay             1 write more when granted after waiting
+//
+// A [Multi] costs the same as a Mutex, in larger requests, and one wait for each name
+// that is taken.
 //
 // While a lock is held it costs nothing but the session's round, see package lease.
-// Keys are used again, so that lock and unlock cost the same after 100,000 of them.
+// Keys are used again, so that lock and unlock cost the same after 100,000 of them. A
+// session that holds more than a few hundred locks spreads them over several leases.
 //
 // The queue is that of the ZooKeeper lock recipe and of clientv3/concurrency, which
-// [WithEtcdLayout] is compatible with.
+// [WithEtcdLayout] is compatible with; the readers' is that of the ZooKeeper shared
+// lock.
 package lock
