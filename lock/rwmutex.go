@@ -90,9 +90,10 @@ func (m *RWMutex) TryRDo(ctx context.Context, fn func(ctx context.Context, h *Ho
 // another writer could get between, in one write. h ends at once, with [ErrReleased];
 // Unlock of h then does nothing. Readers who wait up to the next writer are let in.
 //
-// If it fails, because h was lost ([ErrLost]), ctx ended or the server refused, nothing
-// is held; what is left is removed in the background. h must be a writer's hold of this
-// RWMutex that has not ended.
+// With a ctx that is done it fails, and h goes on; a ctx that ends with h will do. If it
+// fails because h was lost ([ErrLost]), ctx ended meanwhile or the server refused,
+// nothing is held; what is left is removed in the background. h must be a writer's hold
+// of this RWMutex that has not ended.
 func (m *RWMutex) Downgrade(ctx context.Context, h *Hold) (*Hold, error) {
 	switch {
 	case h == nil:

@@ -297,8 +297,14 @@ func (s *station) arrived(ctx context.Context, g *queue.Grant, err error) (left 
 // memory while there are hand-offs left; after them the station queues again behind
 // other processes; with nobody waiting, it lingers or is given up.
 func (s *station) unlock(ctx context.Context, g *queue.Grant) error {
+	alive := ctx.Err() == nil
 	s.mu.Lock()
 	left, clean := g.Leave()
+	if left {
+		within, done := g.Outlive(ctx, alive)
+		defer done()
+		ctx = within
+	}
 	if left && !s.dispose(g, clean) {
 		s.mu.Unlock()
 		return g.Drop(ctx)

@@ -239,7 +239,10 @@ func (g *Grant) tellReleased(cause error) {
 // returned and the removal goes on in the background. Release returns Errors.Lost if
 // the grant was lost before. It may be called again, to wait again.
 func (g *Grant) Release(ctx context.Context) error {
-	if g.Err() == nil && g.end(g.errs.Released) {
+	if alive := ctx.Err() == nil; g.leave() {
+		within, done := g.Outlive(ctx, alive)
+		defer done()
+		ctx = within
 		g.settle(ctx)
 	}
 	if err := context.Cause(g.ctx); !errors.Is(err, g.errs.Released) {

@@ -2,6 +2,8 @@ package queue
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/conclave-go/conclave/internal/attempt"
@@ -10,28 +12,55 @@ import (
 // Downgrade ends the grant of a writer and returns one of a reader, on the same
 // entry: q says what it is from now on. Readers who wait are let in, writers are not.
 //
-// If it fails, because the grant was lost, ctx ended, or the server refused, the entry
-// is given up: after a put without an answer nobody can say what it was.
+// With a ctx that is done it fails and the grant goes on. If it fails otherwise, because
+// the grant was lost, ctx ended, or the server refused, the entry is given up: after a
+// put without an answer nobody can say what it was.
 func (g *Grant) Downgrade(ctx context.Context, q *Queue) (*Grant, error) {
 	began := time.Now()
+	if ctx.Err() != nil {
+		return nil, attempt.Ended(ctx, nil)
+	}
+	within, done := g.outlive(ctx)
+	defer done()
 	if !g.leave() {
 		return nil, g.Err()
 	}
 	e := g.entry
-	bound, done := e.bind(ctx)
-	defer done()
-	if err := e.swap(bound, e.record); err != nil {
+	if err := e.swap(within, e.record); err != nil {
 		g.settle(ctx)
-		return nil, err
+		return nil, g.why(err)
 	}
 	e.q = q
 	next, err := q.grant(ctx, e, began)
 	if err != nil {
 		g.settle(ctx)
-		return nil, err
+		return nil, g.why(err)
 	}
 	g.settled(nil)
 	return next, nil
+}
+
+// why returns err, as a loss if it is one.
+func (g *Grant) why(err error) error {
+	if ended := g.entry.lease.Err(); ended != nil {
+		return fmt.Errorf("%w: %w", g.errs.Lost, ended)
+	}
+	if errors.Is(err, errOwnGone) {
+		return fmt.Errorf("%w: %w", g.errs.Lost, errDeleted)
+	}
+	return err
+}
+
+// outlive returns ctx, ended also by the end of the lease, but not by the release of the
+// grant: a holder's context is often derived from the grant.
+func (g *Grant) outlive(ctx context.Context) (context.Context, context.CancelFunc) {
+	within, cancel := g.entry.bind(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		if !errors.Is(context.Cause(ctx), g.errs.Released) {
+			cancel()
+		}
+	})
+	return within, func() { stop(); cancel() }
 }
 
 // leave ends the grant locally and reports whether this call did.
@@ -61,6 +90,16 @@ func (g *Grant) Next(ctx context.Context, began time.Time) (*Grant, error) {
 	}
 	g.settled(nil)
 	return next, nil
+}
+
+// Outlive returns ctx, unless the end of the grant has just ended it, as alive says that
+// it had not ended before: a holder's context is often derived from the grant. Then it
+// returns one that ends with the lease.
+func (g *Grant) Outlive(ctx context.Context, alive bool) (context.Context, context.CancelFunc) {
+	if alive && ctx.Err() != nil && errors.Is(context.Cause(ctx), g.errs.Released) {
+		return g.entry.bind(context.WithoutCancel(ctx))
+	}
+	return ctx, func() {}
 }
 
 // Drop removes the entry, after Leave. It returns what Release does.

@@ -18,7 +18,8 @@ func (e *entry) tryEnqueue(ctx context.Context) (head Occupant, taken bool, err 
 
 // tryPut puts the entry if every lane is free, as it was at revision seen.
 func (e *entry) tryPut(ctx context.Context, seen int64) (head Occupant, taken bool, err error) {
-	oldest := append(clientv3.WithFirstCreate(), clientv3.WithPrefix())
+	// Two, because one writer may have become a reader, who is in nobody's way.
+	oldest := append(clientv3.WithFirstCreate(), clientv3.WithPrefix(), clientv3.WithLimit(2))
 	var free []clientv3.Cmp
 	var heads []clientv3.Op
 	for i := range e.legs {
@@ -36,9 +37,11 @@ func (e *entry) tryPut(ctx context.Context, seen int64) (head Occupant, taken bo
 	if err != nil || resp.Succeeded || e.adopted(resp) {
 		return Occupant{}, false, err
 	}
-	for i := range heads {
-		if kv := first(resp, len(e.legs)+i); kv != nil {
-			return e.inTheWay(kv), true, nil
+	for _, answer := range resp.Responses[len(e.legs):] {
+		for _, kv := range answer.GetResponseRange().Kvs {
+			if !e.legs[0].lane.passing || kv.Version == 1 {
+				return e.inTheWay(kv), true, nil
+			}
 		}
 	}
 	return Occupant{}, true, nil
