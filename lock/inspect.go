@@ -149,14 +149,11 @@ func readersWriters(name string, all []queue.Occupant) []Entry {
 // weighted returns the entries of a semaphore: the oldest hold it, as many as fit.
 func weighted(all []queue.Occupant) []Entry {
 	var holders, waiters []Entry
-	sum, permits := 0, 0
-	for i, o := range all {
+	sum := 0
+	for _, o := range all {
 		e := newEntry(ModeSemaphore, o)
 		e.Weight, e.Permits = queue.Weight(o.Key)
-		if i == 0 {
-			permits = e.Permits
-		}
-		if sum += e.Weight; sum <= permits {
+		if sum += e.Weight; sum <= e.Permits {
 			holders = append(holders, e)
 		} else {
 			waiters = append(waiters, e)

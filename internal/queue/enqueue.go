@@ -88,6 +88,18 @@ func (e *entry) same() []clientv3.Cmp {
 	return conds
 }
 
+// guard returns the conditions under which the entry owns as its queue says: a writer
+// does not once it was put again.
+func (e *entry) guard() []clientv3.Cmp {
+	conds := e.same()
+	for i, lane := range e.q.Lanes {
+		if lane.sole {
+			conds[i] = clientv3.Compare(clientv3.ModRevision(e.legs[i].key), "=", e.created)
+		}
+	}
+	return conds
+}
+
 // waits reports whether another entry is in the way.
 func (e *entry) waits() bool { return e.waitsAt() != nil }
 
@@ -154,38 +166,38 @@ func (e *entry) enqueue(ctx context.Context) error {
 	for i := range e.legs {
 		then = append(then, e.legs[i].lane.queued()...)
 	}
-	resp, err := e.put(ctx, nil, then, nil)
+	agreed, others := e.legs[0].lane.agreed()
+	resp, err := e.put(ctx, agreed, then, others)
 	if err != nil {
 		return err
 	}
-	if !resp.Succeeded {
-		return e.adopt(resp)
-	}
 	answers := resp.Responses[len(e.legs):]
+	if !resp.Succeeded {
+		return e.adopt(resp, dissented(answers))
+	}
 	e.marked = extra > 0 && answers[0].GetResponseTxn().Succeeded
-	return e.arrange(answers[extra:], resp.Header.Revision)
+	e.arrange(answers[extra:], resp.Header.Revision)
+	return nil
 }
 
 // arrange finds out whom the entry waits for in each lane, from the answers to the
 // lanes' reads.
-func (e *entry) arrange(answers []*pb.ResponseOp, seen int64) error {
+func (e *entry) arrange(answers []*pb.ResponseOp, seen int64) {
 	for i := range e.legs {
 		g := &e.legs[i]
 		g.before = g.lane.before(answers, e.created, seen)
-		if g.lane.permits > 0 {
-			if err := g.lane.agree(answers[1].GetResponseRange().Kvs); err != nil {
-				return err
-			}
-		}
 		answers = answers[g.lane.asks():]
 	}
-	return nil
 }
 
 // adopt takes an entry that exists under our keys for ours if it is: an earlier
-// attempt went through although its reply did not.
-func (e *entry) adopt(resp *clientv3.TxnResponse) error {
+// attempt went through although its reply did not. If there is none, it was refused
+// because of why.
+func (e *entry) adopt(resp *clientv3.TxnResponse, why error) error {
 	if !e.adopted(resp) {
+		if why != nil {
+			return why
+		}
 		// Another library may use our lease: concurrency.WithLease. A put that
 		// never settles keeps the key in doubt, and us from taking it again; a look
 		// removes nothing there but our own value.

@@ -159,7 +159,7 @@ func (g *Grant) Guard() []clientv3.Cmp {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.exposed = true
-	return g.entry.same()
+	return g.entry.guard()
 }
 
 // judge ends the grant if a look finds its entry gone.

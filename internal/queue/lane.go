@@ -21,9 +21,13 @@ type Lane struct {
 	suffix string
 	// passing is set if an entry that was put again is not waited for.
 	passing bool
+	// sole is set if an entry that was put again does not own alone any more.
+	sole bool
 	// newest reads the newest two entries of behind together with the put of the own:
 	// it is made once because options cost as much as a request's encoding.
 	newest clientv3.Op
+	// dissent are the ranges of entries that count with other permits.
+	dissent []span
 	// weight is how much of permits an entry takes; permits is 0 if the oldest
 	// entry owns alone.
 	weight, permits int
@@ -33,7 +37,9 @@ type Lane struct {
 func Exclusive(prefix string) Lane { return Lane{prefix: prefix, behind: prefix}.ready() }
 
 // Writer is the lane of those who wait for every entry under prefix.
-func Writer(prefix string) Lane { return Lane{prefix: prefix + writers, behind: prefix}.ready() }
+func Writer(prefix string) Lane {
+	return Lane{prefix: prefix + writers, behind: prefix, sole: true}.ready()
+}
 
 // Reader is the lane of those who wait for the writers under prefix. A writer that
 // was put again has become a reader. There can be one such at most, the oldest of
@@ -52,23 +58,41 @@ const (
 func IsWriter(prefix, key string) bool { return strings.HasPrefix(key, prefix+writers) }
 
 // Weighted is the lane of entries under prefix of which the oldest own, as many as
-// have a weight of permits together. Weight and permits are part of the key, so that
-// they can be read without the values.
+// have a weight of permits together. Permits and weight are part of the key: so they can
+// be read without values, and an entry is only put while no other counts differently.
 func Weighted(prefix string, weight, permits int) Lane {
-	return Lane{prefix: prefix, behind: prefix, weight: weight, permits: permits, suffix: fmt.Sprintf("~%dof%d", weight, permits)}.ready()
+	own := prefix + strconv.Itoa(permits) + "/"
+	l := Lane{prefix: own, behind: own, suffix: "~" + strconv.Itoa(weight), weight: weight, permits: permits}.ready()
+	l.dissent = []span{{prefix, own}, {clientv3.GetPrefixRangeEnd(own), clientv3.GetPrefixRangeEnd(prefix)}}
+	return l
 }
 
-// Weight returns what the key of an entry says about its weight and the permits that
-// its owner counts with: 0 of 0 if it does not say.
+// span is a range of keys, without its end.
+type span struct{ from, to string }
+
+// Weight returns what the key of a weighted lane's entry says about its weight, 1 if it
+// does not, and about the permits that its owner counts with, 0 if it does not.
 func Weight(key string) (weight, permits int) {
-	_, suffix, _ := strings.Cut(key[strings.LastIndexByte(key, '/')+1:], "~")
-	w, p, _ := strings.Cut(suffix, "of")
-	weight, errWeight := strconv.Atoi(w)
-	permits, errPermits := strconv.Atoi(p)
-	if errWeight != nil || errPermits != nil || weight < 1 || permits < weight {
-		return 0, 0
+	dir, entry, _ := cutLast(key, "/")
+	_, count, _ := cutLast(dir, "/")
+	_, suffix, _ := cutLast(entry, "~")
+	permits, err := strconv.Atoi(count)
+	if err != nil {
+		permits = 0
+	}
+	weight, err = strconv.Atoi(suffix)
+	if err != nil || weight < 1 {
+		weight = 1
 	}
 	return weight, permits
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
 }
 
 // key returns the key of the lease's entry in the given slot.
@@ -92,6 +116,12 @@ type position struct {
 }
 
 func (p position) exists() bool { return p.created != 0 }
+
+// same reports whether p and other are to be waited for alike, whenever seen.
+func (p position) same(other position) bool {
+	p.seen = other.seen
+	return p == other
+}
 
 // is reports whether kv is the entry at p.
 func (p position) is(kv *mvccpb.KeyValue) bool { return kv != nil && kv.CreateRevision == p.created }
@@ -173,9 +203,9 @@ func (l Lane) beforeWeighted(oldest []*mvccpb.KeyValue, newest *mvccpb.KeyValue,
 	return position{}
 }
 
-// PermitsError says that the oldest entry of a weighted lane counts with other permits.
+// PermitsError says that an entry of a weighted lane counts with other permits.
 type PermitsError struct {
-	// Key is the oldest entry's.
+	// Key is the entry's.
 	Key string
 	// Permits is how many it counts with.
 	Permits int
@@ -186,23 +216,32 @@ func (e *PermitsError) Error() string {
 	return fmt.Sprintf("entry %q counts with %d permits", e.Key, e.Permits)
 }
 
-// agree returns a *PermitsError unless the oldest entry, if there is one, counts with
-// as many permits as the lane. All others have been compared with one before them.
-func (l Lane) agree(oldest []*mvccpb.KeyValue) error {
-	if l.permits == 0 || len(oldest) == 0 {
-		return nil
+// agreed returns the conditions that nobody counts with other permits, and the reads
+// that find who does.
+func (l Lane) agreed() (conds []clientv3.Cmp, reads []clientv3.Op) {
+	for _, s := range l.dissent {
+		conds = append(conds, clientv3.Compare(clientv3.CreateRevision(s.from), "=", 0).WithRange(s.to))
+		reads = append(reads, clientv3.OpGet(s.from, clientv3.WithRange(s.to), clientv3.WithLimit(1), clientv3.WithKeysOnly()))
 	}
-	key := string(oldest[0].Key)
-	if _, permits := Weight(key); permits != 0 && permits != l.permits {
-		return &PermitsError{key, permits}
+	return conds, reads
+}
+
+// dissented returns the error of a transaction whose reads found an entry that counts
+// with other permits, nil if they found none.
+func dissented(answers []*pb.ResponseOp) error {
+	for _, answer := range answers {
+		for _, kv := range answer.GetResponseRange().Kvs {
+			_, permits := Weight(string(kv.Key))
+			return &PermitsError{string(kv.Key), permits}
+		}
 	}
 	return nil
 }
 
-// weigh returns the weight of an entry, 1 for one that does not say.
+// weigh returns the weight of an entry.
 func weigh(kv *mvccpb.KeyValue) int {
 	weight, _ := Weight(string(kv.Key))
-	return max(weight, 1)
+	return weight
 }
 
 // firstBefore returns the first of kvs created before the given revision.

@@ -30,8 +30,9 @@ func (g *Grant) Downgrade(ctx context.Context, q *Queue) (*Grant, error) {
 		g.settle(ctx)
 		return nil, g.why(err)
 	}
-	e.q = q
-	next, err := q.grant(ctx, e, began)
+	as := *e // the old hold goes on being asked what it was
+	as.q = q
+	next, err := q.grant(ctx, &as, began)
 	if err != nil {
 		g.settle(ctx)
 		return nil, g.why(err)
@@ -54,13 +55,14 @@ func (g *Grant) why(err error) error {
 // outlive returns ctx, ended also by the end of the lease, but not by the release of the
 // grant: a holder's context is often derived from the grant.
 func (g *Grant) outlive(ctx context.Context) (context.Context, context.CancelFunc) {
-	within, cancel := g.entry.bind(context.WithoutCancel(ctx))
+	bound, done := g.entry.bind(context.WithoutCancel(ctx))
+	within, cancel := context.WithCancelCause(bound)
 	stop := context.AfterFunc(ctx, func() {
-		if !errors.Is(context.Cause(ctx), g.errs.Released) {
-			cancel()
+		if why := context.Cause(ctx); !errors.Is(why, g.errs.Released) {
+			cancel(fmt.Errorf("%w: %w", ctx.Err(), why))
 		}
 	})
-	return within, func() { stop(); cancel() }
+	return within, func() { stop(); cancel(nil); done() }
 }
 
 // leave ends the grant locally and reports whether this call did.
@@ -145,9 +147,10 @@ func (e *entry) enqueueAfter(ctx context.Context, old *entry) error {
 		old.undeleted = old.undeleted || attempt.Uncertain(err)
 		return err
 	case resp.Succeeded:
-		return e.arrange(resp.Responses[len(e.legs)+deletes:], resp.Header.Revision)
+		e.arrange(resp.Responses[len(e.legs)+deletes:], resp.Header.Revision)
+		return nil
 	case first(resp, 0) == nil: // the old one is gone
 		return errOwnGone
 	}
-	return e.adopt(resp)
+	return e.adopt(resp, nil)
 }

@@ -27,17 +27,23 @@ func (e *entry) tryPut(ctx context.Context, seen int64) (head Occupant, taken bo
 		free = append(free, lane.free(seen))
 		heads = append(heads, clientv3.OpGet(lane.behind, oldest...))
 	}
+	agreed, others := e.legs[0].lane.agreed()
+	free, others = append(free, agreed...), append(others, heads...)
 	var then []clientv3.Op
 	if e.q.Delay > 0 {
 		free = append(free, e.unmarked())
 		then = append(then, clientv3.OpPut(e.q.marker(), e.ownMark()))
-		heads = append(heads, clientv3.OpGet(e.q.marker()))
+		others = append(others, clientv3.OpGet(e.q.marker()))
 	}
-	resp, err := e.put(ctx, free, then, heads)
+	resp, err := e.put(ctx, free, then, others)
 	if err != nil || resp.Succeeded || e.adopted(resp) {
 		return Occupant{}, false, err
 	}
-	for _, answer := range resp.Responses[len(e.legs):] {
+	answers := resp.Responses[len(e.legs):]
+	if err := dissented(answers[:len(agreed)]); err != nil {
+		return Occupant{}, false, err
+	}
+	for _, answer := range answers[len(agreed):] {
 		for _, kv := range answer.GetResponseRange().Kvs {
 			if !e.legs[0].lane.passing || kv.Version == 1 {
 				return e.inTheWay(kv), true, nil
@@ -63,9 +69,6 @@ func (e *entry) inTheWay(kv *mvccpb.KeyValue) Occupant {
 func (e *entry) tryWeighted(ctx context.Context) (head Occupant, taken bool, err error) {
 	for {
 		all, rev, err := e.occupants(ctx)
-		if err == nil {
-			err = e.legs[0].lane.agree(all)
-		}
 		if err != nil {
 			return Occupant{}, false, err
 		}

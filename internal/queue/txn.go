@@ -44,7 +44,7 @@ func (t *guardedTxn) Commit() (*clientv3.TxnResponse, error) {
 		return nil, err
 	}
 	resp, err := t.grant.entry.q.Session.Client().Txn(t.ctx).
-		If(t.grant.entry.same()...).
+		If(t.grant.entry.guard()...).
 		Then(clientv3.OpTxn(t.conds, t.then, t.other)).
 		Commit()
 	t.grant.done(err != nil && attempt.Uncertain(err))

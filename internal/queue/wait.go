@@ -39,7 +39,8 @@ func (e *entry) wait(ctx context.Context) error {
 	defer done()
 	pause := firstWatchPause
 	for g := e.waitsAt(); g != nil; g = e.waitsAt() {
-		after, err := e.awaitGone(ctx, g)
+		before := g.before
+		after, silent, err := e.awaitGone(ctx, g)
 		switch {
 		case errors.Is(err, errWatchEnded):
 			if !attempt.Pause(ctx, pause) {
@@ -54,16 +55,21 @@ func (e *entry) wait(ctx context.Context) error {
 		if err := e.check(ctx, g, after); err != nil {
 			return err
 		}
+		if silent != nil && !g.before.same(before) {
+			silent()
+		}
 	}
 	return e.lease.Err()
 }
 
 // awaitGone waits until there is reason to believe that the leg need not wait for its
-// predecessor any more, and returns a revision the check has to be as new as.
-func (e *entry) awaitGone(ctx context.Context, g *leg) (after int64, err error) {
+// predecessor any more, and returns a revision the check has to be as new as. silent is
+// set if a look gave the reason: to be called if it was right, since then the stream
+// has kept an event from us.
+func (e *entry) awaitGone(ctx context.Context, g *leg) (after int64, silent func(), err error) {
 	before := g.before
 	if before.created == unknownRevision {
-		return before.seen, nil
+		return before.seen, nil, nil
 	}
 	watchCtx, generation := e.keys.WatchContext()
 	watchCtx, cancel := context.WithCancelCause(watchCtx)
@@ -74,30 +80,28 @@ func (e *entry) awaitGone(ctx context.Context, g *leg) (after int64, err error) 
 
 	after, err = e.watch(watchCtx, cancel, g)
 	if err == nil {
-		return after, nil
+		return after, nil, nil
 	}
+	abandon := func() { e.keys.Abandon(generation) }
 	cause := context.Cause(watchCtx)
 	if noticed, ok := errors.AsType[*noticedError](cause); ok {
-		if !before.whole { // for those it is no more than an occasion
-			e.keys.Abandon(generation)
-		}
-		return noticed.revision, nil
+		return noticed.revision, abandon, nil
 	}
 	switch {
 	case errors.Is(cause, errOverdue):
 		// The stream swallows requests: its member may have vanished.
-		e.keys.Abandon(generation)
-		return before.seen, nil
+		abandon()
+		return before.seen, nil, nil
 	case errors.Is(cause, errOwnGone), errors.Is(err, errOwnGone):
-		return 0, errOwnGone
+		return 0, nil, errOwnGone
 	case ctx.Err() != nil:
-		return 0, attempt.Ended(ctx, nil)
+		return 0, nil, attempt.Ended(ctx, nil)
 	case !errors.Is(err, rpctypes.ErrCompacted):
 		// No leader, or the stream's authentication token has expired, which
 		// only another stream mends.
-		e.keys.Abandon(generation)
+		abandon()
 	}
-	return before.seen, fmt.Errorf("%w: %w", errWatchEnded, err)
+	return before.seen, nil, fmt.Errorf("%w: %w", errWatchEnded, err)
 }
 
 // observe puts the entry's keys and the leg's predecessor on the lease's look until
