@@ -52,7 +52,7 @@ func (e *entry) wait(ctx context.Context) error {
 		default:
 			pause = firstWatchPause
 		}
-		if err := e.check(ctx, g, after); err != nil {
+		if err := e.check(ctx, after); err != nil {
 			return err
 		}
 		if silent != nil && !g.before.same(before) {
@@ -174,9 +174,9 @@ func (e *entry) watch(ctx context.Context, cancel context.CancelCauseFunc, g *le
 // goneBefore reports whether the leg's predecessor was out of its way at a revision
 // not older than rev: what happened before the watch began is not delivered by it.
 func (e *entry) goneBefore(ctx context.Context, g *leg, rev int64) (gone bool, err error) {
-	if g.before.whole {
-		before, err := e.ahead(ctx, g, rev)
-		return before.whole != g.before.whole, err
+	if g.before.whole { // of a lane that has no others beside it
+		before, err := e.ahead(ctx, rev)
+		return err == nil && !before[0].whole, err
 	}
 	resp, err := e.read(ctx, rev, func(how ...clientv3.OpOption) []clientv3.Op {
 		return []clientv3.Op{clientv3.OpGet(g.before.key, how...)}
@@ -187,31 +187,49 @@ func (e *entry) goneBefore(ctx context.Context, g *leg, rev int64) (gone bool, e
 	return g.lane.gone(g.before, first(resp, 0)), nil
 }
 
-// check is the wake-up check: it finds the entry that the leg has to wait for now, if
-// any, at a revision not older than after and than our own entry.
-func (e *entry) check(ctx context.Context, g *leg, after int64) (err error) {
-	g.before, err = e.ahead(ctx, g, max(after, e.created))
+// check is the wake-up check: it finds the entries that the legs have to wait for now,
+// if any, at a revision not older than after and than our own entry.
+func (e *entry) check(ctx context.Context, after int64) error {
+	before, err := e.ahead(ctx, max(after, e.created))
+	for i := range before {
+		e.legs[i].before = before[i]
+	}
 	return err
 }
 
-// ahead returns whom the leg has to wait for at a revision not older than rev.
-func (e *entry) ahead(ctx context.Context, g *leg, rev int64) (before position, err error) {
+// ahead returns whom the legs have to wait for at a revision not older than rev. It
+// asks for those that wait already, all in one read: who is released often releases
+// them together.
+func (e *entry) ahead(ctx context.Context, rev int64) (before []position, err error) {
 	resp, err := e.read(ctx, rev, func(how ...clientv3.OpOption) []clientv3.Op {
 		ops := make([]clientv3.Op, len(e.legs), len(e.legs)+2)
 		for i := range e.legs {
 			ops[i] = clientv3.OpGet(e.legs[i].key, how...)
 		}
-		return append(ops, g.lane.older(e.created, how...)...)
+		for i := range e.legs {
+			if g := &e.legs[i]; g.before.exists() {
+				ops = append(ops, g.lane.older(e.created, how...)...)
+			}
+		}
+		return ops
 	})
 	if err != nil {
-		return position{}, err
+		return nil, err
 	}
 	for i := range e.legs {
 		if !e.is(first(resp, i)) {
-			return position{}, errOwnGone
+			return nil, errOwnGone
 		}
 	}
-	return g.lane.before(resp.Responses[len(e.legs):], e.created, resp.Header.Revision), nil
+	before = make([]position, len(e.legs))
+	answers := resp.Responses[len(e.legs):]
+	for i := range e.legs {
+		if g := &e.legs[i]; g.before.exists() {
+			before[i] = g.lane.before(answers, e.created, resp.Header.Revision)
+			answers = answers[g.lane.asks():]
+		}
+	}
+	return before, nil
 }
 
 // read reads keys at a revision that is at least rev: from the connected member
