@@ -1,0 +1,84 @@
+package watch_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/watch"
+)
+
+const (
+	user     = "app"
+	password = "app-password"
+	realm    = "app/"
+)
+
+// newRealm returns a cluster with authentication on, where user may touch the keys that
+// begin with realm, and a client of the administrator.
+func newRealm(t *testing.T) (c *etcdtest.Cluster, root *clientv3.Client) {
+	t.Helper()
+	c = etcdtest.New(t, etcdtest.WithControl())
+	require.NoError(t, c.AddUser(guarded(t), user, password, realm))
+	require.NoError(t, c.EnableAuth(guarded(t)))
+	return c, c.Client(t, etcdtest.WithUser(etcdtest.RootUser, etcdtest.RootPassword), etcdtest.WithFastReconnect())
+}
+
+func TestLackOfPermissionEndsTheStream(t *testing.T) {
+	t.Parallel()
+	c, root := newRealm(t)
+	client := c.Client(t, etcdtest.WithUser(user, password))
+	for _, opts := range [][]watch.Option{nil, {watch.WithSnapshot()}, {watch.WithRevision(1)}} {
+		opts = append(opts, watch.WithPrefix())
+		err := newTap(t, client, "other/", opts...).fails()
+		require.ErrorIs(t, err, rpctypes.ErrPermissionDenied)
+		require.NotErrorIs(t, err, context.DeadlineExceeded)
+	}
+	p := newTap(t, client, realm, watch.WithPrefix(), watch.WithSnapshot())
+	require.True(t, p.next().Snapshot)
+	rev := put(t, root, realm+"a", "1")
+	require.Equal(t, []string{set(realm+"a", "1", rev)}, p.events(1))
+}
+
+func TestPermissionTakenAwayEndsTheStreamAtTheNextReconnect(t *testing.T) {
+	t.Parallel()
+	c, root := newRealm(t)
+	net := c.Net(t)
+	client := c.Client(t, etcdtest.WithUser(user, password), etcdtest.ViaNet(net), etcdtest.WithFastReconnect())
+	p := newTap(t, client, realm, watch.WithPrefix())
+	p.next()
+	roles, err := root.UserGet(guarded(t), user)
+	require.NoError(t, err)
+	for _, role := range roles.Roles {
+		_, err := root.UserRevokeRole(guarded(t), user, role)
+		require.NoError(t, err)
+	}
+	net.Reset()
+	require.ErrorIs(t, p.fails(), rpctypes.ErrPermissionDenied)
+}
+
+// A gRPC stream keeps the token it was opened with. When that has become invalid, the
+// server refuses new watches on it, but not the ones there are.
+func TestExpiredTokenIsReplacedByAnotherGRPCStream(t *testing.T) {
+	t.Parallel()
+	c, root := newRealm(t)
+	var rec etcdtest.Recorder
+	client := c.Client(t, etcdtest.WithUser(user, password), etcdtest.WithRecorder(&rec))
+	older := newTap(t, client, realm, watch.WithPrefix())
+	older.next()
+	_, err := root.AuthDisable(guarded(t)) // which forgets all tokens
+	require.NoError(t, err)
+	_, err = c.Client(t).AuthEnable(guarded(t))
+	require.NoError(t, err)
+	before := rec.Count("WatchStream")
+	newer := newTap(t, client, realm, watch.WithPrefix())
+	newer.next()
+	require.Greater(t, rec.Count("WatchStream"), before, "the token had become invalid")
+	rev := put(t, root, realm+"a", "1")
+	require.Equal(t, []string{set(realm+"a", "1", rev)}, newer.upTo(rev))
+	require.Equal(t, []string{set(realm+"a", "1", rev)}, older.upTo(rev))
+}

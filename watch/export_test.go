@@ -1,0 +1,38 @@
+package watch
+
+// Difference is the diff of a Resync.
+var Difference = difference
+
+// GenerationKey is the metadata that tells gRPC streams apart.
+const GenerationKey = generationKey
+
+// Buffer is what a stream reads ahead into.
+type Buffer struct{ *buffer }
+
+// NewBuffer returns a buffer of a size in bytes.
+func NewBuffer(limit int, conflate bool) Buffer { return Buffer{newBuffer(limit, conflate)} }
+
+// Put adds a batch and reports whether there is room for more.
+func (b Buffer) Put(batch Batch) (room bool) { return b.put(item{Batch: batch}) }
+
+// PutGap adds a gap that ends at a revision.
+func (b Buffer) PutGap(revision int64) { b.put(item{Batch: Batch{Revision: revision}, gap: true}) }
+
+// Take removes a batch, if there is one, and says whether it is a gap.
+func (b Buffer) Take() (batch Batch, gap, ok bool) {
+	it, ok, _ := b.pop()
+	return it.Batch, it.gap, ok
+}
+
+// Skip removes what is not above a revision.
+func (b Buffer) Skip(revision int64) { b.skip(revision) }
+
+// Size returns the bytes in the buffer, and the places for events it has in use.
+func (b Buffer) Size() (bytes, places int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, it := range append(b.out[b.next:len(b.out):len(b.out)], b.in...) {
+		places += 1 + len(it.Events)
+	}
+	return b.size, places
+}

@@ -1,0 +1,168 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// Reconcile calls fn with each key of the cache, and again whenever it changes, until
+// ctx ends or the cache stops: the loop at the heart of a controller. fn is told the
+// key alone; it asks the cache for the state ([Cache.Get] says false for a key that
+// was deleted) and makes the world agree with it. So it does not matter how many
+// changes one call stands for.
+//
+// A key never runs twice at a time, and one that changed while running runs once
+// more. When fn fails, or panics (see [PanicError]), the key is tried again after a
+// while, see [WithBackoff], and so on until it succeeds. Each failure is logged at
+// Warn by the cache's logger. Keys run in the order in which they became due, at most
+// as many at a time as there are workers ([WithWorkers]).
+//
+// The ctx that fn gets ends with that of Reconcile. When that ends, or the cache
+// stops, Reconcile waits for the calls under way and returns ctx's error or the
+// cache's, joined with a [*KeyError] for each key whose last run failed. It never
+// returns nil. Several Reconciles may run on one cache; none knows of the others.
+//
+// A wrong option is an error at once. Memory: one queue entry for each key that is
+// due, running or failing.
+func Reconcile[T any](ctx context.Context, c *Cache[T], fn func(ctx context.Context, key string) error, opts ...ReconcileOption) error {
+	cfg, err := newReconcileConfig(opts)
+	if c == nil {
+		err = errors.Join(err, errors.New("watch: cache is nil: must come from NewCache"))
+	}
+	if fn == nil {
+		err = errors.Join(err, errors.New("watch: reconcile function is nil: must be a function"))
+	}
+	if err != nil {
+		return err
+	}
+	r := &reconciler{queue: newWorkQueue(cfg.minPause, cfg.maxPause), fn: fn, log: c.log}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for range cfg.workers {
+		r.workers.Go(func() { r.work(ctx) })
+	}
+	if cfg.resync > 0 {
+		r.workers.Go(func() { r.resync(ctx, cfg.resync, c.keys) })
+	}
+	for change, err := range c.Changes(ctx) {
+		if err != nil {
+			return r.end(cancel, err)
+		}
+		r.queue.add(change.Key)
+	}
+	return r.end(cancel, ErrClosed) // not reached: Changes ends with an error
+}
+
+// reconciler runs one call of Reconcile.
+type reconciler struct {
+	queue   *workQueue
+	fn      func(ctx context.Context, key string) error
+	log     *slog.Logger
+	workers sync.WaitGroup // end after the queue is stopped and their ctx is cancelled
+}
+
+// end stops the workers, waits for them and returns why together with what was left
+// undone.
+func (r *reconciler) end(cancel context.CancelFunc, why error) error {
+	r.queue.stop()
+	cancel()
+	r.workers.Wait()
+	return errors.Join(append([]error{why}, r.queue.failures()...)...)
+}
+
+// work runs keys until the queue is stopped.
+func (r *reconciler) work(ctx context.Context) {
+	for {
+		key, ok := r.queue.take()
+		if !ok || ctx.Err() != nil {
+			return
+		}
+		r.run(ctx, key)
+	}
+}
+
+// run calls fn with a key that was handed out.
+func (r *reconciler) run(ctx context.Context, key string) {
+	returned := false
+	defer func() {
+		if !returned { // fn called runtime.Goexit, which ends this worker
+			r.queue.finish(key, errors.New("watch: the reconcile function ended its goroutine"))
+			r.workers.Go(func() { r.work(ctx) })
+		}
+	}()
+	err := r.call(ctx, key)
+	returned = true
+	if err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		r.queue.abandon(key)
+		return
+	}
+	if failed, pause := r.queue.finish(key, err); pause > 0 {
+		r.log.Warn("watch: reconcile failed", "key", key, "failures", failed, "retry_in", pause, "error", err)
+	}
+}
+
+// resync adds all keys every period.
+func (r *reconciler) resync(ctx context.Context, period time.Duration, keys func() []string) {
+	tick := time.NewTicker(period)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			for _, key := range keys() {
+				r.queue.add(key)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// call calls fn and turns its panic into an error.
+func (r *reconciler) call(ctx context.Context, key string) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	return r.fn(ctx, key)
+}
+
+// KeyError is what [Reconcile] returns for a key whose last run failed.
+type KeyError struct {
+	// Key is the key.
+	Key string
+	// Failures is how often it has failed in a row.
+	Failures int
+	// Err is the error of the last run.
+	Err error
+}
+
+// Error names the key and its last error.
+func (e *KeyError) Error() string {
+	return fmt.Sprintf("watch: reconciling %q failed %d times in a row: %v", e.Key, e.Failures, e.Err)
+}
+
+// Unwrap returns the error of the last run.
+func (e *KeyError) Unwrap() error { return e.Err }
+
+// PanicError is the error of a function given to this package that panicked.
+type PanicError struct {
+	// Value is what it panicked with.
+	Value any
+	// Stack is its stack, as [debug.Stack] returns it.
+	Stack []byte
+}
+
+// Error says what it panicked with and shows the stack.
+func (e *PanicError) Error() string { return fmt.Sprintf("watch: panic: %v\n\n%s", e.Value, e.Stack) }
+
+// Unwrap returns what it panicked with, if that is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}

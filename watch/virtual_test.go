@@ -1,0 +1,336 @@
+package watch_test
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/conclave-go/conclave/internal/vtime"
+	"github.com/conclave-go/conclave/watch"
+)
+
+// gRPCStream is what a server has seen of one of a client's streams for watches.
+type gRPCStream struct {
+	grpc.ServerStream
+	spy        *spy
+	opened     time.Time
+	generation string
+	mute       bool          // nothing that is sent arrives
+	slow       time.Duration // what events take to arrive
+	asked      int           // for progress
+	created    []*pb.WatchCreateRequest
+}
+
+func (s *gRPCStream) SendMsg(m any) error {
+	s.spy.mu.Lock()
+	mute, slow := s.mute, s.slow
+	s.spy.mu.Unlock()
+	if mute {
+		return nil
+	}
+	if resp, ok := m.(*pb.WatchResponse); ok && len(resp.Events) > 0 {
+		vtime.Sleep(slow)
+	}
+	return s.ServerStream.SendMsg(m)
+}
+
+func (s *gRPCStream) RecvMsg(m any) error {
+	err := s.ServerStream.RecvMsg(m)
+	if req, ok := m.(*pb.WatchRequest); ok && err == nil {
+		s.spy.mu.Lock()
+		defer s.spy.mu.Unlock()
+		if req.GetProgressRequest() != nil {
+			s.asked++
+		}
+		if create := req.GetCreateRequest(); create != nil {
+			s.created = append(s.created, create)
+		}
+	}
+	return err
+}
+
+// spy sees the streams for watches of a server, and can make it keep silent on them.
+type spy struct {
+	mu      sync.Mutex
+	streams []*gRPCStream
+	mute    func(*gRPCStream) bool // of streams to come
+	slow    time.Duration          // of streams to come
+}
+
+func (s *spy) option() vtime.Option {
+	return vtime.WithServerOptions(grpc.ChainStreamInterceptor(
+		func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+			if !strings.HasSuffix(info.FullMethod, "/Watch") {
+				return handler(srv, stream)
+			}
+			return handler(srv, s.add(stream))
+		}))
+}
+
+func (s *spy) add(stream grpc.ServerStream) *gRPCStream {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seen := &gRPCStream{ServerStream: stream, spy: s, opened: time.Now(), slow: s.slow}
+	if md, ok := metadata.FromIncomingContext(stream.Context()); ok {
+		seen.generation = strings.Join(md.Get(watch.GenerationKey), ",")
+	}
+	if s.mute != nil {
+		seen.mute = s.mute(seen)
+	}
+	s.streams = append(s.streams, seen)
+	return seen
+}
+
+// silence lets nothing arrive that is sent on the streams there are.
+func (s *spy) silence() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, stream := range s.streams {
+		stream.mute = true
+	}
+}
+
+// seen returns a copy of what is known of the streams.
+func (s *spy) seen() (all []gRPCStream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, stream := range s.streams {
+		all = append(all, *stream)
+	}
+	return all
+}
+
+// arrival is a batch and when it came.
+type arrival struct {
+	watch.Batch
+	err error
+	at  time.Time
+}
+
+// arrivals consumes a stream in the background.
+func arrivals(ctx context.Context, client *clientv3.Client, key string, opts ...watch.Option) <-chan arrival {
+	ch := make(chan arrival, 1000)
+	go func() {
+		defer close(ch)
+		for b, err := range watch.Stream(ctx, client, key, opts...) {
+			ch <- arrival{b, err, time.Now()}
+		}
+	}()
+	return ch
+}
+
+// eventsOf returns the events that have arrived.
+func eventsOf(ch <-chan arrival) (all []string, last time.Time) {
+	for len(ch) > 0 {
+		a := <-ch
+		if len(a.Events) > 0 {
+			all, last = append(all, show(a.Batch)...), a.at
+		}
+	}
+	return all, last
+}
+
+func TestSilentStreamIsReopenedOnAnotherGRPCStreamWithinTheStallLimit(t *testing.T) {
+	t.Parallel()
+	for _, limit := range []time.Duration{watch.MinStall, watch.DefaultStall, time.Minute} {
+		t.Run(limit.String(), func(t *testing.T) {
+			t.Parallel()
+			var spy spy
+			vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				client := s.Client()
+				ch := arrivals(ctx, client, "k", watch.WithStall(limit))
+				vtime.Advance(10 * limit)
+				require.Len(t, spy.seen(), 1)
+
+				spy.silence()
+				began := time.Now()
+				rev := put(t, s.Client(), "k", "v")
+				vtime.Advance(2 * limit)
+				events, at := eventsOf(ch)
+				require.Equal(t, []string{set("k", "v", rev)}, events)
+				// The rest is for catching up, which the server does every 100 ms.
+				require.LessOrEqual(t, at.Sub(began), limit+100*time.Millisecond)
+				require.GreaterOrEqual(t, at.Sub(began), limit/2)
+				generations := make(map[string]bool)
+				for _, stream := range spy.seen() {
+					generations[stream.generation] = true
+				}
+				require.Equal(t, map[string]bool{"": true, "1": true}, generations)
+				cancel()
+				vtime.Advance(time.Second)
+			}, spy.option())
+		})
+	}
+}
+
+func TestStreamSearchesForAGRPCStreamThatWorks(t *testing.T) {
+	t.Parallel()
+	spy := spy{mute: func(s *gRPCStream) bool { return s.generation != "3" }}
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		ch := arrivals(ctx, s.Client(), "k", watch.WithSnapshot(), watch.WithStall(time.Second))
+		vtime.Advance(5 * time.Second)
+		require.Len(t, ch, 1)
+		require.True(t, (<-ch).Snapshot)
+		rev := put(t, s.Client(), "k", "v")
+		synctest.Wait()
+		events, _ := eventsOf(ch)
+		require.Equal(t, []string{set("k", "v", rev)}, events)
+	}, spy.option())
+}
+
+// A long history is one message, which may take longer to arrive than the stall limit.
+func TestHistoryThatTakesLongerThanTheStallLimitArrives(t *testing.T) {
+	t.Parallel()
+	spy := spy{slow: time.Minute}
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		rev := put(t, s.Client(), "k", "v")
+		put(t, s.Client(), "other", "v")
+		ch := arrivals(ctx, s.Client(), "k", watch.WithRevision(rev), watch.WithStall(10*time.Second))
+		vtime.Advance(10 * time.Minute)
+		events, _ := eventsOf(ch)
+		require.Equal(t, []string{set("k", "v", rev)}, events)
+	}, spy.option())
+}
+
+func TestQuietStreamsStayOpenAndAskTogether(t *testing.T) {
+	t.Parallel()
+	var spy spy
+	const streams = 50
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		client := s.Client()
+		for range streams {
+			arrivals(ctx, client, "k", watch.WithStall(8*time.Second))
+		}
+		vtime.Advance(time.Hour)
+		seen := spy.seen()
+		require.Len(t, seen, 1, "one gRPC stream")
+		require.Len(t, seen[0].created, streams, "each watch opened once")
+		// One alone asks about once in two periods, each of which is a tenth of the
+		// limit; and its answer serves all.
+		require.Less(t, seen[0].asked, 2*3600)
+	}, spy.option())
+}
+
+// A watch that clientv3 resumes from a revision which the store has not reached gets no
+// sign of life from the server until the store has.
+func TestQuietStreamsSurviveAReconnect(t *testing.T) {
+	t.Parallel()
+	var spy spy
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		client, cut := s.CutClient()
+		ch := arrivals(ctx, client, "k", watch.WithStall(10*time.Second))
+		vtime.Advance(time.Second)
+		put(t, s.Client(), "k", "1")
+		vtime.Advance(time.Minute)
+		cut.Reset()
+		vtime.Advance(time.Hour)
+		var generations []string
+		creates := 0
+		for _, stream := range spy.seen() {
+			generations = append(generations, stream.generation)
+			creates += len(stream.created)
+		}
+		require.LessOrEqual(t, creates, 4, "once, resumed once, and opened again once")
+		require.NotContains(t, generations, "1")
+		rev := put(t, s.Client(), "k", "2")
+		synctest.Wait()
+		events, _ := eventsOf(ch)
+		require.Equal(t, set("k", "2", rev), events[1])
+		require.Len(t, events, 2)
+	}, spy.option())
+}
+
+// The revision of a quiet stream advances, so that compaction does not catch up with
+// it.
+func TestProgressKeepsTheResumeRevisionFresh(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		client, cut := s.CutClient()
+		ch := arrivals(ctx, client, "quiet", watch.WithStall(10*time.Second))
+		other := s.Client()
+		vtime.Advance(time.Second)
+		var rev int64
+		for range 100 {
+			rev = put(t, other, "busy", "v")
+		}
+		vtime.Advance(10 * time.Second)
+		var last watch.Batch
+		for len(ch) > 0 {
+			last = (<-ch).Batch
+		}
+		require.Equal(t, rev, last.Revision)
+		require.Empty(t, last.Events)
+
+		cut.Cut()
+		require.Equal(t, rev, s.Compact(ctx))
+		cut.Heal()
+		vtime.Advance(time.Minute)
+		rev = put(t, other, "quiet", "v")
+		synctest.Wait()
+		events, _ := eventsOf(ch)
+		require.Equal(t, []string{set("quiet", "v", rev)}, events)
+	})
+}
+
+func TestContextEndsAStreamAtOnceWhateverIsBroken(t *testing.T) {
+	t.Parallel()
+	for _, way := range []struct {
+		name string
+		cut  func(*vtime.Cut)
+	}{
+		{"not cut", func(*vtime.Cut) {}},
+		{"cut", (*vtime.Cut).Cut},
+		{"to the server", (*vtime.Cut).CutToServer},
+		{"to the client", (*vtime.Cut).CutToClient},
+		{"held", (*vtime.Cut).Hold},
+	} {
+		for _, opts := range [][]watch.Option{nil, {watch.WithSnapshot()}, {watch.WithRevision(1)}} {
+			for _, wait := range []time.Duration{0, time.Millisecond, 3 * time.Second, 30 * time.Second} {
+				t.Run(way.name+"/"+wait.String(), func(t *testing.T) {
+					t.Parallel()
+					vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+						client, cut := s.CutClient()
+						open, stop := context.WithCancel(t.Context())
+						early := arrivals(open, client, "k", opts...)
+						vtime.Advance(time.Second)
+						way.cut(cut)
+						late := arrivals(open, client, "k", opts...)
+						vtime.Advance(wait)
+						stop()
+						synctest.Wait() // no virtual time passes
+						for _, ch := range []<-chan arrival{early, late} {
+							require.NotEmpty(t, ch)
+							var last arrival
+							for len(ch) > 0 {
+								last = <-ch
+							}
+							require.ErrorIs(t, last.err, context.Canceled)
+						}
+						cut.Heal()
+					})
+				})
+			}
+		}
+	}
+}
