@@ -1,0 +1,22 @@
+package election
+
+import "errors"
+
+// ErrLost is the cause of a term's end when the leader did not give it up: its lease
+// was lost (then the error also is [lease.ErrLost]) or closed, or its key was deleted.
+// It is also what Proclaim, Resign, Transfer and Txn return for such a term.
+//
+// [lease.ErrLost]: https://pkg.go.dev/github.com/conclave-go/conclave/lease#ErrLost
+var ErrLost = errors.New("election: lost")
+
+// ErrResigned is the cause of a term's end after Resign or Transfer, and the error of
+// what is done with the term after that.
+var ErrResigned = errors.New("election: resigned")
+
+// ErrNotCandidate is returned by [Term.Transfer] when its target does not wait in the
+// election: it has left, it never did, or it is the leader itself.
+var ErrNotCandidate = errors.New("election: not a candidate")
+
+// ErrUnhealthy is the cause with which the context of a lead ends when the health
+// check fails, see [WithHealthCheck].
+var ErrUnhealthy = errors.New("election: unhealthy")

@@ -1,0 +1,110 @@
+package election
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/internal/attempt"
+	"github.com/conclave-go/conclave/watch"
+)
+
+// maxBehind is how many changes are kept for observers that are slow.
+const maxBehind = 128
+
+// sighting is a leader, or none, as of a revision.
+type sighting struct {
+	leader   Leader
+	revision int64
+}
+
+// follower watches one election on behalf of all its observers with one client.
+type follower struct {
+	cancel context.CancelFunc
+	done   chan struct{} // closed when the watch has ended
+	users  int           // protected by the registry's mu
+
+	mu      sync.Mutex
+	recent  []sighting // the newest last
+	dropped int        // how many were before the first of recent
+	err     error      // why there will be no more
+	changed chan struct{}
+}
+
+// from returns what was seen from number i on, or from the first that is still kept; the
+// number of what is seen next; a channel that is closed when there is more; and, if
+// there will not be, why.
+func (f *follower) from(i int) (news []sighting, next int, more <-chan struct{}, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i = max(i-f.dropped, 0)
+	return slices.Clone(f.recent[i:]), f.dropped + len(f.recent), f.changed, f.err
+}
+
+// begun waits until there is something to go on from.
+func (f *follower) begun(ctx context.Context) error {
+	for {
+		news, _, more, err := f.from(0)
+		if len(news) > 0 || err != nil {
+			return err
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return attempt.Ended(ctx, nil)
+		}
+	}
+}
+
+// saw notes who leads as of a revision.
+func (f *follower) saw(leader Leader, revision int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n := len(f.recent); n > 0 && f.recent[n-1].leader == leader {
+		return
+	}
+	f.recent = append(f.recent, sighting{leader, revision})
+	if len(f.recent) > maxBehind {
+		f.recent = slices.Delete(f.recent, 0, 1)
+		f.dropped++
+	}
+	f.tell()
+}
+
+// fail notes that nothing more will be seen.
+func (f *follower) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err = err
+	f.tell()
+}
+
+// tell wakes the observers. mu must be held.
+func (f *follower) tell() {
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+var errStreamEnded = errors.New("the stream of changes has ended")
+
+// follow notes every change of the leader until ctx ends or the watch fails.
+func (f *follower) follow(ctx context.Context, client *clientv3.Client, prefix string) error {
+	var candidates roll
+	for batch, err := range watch.Stream(ctx, client, prefix, watch.WithPrefix(), watch.WithSnapshot()) {
+		if err != nil {
+			return err
+		}
+		stepwise := !batch.Snapshot && !batch.Resync // else what led to the state is not known
+		for i, ev := range batch.Events {
+			if stepwise && i > 0 && ev.Kv.ModRevision != batch.Events[i-1].Kv.ModRevision {
+				f.saw(candidates.leader(), batch.Events[i-1].Kv.ModRevision)
+			}
+			candidates.apply(ev)
+		}
+		f.saw(candidates.leader(), batch.Revision)
+	}
+	return errStreamEnded
+}

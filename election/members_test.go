@@ -1,0 +1,234 @@
+package election_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/conclave-go/conclave/election"
+	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/lease"
+)
+
+// Faults of clusters with several members.
+
+func TestCandidatesKeepTheirPlacesThroughFaultsOfTheCluster(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t, etcdtest.WithMembers(3))
+	k := newContest(t, c, 2)
+	o := observe(guarded(t), t, c.Client(t, etcdtest.WithFastReconnect()), k.name)
+	o.next(t, "a")
+	for what, fault := range map[string]func(){
+		"leader move": func() { moveLeader(t, c) },
+		"leader loss": func() {
+			was, err := c.WaitLeader(guarded(t))
+			require.NoError(t, err)
+			require.NoError(t, c.Kill(was))
+			_, err = c.WaitLeader(guarded(t), was)
+			require.NoError(t, err)
+			require.NoError(t, c.Restart(guarded(t), was))
+		},
+		"restart of every member": func() {
+			for i := range c.Size() {
+				require.NoError(t, c.Stop(guarded(t), i))
+				require.NoError(t, c.Restart(guarded(t), i))
+			}
+		},
+	} {
+		fault()
+		require.NoError(t, k.term.Err(), what)
+		require.NoError(t, k.term.Proclaim(guarded(t), what))
+		o.next(t, what)
+		for _, done := range k.done {
+			stillWaits(t, done)
+		}
+	}
+	for i, done := range k.done {
+		moveLeader(t, c)
+		resign(t, k.term)
+		k.term = elected(t, done)
+		require.Equal(t, k.events[i].Revision, k.term.Token().Revision(), "its place was kept")
+		o.next(t, string(rune('b'+i)))
+	}
+	resign(t, k.term)
+	o.next(t, "")
+}
+
+// moveLeader hands etcd's leadership to another member. etcd allows it one election
+// timeout, which a busy machine may exceed.
+func moveLeader(t *testing.T, c *etcdtest.Cluster) {
+	t.Helper()
+	eventually(t, func() bool { return c.MoveLeader(t.Context()) == nil }, "another leader")
+}
+
+// Campaigns that begin while there is nobody to take them.
+func TestCampaignsThatBeginDuringAnOutageSucceedAfterIt(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t, etcdtest.WithMembers(3))
+	p, q := newPeer(t, c), newPeer(t, c)
+	for i := range 2 {
+		require.NoError(t, c.Kill(i))
+	}
+	ctx := guarded(t)
+	first, second := p.campaignSoon(ctx, t, "e", "a"), q.campaignSoon(ctx, t, "e", "b")
+	stillWaits(t, first)
+	for i := range 2 {
+		_ = c.Restart(ctx, i) // the first of them waits for the second
+	}
+	var term *election.Term
+	other := second
+	select {
+	case o := <-first:
+		require.NoError(t, o.err)
+		term = o.term
+	case o := <-second:
+		require.NoError(t, o.err)
+		term, other = o.term, first
+	}
+	resign(t, term)
+	next := elected(t, other)
+	require.Greater(t, next.Token(), term.Token())
+	resign(t, next)
+	require.Empty(t, values(t, p.client, "e"), "nothing is left of attempts whose outcome was not known")
+}
+
+// duel is a leader who will be cut off and a candidate who will succeed.
+type duel struct {
+	leader *peer
+	term   *election.Term
+	next   <-chan outcome
+}
+
+func newDuel(t *testing.T, c *etcdtest.Cluster, name string, opts ...peerOption) *duel {
+	t.Helper()
+	d := &duel{leader: newPeer(t, c, append(opts, withTTL(duelTTL))...)}
+	d.term = d.leader.lead(t, name, "a")
+	d.next, _ = newPeer(t, c, withTTL(duelTTL)).queueUp(guarded(t), t, name, "b")
+	return d
+}
+
+// settle requires that the leader was told before its successor was elected.
+func (d *duel) settle(t *testing.T) {
+	t.Helper()
+	o := await(t, d.next, "the successor is elected")
+	ended := d.term.Context().Err()
+	require.NoError(t, o.err)
+	require.Error(t, ended, "the leader was not told before")
+	lost(t, d.term)
+	require.ErrorIs(t, d.term.Err(), lease.ErrLost)
+	require.Greater(t, o.term.Token(), d.term.Token())
+	resign(t, o.term)
+}
+
+func TestALeaderCutOffAloneIsToldBeforeTheNextIsElected(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t, etcdtest.WithMembers(3))
+	for what, cut := range map[string]func(*etcdtest.Net){
+		"off": (*etcdtest.Net).Cut, "to the server": (*etcdtest.Net).CutToServer, "to the client": (*etcdtest.Net).CutToClient,
+		"half open": (*etcdtest.Net).HalfOpen, "refused": (*etcdtest.Net).Refuse,
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			d := newDuel(t, c, what)
+			cut(d.leader.net)
+			d.settle(t)
+		})
+	}
+}
+
+func TestALeaderCutOffWithAMinorityIsToldBeforeTheNextIsElected(t *testing.T) {
+	t.Parallel()
+	for what, leads := range map[string]bool{"with the etcd leader": true, "with a follower": false} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			c := etcdtest.New(t, etcdtest.WithMembers(3))
+			member, err := c.WaitLeader(guarded(t))
+			require.NoError(t, err)
+			if !leads {
+				member = (member + 1) % c.Size()
+			}
+			var duels []*duel
+			for _, name := range []string{"e1", "e2", "e3"} {
+				duels = append(duels, newDuel(t, c, name, withClient(etcdtest.ViaMember(member))))
+			}
+			require.NoError(t, c.Isolate(member))
+			for _, d := range duels {
+				d.settle(t)
+			}
+			c.HealLinks()
+			_, err = c.WaitLeader(guarded(t))
+			require.NoError(t, err)
+			// Back among the others, they can be elected again.
+			for _, d := range duels {
+				resign(t, d.leader.lead(t, "again", "a"))
+			}
+		})
+	}
+}
+
+func TestObserversOfAMemberThatIsCutOffGoOnElsewhere(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t, etcdtest.WithMembers(3))
+	leader, err := c.WaitLeader(guarded(t))
+	require.NoError(t, err)
+	p, watcher := newPeer(t, c, withClient(etcdtest.ViaMember(leader))), newPeer(t, c)
+	term := p.lead(t, "e", "a")
+	o := observe(guarded(t), t, watcher.client, "e")
+	o.next(t, "a")
+	for i := range c.Size() {
+		if i != leader {
+			require.NoError(t, c.Isolate(i))
+			eventually(t, func() bool {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				_, err := c.WaitLeader(ctx)
+				return err == nil
+			}, "a leader among the others")
+		}
+		value := string(rune('b' + i))
+		require.NoError(t, term.Proclaim(guarded(t), value))
+		o.next(t, value)
+		c.HealLinks()
+		_, err := c.WaitLeader(guarded(t))
+		require.NoError(t, err)
+	}
+	resign(t, term)
+	o.next(t, "")
+}
+
+func TestObserversOfAMemberThatVanishedSilentlyGoOnElsewhere(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t, etcdtest.WithMembers(3))
+	p, watcher := newPeer(t, c), newPeer(t, c)
+	term := p.lead(t, "e", "a")
+	o := observe(guarded(t), t, watcher.client, "e")
+	o.next(t, "a")
+	require.NoError(t, term.Proclaim(guarded(t), "b"))
+	o.next(t, "b") // its watch works
+	watcher.net.Member(watchMember(t, c, watcher.rec)).HalfOpen()
+	require.NoError(t, term.Proclaim(guarded(t), "c"))
+	o.next(t, "c")
+	resign(t, term)
+	o.next(t, "")
+}
+
+// watchMember returns the member that has created the client's latest watch.
+func watchMember(t *testing.T, c *etcdtest.Cluster, rec *etcdtest.Recorder) int {
+	t.Helper()
+	var id uint64
+	for _, call := range rec.Calls() {
+		if resp, ok := call.Response.(*pb.WatchResponse); ok && resp.Created {
+			id = resp.Header.MemberId
+		}
+	}
+	for i := range c.Size() {
+		if uint64(c.Etcd(i).Server.MemberID()) == id {
+			return i
+		}
+	}
+	require.FailNow(t, "no member has this ID", "%x", id)
+	return -1
+}

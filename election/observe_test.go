@@ -1,0 +1,445 @@
+package election_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/conclave-go/conclave/election"
+	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/vtime"
+)
+
+func TestObserveYieldsThePresentLeaderAndThenEveryChange(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	name, p, q := c.Prefix(t)+"e", newPeer(t, c), newPeer(t, c)
+	o := observe(guarded(t), t, c.Client(t), name)
+	require.Equal(t, election.Leader{}, o.next(t, ""))
+	term := p.lead(t, name, "a")
+	l := o.next(t, "a")
+	require.Equal(t, term.Token(), l.Token)
+	require.Equal(t, term.Key(), l.Key)
+	require.Equal(t, current(t, p.client, name), l)
+	done, _ := q.queueUp(guarded(t), t, name, "b")
+	late := observe(guarded(t), t, c.Client(t), name)
+	late.next(t, "a")
+	require.NoError(t, term.Proclaim(guarded(t), "a2"))
+	require.NoError(t, term.Proclaim(guarded(t), "a2"), "no change")
+	require.NoError(t, term.Proclaim(guarded(t), "a3"))
+	resign(t, term)
+	term = elected(t, done)
+	resign(t, term)
+	for _, o := range []*observer{o, late} {
+		require.Equal(t, l.Token, o.next(t, "a2").Token)
+		require.Equal(t, l.Token, o.next(t, "a3").Token)
+		require.Equal(t, term.Token(), o.next(t, "b").Token)
+		o.next(t, "")
+		require.Empty(t, o.seen)
+	}
+}
+
+func TestObserversOfOneClientShareOneWatch(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	name, p := c.Prefix(t)+"e", newPeer(t, c)
+	term := p.lead(t, name, "a")
+	var rec etcdtest.Recorder
+	client := c.Client(t, etcdtest.WithRecorder(&rec))
+	opened := func() (n int) {
+		for _, call := range rec.Calls() {
+			if call.IsWatchCreate() {
+				n++
+			}
+		}
+		return n
+	}
+	observers := make([]*observer, 0, 100)
+	for range 100 {
+		observers = append(observers, observe(guarded(t), t, client, name))
+	}
+	for _, o := range observers {
+		o.next(t, "a")
+	}
+	require.NoError(t, term.Proclaim(guarded(t), "b"))
+	for _, o := range observers {
+		o.next(t, "b")
+	}
+	require.Equal(t, 1, opened())
+
+	// Another election is another watch.
+	other := observe(guarded(t), t, client, name+"/other")
+	other.next(t, "")
+	eventually(t, func() bool { return opened() == 2 }, "a watch of its own")
+
+	// The last closes it.
+	for _, o := range observers[1:] {
+		o.stop()
+	}
+	require.Zero(t, rec.Count("WatchCancel"))
+	require.NoError(t, term.Proclaim(guarded(t), "c"))
+	observers[0].next(t, "c")
+	observers[0].stop()
+	eventually(t, func() bool { return rec.Count("WatchCancel") > 0 }, "the watch is cancelled")
+	again := observe(guarded(t), t, client, name)
+	again.next(t, "c")
+	require.Equal(t, 3, opened())
+	resign(t, term)
+	again.next(t, "")
+}
+
+func TestLeavingTheLoopReleasesEverything(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	name, p := c.Prefix(t)+"e", newPeer(t, c)
+	var rec etcdtest.Recorder
+	client := c.Client(t, etcdtest.WithRecorder(&rec))
+	term := p.lead(t, name, "a")
+	for l, err := range election.Observe(guarded(t), client, name) {
+		require.NoError(t, err)
+		require.Equal(t, "a", l.Value)
+		break
+	}
+	require.Panics(t, func() {
+		for _, err := range election.Observe(guarded(t), client, name) {
+			panic(err)
+		}
+	})
+	resign(t, term)
+	creates, cancels := 0, rec.Count("WatchCancel")
+	for _, call := range rec.Calls() {
+		if call.IsWatchCreate() {
+			creates++
+		}
+	}
+	require.LessOrEqual(t, cancels, creates) // those left before they were opened were not
+	// goleak sees what is left of the rest.
+}
+
+func TestObserveEndsWithItsContextsError(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	name, p := c.Prefix(t)+"e", newPeer(t, c)
+	for _, cut := range []bool{false, true} {
+		ctx, cancel := context.WithCancelCause(guarded(t))
+		o := observe(ctx, t, p.client, name)
+		o.next(t, "")
+		if cut {
+			p.net.Cut()
+		}
+		cancel(errLead)
+		err := o.fails(t)
+		require.ErrorIs(t, err, context.Canceled)
+		require.ErrorIs(t, err, errLead)
+		require.ErrorContains(t, err, "election: observing ")
+
+		done, cancelAtOnce := context.WithCancel(t.Context())
+		cancelAtOnce()
+		require.ErrorIs(t, observe(done, t, p.client, name).fails(t), context.Canceled)
+	}
+	p.net.Heal()
+}
+
+func TestObserveEndsVisiblyWhenTheServerRefusesOrTheClientIsClosed(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t, etcdtest.WithControl())
+	require.NoError(t, c.EnableAuth(guarded(t)))
+	require.NoError(t, c.AddUser(guarded(t), "user", "password", "theirs/"))
+	client := c.Client(t, etcdtest.WithUser("user", "password"))
+	require.ErrorIs(t, observe(guarded(t), t, client, "others").fails(t), rpctypes.ErrPermissionDenied)
+	observers := []*observer{observe(guarded(t), t, client, "theirs/e"), observe(guarded(t), t, client, "theirs/e")}
+	for _, o := range observers {
+		o.next(t, "")
+	}
+	require.NoError(t, client.Close())
+	for _, o := range observers {
+		require.Error(t, o.fails(t))
+	}
+	require.Error(t, observe(guarded(t), t, client, "theirs/e").fails(t))
+}
+
+// The watch that observers share may be behind, here because events do not arrive.
+func TestObserveNeverBeginsWithASupersededLeader(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	name, p, q := c.Prefix(t)+"e", newPeer(t, c), newPeer(t, c)
+	var rec etcdtest.Recorder
+	client := c.Client(t, etcdtest.WithRecorder(&rec))
+	first := p.lead(t, name, "a")
+	early := observe(guarded(t), t, client, name)
+	early.next(t, "a")
+	require.NoError(t, first.Proclaim(guarded(t), "a2"))
+	early.next(t, "a2") // its watch works
+
+	held, release := make(chan struct{}, 100), make(chan struct{})
+	rec.HookStream(func(_ string, d etcdtest.Direction, msg any) (bool, error) {
+		if resp, ok := msg.(*pb.WatchResponse); ok && d == etcdtest.Recv && len(resp.Events) > 0 {
+			held <- struct{}{}
+			<-release
+		}
+		return false, nil
+	})
+	resign(t, first)
+	await(t, held, "the event is on its way")
+	second := q.lead(t, name, "b")
+	late := observe(guarded(t), t, client, name)
+	require.Equal(t, second.Token(), late.next(t, "b").Token)
+	require.Empty(t, early.seen)
+	close(release)
+	early.next(t, "")
+	early.next(t, "b")
+	resign(t, second)
+	early.next(t, "")
+	late.next(t, "") // and nothing of what came before b
+}
+
+func TestASlowObserverDelaysNobodyAndMissesTheOldestChanges(t *testing.T) {
+	t.Parallel()
+	const changes = 300
+	c := etcdtest.New(t)
+	name, p, client := c.Prefix(t)+"e", newPeer(t, c), c.Client(t)
+	term := p.lead(t, name, "0")
+	pace := make(chan struct{})
+	slow := observeSlowly(guarded(t), t, client, name, pace)
+	slow.next(t, "0")
+	fast := observe(guarded(t), t, client, name)
+	fast.next(t, "0")
+	for i := range changes {
+		require.NoError(t, term.Proclaim(guarded(t), fmt.Sprint(i+1)))
+		fast.next(t, fmt.Sprint(i+1))
+	}
+	close(pace)
+	var got []int
+	for len(got) == 0 || got[len(got)-1] != changes {
+		var i int
+		_, err := fmt.Sscan(await(t, slow.seen, "a change").leader.Value, &i)
+		require.NoError(t, err)
+		got = append(got, i)
+	}
+	require.True(t, slices.IsSorted(got))
+	require.GreaterOrEqual(t, len(got), 128)
+	require.Less(t, len(got), changes)
+	require.Equal(t, changes-127, got[len(got)-128])
+	resign(t, term)
+}
+
+func TestObserversGoOnThroughReconnectsAndCompaction(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t, etcdtest.WithControl())
+	operator, leader, watcher := c.Client(t), newPeer(t, c), newPeer(t, c)
+	term := leader.lead(t, "e", "a")
+	o := observe(guarded(t), t, watcher.client, "e")
+	o.next(t, "a")
+	require.NoError(t, term.Proclaim(guarded(t), "b"))
+	o.next(t, "b")
+
+	watcher.net.Reset()
+	require.NoError(t, term.Proclaim(guarded(t), "c"))
+	o.next(t, "c")
+
+	// What happens while it is away is delivered later.
+	watcher.net.Refuse()
+	for _, value := range []string{"d", "e", "f"} {
+		require.NoError(t, term.Proclaim(guarded(t), value))
+	}
+	watcher.net.Heal()
+	for _, value := range []string{"d", "e", "f"} {
+		o.next(t, value)
+	}
+
+	// Unless history is gone by then.
+	watcher.net.Refuse()
+	require.NoError(t, term.Proclaim(guarded(t), "g"))
+	resign(t, term)
+	between := leader.lead(t, "e", "h")
+	resign(t, between)
+	term = leader.lead(t, "e", "i")
+	require.NoError(t, c.Compact(guarded(t)))
+	put(t, operator, "k", "v")
+	watcher.net.Heal()
+	require.Equal(t, term.Token(), o.next(t, "i").Token)
+
+	watcher.net.Refuse()
+	resign(t, term)
+	require.NoError(t, c.Compact(guarded(t)))
+	put(t, operator, "k", "v")
+	watcher.net.Heal()
+	o.next(t, "")
+
+	require.NoError(t, c.Kill(0))
+	require.NoError(t, c.Restart(guarded(t), 0))
+	term = leader.lead(t, "e", "j")
+	o.next(t, "j")
+	resign(t, term)
+	o.next(t, "")
+}
+
+func TestObserversOfAMemberThatVanishesGoOn(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		client, cut := s.CutClient()
+		o := observe(anHour(t), t, client, virtualName)
+		r := runVirtually(t, newVirtualElection(t, s.Client(), 10*time.Second), "a")
+		term := <-r.terms
+		for range 2 { // nobody, and a; or a at once
+			if l := (<-o.seen).leader; l.Exists() {
+				break
+			}
+		}
+		cut.Cut()
+		require.NoError(t, term.Proclaim(t.Context(), "b"))
+		vtime.Advance(2 * time.Minute)
+		require.Empty(t, o.seen)
+		cut.Heal()
+		o.next(t, "b")
+		r.cancel(nil)
+		require.Error(t, <-r.result)
+		o.next(t, "")
+		o.stop()
+	})
+}
+
+func TestObserveYieldsNothingOfCandidatesThatComeAndGo(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	k := newContest(t, c, 3)
+	o := observe(guarded(t), t, c.Client(t), k.name)
+	o.next(t, "a")
+	k.cancel[1]()
+	require.Error(t, await(t, k.done[1], "it leaves").err)
+	resign(t, k.term)
+	o.next(t, "b")
+	resign(t, elected(t, k.done[0]))
+	o.next(t, "d")
+	resign(t, elected(t, k.done[2]))
+	o.next(t, "")
+}
+
+// What happens in one transaction has no state in between.
+func TestObserveYieldsNoLeaderThatWasOnlyBetweenTwoStepsOfATransaction(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	name, operator := c.Prefix(t)+"e", c.Client(t)
+	key := func(n int) string { return fmt.Sprintf("%s/~election/%d", name, n) }
+	for n := range 3 {
+		put(t, operator, key(n), fmt.Sprintf(`{"value":"%d"}`, n))
+	}
+	o := observe(guarded(t), t, c.Client(t), name)
+	o.next(t, "0")
+	put(t, operator, key(0), `{"value":"0 again"}`)
+	o.next(t, "0 again") // its watch works
+	_, err := operator.Txn(guarded(t)).Then(clientv3.OpDelete(key(0)), clientv3.OpDelete(key(1))).Commit()
+	require.NoError(t, err)
+	o.next(t, "2")
+	remove(t, operator, key(2))
+	o.next(t, "")
+}
+
+// A leader that resigned and stands again is last, also for observers who missed that.
+func TestObserversAreNotMisledByAKeyThatWasUsedAgainWhileTheyWereAway(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t, etcdtest.WithControl())
+	p, q, watcher := newPeer(t, c), newPeer(t, c), newPeer(t, c)
+	term := p.lead(t, "e", "a")
+	done, _ := q.queueUp(guarded(t), t, "e", "b")
+	o := observe(guarded(t), t, watcher.client, "e")
+	o.next(t, "a")
+	require.NoError(t, term.Proclaim(guarded(t), "a2"))
+	o.next(t, "a2") // its watch works
+	watcher.net.Refuse()
+	key := term.Key()
+	resign(t, term)
+	second := elected(t, done)
+	again, e := p.queueUp(guarded(t), t, "e", "a again")
+	require.Equal(t, key, e.Key)
+	require.NoError(t, c.Compact(guarded(t)))
+	put(t, p.client, "k", "v")
+	watcher.net.Heal()
+	o.next(t, "b")
+	resign(t, second)
+	o.next(t, "a again")
+	resign(t, elected(t, again))
+	o.next(t, "")
+}
+
+// One observer has not heard yet that the watch has failed when another comes.
+func TestObserversThatComeAfterAFailureAreNotGivenIt(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	name, p := c.Prefix(t)+"e", newPeer(t, c)
+	var rec etcdtest.Recorder
+	client := c.Client(t, etcdtest.WithRecorder(&rec))
+	term := p.lead(t, name, "a")
+	pace := make(chan struct{})
+	slow := observeSlowly(guarded(t), t, client, name, pace)
+	slow.next(t, "a")
+	first := observe(guarded(t), t, client, name)
+	first.next(t, "a")
+	require.NoError(t, term.Proclaim(guarded(t), "b"))
+	first.next(t, "b") // its watch works
+
+	denied := status.Error(codes.PermissionDenied, "denied")
+	allow := rec.Hook("Range", func(context.Context, any, func() error) error { return denied })
+	var once atomic.Bool
+	rec.HookStream(func(_ string, d etcdtest.Direction, msg any) (bool, error) {
+		if _, ok := msg.(*pb.WatchResponse); ok && d == etcdtest.Recv && once.CompareAndSwap(false, true) {
+			return false, denied
+		}
+		return false, nil
+	})
+	require.NoError(t, term.Proclaim(guarded(t), "c"))
+	require.ErrorContains(t, first.fails(t), "denied")
+	allow()
+	late := observe(guarded(t), t, client, name)
+	late.next(t, "c")
+	close(pace)
+	require.ErrorContains(t, slow.fails(t), "denied")
+	require.NoError(t, term.Proclaim(guarded(t), "d"))
+	late.next(t, "d")
+	resign(t, term)
+	late.next(t, "")
+}
+
+func TestObserveMissesNothingBetweenTheFirstLeaderAndTheBeginningOfItsWatch(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	name, p := c.Prefix(t)+"e", newPeer(t, c)
+	var rec etcdtest.Recorder
+	client := c.Client(t, etcdtest.WithRecorder(&rec))
+	term := p.lead(t, name, "0")
+	held, release := make(chan struct{}, 100), make(chan struct{})
+	rec.Hook("Range", func(_ context.Context, req any, invoke func() error) error {
+		if r, ok := req.(*pb.RangeRequest); ok && r.Limit != 1 { // the watch's own, not that of the leader
+			held <- struct{}{}
+			<-release
+		}
+		return invoke()
+	})
+	o := observe(guarded(t), t, client, name)
+	await(t, held, "the watch begins")
+	for i := range 5 {
+		require.NoError(t, term.Proclaim(guarded(t), fmt.Sprint(i+1)))
+	}
+	close(release)
+	first := await(t, o.seen, "the present leader")
+	require.NoError(t, first.err)
+	var begin int
+	_, err := fmt.Sscan(first.leader.Value, &begin)
+	require.NoError(t, err)
+	require.NoError(t, term.Proclaim(guarded(t), "6"))
+	for i := begin + 1; i <= 6; i++ {
+		o.next(t, fmt.Sprint(i))
+	}
+	resign(t, term)
+	o.next(t, "")
+}

@@ -1,0 +1,75 @@
+package election_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"github.com/conclave-go/conclave/election"
+	"github.com/conclave-go/conclave/lease"
+)
+
+// candidateVariable holds what a re-executed test binary needs to be a candidate:
+// endpoint, name and value.
+const candidateVariable = "ELECTION_TEST_CANDIDATE"
+
+// candidateTTL is the TTL of candidates that are processes.
+const candidateTTL = 2 * time.Second
+
+// standIfCandidate turns the process into a candidate, until its input ends, where the
+// environment says so: only a process of its own can be stopped by a signal.
+func standIfCandidate() {
+	spec := strings.Fields(os.Getenv(candidateVariable))
+	if len(spec) == 0 {
+		return
+	}
+	if err := stand(spec[0], spec[1], spec[2]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// stand campaigns and says "elected". To each line that it reads it answers whether a
+// write under the guard, a transaction of the term and a proclamation have succeeded.
+func stand(endpoint, name, value string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), guard)
+	defer cancel()
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, Logger: zap.NewNop()})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = client.Close() }()
+	session, err := lease.NewSession(ctx, client, lease.WithTTL(candidateTTL))
+	if err != nil {
+		return err
+	}
+	e, err := election.New(session, name)
+	if err != nil {
+		return err
+	}
+	term, err := e.Campaign(ctx, value)
+	if err != nil {
+		return err
+	}
+	fmt.Println("elected", term.Key(), term.Token())
+	write := clientv3.OpPut(name+"/written-by", value)
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		resp, err := client.Txn(ctx).If(term.Guard()...).Then(write).Commit()
+		if err != nil {
+			return err
+		}
+		_, txn := term.Txn(ctx).Then(write).Commit()
+		proclaimed := term.Proclaim(ctx, value+" again")
+		fmt.Println("guard", resp.Succeeded, "txn lost", errors.Is(txn, election.ErrLost),
+			"proclaim lost", errors.Is(proclaimed, election.ErrLost), "err lost", errors.Is(term.Err(), election.ErrLost))
+	}
+	return nil
+}

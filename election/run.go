@@ -1,0 +1,147 @@
+package election
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/conclave-go/conclave/internal/attempt"
+)
+
+// Run stands for election and calls lead when elected. lead's context derives from ctx
+// and ends with the term; lead must return soon after. Only then is the leadership
+// given up, and of the calls of Run on one Election no two have a lead running at once.
+//
+//   - lead returns nil: Run resigns and returns nil.
+//   - lead returns an error: Run resigns and returns it, or goes on, see [WithRetry].
+//   - The term is lost: Run waits for lead and campaigns again, whatever lead returned.
+//   - The health check fails: the same, after it has resigned, see [WithHealthCheck].
+//   - ctx ends: Run waits for lead, resigns and returns ctx's error, joined with lead's
+//     if that was another.
+//   - lead panics: Run resigns and lets the panic go on.
+//
+// A lead that resigns or transfers its term itself is judged by what it returns. A
+// resignation is waited for no longer than [WithGracePeriod] says, even if ctx is done;
+// after that it goes on in the background.
+//
+// Run also returns the errors of [Election.Campaign] besides ctx's: when the session
+// has been closed or the server refuses.
+func (e *Election) Run(ctx context.Context, value string, lead func(ctx context.Context, t *Term) error) error {
+	if lead == nil {
+		return errors.New("election: lead is nil: must be a function")
+	}
+	if err := checkValue(value); err != nil {
+		return err
+	}
+	r := &runner{election: e, value: value, lead: lead, health: newHealth(e.cfg.check)}
+	defer r.health.close()
+	for {
+		again, err := r.round(ctx)
+		if !again {
+			return err
+		}
+	}
+}
+
+// runner is one call of Run.
+type runner struct {
+	election *Election
+	value    string
+	lead     func(ctx context.Context, t *Term) error
+	health   *health
+	// won is when the last terms began, as many as the limit has to know.
+	won []time.Time
+	// pause was made after lead's last error, 0 if there was none.
+	pause time.Duration
+	// after is when the candidate may be back, after an error of lead's.
+	after time.Time
+}
+
+// round campaigns once, leads if elected, and reports whether Run goes on or, if not,
+// what it returns.
+func (r *runner) round(ctx context.Context) (again bool, err error) {
+	if !waitUntil(ctx, r.mayReturn()) {
+		return false, r.over(ctx, nil)
+	}
+	well, stop, err := r.health.attend(ctx)
+	if err != nil {
+		return false, r.over(ctx, nil)
+	}
+	defer stop()
+	t, err := r.election.campaign(well, r.value)
+	switch {
+	case err == nil:
+		return r.serve(ctx, well, t)
+	case ctx.Err() == nil && well.Err() != nil:
+		r.election.log().Warn("candidate left the queue", "cause", context.Cause(well))
+		return true, err
+	default:
+		return false, err
+	}
+}
+
+// serve leads for a term. well is ctx, ended also by the health check.
+func (r *runner) serve(ctx, well context.Context, t *Term) (again bool, err error) {
+	began := time.Now()
+	r.won = r.election.cfg.limit.won(r.won, began)
+	r.election.log().Info("elected", "term", t.Token())
+	led, resigned := r.hold(ctx, well, t)
+	r.election.log().Info("stepped down", "term", t.Token(), "cause", t.Err(), "result", led)
+	switch {
+	case ctx.Err() != nil:
+		return false, r.over(ctx, led)
+	case errors.Is(resigned, ErrLost), well.Err() != nil:
+		return true, resigned
+	case led == nil || r.election.cfg.retry == nil:
+		return false, led
+	}
+	r.pause = r.election.cfg.retry.after(r.pause, time.Since(began))
+	r.after = time.Now().Add(jittered(r.pause))
+	return true, nil
+}
+
+// mayReturn returns when the candidate may be back in the election.
+func (r *runner) mayReturn() time.Time {
+	if next := r.election.cfg.limit.next(r.won); next.After(r.after) {
+		return next
+	}
+	return r.after
+}
+
+// hold calls lead while the term lasts, and resigns when it has returned or panicked.
+func (r *runner) hold(ctx, well context.Context, t *Term) (led, resigned error) {
+	defer func() { resigned = r.resign(ctx, t) }()
+	t.running = ctx
+	within, cancel := t.With(well)
+	defer cancel()
+	select {
+	case r.election.leading <- struct{}{}:
+		defer func() { <-r.election.leading }()
+	case <-within.Done(): // before the lead of another Run has returned
+	}
+	if within.Err() != nil {
+		return nil, nil
+	}
+	return r.lead(within, t), nil
+}
+
+// resign gives up the leadership, and waits for that no longer than the grace period.
+func (r *runner) resign(ctx context.Context, t *Term) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.election.cfg.grace)
+	defer cancel()
+	err := t.release(ctx)
+	if err != nil && !errors.Is(err, ErrLost) {
+		r.election.log().Warn("resignation not confirmed", "term", t.Token(), "error", err)
+	}
+	return err
+}
+
+// over returns the error of a Run whose ctx has ended, after lead returned led.
+func (r *runner) over(ctx context.Context, led error) error {
+	err := attempt.Ended(ctx, nil)
+	if led == nil || errors.Is(err, led) || errors.Is(led, ctx.Err()) {
+		return fmt.Errorf("election: running for %q: %w", r.election.queue.Name, err)
+	}
+	return fmt.Errorf("election: running for %q: %w; lead: %w", r.election.queue.Name, err, led)
+}

@@ -1,0 +1,165 @@
+package election
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/internal/attempt"
+	"github.com/conclave-go/conclave/internal/queue"
+	"github.com/conclave-go/conclave/lock"
+)
+
+// Term is the time for which a candidate leads. It lasts until the leader resigns or
+// the term is lost, and is not used again: the next campaign returns another. All
+// methods may be called from several goroutines. The zero value is not valid.
+type Term struct {
+	queue *queue.Queue
+	grant *queue.Grant
+	// turn holds one token: whoever has it may put a value.
+	turn chan struct{}
+	// running is the context of the Run that the term belongs to, if any.
+	running context.Context
+}
+
+func newTerm(q *queue.Queue, g *queue.Grant) *Term {
+	t := &Term{queue: q, grant: g, turn: make(chan struct{}, 1)}
+	t.turn <- struct{}{}
+	return t
+}
+
+// Context returns a context with the values of Campaign's, but not its cancellation. It
+// is done when the term ends: at the lease's deadline at the latest, before anybody
+// else can have been elected. Its cause wraps [ErrLost] or [ErrResigned].
+func (t *Term) Context() context.Context { return t.grant.Context() }
+
+// With returns ctx, ended also by the end of the term with its cause. The returned
+// function releases its resources.
+func (t *Term) With(ctx context.Context) (context.Context, context.CancelFunc) {
+	return t.grant.With(ctx)
+}
+
+// Token returns the term's number, which is its fencing token: over the terms of one
+// election it strictly increases. See [lock.Fence] for resources that check it.
+func (t *Term) Token() lock.Token { return newToken(t.grant.Revision()) }
+
+// Key returns the leader's key in etcd.
+func (t *Term) Key() string { return t.grant.Key() }
+
+// Deadline returns the time until which nobody else can lead, see
+// [lease.Lease.Deadline]. Renewals of the lease move it forward; once the term has
+// ended it is not in the future any more.
+//
+// [lease.Lease.Deadline]: https://pkg.go.dev/github.com/conclave-go/conclave/lease#Lease.Deadline
+func (t *Term) Deadline() time.Time { return t.grant.Deadline() }
+
+// Remaining returns the time left until the deadline, system suspension counted. Zero
+// or less means that the term is over.
+func (t *Term) Remaining() time.Duration { return t.grant.Remaining() }
+
+// Err returns nil while the term lasts, and else the cause of its end, which wraps
+// [ErrLost] or [ErrResigned].
+func (t *Term) Err() error { return t.grant.Err() }
+
+// Guard returns conditions that are true only while this term's key leads, for
+// transactions of the caller's own making.
+func (t *Term) Guard() []clientv3.Cmp { return t.grant.Guard() }
+
+// Txn returns a transaction that takes effect only during the term: what is given to
+// If, Then and Else runs nested under [Term.Guard], in one round trip.
+//
+// Commit returns an error that wraps [ErrLost] if the guard failed, and then nothing
+// was written. The response's Succeeded speaks of the caller's own conditions. Once the
+// term has ended Commit refuses without a request. When it fails otherwise, for example
+// because ctx ended, the outcome is unknown, as with any transaction.
+func (t *Term) Txn(ctx context.Context) clientv3.Txn { return t.grant.Txn(ctx) }
+
+// Proclaim replaces the value that the leader was elected with, in one round trip, if
+// it still leads; [Observe] shows the change. Concurrent calls wait for each other.
+//
+// It returns an error that wraps [ErrLost] or [ErrResigned] if the term has ended:
+// nothing is written on behalf of a former leader. When it fails otherwise, for example
+// because ctx ended, the value may have been replaced or may yet be, but not after the
+// next Proclaim that succeeds.
+func (t *Term) Proclaim(ctx context.Context, value string) error {
+	if err := checkValue(value); err != nil {
+		return err
+	}
+	if err := t.Err(); err != nil {
+		return err
+	}
+	select {
+	case <-t.turn:
+		defer func() { t.turn <- struct{}{} }()
+	case <-t.Context().Done():
+		return t.Err()
+	case <-ctx.Done():
+		return fmt.Errorf("election: proclaiming: %w", attempt.Ended(ctx, nil))
+	}
+	err := t.grant.Put(ctx, value)
+	if ended := t.Err(); ended != nil {
+		return ended
+	}
+	if err != nil {
+		return fmt.Errorf("election: proclaiming: %w", err)
+	}
+	return nil
+}
+
+// Resign ends the term, locally at once, and then gives up the leadership, in one round
+// trip, if this term still has it. It returns an error that wraps [ErrLost] if the term
+// was lost before.
+//
+// ctx bounds only the wait: when it is done first, its error is returned and the
+// session finishes the resignation in the background. It may be lead's own, which ends
+// with the term: that is not the end which is meant. Resign may be called again, to
+// wait again.
+//
+// If the lease ends before etcd has confirmed the resignation, Resign returns an error
+// that is not [ErrLost], because the term lasted up to the call: the next candidate is
+// then elected when the lease expires.
+func (t *Term) Resign(ctx context.Context) error {
+	ctx, cancel := t.outlast(ctx)
+	defer cancel()
+	return t.release(ctx)
+}
+
+func (t *Term) release(ctx context.Context) error {
+	return t.explain("resigning", t.grant.Release(ctx))
+}
+
+// outlast returns ctx without the end that it owes to the end of this term: a
+// resignation ends the term first, and then has to be sent. Since ctx hides what comes
+// after that, the context of Run is minded beside it.
+func (t *Term) outlast(ctx context.Context) (context.Context, context.CancelFunc) {
+	if ctx.Err() != nil {
+		return ctx, func() {}
+	}
+	free, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	end := func(ctx context.Context) func() bool {
+		return context.AfterFunc(ctx, func() {
+			if !errors.Is(context.Cause(ctx), ErrResigned) {
+				cancel(attempt.Ended(ctx, nil))
+			}
+		})
+	}
+	stop := end(ctx)
+	stopRunning := func() bool { return true }
+	if t.running != nil {
+		stopRunning = end(t.running)
+	}
+	return free, func() { stop(); stopRunning(); cancel(nil) }
+}
+
+// explain says what failed with err, unless that is the loss of the term.
+func (t *Term) explain(what string, err error) error {
+	if err == nil || errors.Is(err, ErrLost) {
+		return err
+	}
+	return fmt.Errorf("election: %s: %w", what, err)
+}
+
+func newToken(revision int64) lock.Token { return lock.Token(revision << queue.SequenceBits) }
