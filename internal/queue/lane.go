@@ -73,9 +73,9 @@ type span struct{ from, to string }
 // Weight returns what the key of a weighted lane's entry says about its weight, 1 if it
 // does not, and about the permits that its owner counts with, 0 if it does not.
 func Weight(key string) (weight, permits int) {
-	dir, entry, _ := cutLast(key, "/")
-	_, count, _ := cutLast(dir, "/")
-	_, suffix, _ := cutLast(entry, "~")
+	dir, entry := cutLast(key, "/")
+	_, count := cutLast(dir, "/")
+	_, suffix := cutLast(entry, "~")
 	permits, err := strconv.Atoi(count)
 	if err != nil {
 		permits = 0
@@ -87,12 +87,12 @@ func Weight(key string) (weight, permits int) {
 	return weight, permits
 }
 
-func cutLast(s, sep string) (before, after string, found bool) {
+func cutLast(s, sep string) (before, after string) {
 	i := strings.LastIndex(s, sep)
 	if i < 0 {
-		return s, "", false
+		return s, ""
 	}
-	return s[:i], s[i+len(sep):], true
+	return s[:i], s[i+len(sep):]
 }
 
 // key returns the key of the lease's entry in the given slot.
