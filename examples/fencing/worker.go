@@ -1,0 +1,163 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"time"
+
+	"github.com/conclave-go/conclave/examples/internal/cluster"
+	"github.com/conclave-go/conclave/lease"
+	"github.com/conclave-go/conclave/lock"
+)
+
+const (
+	// workerVariable in the environment makes the program a worker.
+	workerVariable = "CONCLAVE_FENCING_WORKER"
+	// closeTimeout bounds the worker's clean-up; its parent waits a little longer.
+	closeTimeout = 5 * time.Second
+)
+
+// job is what a worker is told on the first line of its standard input. Each further
+// line lets it go on from a look to the write.
+type job struct {
+	Worker, Lock, File string
+	Guarded            bool
+	Sells              int64
+	TTL                time.Duration
+	Etcd               cluster.Spec
+}
+
+// kind says what an event is about.
+type kind string
+
+const (
+	looked   kind = "looked"   // it has the lock and knows the stock; Token, Amount
+	wrote    kind = "wrote"    // it has tried to; Token, Amount, Newer if it was refused
+	unlocked kind = "unlocked" // it has given up the lock; Lost if it had it no more
+)
+
+// event is what a worker reports, as a line on its standard output.
+type event struct {
+	Kind   kind
+	Token  lock.Token
+	Amount int64
+	Newer  lock.Token // the row's
+	Lost   string
+}
+
+// worker sells once.
+type worker struct {
+	job   job
+	out   *json.Encoder
+	goOn  chan struct{}
+	stock *stock
+}
+
+// runWorker is the program as a worker. The end of in is the end of the parent, or
+// its wish that the worker ends.
+func runWorker(ctx context.Context, in io.Reader, out io.Writer) int {
+	signal.Ignore(os.Interrupt) // it is for the parent
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w := &worker{out: json.NewEncoder(out), goOn: make(chan struct{})}
+	lines := bufio.NewScanner(in)
+	lines.Scan()
+	err := json.Unmarshal(lines.Bytes(), &w.job)
+	go func() { // ends with in, which is the process's own
+		defer cancel()
+		for lines.Scan() {
+			w.goOn <- struct{}{}
+		}
+	}()
+	if err == nil {
+		err = w.run(ctx)
+	}
+	if err != nil && ctx.Err() == nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// report writes an event. If the parent is gone, so is its end of in.
+func (w *worker) report(e event) { _ = w.out.Encode(e) }
+
+// run opens what a worker needs, sells, and closes it.
+func (w *worker) run(ctx context.Context) (err error) {
+	if w.stock, err = openStock(w.job); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.stock.db.Close()) }()
+	client, err := w.job.Etcd.Dial()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, client.Close()) }()
+	session, err := lease.NewSession(ctx, client, lease.WithTTL(w.job.TTL))
+	if err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		err = errors.Join(err, session.Close(ctx))
+	}()
+	mutex, err := lock.NewMutex(session, w.job.Lock, lock.WithOwner(w.job.Worker))
+	if err != nil {
+		return err
+	}
+	return w.sell(ctx, mutex)
+}
+
+// sell tries until the table accepts. After a refusal it takes the lock anew and
+// looks again: what it knew is out of date.
+func (w *worker) sell(ctx context.Context, m *lock.Mutex) error {
+	for {
+		h, err := m.Lock(ctx)
+		if err != nil {
+			return err
+		}
+		err = w.sellOnce(ctx, h)
+		e, unlockErr := event{Kind: unlocked}, h.Unlock(ctx)
+		if errors.Is(unlockErr, lock.ErrLost) {
+			// If the table accepted the sale, it counts all the same.
+			e.Lost, unlockErr = unlockErr.Error(), nil
+		}
+		w.report(e)
+		if _, stale := errors.AsType[*lock.StaleTokenError](err); !stale {
+			return errors.Join(err, unlockErr)
+		}
+	}
+}
+
+// sellOnce looks, and writes what is left after a sale.
+func (w *worker) sellOnce(ctx context.Context, h *lock.Hold) error {
+	amount, err := w.stock.look(ctx, h.Token())
+	if err != nil {
+		return err
+	}
+	w.report(event{Kind: looked, Token: h.Token(), Amount: amount})
+	select { // here the process is stopped
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-w.goOn:
+	}
+	// Real work runs under h.With(ctx), which stops most late writes on this side. This
+	// one stands for those that it cannot stop because they are on their way already.
+	e := event{Kind: wrote, Token: h.Token(), Amount: amount - w.job.Sells}
+	err = w.stock.set(ctx, e.Token, e.Amount)
+	stale, refused := errors.AsType[*lock.StaleTokenError](err)
+	if refused {
+		e.Newer = stale.Highest
+	}
+	if err == nil || refused {
+		w.report(e)
+	}
+	return err
+}
