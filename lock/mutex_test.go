@@ -497,12 +497,13 @@ func TestDoReleasesWhenItsFunctionPanicsOrExits(t *testing.T) {
 	require.Empty(t, queueOf(t, p.client, name))
 }
 
-func TestDoMayUnlockEarly(t *testing.T) {
+func TestDoMayUnlockEarlyWithItsOwnContext(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
 	p, name := newPeer(t, c), c.Prefix(t)+"m"
 	require.NoError(t, p.mutex(t, name).Do(guarded(t), func(ctx context.Context, h *lock.Hold) error {
-		unlock(t, h)
+		require.NoError(t, h.Unlock(ctx), "its end is that of the hold")
+		require.Empty(t, queueOf(t, p.client, name), "it has waited")
 		await(t, ctx.Done(), "its context ends")
 		return nil
 	}))

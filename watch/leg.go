@@ -22,11 +22,15 @@ type leg struct {
 	responses clientv3.WatchChan
 	created   int64 // the store's revision when it was created; later events are delivered
 	history   bool  // so are earlier ones
+	// early is set for the first moments of a watch with history. Answers to requests
+	// for progress go to all watches on the gRPC stream, and may overtake the creation
+	// of one they do not speak of: such an answer has a revision up to created.
+	early bool
 }
 
 // openLeg opens a watch from a revision, or from now if it is 0.
 func openLeg(ctx context.Context, f *follower, revision int64) (*leg, error) {
-	w := &leg{client: f.client, history: revision > 0}
+	w := &leg{client: f.client, history: revision > 0, early: revision > 0}
 	w.ctx, w.cancel = context.WithCancel(watchContext(context.WithoutCancel(ctx), f.generation))
 	opts := f.keys.options(clientv3.WithCreatedNotify(), clientv3.WithProgressNotify(), clientv3.WithRev(revision))
 	if f.fragment {

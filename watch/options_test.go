@@ -66,7 +66,7 @@ func TestStartRevisionInTheFutureIsAnError(t *testing.T) {
 	c := etcdtest.New(t, etcdtest.WithControl())
 	client := c.Client(t)
 	rev := put(t, client, "k", "v")
-	err := newTap(t, client, "k", watch.WithRevision(rev+2)).fails()
+	err := newTap(t, client, "k", watch.WithRevision(rev+2), watch.WithStall(watch.MaxStall)).fails()
 	require.ErrorIs(t, err, watch.ErrFutureRevision)
 	var future *watch.FutureRevisionError
 	require.ErrorAs(t, err, &future)

@@ -78,6 +78,9 @@ func (f *follower) drain(ctx context.Context, w *leg) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case resp, ok := <-w.responses:
+			if w.early && ok && resp.Err() == nil && len(resp.Events) == 0 && resp.Header.Revision <= w.created {
+				continue
+			}
 			quiet, heard, f.patience = 0, true, 0
 			if err := f.receive(ctx, resp, ok); err != nil {
 				return err
@@ -85,6 +88,7 @@ func (f *follower) drain(ctx context.Context, w *leg) error {
 		case <-f.poke:
 			w.ask(ctx, period)
 		case <-ticker.C:
+			w.early = false
 			if quiet++; quiet == ticks {
 				if w.history && !heard && f.patience < maxPatience {
 					// A long history is one message, of which nothing shows

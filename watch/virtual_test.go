@@ -277,7 +277,9 @@ func TestProgressKeepsTheResumeRevisionFresh(t *testing.T) {
 		vtime.Advance(10 * time.Second)
 		var last watch.Batch
 		for len(ch) > 0 {
-			last = (<-ch).Batch
+			b := (<-ch).Batch
+			require.Greater(t, b.Revision, last.Revision, "the same news twice")
+			last = b
 		}
 		require.Equal(t, rev, last.Revision)
 		require.Empty(t, last.Events)
@@ -326,6 +328,12 @@ func TestContextEndsAStreamAtOnceWhateverIsBroken(t *testing.T) {
 								last = <-ch
 							}
 							require.ErrorIs(t, last.err, context.Canceled)
+							select {
+							case _, open := <-ch:
+								require.False(t, open)
+							default:
+								require.Fail(t, "the loop has not ended")
+							}
 						}
 						cut.Heal()
 					})

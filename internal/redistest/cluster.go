@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -23,7 +24,7 @@ const callTimeout = 10 * time.Second
 // Option configures [New] and [Start].
 type Option func(*config)
 
-type config struct{ appendOnly bool }
+type config struct{ appendOnly, cluster bool }
 
 func newConfig(opts []Option) config {
 	var cfg config
@@ -36,6 +37,10 @@ func newConfig(opts []Option) config {
 // WithAppendOnly lets nodes write each change to a file before they answer, or do as if,
 // so that keys survive [Node.Kill].
 func WithAppendOnly() Option { return func(c *config) { c.appendOnly = true } }
+
+// WithRedisCluster makes each process a Redis Cluster of one, which refuses commands
+// whose keys are in different slots. Embedded nodes do not.
+func WithRedisCluster() Option { return func(c *config) { c.cluster = true } }
 
 // Cluster is a set of independent nodes.
 type Cluster struct {
@@ -100,7 +105,31 @@ func Start(ctx context.Context, n int, opts ...Option) (*Cluster, error) {
 		node.process, err = startProcess(ctx, newConfig(opts))
 		node.runner = node.process
 		return err
+	}, func(c *Cluster) error {
+		if newConfig(opts).cluster {
+			return c.assignSlots(ctx)
+		}
+		return nil
 	})
+}
+
+// assignSlots makes a Redis Cluster of each node.
+func (c *Cluster) assignSlots(ctx context.Context) error {
+	for _, n := range c.nodes {
+		if err := n.admin.ClusterAddSlotsRange(ctx, 0, 16383).Err(); err != nil {
+			return err
+		}
+		for {
+			info, err := n.admin.ClusterInfo(ctx).Result()
+			if err != nil {
+				return err
+			}
+			if strings.Contains(info, "cluster_state:ok") {
+				break
+			}
+		}
+	}
+	return nil
 }
 
 // StartEmbedded starts n embedded nodes.
@@ -109,10 +138,10 @@ func StartEmbedded(n int, opts ...Option) (*Cluster, error) {
 		node.embedded, err = startEmbedded(newConfig(opts))
 		node.runner = node.embedded
 		return err
-	})
+	}, func(*Cluster) error { return nil })
 }
 
-func start(n int, start func(*Node) error) (*Cluster, error) {
+func start(n int, start func(*Node) error, then func(*Cluster) error) (*Cluster, error) {
 	c := &Cluster{}
 	c.end = sync.OnceValue(c.close)
 	for range n {
@@ -122,6 +151,9 @@ func start(n int, start func(*Node) error) (*Cluster, error) {
 		}
 		node.admin = redis.NewClient(Options(node.Addr()))
 		c.nodes = append(c.nodes, node)
+	}
+	if err := then(c); err != nil {
+		return nil, errors.Join(fmt.Errorf("redistest: %w", err), c.Close())
 	}
 	return c, nil
 }

@@ -2,9 +2,12 @@ package redistest
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -49,15 +52,20 @@ func (e *embedded) started() {
 func (e *embedded) answer(peer *server.Peer, command string, args ...string) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	switch {
-	case e.loading:
+	if e.loading {
 		peer.WriteError(loading)
 		return true
-	case command == "INFO" && len(args) == 1 && strings.EqualFold(args[0], "server"):
-		peer.WriteBulk(fmt.Sprintf("# Server\r\nuptime_in_seconds:%d\r\n", int(time.Since(e.since).Seconds())))
-		return true
 	}
-	return false
+	return answerInfo(peer, command, args, time.Since(e.since))
+}
+
+// answerInfo replies to INFO server, as far as this package's users read it.
+func answerInfo(peer *server.Peer, command string, args []string, uptime time.Duration) bool {
+	if command != "INFO" || len(args) != 1 || !strings.EqualFold(args[0], "server") {
+		return false
+	}
+	peer.WriteBulk(fmt.Sprintf("# Server\r\nuptime_in_seconds:%d\r\n", int(uptime.Seconds())))
+	return true
 }
 
 func (e *embedded) load(on bool) {
@@ -83,10 +91,18 @@ func (e *embedded) kill() error {
 	return nil
 }
 
-func (e *embedded) restart(context.Context) error {
-	if err := e.redis.Restart(); err != nil {
-		return fmt.Errorf("redistest: embedded node: %w", err)
+// restart tries until the port can be had: a process that is being started by this one
+// has a copy of the old socket until its exec.
+func (e *embedded) restart(ctx context.Context) error {
+	for {
+		err := e.redis.Restart()
+		if err == nil {
+			e.started()
+			return nil
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) || ctx.Err() != nil {
+			return fmt.Errorf("redistest: embedded node: %w", err)
+		}
+		runtime.Gosched()
 	}
-	e.started()
-	return nil
 }

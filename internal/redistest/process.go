@@ -52,16 +52,13 @@ func (p *process) addr() string { return p.address }
 func (p *process) restart(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	appendOnly := "no"
-	if p.cfg.appendOnly {
-		appendOnly = "yes"
-	}
+	yesNo := map[bool]string{true: "yes", false: "no"}
 	host, port, err := net.SplitHostPort(p.address)
 	if err != nil {
 		return err
 	}
 	cmd := exec.Command(binary, "--port", port, "--bind", host, "--dir", p.dir,
-		"--save", "", "--appendonly", appendOnly, "--daemonize", "no", "--loglevel", "notice")
+		"--save", "", "--appendonly", yesNo[p.cfg.appendOnly], "--cluster-enabled", yesNo[p.cfg.cluster], "--daemonize", "no", "--loglevel", "notice")
 	dieWithParent(cmd)
 	out, err := cmd.StdoutPipe()
 	if err != nil {

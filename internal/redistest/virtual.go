@@ -7,8 +7,10 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/alicebob/miniredis/v2/server"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -19,8 +21,10 @@ type Virtual struct{ wires []*Wire }
 // Wire is a virtual node with the network before it, which can be cut.
 type Wire struct {
 	redis *miniredis.Miniredis
+	hook  sync.Once // sets what answers INFO
 
 	mu      sync.Mutex
+	since   time.Time // what uptime is counted from
 	cut     bool
 	changed chan struct{} // closed and replaced when cut changes
 	calls   counter
@@ -31,7 +35,7 @@ func NewVirtual(tb testing.TB, n int) *Virtual {
 	tb.Helper()
 	v := &Virtual{}
 	for range n {
-		w := &Wire{redis: miniredis.NewMiniRedis(), changed: make(chan struct{}), calls: newCounter()}
+		w := &Wire{redis: miniredis.NewMiniRedis(), changed: make(chan struct{}), calls: newCounter(), since: time.Now()}
 		w.redis.ClockTTL(true)
 		tb.Cleanup(w.redis.Close)
 		v.wires = append(v.wires, w)
@@ -64,6 +68,20 @@ func (w *Wire) Redis() *miniredis.Miniredis { return w.redis }
 // Calls returns how many commands clients have sent or tried to send, see [Net.Calls].
 func (w *Wire) Calls() int { return int(w.calls.calls.Load()) }
 
+// Restart makes the node forget everything, and its uptime begin again.
+func (w *Wire) Restart() {
+	w.mu.Lock()
+	w.since = time.Now()
+	w.mu.Unlock()
+	w.redis.FlushAll()
+}
+
+func (w *Wire) uptime() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return time.Since(w.since)
+}
+
 // Cut holds back every byte, both ways, until [Wire.Heal].
 func (w *Wire) Cut() { w.set(true) }
 
@@ -79,15 +97,20 @@ func (w *Wire) set(cut bool) {
 }
 
 func (w *Wire) dial(context.Context, string, string) (net.Conn, error) {
-	server, err := w.redis.Dial()
+	far, err := w.redis.Dial()
 	if err != nil {
 		return nil, err
 	}
+	w.hook.Do(func() {
+		w.redis.Server().SetPreHook(func(peer *server.Peer, command string, args ...string) bool {
+			return answerInfo(peer, command, args, w.uptime())
+		})
+	})
 	client, near := net.Pipe()
 	ended := make(chan struct{})
-	end := sync.OnceFunc(func() { close(ended); _ = near.Close(); _ = server.Close() })
-	go w.forward(server, near, ended, end)
-	go w.forward(near, server, ended, end)
+	end := sync.OnceFunc(func() { close(ended); _ = near.Close(); _ = far.Close() })
+	go w.forward(far, near, ended, end)
+	go w.forward(near, far, ended, end)
 	return client, nil
 }
 

@@ -1,0 +1,156 @@
+package redlock
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// ErrLocked is what a [*LockedError] is: TryLock found the lock taken.
+var ErrLocked = errors.New("redlock: locked")
+
+// ErrLost is the cause of a hold's end when it was not unlocked: its deadline passed,
+// or so many nodes denied having its key that no quorum is left. It is also what
+// Unlock, Extend and Do return for such a hold.
+var ErrLost = errors.New("redlock: lost")
+
+// ErrReleased is the cause of a hold's end after Unlock, and the error of an Extend
+// that comes after it.
+var ErrReleased = errors.New("redlock: released")
+
+// ErrClosed is returned by Lock and TryLock after [Nodes.Close], and is the reason in
+// the [ErrLost] of the holds that Close ended.
+var ErrClosed = errors.New("redlock: nodes are closed")
+
+// Reasons for which a node did not do as asked, besides those its client gives.
+var (
+	errOverdue  = errors.New("no answer within the node timeout")
+	errSilent   = errors.New("not asked: an earlier call has had no answer yet")
+	errDeadline = errors.New("its deadline passed without a renewal")
+	errDenied   = errors.New("too many nodes do not have its key")
+	errLate     = errors.New("the quorum answered after the deadline")
+	errGivenUp  = errors.New("the token was given up before this request arrived")
+)
+
+// LockedError is returned by TryLock when the nodes that are not free leave no quorum.
+type LockedError struct {
+	// Name is the lock's name.
+	Name string
+	// Remaining is how long, from the answers, until enough nodes' keys have
+	// expired if nobody extends them. Zero if that is not known.
+	Remaining time.Duration
+}
+
+// Error names the lock.
+func (e *LockedError) Error() string {
+	if e.Remaining <= 0 {
+		return fmt.Sprintf("redlock: %q is locked", e.Name)
+	}
+	return fmt.Sprintf("redlock: %q is locked (for %v, unless extended)", e.Name, e.Remaining)
+}
+
+// Is reports whether target is [ErrLocked].
+func (e *LockedError) Is(target error) bool { return target == ErrLocked }
+
+// NodeState is what a node had said when an operation was decided.
+type NodeState int
+
+const (
+	// NodePending means that the outcome was decided before the node answered.
+	NodePending NodeState = iota
+	// NodeGranted means that the node did as asked.
+	NodeGranted
+	// NodeLocked means that the node has the key of another acquisition.
+	NodeLocked
+	// NodeMissing means that the node does not have the key.
+	NodeMissing
+	// NodeRefused means that the node was reached and may not be counted, see
+	// [WithMinUptime].
+	NodeRefused
+	// NodeFailed means that there was no answer in time, or an error.
+	NodeFailed
+)
+
+// String returns the state in one word.
+func (s NodeState) String() string {
+	switch s {
+	case NodePending:
+		return "pending"
+	case NodeGranted:
+		return "granted"
+	case NodeLocked:
+		return "locked"
+	case NodeMissing:
+		return "missing"
+	case NodeRefused:
+		return "refused"
+	case NodeFailed:
+		return "failed"
+	default:
+		return fmt.Sprintf("NodeState(%d)", int(s))
+	}
+}
+
+// NodeStatus is one node's part in a [QuorumError].
+type NodeStatus struct {
+	// Node is the node's address.
+	Node string
+	// State is what it answered.
+	State NodeState
+	// Err is why, for the states refused and failed.
+	Err error
+}
+
+// QuorumError is returned when too many nodes failed for a quorum. It wraps the errors
+// of the nodes.
+type QuorumError struct {
+	// Op is what was tried: "acquire", "extend" or "release".
+	Op string
+	// Name is the lock's name.
+	Name string
+	// Quorum is how many nodes had to agree.
+	Quorum int
+	// Nodes has the state of every node, in the order of [NewNodes].
+	Nodes []NodeStatus
+}
+
+// Error lists all nodes.
+func (e *QuorumError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "redlock: no quorum of %d to %s %q:", e.Quorum, e.Op, e.Name)
+	for i, n := range e.Nodes {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprintf(&b, " %s %v", n.Node, n.State)
+		if n.Err != nil {
+			fmt.Fprintf(&b, " (%v)", n.Err)
+		}
+	}
+	return b.String()
+}
+
+// Unwrap returns the nodes' errors.
+func (e *QuorumError) Unwrap() []error {
+	var all []error
+	for _, n := range e.Nodes {
+		if n.Err != nil {
+			all = append(all, n.Err)
+		}
+	}
+	return all
+}
+
+// UptimeError is the error of a node that [WithMinUptime] does not trust yet.
+type UptimeError struct {
+	// Uptime is what the node reported, in whole seconds.
+	Uptime time.Duration
+	// Min is what it must have reached for certain.
+	Min time.Duration
+}
+
+// Error names both.
+func (e *UptimeError) Error() string {
+	return fmt.Sprintf("the node has been up for %v only, less than %v for certain", e.Uptime, e.Min)
+}

@@ -1,0 +1,256 @@
+package redlock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/conclave-go/conclave/internal/clock"
+)
+
+// Hold is one acquisition of a lock. It lasts until it is unlocked or lost, and is
+// not used again: the next Lock returns another. All methods may be called from
+// several goroutines. The zero value is not valid.
+//
+// There is no token: nothing that the nodes agree on increases from one holder to the
+// next.
+type Hold struct {
+	m      *Mutex
+	claim  *claim
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	timer  *clock.Timer // ends the hold at its deadline
+	renew  *time.Timer  // nil without renewal
+
+	mu       sync.Mutex
+	ended    bool
+	until    clock.Instant // the deadline, suspension counted
+	wall     time.Time     // the deadline as callers see it
+	derived  map[*context.CancelCauseFunc]struct{}
+	released *round // of the removal, once ended
+}
+
+// newHold returns the hold of a claim that a quorum has granted in round r, unless
+// its deadline has passed or the nodes are closed.
+func newHold(ctx context.Context, c *claim, r *round) (*Hold, error) {
+	h := &Hold{m: c.m, claim: c}
+	h.ctx, h.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	h.mu.Lock() // the timers may fire before all is set
+	defer h.mu.Unlock()
+	h.until, h.wall = c.m.deadline(r)
+	if clock.Until(h.until) <= 0 {
+		return nil, errLate
+	}
+	if !c.m.nodes.add(h) {
+		return nil, ErrClosed
+	}
+	h.timer = clock.AfterFunc(h.until, h.expire)
+	if !c.m.cfg.manual {
+		h.renew = time.AfterFunc(c.m.cfg.ttl/roundsPerTTL-clock.Now().Sub(r.start), h.keep)
+	}
+	return h, nil
+}
+
+// Context returns a context with the values of Lock's, but not its cancellation. It
+// is done when the hold ends: at the deadline at the latest, whatever the network does.
+// Its cause wraps [ErrLost] or [ErrReleased].
+func (h *Hold) Context() context.Context { return h.ctx }
+
+// With returns ctx, ended also by the end of the hold with its cause. The returned
+// function releases its resources.
+func (h *Hold) With(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	if err := h.Err(); err != nil {
+		cancel(err)
+		return ctx, func() {}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ended {
+		cancel(context.Cause(h.ctx))
+		return ctx, func() {}
+	}
+	// Not context.AfterFunc: its goroutine may run after the key is deleted.
+	if h.derived == nil {
+		h.derived = make(map[*context.CancelCauseFunc]struct{})
+	}
+	h.derived[&cancel] = struct{}{}
+	return ctx, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.derived, &cancel)
+		cancel(nil)
+	}
+}
+
+// Name returns the lock's name.
+func (h *Hold) Name() string { return h.m.name }
+
+// Deadline returns the time until which the nodes, as far as they do what Redlock
+// assumes, grant the lock to nobody else: when the last confirmed request was sent, plus
+// the TTL, less the allowance for drift. Extensions move it forward; once the hold has
+// ended it is not in the future any more.
+func (h *Hold) Deadline() time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.wall
+}
+
+// Remaining returns the time left until the deadline, system suspension counted where
+// the platform tells (Linux). Zero or less means that the hold is over.
+func (h *Hold) Remaining() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return clock.Until(h.until)
+}
+
+// Err returns nil while the lock is held, and else the cause of the hold's end,
+// which wraps [ErrLost] or [ErrReleased].
+func (h *Hold) Err() error {
+	h.mu.Lock()
+	expired := !h.ended && clock.Until(h.until) <= 0
+	h.mu.Unlock()
+	if expired {
+		h.expire() // the timer may not have got round to it
+	}
+	return context.Cause(h.ctx)
+}
+
+// Extend moves the deadline to a TTL from now, less the allowance for drift. It asks
+// each node once and returns as soon as a quorum has confirmed, within the node timeout
+// at most. Holds extend themselves three times in a TTL, unless [WithoutRenewal].
+//
+// A [*QuorumError], or ctx's error, means that the deadline is where it was; the call
+// may be repeated. An error that is [ErrLost] or [ErrReleased] means that the hold is
+// over: a hold whose key is missing on too many nodes ends here, and none comes back
+// after its deadline.
+func (h *Hold) Extend(ctx context.Context) error {
+	if err := h.Err(); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("redlock: extending %q: %w", h.m.name, ended(ctx, nil))
+	}
+	r := h.claim.extend(ctx)
+	if err := r.wait(ctx); err != nil {
+		return fmt.Errorf("redlock: extending %q: %w", h.m.name, err)
+	}
+	return h.extended(r)
+}
+
+// extended draws the consequences of an extension round.
+func (h *Hold) extended(r *round) error {
+	switch {
+	case r.granted():
+		h.prolong(r)
+	case r.lost():
+		h.lose(errDenied)
+	case h.Err() == nil:
+		return r.failure()
+	}
+	return h.Err()
+}
+
+// prolong moves the deadline, unless the hold has ended: an answer from after the
+// deadline revives nothing.
+func (h *Hold) prolong(r *round) {
+	until, wall := h.m.deadline(r)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.ended && clock.Until(h.until) > 0 && until > h.until {
+		h.until, h.wall = until, wall
+		h.timer.Reset(until)
+	}
+}
+
+// Unlock ends the hold, locally at once, and removes its key from the nodes. It returns
+// once a quorum has done so, within the node timeout at most; the rest is left to the
+// background. It returns an error that wraps [ErrLost] if the hold was lost before, or
+// if so many nodes no longer had its key that another could have been granted.
+//
+// ctx bounds only the wait: when it is done first its error is returned and the removal
+// goes on, so that defer h.Unlock(r.Context()) is right. A [*QuorumError] means that
+// the removal goes on, too: the lock was held up to the call, and is free after the TTL at
+// the latest. Unlock may be called again, and returns the same.
+func (h *Hold) Unlock(ctx context.Context) error {
+	if alive := ctx.Err() == nil; h.Err() == nil && h.end(ErrReleased) {
+		// A holder's context is often derived from the hold, whose end is not the one
+		// that is meant. The wait is short: the node timeout.
+		if alive && ctx.Err() != nil && errors.Is(context.Cause(ctx), ErrReleased) {
+			ctx = context.WithoutCancel(ctx)
+		}
+	}
+	if err := context.Cause(h.ctx); !errors.Is(err, ErrReleased) {
+		return err
+	}
+	h.mu.Lock()
+	r := h.released
+	h.mu.Unlock()
+	if err := r.wait(ctx); err != nil {
+		return fmt.Errorf("redlock: unlocking %q: it goes on in the background: %w", h.m.name, err)
+	}
+	switch t := r.tally(); {
+	case t.granted >= r.m.nodes.quorum():
+		return nil
+	case r.lost():
+		return fmt.Errorf("%w: %w", ErrLost, errDenied)
+	case t.granted+t.denials() >= r.m.nodes.quorum():
+		return nil
+	}
+	return r.failure()
+}
+
+// expire ends the hold because its deadline has passed.
+func (h *Hold) expire() { h.lose(errDeadline) }
+
+// lose ends the hold because of why.
+func (h *Hold) lose(why error) {
+	if h.end(fmt.Errorf("%w: %w", ErrLost, why)) {
+		h.m.nodes.cfg.log.Warn("lock lost", "lock", h.m.name, "cause", why)
+	}
+}
+
+// end makes the hold over, unless it is, and reports whether this call did. All
+// contexts have ended before a node is told.
+func (h *Hold) end(cause error) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ended {
+		return false
+	}
+	h.ended = true
+	h.until = min(h.until, clock.Now())
+	if now := time.Now(); now.Before(h.wall) { // the clocks differ by suspensions
+		h.wall = now
+	}
+	h.cancel(cause)
+	for cancel := range h.derived {
+		(*cancel)(cause)
+	}
+	h.derived = nil
+	h.timer.Stop()
+	if h.renew != nil {
+		h.renew.Stop()
+	}
+	// Also after a loss: an extension that had no answer may keep the lock from
+	// others for another TTL.
+	h.released = h.claim.remove(h.ctx)
+	h.m.nodes.remove(h)
+	return true
+}
+
+// do calls fn and unlocks, also when fn panics.
+func (h *Hold) do(ctx context.Context, fn func(ctx context.Context, h *Hold) error) (err error) {
+	defer func() {
+		// Any other error means that the lock was held to the end, and that its
+		// removal goes on.
+		if unlocked := h.Unlock(ctx); errors.Is(unlocked, ErrLost) {
+			err = errors.Join(err, unlocked)
+		}
+	}()
+	within, cancel := h.With(ctx)
+	defer cancel()
+	return fn(within, h)
+}

@@ -1,0 +1,167 @@
+package redlock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/conclave-go/conclave/internal/clock"
+)
+
+// MaxName is the longest name of a lock in bytes.
+const MaxName = 1024
+
+// Mutex is a lock that, under the assumptions of Redlock, at most one holder has at a
+// time among all clients of the nodes that use its name. It is not bound to a holder:
+// any number of goroutines may call Lock on one Mutex, and they exclude each other as
+// different processes do. Use [NewMutex]; the zero value is not valid.
+type Mutex struct {
+	nodes     *Nodes
+	cfg       mutexConfig
+	name      string
+	key       string
+	tombstone string // what its tombstones begin with
+	channel   string // on which releases are told
+}
+
+// NewMutex returns the mutex of the given name. It makes no request.
+//
+// The name must be valid UTF-8 of 1 to [MaxName] bytes, without control characters. If
+// it has a closing brace, it must have a hash tag of Redis Cluster, a part in braces:
+// the keys of a lock have to be in one slot.
+func NewMutex(nodes *Nodes, name string, opts ...MutexOption) (*Mutex, error) {
+	if nodes == nil || nodes.hub == nil {
+		return nil, errors.New("redlock: nodes are nil: must come from NewNodes")
+	}
+	c, err := nodes.cfg.mutex(opts)
+	if err := errors.Join(checkName(name, nodes.cfg.prefix), err); err != nil {
+		return nil, err
+	}
+	m := &Mutex{nodes: nodes, cfg: c, name: name, key: nodes.cfg.prefix + name}
+	slot := m.key
+	if !tagged(m.key) {
+		slot = "{" + m.key + "}"
+	}
+	m.tombstone, m.channel = slot+":gone:", slot+":released"
+	return m, nil
+}
+
+// Lock waits for the lock and returns the hold on it. There is no queue: whoever asks
+// first after a release is granted.
+//
+// It goes on when nodes fail, and fails only when ctx ends (its error then Is ctx.Err(),
+// and wraps what the last attempt failed with), when too many nodes refuse for good, for
+// example for lack of permission (a [*QuorumError]), or after [Nodes.Close]
+// ([ErrClosed]). Nothing is held then; what was written is removed in the background.
+func (m *Mutex) Lock(ctx context.Context) (*Hold, error) {
+	h, err := m.lock(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("redlock: locking %q: %w", m.name, err)
+	}
+	return h, nil
+}
+
+// TryLock takes the lock if it is free, in one round trip to all nodes at once. If
+// others have it, or are taking it, it returns a [*LockedError]. If too many nodes
+// fail to answer within the node timeout, it returns a [*QuorumError]. It fails as
+// Lock does besides.
+func (m *Mutex) TryLock(ctx context.Context) (*Hold, error) {
+	h, r, err := m.attempt(ctx)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("redlock: trying to lock %q: %w", m.name, err)
+	case h != nil:
+		return h, nil
+	case r.unreachable():
+		return nil, r.failure()
+	}
+	return nil, &LockedError{Name: m.name, Remaining: r.remaining()}
+}
+
+// Do calls fn with the lock held. fn's context is derived from ctx and ends with the
+// hold. The lock is released when fn returns, and when it panics; if ctx is done by
+// then, in the background.
+//
+// Do returns fn's error, joined with [ErrLost] if the hold ended first, even when fn
+// returned nil: whatever fn did after that was unprotected. If the lock could not be
+// taken, fn is not called and Lock's error is returned.
+func (m *Mutex) Do(ctx context.Context, fn func(ctx context.Context, h *Hold) error) error {
+	h, err := m.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	return h.do(ctx, fn)
+}
+
+// TryDo is [Mutex.Do] with TryLock.
+func (m *Mutex) TryDo(ctx context.Context, fn func(ctx context.Context, h *Hold) error) error {
+	h, err := m.TryLock(ctx)
+	if err != nil {
+		return err
+	}
+	return h.do(ctx, fn)
+}
+
+// attempt asks every node once. It returns the hold, or the round that failed.
+func (m *Mutex) attempt(ctx context.Context) (*Hold, *round, error) {
+	if ctx.Err() != nil {
+		return nil, nil, ended(ctx, nil)
+	}
+	if !m.nodes.beginOpen() {
+		return nil, nil, ErrClosed
+	}
+	defer m.nodes.end()
+	c := newClaim(m)
+	r := c.acquire(ctx)
+	err := r.wait(ctx)
+	if err == nil && !r.granted() {
+		c.abandon(ctx)
+		return nil, r, nil
+	}
+	if err == nil && ctx.Err() != nil { // while it was granted
+		err = ended(ctx, nil)
+	}
+	if err == nil {
+		var h *Hold
+		if h, err = newHold(ctx, c, r); err == nil {
+			return h, nil, nil
+		}
+	}
+	c.abandon(ctx)
+	return nil, nil, err
+}
+
+// deadline is until when a lock is valid whose keys were set in round r.
+func (m *Mutex) deadline(r *round) (clock.Instant, time.Time) {
+	valid := m.cfg.ttl - m.nodes.cfg.allowance(m.cfg.ttl)
+	return r.start.Add(valid), r.wall.Add(valid)
+}
+
+func checkName(name, prefix string) error {
+	var why string
+	switch {
+	case name == "":
+		why = "is empty"
+	case len(name) > MaxName:
+		why = fmt.Sprintf("has %d bytes", len(name))
+	case !utf8.ValidString(name):
+		why = "is not valid UTF-8"
+	case strings.ContainsFunc(name, unicode.IsControl):
+		why = "has a control character"
+	case strings.Contains(prefix+name, "}") && !tagged(prefix+name):
+		return fmt.Errorf("redlock: name %q: key %q has a closing brace, so it must have a hash tag like {tag}", name, prefix+name)
+	default:
+		return nil
+	}
+	return fmt.Errorf("redlock: name %.100q %s: must be valid UTF-8 of 1 to %d bytes without control characters", name, why, MaxName)
+}
+
+// tagged reports whether Redis Cluster takes a key's slot from a part of it.
+func tagged(key string) bool {
+	_, rest, open := strings.Cut(key, "{")
+	return open && strings.Index(rest, "}") > 0
+}

@@ -1,0 +1,222 @@
+package redlock
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+const (
+	// DefaultTTL lets another client take over ten seconds after a crash, and gives
+	// a hold two renewals that may fail before it is lost.
+	DefaultTTL = 10 * time.Second
+	// MaxNodeTimeout is the longest default of [WithNodeTimeout]. A lost packet is
+	// sent again after about 200 ms, so that it does not cost the node's vote.
+	MaxNodeTimeout = 250 * time.Millisecond
+	// DefaultDrift is a hundred times what a quartz clock drifts.
+	DefaultDrift = 0.01
+	// MinDrift is added to the drift allowance: Redis expires keys by a clock of
+	// whole milliseconds, which it reads before it runs a script.
+	MinDrift = 2 * time.Millisecond
+
+	// maxDrift leaves at least half of the TTL.
+	maxDrift = 0.5
+	// timeoutsPerTTL sets the default node timeout, so that waiting for a node that
+	// hangs leaves most of a fresh hold's time.
+	timeoutsPerTTL = 10
+	// roundsPerTTL is how often a hold is extended in one TTL, and how often a node
+	// timeout fits into it at least.
+	roundsPerTTL = 3
+)
+
+// Option configures [Nodes].
+type Option interface{ apply(*config) error }
+
+// MutexOption configures a [Mutex].
+type MutexOption interface{ applyMutex(*mutexConfig) error }
+
+type config struct {
+	ttl       time.Duration
+	timeout   time.Duration // 0: derived from the TTL
+	drift     float64
+	minUptime time.Duration
+	prefix    string
+	log       *slog.Logger
+}
+
+type mutexConfig struct {
+	ttl    time.Duration
+	manual bool // no renewal
+}
+
+type option func(*config) error
+
+func (o option) apply(c *config) error { return o(c) }
+
+type mutexOption func(*mutexConfig) error
+
+func (o mutexOption) applyMutex(c *mutexConfig) error { return o(c) }
+
+// TTLOption is an option of [Nodes], for all its mutexes, and of a single [Mutex].
+type TTLOption interface {
+	Option
+	MutexOption
+}
+
+type ttlOption time.Duration
+
+func (o ttlOption) check() error {
+	if d := time.Duration(o); d < time.Millisecond || d%time.Millisecond != 0 {
+		return fmt.Errorf("redlock: TTL %v: must be whole milliseconds, at least one", d)
+	}
+	return nil
+}
+
+func (o ttlOption) apply(c *config) error {
+	c.ttl = time.Duration(o)
+	return o.check()
+}
+
+func (o ttlOption) applyMutex(c *mutexConfig) error {
+	c.ttl = time.Duration(o)
+	return o.check()
+}
+
+// WithTTL sets how long after its last renewal a node keeps a key, in whole
+// milliseconds, [DefaultTTL] by default. A crashed holder blocks others for this long.
+// It must exceed the drift allowance, and be at least three node timeouts.
+func WithTTL(ttl time.Duration) TTLOption { return ttlOption(ttl) }
+
+// WithNodeTimeout sets how long an operation waits for one node, whatever the timeouts
+// of its client are. By default it is a tenth of the TTL, at most [MaxNodeTimeout];
+// the most is a third of the TTL. A node that hangs costs this much when its vote is
+// needed, and nothing while the others are a quorum.
+func WithNodeTimeout(d time.Duration) Option {
+	return option(func(c *config) error {
+		if d <= 0 {
+			return fmt.Errorf("redlock: node timeout %v: must be positive", d)
+		}
+		c.timeout = d
+		return nil
+	})
+}
+
+// WithDrift sets by what fraction the rate of this machine's clock may differ from
+// those of the nodes: from 0 up to but not including 0.5, [DefaultDrift] by default.
+// The deadline is brought forward by that fraction of the TTL plus [MinDrift].
+func WithDrift(fraction float64) Option {
+	return option(func(c *config) error {
+		if !(fraction >= 0 && fraction < maxDrift) { // also refuses NaN
+			return fmt.Errorf("redlock: drift %v: must be a fraction from 0 up to, but not including, %v", fraction, maxDrift)
+		}
+		c.drift = fraction
+		return nil
+	})
+}
+
+// WithMinUptime refuses the vote of a node that has not been up for d for certain.
+// A node that restarts without its keys may otherwise grant a lock that is held. Give
+// the longest TTL that any client uses on these nodes. It is off by default, and costs
+// an INFO on the server in each acquisition, in the same round trip, which Redis's ACL
+// counts as dangerous.
+//
+// Nodes report whole seconds, so a node counts up to two seconds late. A new set of
+// nodes grants nothing for d. A fail-over to a replica is not a restart and is not
+// noticed.
+func WithMinUptime(d time.Duration) Option {
+	return option(func(c *config) error {
+		if d <= 0 {
+			return fmt.Errorf("redlock: minimum uptime %v: must be positive; leave the option out for none", d)
+		}
+		c.minUptime = d
+		return nil
+	})
+}
+
+// WithKeyPrefix puts prefix before the names of locks to make their keys. It is empty
+// by default: a lock's key is then its name, as with most other Redis locks.
+func WithKeyPrefix(prefix string) Option {
+	return option(func(c *config) error {
+		c.prefix = prefix
+		return nil
+	})
+}
+
+// WithLogger sets where is reported what an operator may want to know: losses at
+// Warn, keys that could not be removed at Info, failed renewals at Debug. By default
+// nothing is logged.
+func WithLogger(log *slog.Logger) Option {
+	return option(func(c *config) error {
+		if log == nil {
+			return errors.New("redlock: logger is nil: must be a *slog.Logger; leave the option out for silence")
+		}
+		c.log = log
+		return nil
+	})
+}
+
+// WithoutRenewal leaves it to the holder to call [Hold.Extend] before the deadline.
+func WithoutRenewal() MutexOption {
+	return mutexOption(func(c *mutexConfig) error {
+		c.manual = true
+		return nil
+	})
+}
+
+// errNilOption names a nil option.
+var errNilOption = errors.New("redlock: option is nil: must come from one of the With functions")
+
+func newConfig(opts []Option) (config, error) {
+	c := config{ttl: DefaultTTL, drift: DefaultDrift, log: slog.New(slog.DiscardHandler)}
+	var errs []error
+	for _, o := range opts {
+		if o == nil {
+			errs = append(errs, errNilOption)
+			continue
+		}
+		errs = append(errs, o.apply(&c))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return c, err
+	}
+	if c.timeout == 0 {
+		c.timeout = min(c.ttl/timeoutsPerTTL, MaxNodeTimeout)
+	}
+	return c, c.check(c.ttl)
+}
+
+// mutex returns the configuration of a mutex on nodes of configuration c.
+func (c config) mutex(opts []MutexOption) (mutexConfig, error) {
+	m := mutexConfig{ttl: c.ttl}
+	var errs []error
+	for _, o := range opts {
+		if o == nil {
+			errs = append(errs, errNilOption)
+			continue
+		}
+		errs = append(errs, o.applyMutex(&m))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return m, err
+	}
+	return m, c.check(m.ttl)
+}
+
+// check compares a TTL with what it must exceed.
+func (c config) check(ttl time.Duration) error {
+	switch {
+	case ttl <= c.allowance(ttl):
+		return fmt.Errorf("redlock: TTL %v: must exceed the drift allowance of %v", ttl, c.allowance(ttl))
+	case c.timeout > ttl/roundsPerTTL:
+		return fmt.Errorf("redlock: node timeout %v: must be at most a third of the TTL %v", c.timeout, ttl)
+	case c.minUptime > 0 && c.minUptime < ttl:
+		return fmt.Errorf("redlock: minimum uptime %v: must be at least the TTL %v", c.minUptime, ttl)
+	}
+	return nil
+}
+
+// allowance is by how much a TTL is not relied on.
+func (c config) allowance(ttl time.Duration) time.Duration {
+	return time.Duration(c.drift*float64(ttl)) + MinDrift
+}

@@ -1,0 +1,149 @@
+package redlock
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/conclave-go/conclave/internal/clock"
+)
+
+const (
+	// firstPause and maxPause bound the wait between attempts on a node that fails:
+	// a refused connection fails within microseconds.
+	firstPause = 20 * time.Millisecond
+	maxPause   = time.Second
+	// minGrave is how long a tombstone lives at least. A request that nobody waits
+	// for any more is held up by its client for its read timeout, five seconds by
+	// default, and by the network for as long as that retransmits. One that comes
+	// later still leaves a key for one TTL at most.
+	minGrave = 30 * time.Second
+)
+
+// remove ends the claim: nothing is written any more, and what may be on the nodes is
+// deleted, in the background until it has succeeded or the keys have expired. The round
+// is decided by the first attempts.
+func (c *claim) remove(ctx context.Context) *round {
+	c.mu.Lock()
+	c.over = true
+	c.mu.Unlock()
+	r, ctx := newRound(ctx, c.m, "release", judgeExtend)
+	for i := range c.lanes {
+		if c.clean(i) {
+			r.answer(i, answer{state: NodeMissing})
+			r.done()
+			continue
+		}
+		c.m.nodes.run(func() {
+			defer r.done()
+			c.removeAt(context.WithoutCancel(ctx), r, i)
+		})
+	}
+	return r
+}
+
+// abandon removes a claim that came to nothing.
+func (c *claim) abandon(ctx context.Context) {
+	c.mu.Lock()
+	c.over = true
+	c.mu.Unlock()
+	for i := range c.lanes {
+		if !c.clean(i) {
+			c.remove(ctx)
+			return
+		}
+	}
+}
+
+// clean reports whether node i cannot have the key.
+func (c *claim) clean(i int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lanes[i].pending == 0 && !c.lanes[i].present
+}
+
+// removeAt removes the claim from node i, and answers with the first attempt.
+func (c *claim) removeAt(ctx context.Context, r *round, i int) {
+	c.awaitIdle(i)
+	a := c.deleteAt(ctx, i)
+	r.answer(i, a)
+	for pause := firstPause; a.state == NodeFailed; pause = min(2*pause, maxPause) {
+		if !c.pause(pause) {
+			c.m.nodes.cfg.log.Info("key not removed; it expires", "lock", c.m.name, "node", c.m.nodes.list[i].name, "error", a.err)
+			return
+		}
+		a = c.deleteAt(ctx, i)
+	}
+}
+
+// awaitIdle waits, for the node timeout at most, until no acquisition is under way at
+// node i: as a rule one that was not needed for the quorum, and is there in no time.
+func (c *claim) awaitIdle(i int) {
+	c.mu.Lock()
+	l := &c.lanes[i]
+	if l.pending == 0 {
+		c.mu.Unlock()
+		return
+	}
+	if l.idle == nil {
+		l.idle = make(chan struct{})
+	}
+	idle := l.idle
+	c.mu.Unlock()
+	timer := time.NewTimer(c.m.nodes.cfg.timeout)
+	defer timer.Stop()
+	select {
+	case <-idle:
+	case <-timer.C:
+	}
+}
+
+// deleteAt makes one attempt, with a tombstone if an acquisition may still arrive.
+func (c *claim) deleteAt(ctx context.Context, i int) answer {
+	if c.clean(i) { // the acquisition that was under way has not set it
+		return answer{state: NodeMissing}
+	}
+	args := [3]string{c.token, c.m.channel, c.grave(i)}
+	ctx, cancel := context.WithTimeout(ctx, c.m.nodes.cfg.timeout)
+	defer cancel()
+	reply, certain, err := c.m.nodes.list[i].call(ctx, releaseScript, c.keys, args)
+	a := denied(reply, err)
+	if a.state == NodeMissing && !certain {
+		a.state = NodeGranted // by the first of two requests
+	}
+	return a
+}
+
+// grave is the tombstone's TTL for node i.
+func (c *claim) grave(i int) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if l := c.lanes[i]; l.pending == 0 && !l.doubt {
+		return "0"
+	}
+	return millis(max(c.m.cfg.ttl+c.m.nodes.cfg.timeout, minGrave))
+}
+
+// pause waits before the next attempt, and reports whether there should be one.
+func (c *claim) pause(d time.Duration) bool {
+	c.mu.Lock()
+	left := clock.Until(c.until)
+	c.mu.Unlock()
+	if left <= 0 {
+		return false
+	}
+	timer := time.NewTimer(jitter(d))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-c.m.nodes.abort:
+		return false
+	}
+}
+
+// jitter is d, give or take a quarter, so that clients hit by one outage do not come
+// back in step.
+func jitter(d time.Duration) time.Duration {
+	return d + time.Duration((rand.Float64()-0.5)/2*float64(d))
+}
