@@ -117,6 +117,8 @@ func (p *peer) lock(t *testing.T, name string, opts ...redlock.MutexOption) *red
 }
 
 // prepare lets all nodes learn the scripts: the first request with one does not run it.
+// When it returns, each client has a connection at rest, so that the next call needs no
+// handshake, which a fault in one direction would hold up.
 func (p *peer) prepare(t *testing.T, c *redistest.Cluster) *peer {
 	t.Helper()
 	h := p.lock(t, "prepare")
@@ -124,6 +126,12 @@ func (p *peer) prepare(t *testing.T, c *redistest.Cluster) *peer {
 	require.NoError(t, h.Extend(guarded(t)))
 	unlock(t, h)
 	awaitHeld(t, c, "prepare", 0)
+	for _, client := range p.clients {
+		eventually(t, func() bool {
+			s := client.PoolStats()
+			return s.IdleConns > 0 && s.IdleConns == s.TotalConns
+		}, "its calls are over")
+	}
 	return p
 }
 
