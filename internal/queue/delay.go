@@ -84,18 +84,20 @@ func (e *entry) claim(ctx context.Context) error {
 	}
 	ctx, done := e.bind(ctx)
 	defer done()
-	known := int64(0) // the revision of the mark that has been waited for
+	due := e.unmarked() // or the mark is that of the owner who has been waited for
 	for {
-		found, err := e.tryClaim(ctx, known)
+		found, err := e.tryClaim(ctx, due)
 		if err != nil || found == nil {
 			return err
 		}
 		if string(found.Value) == e.ownMark() { // an earlier attempt went through
 			return nil
 		}
-		if known = found.ModRevision; known == 0 {
+		if due = e.unmarked(); found.ModRevision == 0 {
 			continue
 		}
+		// By its value: one that was given an end meanwhile is still the same.
+		due = clientv3.Compare(clientv3.Value(e.q.marker()), "=", string(found.Value))
 		m := parseMark(found)
 		delay := max(m.Delay, e.q.Delay)
 		e.log().Warn("owner before was lost; waiting before the grant", "owner", m.Owner, "delay", delay)
@@ -105,13 +107,13 @@ func (e *entry) claim(ctx context.Context) error {
 	}
 }
 
-// tryClaim puts the mark if that of the given revision, or none for 0, is there, and
-// otherwise returns the one that is.
-func (e *entry) tryClaim(ctx context.Context, known int64) (found *mvccpb.KeyValue, err error) {
+// tryClaim puts the mark if the given condition holds of the one that is there, and
+// otherwise returns that.
+func (e *entry) tryClaim(ctx context.Context, due clientv3.Cmp) (found *mvccpb.KeyValue, err error) {
 	err = e.do(ctx, func(ctx context.Context) error {
 		found = nil
 		resp, err := e.q.Session.Client().Txn(ctx).
-			If(append(e.same(), clientv3.Compare(clientv3.ModRevision(e.q.marker()), "=", known))...).
+			If(append(e.same(), due)...).
 			Then(clientv3.OpPut(e.q.marker(), e.ownMark())).
 			Else(clientv3.OpGet(e.key()), clientv3.OpGet(e.q.marker())).
 			Commit()

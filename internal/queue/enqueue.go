@@ -129,18 +129,18 @@ func (e *entry) limits() attempt.Limits {
 	return attempt.Limits{Timeout: rpcTimeout(e.lease), Until: e.lease.Context()}
 }
 
-// put sends a transaction that puts the entry if none of its keys is there and conds
-// hold, until it is answered. Puts that were not answered are counted. The answers to
-// then, or to otherwise, come after one for each key: of the put, or of a read.
+// put sends a transaction that puts the entry if it is not there and conds hold, until
+// it is answered. Puts that were not answered are counted. Its keys come and go together,
+// so the first one tells whether it is there: the answers to then come after one for each
+// put, those to otherwise after the read of the first key.
 func (e *entry) put(ctx context.Context, conds []clientv3.Cmp, then, otherwise []clientv3.Op) (resp *clientv3.TxnResponse, err error) {
+	conds = append(conds, clientv3.Compare(clientv3.CreateRevision(e.key()), "=", 0))
+	gets := append([]clientv3.Op{clientv3.OpGet(e.key())}, otherwise...)
 	puts := make([]clientv3.Op, 0, len(e.legs)+len(then))
-	gets := make([]clientv3.Op, 0, len(e.legs)+len(otherwise))
 	for i := range e.legs {
-		conds = append(conds, clientv3.Compare(clientv3.CreateRevision(e.legs[i].key), "=", 0))
 		puts = append(puts, clientv3.OpPut(e.legs[i].key, e.value, clientv3.WithLease(e.lease.ID())))
-		gets = append(gets, clientv3.OpGet(e.legs[i].key))
 	}
-	puts, gets = append(puts, then...), append(gets, otherwise...)
+	puts = append(puts, then...)
 	err = e.do(ctx, func(ctx context.Context) (err error) {
 		e.unsettled++
 		resp, err = e.q.Session.Client().Txn(ctx).If(conds...).Then(puts...).Else(gets...).Commit()
@@ -171,10 +171,10 @@ func (e *entry) enqueue(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	answers := resp.Responses[len(e.legs):]
 	if !resp.Succeeded {
-		return e.adopt(resp, dissented(answers))
+		return e.adopt(resp, dissented(resp.Responses[1:]))
 	}
+	answers := resp.Responses[len(e.legs):]
 	e.marked = extra > 0 && answers[0].GetResponseTxn().Succeeded
 	e.arrange(answers[extra:], resp.Header.Revision)
 	return nil
@@ -215,12 +215,10 @@ func (e *entry) adopt(resp *clientv3.TxnResponse, why error) error {
 // adopted reports whether the entry was found where it was to be put, and if so takes
 // over what was read.
 func (e *entry) adopted(resp *clientv3.TxnResponse) bool {
-	for i := range e.legs {
-		if kv := first(resp, i); kv == nil || Parse(kv).Record.Nonce != e.record.Nonce {
-			return false
-		}
-	}
 	kv := first(resp, 0)
+	if kv == nil || Parse(kv).Record.Nonce != e.record.Nonce {
+		return false
+	}
 	e.created, e.modified = kv.CreateRevision, kv.ModRevision
 	e.unsettled--
 	return true

@@ -32,7 +32,7 @@ type Grant struct {
 	cancel  context.CancelCauseFunc
 	items   []*look.Item
 	one     [1]*look.Item // what items is made of if there is one
-	unbind  func() bool   // stops waiting for the end of the lease
+	unbind  func() bool   // stops waiting for the end of the lease, nil if nobody does
 	granted time.Time
 	quiet   bool // not for the observer
 	// released is closed once Release knows its outcome, which is in err.
@@ -55,27 +55,28 @@ type Grant struct {
 
 // grant makes the entry a grant, unless its lease is over.
 func (q *Queue) grant(ctx context.Context, e *entry, began time.Time) (*Grant, error) {
-	return q.grantTo(ctx, e, began, q.Quiet)
+	return (&Grant{entry: e, errs: q.Errors, quiet: q.Quiet}).start(ctx, began)
 }
 
-func (q *Queue) grantTo(ctx context.Context, e *entry, began time.Time, quiet bool) (*Grant, error) {
+// start begins the grant, of which only the entry, the errors and quiet are set.
+func (g *Grant) start(ctx context.Context, began time.Time) (*Grant, error) {
+	e := g.entry
 	if err := e.lease.Err(); err != nil { // the last look at the deadline
 		return nil, err
 	}
-	g := &Grant{entry: e, errs: q.Errors, granted: time.Now(), quiet: quiet, released: make(chan struct{})}
+	g.released = make(chan struct{})
 	g.ctx, g.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
-	if o := q.Session.Observer(); o.Granted != nil && !quiet {
-		ev := e.event()
-		ev.Took = g.granted.Sub(began)
-		o.Granted(ev)
-	}
+	g.tellGranted(began)
 	g.mu.Lock() // both of these may end the grant before it is complete
 	defer g.mu.Unlock()
 	g.items = g.one[:0]
+	judge, ended := g.judge, g.leaseEnded
 	for i := range e.legs {
-		g.items = append(g.items, e.keys.Add(e.legs[i].key, g.judge, g.leaseEnded))
+		g.items = append(g.items, e.keys.Add(e.legs[i].key, judge, ended))
 	}
-	g.unbind = context.AfterFunc(e.lease.Context(), g.leaseEnded)
+	if !g.quiet { // nobody waits for the end of the others: it is enough to be told of it
+		g.unbind = context.AfterFunc(e.lease.Context(), ended)
+	}
 	return g, nil
 }
 
@@ -159,7 +160,11 @@ func (g *Grant) Guard() []clientv3.Cmp {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.exposed = true
-	return g.entry.guard()
+	conds := g.entry.guard()
+	if g.ended { // the entry may have another holder; this is never true
+		conds[0] = clientv3.Compare(clientv3.CreateRevision(g.entry.key()), "<", 0)
+	}
+	return conds
 }
 
 // judge ends the grant if a look finds its entry gone.
@@ -216,9 +221,24 @@ func (g *Grant) end(cause error) bool {
 	for _, it := range g.items {
 		it.Remove()
 	}
-	g.unbind()
+	if g.unbind != nil {
+		g.unbind()
+	}
 	g.tellReleased(cause)
 	return true
+}
+
+func (g *Grant) tellGranted(began time.Time) {
+	o := g.entry.q.Session.Observer()
+	if g.quiet || o.Granted == nil && o.Released == nil {
+		return
+	}
+	g.granted = time.Now()
+	if o.Granted != nil {
+		ev := g.entry.event()
+		ev.Took = g.granted.Sub(began)
+		o.Granted(ev)
+	}
 }
 
 func (g *Grant) tellReleased(cause error) {

@@ -65,8 +65,12 @@ func (g *Grant) outlive(ctx context.Context) (context.Context, context.CancelFun
 	return within, func() { stop(); cancel(nil); done() }
 }
 
-// leave ends the grant locally and reports whether this call did.
-func (g *Grant) leave() bool { return g.Err() == nil && g.end(g.errs.Released) }
+// leave ends the grant locally and reports whether this call did. A lease whose deadline
+// has passed is found out now, unless the grant is nobody's: Next finds it out, too, and
+// the clock costs more than all else here.
+func (g *Grant) leave() bool {
+	return g.ctx.Err() == nil && (g.quiet || g.Err() == nil) && g.end(g.errs.Released)
+}
 
 // Leave ends the grant locally and reports whether this call did: if so, the entry has
 // to be disposed of with Next, Drop or Reacquire. clean is set if nothing that was
@@ -85,7 +89,7 @@ func (g *Grant) Leave() (left, clean bool) {
 // The holder began to wait when told; for nobody in particular began is zero, and the
 // observer does not hear of it. It fails if the lease has ended.
 func (g *Grant) Next(ctx context.Context, began time.Time) (*Grant, error) {
-	next, err := g.entry.q.grantTo(ctx, g.entry, began, began.IsZero())
+	next, err := (&Grant{entry: g.entry, errs: g.errs, quiet: began.IsZero()}).start(ctx, began)
 	if err != nil {
 		g.settled(g.unconfirmed())
 		return nil, err

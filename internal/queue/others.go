@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -14,8 +15,8 @@ import (
 )
 
 // AwaitOther returns nil once another entry is in the queue behind the grant's, and
-// ctx's error when that ends first. It costs one watch and one read. While its stream
-// is dead without a sign, it learns nothing.
+// ctx's error when that ends first. It costs one watch, and one read then and in each
+// third of a TTL.
 func (g *Grant) AwaitOther(ctx context.Context) error {
 	e := g.entry
 	prefix := e.legs[0].lane.prefix
@@ -29,8 +30,8 @@ func (g *Grant) AwaitOther(ctx context.Context) error {
 }
 
 // Requested returns a channel that is closed once somebody has asked the grant to be
-// released, with [Request]. The first call costs one watch and one read for each key,
-// until the grant ends.
+// released, with [Request]. The first call costs one watch for each key, and one read
+// then and in each third of a TTL, until the grant ends.
 func (g *Grant) Requested() <-chan struct{} {
 	g.asking.Do(func() {
 		g.asked = make(chan struct{})
@@ -93,16 +94,19 @@ type sign struct {
 func (e *entry) await(ctx context.Context, s sign) error {
 	ctx, done := e.bind(ctx)
 	defer done()
-	for pause := firstWatchPause; ; pause = min(2*pause, maxWatchPause) {
-		err := e.see(ctx, s)
-		if err == nil || ctx.Err() != nil {
-			return err
+	var err error
+	for pause := firstWatchPause; ctx.Err() == nil; pause = min(2*pause, maxWatchPause) {
+		if err = e.see(ctx, s); err == nil {
+			return nil
 		}
-		if !attempt.Pause(ctx, pause) {
-			return attempt.Ended(ctx, err)
-		}
+		attempt.Pause(ctx, pause)
 	}
+	return attempt.Ended(ctx, err)
 }
+
+// readsPerTTL is how often a sign is read although a watch would tell: a member that has
+// vanished without a word keeps events to itself.
+const readsPerTTL = 3
 
 // see returns nil once the sign is there, or why the watch has ended.
 func (e *entry) see(ctx context.Context, s sign) error {
@@ -111,24 +115,63 @@ func (e *entry) see(ctx context.Context, s sign) error {
 	defer cancel()
 	stop := context.AfterFunc(ctx, cancel)
 	defer stop()
+	overdue := time.AfterFunc(rpcTimeout(e.lease), func() { e.keys.Abandon(generation); cancel() })
+	defer overdue.Stop()
+	again := time.NewTicker(e.lease.TTL() / readsPerTTL)
+	defer again.Stop()
 	opts := append(s.watch, clientv3.WithFilterDelete(), clientv3.WithCreatedNotify())
-	for resp := range e.q.Session.Client().Watch(watchCtx, s.key, opts...) {
-		if err := resp.Err(); err != nil {
+	responses := e.q.Session.Client().Watch(watchCtx, s.key, opts...)
+	for {
+		var found, silent bool
+		var err error
+		select {
+		case resp, ok := <-responses:
+			if !ok {
+				return errors.Join(errWatchEnded, ctx.Err())
+			}
+			overdue.Stop()
+			found, err = e.heard(ctx, s, resp)
+		case <-again.C:
+			found, err = e.thereNow(ctx, s)
+			silent = found
+		}
+		if (silent || err != nil) && ctx.Err() == nil {
 			e.keys.Abandon(generation)
+		}
+		if found || err != nil {
 			return err
 		}
-		if resp.Created {
-			if found, err := e.there(ctx, s, resp.Header.Revision); found || err != nil {
-				return err
-			}
-		}
-		for _, ev := range resp.Events {
-			if s.is(ev.Kv) {
-				return nil
-			}
+	}
+}
+
+// heard reports whether a watch's response tells of the sign.
+func (e *entry) heard(ctx context.Context, s sign, resp clientv3.WatchResponse) (found bool, err error) {
+	if err := resp.Err(); err != nil {
+		return false, err
+	}
+	for _, ev := range resp.Events {
+		if s.is(ev.Kv) {
+			return true, nil
 		}
 	}
-	return errors.Join(errWatchEnded, ctx.Err())
+	if !resp.Created {
+		return false, nil
+	}
+	e.keys.KeepOpen(e.q.Session.Client(), e.legs[0].lane.prefix)
+	return e.there(ctx, s, resp.Header.Revision)
+}
+
+// thereNow reports whether a quorum knows of the sign.
+func (e *entry) thereNow(ctx context.Context, s sign) (found bool, err error) {
+	err = e.do(ctx, func(ctx context.Context) error {
+		resp, err := e.q.Session.Client().Txn(ctx).Then(s.read(clientv3.WithKeysOnly())).Commit()
+		if err == nil {
+			kv := first(resp, 0)
+			found = kv != nil && s.is(kv)
+		}
+		return err
+	})
+	return found, err
 }
 
 // there reports whether the sign was there at a revision not older than rev.

@@ -47,7 +47,7 @@ func (e *entry) pass(ctx context.Context, conds []clientv3.Cmp, ops []clientv3.O
 			return err
 		}
 		passed = resp.Succeeded
-		removed = passed || succeeded(resp)
+		removed = passed || resp.Responses[0].GetResponseTxn().Succeeded
 		return nil
 	})
 	return passed, removed, err

@@ -39,7 +39,7 @@ func (e *entry) tryPut(ctx context.Context, seen int64) (head Occupant, taken bo
 	if err != nil || resp.Succeeded || e.adopted(resp) {
 		return Occupant{}, false, err
 	}
-	answers := resp.Responses[len(e.legs):]
+	answers := resp.Responses[1:]
 	if err := dissented(answers[:len(agreed)]); err != nil {
 		return Occupant{}, false, err
 	}
