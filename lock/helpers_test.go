@@ -156,12 +156,13 @@ func (p *peer) queueUp(ctx context.Context, t *testing.T, name string, opts ...l
 	return done, e
 }
 
-// awaitWatch waits until a watch on key has been created.
+// awaitWatch waits until a watch on key has been created, or any if key is empty: an
+// acquisition whose first reply came too late has yet to find out whom it waits for.
 func (p *peer) awaitWatch(t *testing.T, key string) {
 	t.Helper()
 	eventually(t, func() bool {
 		for _, w := range watches(p.rec) {
-			if w.key == key && w.created != 0 {
+			if (w.key == key || key == "") && w.created != 0 {
 				return true
 			}
 		}

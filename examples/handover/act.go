@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
+	"github.com/conclave-go/conclave/examples/internal/screen"
+	"github.com/conclave-go/conclave/examples/internal/workers"
 )
 
 // aftermath is for how long an act goes on after what it is about.
@@ -41,14 +43,14 @@ type result struct {
 
 // perform plays an act with workers of its own, on a lock of its own.
 func perform(ctx context.Context, c *cluster.Cluster, a act, prefix string, set settings, v view) (result, error) {
-	began := now()
+	began := workers.Now()
 	cr, err := startCrew(ctx, c, a, prefix, set)
 	if cr == nil {
 		return result{}, err
 	}
 	names := make([]string, len(cr.processes))
 	for i, p := range cr.processes {
-		names[i] = p.name
+		names[i] = p.Name()
 	}
 	s := &stage{crew: cr, board: newBoard(names), view: v, began: began}
 	r := result{act: a}
@@ -69,7 +71,7 @@ func playRun(ctx context.Context, s *stage, set settings) (string, error) {
 	if err := s.watch(ctx, set.duration); err != nil {
 		return "", err
 	}
-	s.say(now(), "%s", summary(s.board))
+	s.say(workers.Now(), "%s", summary(s.board))
 	return "", nil
 }
 
@@ -79,22 +81,22 @@ func playCrash(ctx context.Context, s *stage, _ settings) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	e, err := s.act(ctx, p, killed, p.kill)
+	e, err := s.act(ctx, p, killed, p.Kill)
 	if err != nil {
 		return "", err
 	}
-	s.say(e.At, "%s, the holder with token %s, is killed (SIGKILL)", p.name, s.board.token(hold))
+	s.say(e.At, "%s, the holder with token %s, is killed (SIGKILL)", p.Name(), s.board.token(hold))
 	next, err := s.successor(ctx, p)
 	if err != nil {
 		return "", err
 	}
-	after := short(next.At - e.At)
+	after := screen.Short(time.Duration(next.At - e.At))
 	s.say(next.At, "%s is granted token %s, %s after the kill (TTL %s)", next.Worker, s.board.token(next), after, s.board.ttl)
 	return fmt.Sprintf("successor granted %s after the kill (TTL %s)", after, s.board.ttl), s.watch(ctx, aftermath)
 }
 
 // upToTheFault waits until the first worker has the lock and keeps it.
-func (s *stage) upToTheFault(ctx context.Context) (*process, event, error) {
+func (s *stage) upToTheFault(ctx context.Context) (*workers.Process, event, error) {
 	if err := s.warmUp(ctx); err != nil {
 		return nil, event{}, err
 	}
@@ -111,17 +113,17 @@ func playPause(ctx context.Context, s *stage, _ settings) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	e, err := s.act(ctx, p, stopped, p.pause)
+	e, err := s.act(ctx, p, stopped, p.Pause)
 	if err != nil {
 		return "", err
 	}
-	s.say(e.At, "%s, the holder with token %s, is stopped (SIGSTOP)", p.name, s.board.token(hold))
+	s.say(e.At, "%s, the holder with token %s, is stopped (SIGSTOP)", p.Name(), s.board.token(hold))
 	next, err := s.successor(ctx, p)
 	if err != nil {
 		return "", err
 	}
 	s.say(next.At, "%s is granted token %s, %s after the stop (TTL %s)",
-		next.Worker, s.board.token(next), short(next.At-e.At), s.board.ttl)
+		next.Worker, s.board.token(next), screen.Short(time.Duration(next.At-e.At)), s.board.ttl)
 	if err := s.watch(ctx, aftermath); err != nil {
 		return "", err
 	}
@@ -129,25 +131,25 @@ func playPause(ctx context.Context, s *stage, _ settings) (string, error) {
 }
 
 // wake continues a worker whose lock has been taken over meanwhile.
-func (s *stage) wake(ctx context.Context, p *process) (string, error) {
-	e, err := s.act(ctx, p, holds, p.resume)
+func (s *stage) wake(ctx context.Context, p *workers.Process) (string, error) {
+	e, err := s.act(ctx, p, holds, p.Resume)
 	if err != nil {
 		return "", err
 	}
-	s.say(e.At, "%s wakes up (SIGCONT) in the middle of its work", p.name)
+	s.say(e.At, "%s wakes up (SIGCONT) in the middle of its work", p.Name())
 	told, write, err := s.toldAndWrote(ctx, p)
 	if err != nil {
 		return "", err
 	}
-	s.say(told.At, "%s is told, %s after waking: %s", p.name, short(told.At-e.At), told.Detail)
+	s.say(told.At, "%s is told, %s after waking: %s", p.Name(), screen.Short(time.Duration(told.At-e.At)), told.Detail)
 	return s.sayLateWrite(write), s.watch(ctx, aftermath)
 }
 
 // toldAndWrote waits until a worker was told of its loss and its late write answered.
-func (s *stage) toldAndWrote(ctx context.Context, p *process) (told, write event, err error) {
-	_, err = s.await(ctx, "the end of the hold of "+p.name, func(e event) bool {
+func (s *stage) toldAndWrote(ctx context.Context, p *workers.Process) (told, write event, err error) {
+	_, err = s.await(ctx, "the end of the hold of "+p.Name(), func(e event) bool {
 		switch {
-		case e.Worker != p.name:
+		case e.Worker != p.Name():
 		case e.Kind == lost:
 			told = e
 		case e.Kind == wrote:

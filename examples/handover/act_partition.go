@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"github.com/conclave-go/conclave/examples/internal/screen"
+	"github.com/conclave-go/conclave/examples/internal/workers"
 )
 
 // officialCuts is how often clientv3/concurrency may be cut off until there are two
@@ -42,7 +45,7 @@ func (s *stage) cut(ctx context.Context) (outcome string, two bool, err error) {
 	if err != nil {
 		return "", false, err
 	}
-	s.say(cut.At, "%s, the holder with token %s, is cut off from etcd", p.name, s.board.token(hold))
+	s.say(cut.At, "%s, the holder with token %s, is cut off from etcd", p.Name(), s.board.token(hold))
 	told, next, err := s.toldAndSucceeded(ctx, p, cut)
 	if err != nil {
 		return "", false, err
@@ -54,15 +57,15 @@ func (s *stage) cut(ctx context.Context) (outcome string, two bool, err error) {
 
 // toldAndSucceeded waits until the holder was told of its loss and another was
 // granted the lock, whichever comes first.
-func (s *stage) toldAndSucceeded(ctx context.Context, p *process, cut event) (told, next event, err error) {
-	_, err = s.await(ctx, "the end of the hold of "+p.name, func(e event) bool {
+func (s *stage) toldAndSucceeded(ctx context.Context, p *workers.Process, cut event) (told, next event, err error) {
+	_, err = s.await(ctx, "the end of the hold of "+p.Name(), func(e event) bool {
 		switch {
-		case e.Kind == lost && e.Worker == p.name:
+		case e.Kind == lost && e.Worker == p.Name():
 			told = e
-			s.say(e.At, "%s is told, %s after the cut: %s", p.name, short(e.At-cut.At), e.Detail)
+			s.say(e.At, "%s is told, %s after the cut: %s", p.Name(), screen.Short(time.Duration(e.At-cut.At)), e.Detail)
 		case next.At == 0 && e.At > cut.At && grantedToOther(p)(e):
 			next = e
-			s.say(e.At, "%s is granted token %s, %s after the cut", e.Worker, s.board.token(e), short(e.At-cut.At))
+			s.say(e.At, "%s is granted token %s, %s after the cut", e.Worker, s.board.token(e), screen.Short(time.Duration(e.At-cut.At)))
 		}
 		return told.At != 0 && next.At != 0
 	})
@@ -72,31 +75,31 @@ func (s *stage) toldAndSucceeded(ctx context.Context, p *process, cut event) (to
 // verdict says whether there were two holders.
 func verdict(told, next event) string {
 	if told.At > next.At {
-		return fmt.Sprintf("told %s AFTER its successor was granted: two holders", short(told.At-next.At))
+		return fmt.Sprintf("told %s AFTER its successor was granted: two holders", screen.Short(time.Duration(told.At-next.At)))
 	}
-	return fmt.Sprintf("told %s before its successor was granted", short(next.At-told.At))
+	return fmt.Sprintf("told %s before its successor was granted", screen.Short(time.Duration(next.At-told.At)))
 }
 
 // heal ends the cut, and waits for what the old holder sent meanwhile.
-func (s *stage) heal(ctx context.Context, p *process) error {
+func (s *stage) heal(ctx context.Context, p *workers.Process) error {
 	healed, err := s.act(ctx, p, between, func() error { s.proxy.Heal(); return nil })
 	if err != nil {
 		return err
 	}
 	s.say(healed.At, "the cut is healed")
-	write, err := s.await(ctx, "the late write of "+p.name, func(e event) bool {
-		return e.Kind == wrote && e.Worker == p.name
+	write, err := s.await(ctx, "the late write of "+p.Name(), func(e event) bool {
+		return e.Kind == wrote && e.Worker == p.Name()
 	})
 	if err != nil {
 		return err
 	}
 	s.sayLateWrite(write)
-	back, err := s.await(ctx, p.name+"'s return", func(e event) bool {
-		return e.Kind == granted && e.Worker == p.name
+	back, err := s.await(ctx, p.Name()+"'s return", func(e event) bool {
+		return e.Kind == granted && e.Worker == p.Name()
 	})
 	if err != nil {
 		return err
 	}
-	s.say(back.At, "%s is back in the queue and granted token %s", p.name, s.board.token(back))
+	s.say(back.At, "%s is back in the queue and granted token %s", p.Name(), s.board.token(back))
 	return nil
 }

@@ -84,16 +84,3 @@ func TestPercentilesAreNearestRank(t *testing.T) {
 	assert.Equal(t, time.Duration(10), percentile(sorted, 99))
 	assert.Zero(t, percentile(nil, 50))
 }
-
-func TestMergerRestoresTheOrderOfEvents(t *testing.T) {
-	t.Parallel()
-	m := newMerger()
-	defer m.close()
-	at := now()
-	for _, e := range []event{{At: at + 2}, {At: at}, {At: at + 1, Worker: "w1"}, {At: at + 1, Worker: "w2"}} {
-		m.add(e)
-	}
-	for _, want := range []event{{At: at}, {At: at + 1, Worker: "w1"}, {At: at + 1, Worker: "w2"}, {At: at + 2}} {
-		assert.Equal(t, want, <-m.out)
-	}
-}

@@ -8,17 +8,18 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
+	"github.com/conclave-go/conclave/examples/internal/workers"
 	"github.com/conclave-go/conclave/internal/netfault"
 )
 
 // crew is the processes that share one lock, and the way to each of them.
 type crew struct {
-	*merger
+	*workers.Merger[event]
 
 	job       job // of each, but for the name
 	client    *clientv3.Client
 	proxy     *netfault.Proxy // before the first worker; nil if there is none
-	processes []*process
+	processes []*workers.Process
 	stopWatch context.CancelFunc
 }
 
@@ -33,10 +34,10 @@ func startCrew(ctx context.Context, c *cluster.Cluster, a act, prefix string, se
 	if a.writes {
 		j.Resource = prefix + "resource"
 	}
-	cr := &crew{merger: newMerger(), job: j, client: client}
+	cr := &crew{Merger: workers.NewMerger[event](), job: j, client: client}
 	watching, stop := context.WithCancel(ctx)
 	cr.stopWatch = stop
-	if err := watchQueue(watching, client, j.Name, cr.add); err != nil {
+	if err := watchQueue(watching, client, j.Name, cr.Add); err != nil {
 		return cr, err
 	}
 	for i := range set.workers {
@@ -46,7 +47,7 @@ func startCrew(ctx context.Context, c *cluster.Cluster, a act, prefix string, se
 				return cr, err
 			}
 		}
-		p, err := startProcess(j, cr.add)
+		p, err := cr.start(j)
 		if p != nil {
 			cr.processes = append(cr.processes, p)
 		}
@@ -57,13 +58,20 @@ func startCrew(ctx context.Context, c *cluster.Cluster, a act, prefix string, se
 	return cr, nil
 }
 
+// start starts a worker.
+func (c *crew) start(j job) (*workers.Process, error) {
+	return workers.Start(j.Worker, workerVariable, j, c.Add, func(detail string) event {
+		return event{At: workers.Now(), Worker: j.Worker, Kind: exited, Detail: detail}
+	})
+}
+
 // quit asks every worker to end. Each reports its exit.
 func (c *crew) quit() {
 	if c.proxy != nil {
 		c.proxy.Heal()
 	}
 	for _, p := range c.processes {
-		p.quit()
+		p.Quit()
 	}
 }
 
@@ -71,11 +79,11 @@ func (c *crew) quit() {
 func (c *crew) close() error {
 	var errs []error
 	for _, p := range c.processes {
-		errs = append(errs, p.kill())
+		errs = append(errs, p.Kill())
 	}
-	c.merger.close()
+	c.Stop()
 	for _, p := range c.processes {
-		<-p.gone
+		p.Wait()
 	}
 	c.stopWatch()
 	if c.proxy != nil {

@@ -48,6 +48,9 @@ type event struct {
 	RPCs         map[string]int `json:"rpcs,omitempty"`
 }
 
+// Time implements [workers.Event].
+func (e event) Time() int64 { return e.At }
+
 // job is what a worker is told on the first line of its standard input.
 type job struct {
 	Worker   string        `json:"worker"`

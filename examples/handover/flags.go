@@ -9,6 +9,7 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/program"
+	"github.com/conclave-go/conclave/examples/internal/workers"
 	"github.com/conclave-go/conclave/lease"
 )
 
@@ -58,7 +59,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	fs.StringVar(&o.prefix, "prefix", "conclave-handover/", "of the `keys` in etcd")
 	var err error
 	if o.etcd, err = cluster.Register(fs); err != nil {
-		return o, asUsage(err)
+		return o, program.Misuse(err, usage)
 	}
 	err = fs.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
@@ -68,14 +69,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	if err == nil {
 		err = o.check(fs.Args())
 	}
-	return o, asUsage(err)
-}
-
-func asUsage(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &program.UsageError{Err: err, Usage: usage}
+	return o, program.Misuse(err, usage)
 }
 
 // check finds what is wrong with values that were read.
@@ -92,7 +86,7 @@ func (o *options) check(args []string) error {
 		return fmt.Errorf("-ttl %s: must be whole seconds, %s to %s", o.ttl, lease.MinTTL, lease.MaxTTL)
 	case o.duration < 0:
 		return fmt.Errorf("-duration %s: must be positive", o.duration)
-	case o.pause && !canPause:
+	case o.pause && !workers.CanPause:
 		return errors.New("-pause needs SIGSTOP, which this system does not have")
 	}
 	return etcdErr

@@ -18,17 +18,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/program"
 	"github.com/conclave-go/conclave/examples/internal/screen"
 )
-
-// cleanTimeout bounds the removal of what a run leaves in a cluster not its own.
-const cleanTimeout = 3 * time.Second
 
 func main() {
 	ctx := context.Background()
@@ -48,15 +42,15 @@ func run(ctx context.Context, args []string, out *os.File) error {
 	defer end(nil)
 	c, err := cluster.Open(ctx, o.etcd)
 	if err != nil {
-		return causeOr(ctx, err)
+		return program.CauseOr(ctx, err)
 	}
 	if _, err := fmt.Fprintln(out, headline(o, c)); err != nil {
 		return errors.Join(err, c.Close())
 	}
 	v := newView(o, out, end)
 	results, err := o.perform(ctx, c, v)
-	err = causeOr(ctx, errors.Join(err, v.close()))
-	err = errors.Join(err, clean(ctx, c, o.prefix), c.Close())
+	err = program.CauseOr(ctx, errors.Join(err, v.Close()))
+	err = errors.Join(err, c.Remove(ctx, o.prefix), c.Close())
 	if err == nil || errors.Is(err, program.ErrInterrupted) {
 		_, werr := io.WriteString(out, "\n"+table(results))
 		err = errors.Join(err, werr)
@@ -85,7 +79,7 @@ func (o *options) perform(ctx context.Context, c *cluster.Cluster, v view) ([]re
 		if len(acts) > 1 {
 			intro = fmt.Sprintf("%d/%d  %s", i+1, len(acts), intro)
 		}
-		v.title(intro)
+		v.Title(intro)
 		r, err := perform(ctx, c, a, fmt.Sprintf("%s%d/", o.prefix, i+1), set, v)
 		results = append(results, r)
 		if err != nil {
@@ -95,34 +89,11 @@ func (o *options) perform(ctx context.Context, c *cluster.Cluster, v view) ([]re
 	return results, nil
 }
 
-// clean removes what the workers wrote, unless the cluster goes away with it.
-func clean(ctx context.Context, c *cluster.Cluster, prefix string) error {
-	if c.Embedded() {
-		return nil
-	}
-	client, err := c.Spec().Dial()
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
-	defer cancel()
-	_, err = client.Delete(ctx, prefix, clientv3.WithPrefix())
-	return errors.Join(err, client.Close())
-}
-
-// causeOr returns why ctx was ended, and err if it was not.
-func causeOr(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil {
-		return cause
-	}
-	return err
-}
-
 // newView returns what suits the place where the output goes. end is called when
 // nobody looks on any more, or does not want to.
 func newView(o options, out *os.File, end context.CancelCauseFunc) view {
 	if o.plain || o.verbose || !screen.Live(out) {
-		return &plain{w: out, verbose: o.verbose, failed: end}
+		return &plain{Lines: screen.Lines{W: out, Failed: end}, verbose: o.verbose}
 	}
 	return newLive(out, end)
 }

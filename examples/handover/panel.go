@@ -10,6 +10,7 @@ import (
 	"charm.land/lipgloss/v2"
 
 	"github.com/conclave-go/conclave/examples/internal/screen"
+	"github.com/conclave-go/conclave/examples/internal/workers"
 )
 
 // panel is the part of the screen that moves.
@@ -25,18 +26,12 @@ func (p panel) draw(b *board) []string {
 		lines = append(lines, p.drawMember(b, m))
 	}
 	lines = append(lines, "", "  "+summary(b), p.drawBars(b), "", p.styles.Dim.Render("  q or Ctrl-C ends it"))
-	cut := lipgloss.NewStyle().MaxWidth(p.width)
-	for i, l := range lines {
-		lines[i] = cut.Render(l)
-	}
-	return lines
+	return screen.Cut(lines, p.width)
 }
 
 // row aligns the columns of the panel. Cells may be styled.
 func row(name, state, detail, had, took, process string) string {
-	cell := func(s string, width int) string { return s + strings.Repeat(" ", max(0, width-lipgloss.Width(s))) }
-	right := func(s string, width int) string { return strings.Repeat(" ", max(0, width-lipgloss.Width(s))) + s }
-	return "  " + cell(name, 4) + cell(state, 11) + cell(detail, 33) + right(had, 7) + right(took, 11) + right(process, 9)
+	return "  " + screen.Left(name, 4) + screen.Left(state, 11) + screen.Left(detail, 33) + screen.Right(had, 7) + screen.Right(took, 11) + screen.Right(process, 9)
 }
 
 func (p panel) drawMember(b *board, m *member) string {
@@ -57,7 +52,7 @@ func (p panel) drawMember(b *board, m *member) string {
 	case toldLost:
 		state, detail = p.styles.Bad.Render("told"), "that it lost the lock"
 	}
-	return row(m.name, state, detail, fmt.Sprintf("%d x", m.acquired), millis(m.last), p.styles.Dim.Render(fmt.Sprint(m.pid)))
+	return row(m.name, state, detail, fmt.Sprintf("%d x", m.acquired), screen.Millis(m.last), p.styles.Dim.Render(fmt.Sprint(m.pid)))
 }
 
 // drawWait says whom a worker waits for, and for how long if that is for long.
@@ -67,7 +62,7 @@ func drawWait(b *board, m *member) (state, detail string) {
 		return "asks", ""
 	}
 	detail = "for " + before
-	if d := time.Duration(now() - m.wanted); d > time.Second/2 {
+	if d := time.Duration(workers.Now() - m.wanted); d > time.Second/2 {
 		detail += fmt.Sprintf(" (%.1f s)", d.Seconds())
 	}
 	return string(waiting), detail

@@ -1,6 +1,10 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/conclave-go/conclave/examples/internal/workers"
+)
 
 // acts returns what the options ask for.
 func (o *options) acts() []act {
@@ -32,7 +36,7 @@ func (o *options) tour() []act {
 	same := o.runAct(official)
 	same.intro = "The same with etcd's own clientv3/concurrency, to compare."
 	acts := []act{o.runAct(conclave), same, crashAct(conclave)}
-	if canPause {
+	if workers.CanPause {
 		acts = append(acts, pauseAct(conclave))
 	}
 	same = partitionAct(official)

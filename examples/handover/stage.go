@@ -2,10 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/conclave-go/conclave/examples/internal/workers"
 )
 
 const (
@@ -26,7 +27,7 @@ type stage struct {
 
 // say tells the audience what happened at a time.
 func (s *stage) say(at int64, format string, args ...any) {
-	s.view.say(time.Duration(at-s.began), fmt.Sprintf(format, args...))
+	s.view.Say(time.Duration(at-s.began), fmt.Sprintf(format, args...))
 }
 
 // next waits for the next event and shows what it means.
@@ -34,7 +35,7 @@ func (s *stage) next(ctx context.Context) (event, error) {
 	select {
 	case <-ctx.Done():
 		return event{}, context.Cause(ctx)
-	case e := <-s.out:
+	case e := <-s.Out():
 		h, handed := s.board.apply(e)
 		s.view.update(s.board)
 		if handed {
@@ -49,29 +50,12 @@ func (s *stage) next(ctx context.Context) (event, error) {
 
 // await waits for an event that meets a condition.
 func (s *stage) await(ctx context.Context, what string, cond func(event) bool) (event, error) {
-	limit := patience + 3*s.job.TTL
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no sign of %s within %s", what, limit))
-	defer cancel()
-	for {
-		e, err := s.next(ctx)
-		if err != nil || cond(e) {
-			return e, err
-		}
-	}
+	return workers.Await(ctx, s.next, patience+3*s.job.TTL, what, cond)
 }
 
 // watch looks on for a while.
 func (s *stage) watch(ctx context.Context, d time.Duration) error {
-	over := errors.New("time is up")
-	ctx, cancel := context.WithTimeoutCause(ctx, d, over)
-	defer cancel()
-	for {
-		if _, err := s.next(ctx); errors.Is(err, over) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-	}
+	return workers.Watch(ctx, s.next, d)
 }
 
 // warmUp waits until every worker has had the lock.
@@ -88,34 +72,34 @@ func (s *stage) warmUp(ctx context.Context) error {
 }
 
 // victim has the first worker keep the lock when it has it next.
-func (s *stage) victim(ctx context.Context) (*process, event, error) {
+func (s *stage) victim(ctx context.Context) (*workers.Process, event, error) {
 	p := s.processes[0]
-	if err := p.send(stay); err != nil {
+	if err := p.Send(stay); err != nil {
 		return nil, event{}, err
 	}
-	e, err := s.await(ctx, "the lock at "+p.name, func(e event) bool {
-		return e.Kind == granted && e.Worker == p.name && e.Stays
+	e, err := s.await(ctx, "the lock at "+p.Name(), func(e event) bool {
+		return e.Kind == granted && e.Worker == p.Name() && e.Stays
 	})
 	return p, e, err
 }
 
 // act does something to a worker, which is then on record like its own events.
-func (s *stage) act(ctx context.Context, p *process, what doing, do func() error) (event, error) {
-	e := event{At: now(), Worker: p.name, Kind: acted, Detail: string(what)}
+func (s *stage) act(ctx context.Context, p *workers.Process, what doing, do func() error) (event, error) {
+	e := event{At: workers.Now(), Worker: p.Name(), Kind: acted, Detail: string(what)}
 	if err := do(); err != nil {
-		return e, fmt.Errorf("%s: %s: %w", p.name, what, err)
+		return e, fmt.Errorf("%s: %s: %w", p.Name(), what, err)
 	}
-	go s.add(e) // ends when it is taken or the crew closed; taking it here would wait for the stage itself
-	return s.await(ctx, e.Detail, func(x event) bool { return x.Kind == acted && x.Worker == p.name })
+	go s.Add(e) // ends when it is taken or the crew closed; taking it here would wait for the stage itself
+	return s.await(ctx, e.Detail, func(x event) bool { return x.Kind == acted && x.Worker == p.Name() })
 }
 
 // successor waits for a grant to another than p.
-func (s *stage) successor(ctx context.Context, p *process) (event, error) {
-	return s.await(ctx, "the successor of "+p.name, grantedToOther(p))
+func (s *stage) successor(ctx context.Context, p *workers.Process) (event, error) {
+	return s.await(ctx, "the successor of "+p.Name(), grantedToOther(p))
 }
 
-func grantedToOther(p *process) func(event) bool {
-	return func(e event) bool { return e.Kind == granted && e.Worker != p.name }
+func grantedToOther(p *workers.Process) func(event) bool {
+	return func(e event) bool { return e.Kind == granted && e.Worker != p.Name() }
 }
 
 // leave has every worker end, in good order if they can; [crew.close] ends the rest.
@@ -127,7 +111,7 @@ func (s *stage) leave(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case e := <-s.out:
+		case e := <-s.Out():
 			s.board.apply(e)
 		}
 	}

@@ -21,35 +21,13 @@ func percentile(sorted []time.Duration, p float64) time.Duration {
 	return sorted[max(rank, 1)-1]
 }
 
-// millis writes a duration as milliseconds with as many decimals as it deserves.
-func millis(d time.Duration) string {
-	ms := float64(d) / float64(time.Millisecond)
-	switch {
-	case d == 0:
-		return "-"
-	case ms < 10:
-		return fmt.Sprintf("%.2f ms", ms)
-	case ms < 100:
-		return fmt.Sprintf("%.1f ms", ms)
-	}
-	return fmt.Sprintf("%.0f ms", ms)
-}
-
-// short writes nanoseconds as seconds or milliseconds.
-func short(ns int64) string {
-	if ns >= int64(time.Second) {
-		return fmt.Sprintf("%.2f s", float64(ns)/float64(time.Second))
-	}
-	return millis(time.Duration(ns))
-}
-
 func formatRevision(r int64) string { return strconv.FormatInt(r, 10) }
 
 // summary writes how long the hand-overs of a board took.
 func summary(b *board) string {
 	took := slices.Sorted(slices.Values(b.took()))
 	return fmt.Sprintf("%d hand-overs   p50 %s   p90 %s   p99 %s   max %s", len(took),
-		millis(percentile(took, 50)), millis(percentile(took, 90)), millis(percentile(took, 99)), millis(percentile(took, 100)))
+		screen.Millis(percentile(took, 50)), screen.Millis(percentile(took, 90)), screen.Millis(percentile(took, 99)), screen.Millis(percentile(took, 100)))
 }
 
 // table writes what the acts have shown, 79 columns wide at most.
@@ -60,7 +38,7 @@ func table(results []result) string {
 		took := slices.Sorted(slices.Values(r.took))
 		fmt.Fprintf(&b, "%-29s %10d", r.act.name, len(took))
 		for _, p := range []float64{50, 90, 99, 100} {
-			fmt.Fprintf(&b, " %9s", millis(percentile(took, p)))
+			fmt.Fprintf(&b, " %9s", screen.Millis(percentile(took, p)))
 		}
 		b.WriteByte('\n')
 	}

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -13,11 +11,11 @@ import (
 
 // view shows a run to people. Its methods are called by one goroutine.
 type view interface {
-	title(line string)
-	say(at time.Duration, line string)
+	Title(line string)
+	Say(at time.Duration, line string)
+	Close() error
 	update(b *board)
 	handover(at time.Duration, b *board, h handover)
-	close() error
 }
 
 const (
@@ -29,39 +27,28 @@ const (
 
 // plain writes lines.
 type plain struct {
-	w       io.Writer
-	verbose bool                    // every hand-over
-	failed  context.CancelCauseFunc // called when nobody reads them
+	screen.Lines
+
+	verbose bool // every hand-over
 
 	shown   int
 	pending []time.Duration // hand-overs not shown
 	next    time.Duration   // when they are summed up
 }
 
-func (p *plain) printf(format string, args ...any) {
-	if _, err := fmt.Fprintf(p.w, format, args...); err != nil {
-		p.failed(err)
-	}
-}
-
-func (p *plain) title(line string) {
-	p.printf("\n%s\n", line)
+// Title begins to show hand-overs one by one again.
+func (p *plain) Title(line string) {
+	p.Lines.Title(line)
 	p.shown, p.pending = 0, nil
 }
 
-func (p *plain) say(at time.Duration, line string) {
-	p.printf("%s\n", screen.At(at, line, screen.DefaultWidth))
-}
-
 func (p *plain) update(*board) {}
-
-func (p *plain) close() error { return nil }
 
 func (p *plain) handover(at time.Duration, b *board, h handover) {
 	if p.verbose || p.shown < firstShown {
 		p.shown++
 		p.next = at + summaryEvery
-		p.say(at, describe(b, h))
+		p.Say(at, describe(b, h))
 		return
 	}
 	p.pending = append(p.pending, h.took)
@@ -69,8 +56,8 @@ func (p *plain) handover(at time.Duration, b *board, h handover) {
 		return
 	}
 	slices.Sort(p.pending)
-	p.say(at, fmt.Sprintf("... %d more hand-overs, p50 %s, max %s; now %s",
-		len(p.pending), millis(percentile(p.pending, 50)), millis(percentile(p.pending, 100)), holdsNow(h)))
+	p.Say(at, fmt.Sprintf("... %d more hand-overs, p50 %s, max %s; now %s",
+		len(p.pending), screen.Millis(percentile(p.pending, 50)), screen.Millis(percentile(p.pending, 100)), holdsNow(h)))
 	p.pending, p.next = nil, at+summaryEvery
 }
 
@@ -78,7 +65,7 @@ func holdsNow(h handover) string { return fmt.Sprintf("%s holds %s", h.to, h.tok
 
 // describe says who holds, since when, and who waits for whom.
 func describe(b *board, h handover) string {
-	line := fmt.Sprintf("%s holds, token %s, %s after %s", h.to, h.token, millis(h.took), h.from)
+	line := fmt.Sprintf("%s holds, token %s, %s after %s", h.to, h.token, screen.Millis(h.took), h.from)
 	before := h.to
 	var waits []string
 	for _, name := range b.behind(h.to) {

@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"os"
-	"os/signal"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +13,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
+	"github.com/conclave-go/conclave/examples/internal/workers"
 )
 
 const (
@@ -46,26 +45,11 @@ type worker struct {
 }
 
 // runWorker is the program as a worker: told by lines on in, reporting by lines on
-// out. The end of in is the end of the parent, or its wish that the worker ends.
+// out.
 func runWorker(ctx context.Context, in io.Reader, out io.Writer) int {
-	signal.Ignore(os.Interrupt) // it is for the parent
 	w := &worker{out: json.NewEncoder(out), counter: &cluster.Counter{}}
-	lines := bufio.NewScanner(in)
-	if !lines.Scan() {
-		return 1
-	}
-	if err := json.Unmarshal(lines.Bytes(), &w.job); err != nil {
-		return 1
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() { // ends with in, which is the process's own
-		defer cancel()
-		for lines.Scan() {
-			w.stay.Store(lines.Text() == stay)
-		}
-	}()
-	if err := w.run(ctx); err != nil {
+	told := func(line string) { w.stay.Store(line == stay) }
+	if err := workers.Serve(ctx, in, &w.job, told, w.run); err != nil {
 		w.report(event{Kind: failed, Detail: err.Error()})
 		return 1
 	}
@@ -77,7 +61,7 @@ func (w *worker) report(e event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if e.At == 0 {
-		e.At = now()
+		e.At = workers.Now()
 	}
 	e.Worker, e.PID = w.job.Worker, os.Getpid()
 	// If the parent is gone, so is its end of in.
@@ -139,9 +123,9 @@ func (w *worker) work(ctx context.Context) error {
 	for ctx.Err() == nil {
 		w.report(event{Kind: wants})
 		h, err := w.locker.lock(ctx)
-		at := now()
+		at := workers.Now()
 		if err != nil {
-			return unlessDone(ctx, err)
+			return workers.UnlessDone(ctx, err)
 		}
 		w.acquisitions.Add(1)
 		stays, use := w.stay.Swap(false), w.use

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/examples/internal/workers"
 )
 
 // errRefused is what a guarded write ends with when the guard was false.
@@ -22,7 +24,7 @@ func (w *worker) hold(ctx context.Context, h holding, use func(context.Context, 
 	}
 	stopTelling() // from here on the end of the hold is no loss
 	w.report(event{Kind: released})
-	if err := unlessDone(ctx, h.unlock(ctx)); err != nil {
+	if err := workers.UnlessDone(ctx, h.unlock(ctx)); err != nil {
 		// Whether to go on is for the next Lock to tell.
 		w.report(event{Kind: lost, Detail: err.Error()})
 	}
@@ -155,15 +157,7 @@ func ignoreEnd(ctx context.Context, h holding, err error) error {
 	if isClosed(h.done()) {
 		return nil
 	}
-	return unlessDone(ctx, err)
-}
-
-// unlessDone returns err unless the end of ctx accounts for it.
-func unlessDone(ctx context.Context, err error) error {
-	if ctx.Err() == nil {
-		return err
-	}
-	return nil
+	return workers.UnlessDone(ctx, err)
 }
 
 func isClosed(c <-chan struct{}) bool {

@@ -17,8 +17,12 @@ import (
 	"github.com/conclave-go/conclave/internal/netfault"
 )
 
-// reachTimeout bounds the question whether a cluster is there.
-const reachTimeout = 5 * time.Second
+const (
+	// reachTimeout bounds the question whether a cluster is there.
+	reachTimeout = 5 * time.Second
+	// removeTimeout bounds the removal of what a run leaves in it.
+	removeTimeout = 3 * time.Second
+)
 
 // Spec is what a client needs to know to connect. It can be handed to another
 // process as JSON.
@@ -100,6 +104,22 @@ func (c *Cluster) Close() error {
 		return nil
 	}
 	return c.embedded.Close()
+}
+
+// Remove deletes what begins with prefix, even if ctx is done, unless the cluster
+// goes away with it.
+func (c *Cluster) Remove(ctx context.Context, prefix string) error {
+	if c.Embedded() {
+		return nil
+	}
+	client, err := c.spec.Dial()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout)
+	defer cancel()
+	_, err = client.Delete(ctx, prefix, clientv3.WithPrefix())
+	return errors.Join(err, client.Close())
 }
 
 // Proxy starts a proxy before the first endpoint, and returns it with what a client

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
+	"github.com/conclave-go/conclave/examples/internal/programtest"
 )
 
 // spec returns what the flags and the environment make of a command line.
@@ -68,13 +69,7 @@ func TestViaExpectsTheCertificateOfTheEndpoint(t *testing.T) {
 
 func TestEmbeddedClusterCountsWhatItsClientsAsk(t *testing.T) {
 	t.Parallel()
-	fs := flag.NewFlagSet("test", flag.ContinueOnError)
-	f, err := cluster.Register(fs)
-	require.NoError(t, err)
-	require.NoError(t, fs.Parse([]string{"-endpoints="}))
-	c, err := cluster.Open(t.Context(), f)
-	require.NoError(t, err)
-	defer func() { require.NoError(t, c.Close()) }()
+	c := programtest.Embedded(t)
 	assert.True(t, c.Embedded())
 	proxy, via, err := c.Proxy()
 	require.NoError(t, err)

@@ -33,6 +33,14 @@ func (e *UsageError) Error() string { return e.Err.Error() + "\n" + e.Usage }
 // Unwrap returns Err.
 func (e *UsageError) Unwrap() error { return e.Err }
 
+// Misuse returns err as a [UsageError], and nil for nil.
+func Misuse(err error, usage string) error {
+	if err == nil {
+		return nil
+	}
+	return &UsageError{Err: err, Usage: usage}
+}
+
 // Interruptible returns a context that ends with the signals that ask a program to
 // go. From then on they are ignored, because a second Ctrl-C must not cut the
 // clean-up short; so what follows has to be bounded in time. A broken pipe does not
@@ -49,6 +57,14 @@ func Interruptible(ctx context.Context) (context.Context, context.CancelCauseFun
 		}
 	}()
 	return ctx, end
+}
+
+// CauseOr returns why ctx was ended, and err if it was not.
+func CauseOr(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
 }
 
 // Exit ends the process with what err deserves: an explanation on standard error

@@ -33,6 +33,23 @@ func Width(out *os.File) int {
 // Wrap breaks a text between words where it would be wider than width.
 func Wrap(text string, width int) string { return lipgloss.Wrap(text, width, " ") }
 
+// Cut cuts lines that are wider than width. They may be styled.
+func Cut(lines []string, width int) []string {
+	cut := lipgloss.NewStyle().MaxWidth(width)
+	for i, l := range lines {
+		lines[i] = cut.Render(l)
+	}
+	return lines
+}
+
+// Left fills s with blanks on its right. It may be styled.
+func Left(s string, width int) string { return s + blanks(s, width) }
+
+// Right fills s with blanks on its left. It may be styled.
+func Right(s string, width int) string { return blanks(s, width) + s }
+
+func blanks(s string, width int) string { return strings.Repeat(" ", max(0, width-lipgloss.Width(s))) }
+
 // Stamp is as wide as what At puts before a line.
 const Stamp = 10
 

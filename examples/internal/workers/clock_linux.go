@@ -1,10 +1,10 @@
-package main
+package workers
 
 import "golang.org/x/sys/unix"
 
-// now reads CLOCK_MONOTONIC in nanoseconds: the time since the machine started,
+// Now reads CLOCK_MONOTONIC in nanoseconds: the time since the machine started,
 // which is the same for every process on it.
-func now() int64 {
+func Now() int64 {
 	var ts unix.Timespec
 	// It cannot fail: the clock exists on every Linux, and the argument is ours.
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/conclave-go/conclave/examples/internal/cluster"
+	"github.com/conclave-go/conclave/examples/internal/program"
+	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/lease"
+)
+
+const usage = "usage: failover [-crash] [-pause] [-partition] [-transfer] [-resign] [flags]; -h explains them"
+
+const (
+	// defaultCandidates is the least with which a transfer skips two.
+	defaultCandidates = 4
+	// maxCandidates is what a screen of 24 lines shows with the fail-overs.
+	maxCandidates = 8
+	// defaultTTL is the shortest that etcd with its default election timeout grants.
+	defaultTTL = 2 * time.Second
+	// maxTimes is where a run gets longer than anybody looks on.
+	maxTimes = 1000
+)
+
+// settings are what the candidates are told.
+type settings struct {
+	candidates int
+	ttl        time.Duration
+}
+
+// options are what the command line says.
+type options struct {
+	settings
+
+	etcd   *cluster.Flags
+	named  map[string]*bool // the acts, by name
+	times  int
+	tour   bool
+	plain  bool
+	prefix string
+}
+
+// parse reads the command line. The error is [flag.ErrHelp] if that was asked for,
+// and has been given, or a usage error.
+func parse(args []string, out io.Writer) (options, error) {
+	o := options{named: make(map[string]*bool)}
+	fs := flag.NewFlagSet("failover", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	o.named["crash"] = fs.Bool("crash", false, "kill the leader (SIGKILL)")
+	o.named["pause"] = fs.Bool("pause", false, "stop the leader past its TTL (SIGSTOP), then wake it")
+	o.named["partition"] = fs.Bool("partition", false, "cut the leader off from etcd")
+	o.named["transfer"] = fs.Bool("transfer", false, "have the leader give its term to the last in the queue")
+	o.named["resign"] = fs.Bool("resign", false, "have the leader resign")
+	fs.IntVar(&o.times, "times", 1, "`number` of times that each is played")
+	fs.BoolVar(&o.tour, "tour", false, "play all and end, also on a terminal")
+	fs.IntVar(&o.candidates, "candidates", defaultCandidates, "`number` of processes")
+	fs.DurationVar(&o.ttl, "ttl", defaultTTL, "TTL of the candidates' leases, whole seconds")
+	fs.BoolVar(&o.plain, "plain", false, "plain lines, as in a pipe or with NO_COLOR")
+	fs.StringVar(&o.prefix, "prefix", "conclave-failover/", "of the `keys` in etcd")
+	var err error
+	if o.etcd, err = cluster.Register(fs); err != nil {
+		return o, program.Misuse(err, usage)
+	}
+	err = fs.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		help(fs, out)
+		return o, err
+	}
+	if err == nil {
+		err = o.check(fs.Args())
+	}
+	return o, program.Misuse(err, usage)
+}
+
+// check finds what is wrong with values that were read.
+func (o *options) check(args []string) error {
+	_, etcdErr := o.etcd.Spec()
+	switch {
+	case len(args) > 0:
+		return fmt.Errorf("unexpected argument %q", args[0])
+	case o.candidates < 2 || o.candidates > maxCandidates:
+		return fmt.Errorf("-candidates %d: must be 2 to %d", o.candidates, maxCandidates)
+	case o.times < 1 || o.times > maxTimes:
+		return fmt.Errorf("-times %d: must be 1 to %d", o.times, maxTimes)
+	case o.ttl%time.Second != 0 || o.ttl < lease.MinTTL || o.ttl > lease.MaxTTL:
+		return fmt.Errorf("-ttl %s: must be whole seconds, %s to %s", o.ttl, lease.MinTTL, lease.MaxTTL)
+	case *o.named["pause"] && !workers.CanPause:
+		return errors.New("-pause needs SIGSTOP, which this system does not have")
+	}
+	return etcdErr
+}
+
+// chosen reports whether acts were named.
+func (o *options) chosen() bool {
+	for _, named := range o.named {
+		if *named {
+			return true
+		}
+	}
+	return false
+}
+
+// wanted returns the acts that were named, or all; each as often as was asked.
+func (o *options) wanted() []act {
+	all := !o.chosen()
+	var wanted []act
+	for _, a := range acts() {
+		for range o.times {
+			if all || *o.named[a.name] {
+				wanted = append(wanted, a)
+			}
+		}
+	}
+	return wanted
+}
+
+// help explains the flags.
+func help(fs *flag.FlagSet, out io.Writer) {
+	_, _ = fmt.Fprintf(out, `Processes stand for election; something happens to the leader, and you look on.
+
+%s
+
+Without -crash, -pause, -partition, -transfer or -resign: a short tour of all of
+them. On a terminal it goes on until you press q, and the keys c, p, x, t and r do
+them too. Flags about etcd take their defaults from etcdctl's variables, -endpoints
+from ETCDCTL_ENDPOINTS.
+
+`, usage)
+	fs.SetOutput(out)
+	fs.PrintDefaults()
+}

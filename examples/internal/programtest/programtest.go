@@ -1,0 +1,211 @@
+// Package programtest runs an example as its user does: as a process, with nothing
+// left behind.
+package programtest
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/conclave-go/conclave/examples/internal/cluster"
+	"github.com/conclave-go/conclave/internal/etcdtest"
+)
+
+// variable in the environment makes the test binary the program, of which the
+// workers are copies as usual.
+const variable = "CONCLAVE_EXAMPLE_TEST"
+
+// Hang bounds a run that should have ended long before.
+const Hang = time.Minute
+
+// Main is what TestMain calls. program is the example's main, and does not return.
+func Main(m *testing.M, program func()) {
+	if os.Getenv(variable) != "" {
+		program()
+	}
+	flag.Parse()
+	// The tests wait for leases most of the time, whatever the number of processors.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	etcdtest.Main(m)
+}
+
+// Run is one run of the program.
+type Run struct {
+	// Cmd is the process.
+	Cmd *exec.Cmd
+	// Stdout is what it prints, once it was started by Start.
+	Stdout *bufio.Reader
+	// Stderr is what it says of errors, to be read when it has ended.
+	Stderr bytes.Buffer
+
+	tmp string
+}
+
+// Prepare makes a run of the program, without what the environment says about etcd.
+func Prepare(t *testing.T, environment []string, args ...string) *Run {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), Hang)
+	t.Cleanup(cancel)
+	r := &Run{tmp: t.TempDir()}
+	r.Cmd = exec.CommandContext(ctx, os.Args[0], args...)
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "ETCDCTL_") {
+			r.Cmd.Env = append(r.Cmd.Env, v)
+		}
+	}
+	r.Cmd.Env = append(r.Cmd.Env, variable+"=1", "TMPDIR="+r.tmp)
+	r.Cmd.Env = append(r.Cmd.Env, environment...)
+	r.Cmd.Stderr = &r.Stderr
+	return r
+}
+
+// Start begins a run whose output the test reads.
+func Start(t *testing.T, environment []string, args ...string) *Run {
+	t.Helper()
+	r := Prepare(t, environment, args...)
+	stdout, err := r.Cmd.StdoutPipe()
+	require.NoError(t, err)
+	r.Stdout = bufio.NewReader(stdout)
+	require.NoError(t, r.Cmd.Start())
+	return r
+}
+
+// Read returns a run that is no process: only what it prints.
+func Read(out io.Reader) *Run { return &Run{Stdout: bufio.NewReader(out)} }
+
+// AwaitLine reads what the program prints up to a line that contains text.
+func (r *Run) AwaitLine(t *testing.T, text string) {
+	t.Helper()
+	for {
+		line, err := r.Stdout.ReadString('\n')
+		require.NoErrorf(t, err, "before %q", text)
+		if strings.Contains(line, text) {
+			return
+		}
+	}
+}
+
+// Finish waits for the end, and returns what was printed and the exit code.
+func (r *Run) Finish(t *testing.T) (string, int) {
+	t.Helper()
+	out, err := io.ReadAll(r.Stdout)
+	require.NoError(t, err)
+	var exit *exec.ExitError
+	if err := r.Cmd.Wait(); err != nil && !errors.As(err, &exit) {
+		require.NoError(t, err)
+	}
+	r.RequireNothingLeft(t)
+	return string(out), r.Cmd.ProcessState.ExitCode()
+}
+
+// RequireNothingLeft looks for the folder and the processes of a run.
+func (r *Run) RequireNothingLeft(t *testing.T) {
+	t.Helper()
+	left, err := os.ReadDir(r.tmp)
+	require.NoError(t, err)
+	assert.Empty(t, left, "folders")
+	assert.Empty(t, r.Processes(), "processes")
+}
+
+// Processes returns those of the run, which have its folder in their environment.
+// Without /proc there are none.
+func (r *Run) Processes() []string {
+	var found []string
+	files, _ := filepath.Glob("/proc/[0-9]*/environ")
+	for _, f := range files {
+		if env, err := os.ReadFile(f); err == nil && strings.Contains(string(env), "TMPDIR="+r.tmp+"\x00") {
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
+// Play runs the program to its end, which has to be good, in a pipe.
+func Play(t *testing.T, environment []string, args ...string) string {
+	t.Helper()
+	r := Start(t, environment, args...)
+	out, code := r.Finish(t)
+	require.Zerof(t, code, "%s\n%s", out, r.Stderr.String())
+	require.NotContains(t, out, "\x1b", "escape sequences in a pipe")
+	for line := range strings.Lines(out) {
+		assert.LessOrEqual(t, len([]rune(strings.TrimSuffix(line, "\n"))), 80, "width of %q", line)
+	}
+	return out
+}
+
+// RequireInterruptible interrupts a run when it has printed a line that contains
+// text, and returns what it printed after that.
+func RequireInterruptible(t *testing.T, text string, args ...string) string {
+	t.Helper()
+	r := Start(t, nil, args...)
+	r.AwaitLine(t, text)
+	require.NoError(t, r.Cmd.Process.Signal(os.Interrupt))
+	out, code := r.Finish(t)
+	assert.Equal(t, 130, code)
+	return out
+}
+
+// RequireOrphansEnd kills a run when it has printed a line that contains text. The
+// workers have to notice.
+func RequireOrphansEnd(t *testing.T, text string, args ...string) {
+	t.Helper()
+	r := Start(t, nil, args...)
+	r.AwaitLine(t, text)
+	require.NoError(t, r.Cmd.Process.Kill())
+	require.Error(t, r.Cmd.Wait())
+	assert.Eventually(t, func() bool { return len(r.Processes()) == 0 }, Hang/2, 50*time.Millisecond)
+}
+
+// RequireUsage requires that command lines are refused with their usage.
+func RequireUsage(t *testing.T, usage string, lines map[string][]string) {
+	t.Helper()
+	for name, args := range lines {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := Start(t, nil, args...)
+			out, code := r.Finish(t)
+			assert.Equal(t, 2, code)
+			assert.Empty(t, out)
+			assert.Regexp(t, `(?m)^`+regexp.QuoteMeta(usage), r.Stderr.String())
+		})
+	}
+}
+
+// Embedded returns an etcd of the test's own, as examples have it.
+func Embedded(t *testing.T) *cluster.Cluster {
+	t.Helper()
+	fs := flag.NewFlagSet("test", flag.ContinueOnError)
+	f, err := cluster.Register(fs)
+	require.NoError(t, err)
+	require.NoError(t, fs.Parse([]string{"-endpoints="}))
+	c, err := cluster.Open(t.Context(), f)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	return c
+}
+
+// RequireInOrder requires that the patterns match one after another.
+func RequireInOrder(t *testing.T, out string, patterns ...string) {
+	t.Helper()
+	rest := out
+	for _, p := range patterns {
+		at := regexp.MustCompile(p).FindStringIndex(rest)
+		require.NotNilf(t, at, "%s\nnot found, or not there, in\n%s", p, out)
+		rest = rest[at[1]:]
+	}
+}

@@ -1,0 +1,19 @@
+//go:build unix
+
+package workers
+
+import (
+	"os"
+	"syscall"
+)
+
+// CanPause says that a process can be stopped and continued here.
+const CanPause = true
+
+func pause(p *os.Process) error  { return p.Signal(syscall.SIGSTOP) }
+func resume(p *os.Process) error { return p.Signal(syscall.SIGCONT) }
+
+// attributes gives a worker a process group of its own. Ctrl-C then reaches the
+// parent only, which ends the workers in good order; and when the parent is killed
+// the kernel wakes a stopped worker, with SIGHUP.
+func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
