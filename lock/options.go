@@ -17,10 +17,11 @@ const (
 	// MaxHandoffs is the largest number of successive local hand-offs. They are
 	// counted in the low bits of a token.
 	MaxHandoffs = maxSequence / 2
-	// MinLinger and MaxLinger are the limits of [WithLinger]: below, a key would be
-	// gone before it is of use, and above, a process that stops looking would keep
-	// others waiting for too long.
+	// MinLinger is the shortest [WithLinger]: below, a key would be gone before it is
+	// of use.
 	MinLinger = time.Millisecond
+	// MaxLinger is the longest: above, a process that stops looking would keep others
+	// waiting for too long.
 	MaxLinger = time.Minute
 	// MaxLockDelay is the limit of [WithLockDelay]: as long as a TTL can be.
 	MaxLockDelay = 5 * time.Minute

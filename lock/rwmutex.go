@@ -58,7 +58,8 @@ func (m *RWMutex) TryLock(ctx context.Context) (*Hold, error) {
 }
 
 // RLock waits for the lock for reading: for every writer who came before. It fails as
-// [Mutex.Lock] does.
+// [Mutex.Lock] does. Whoever has the lock for reading must not ask for it again: a
+// writer may have queued between, and both would wait for each other.
 func (m *RWMutex) RLock(ctx context.Context) (*Hold, error) { return acquire(ctx, m.read) }
 
 // TryRLock takes the lock for reading if no writer has it or waits for it, in one
@@ -129,8 +130,8 @@ func (m *RWMutex) marking(fn func(context.Context, *Hold) error) func(context.Co
 
 func (m *RWMutex) refuseUpgrade(ctx context.Context) error {
 	h, ok := ctx.Value(reading{m.client, m.prefix}).(*Hold)
-	if !ok || h.Err() != nil {
-		return nil
+	if ok && h.Err() == nil {
+		return fmt.Errorf("%w: %q is held for reading by %q", ErrUpgrade, m.write.Name, h.Key())
 	}
-	return fmt.Errorf("%w: %q is held for reading by %q", ErrUpgrade, m.write.Name, h.Key())
+	return nil
 }

@@ -259,8 +259,8 @@ func (g *Grant) tellReleased(cause error) {
 // returned and the removal goes on in the background. Release returns Errors.Lost if
 // the grant was lost before. It may be called again, to wait again.
 func (g *Grant) Release(ctx context.Context) error {
-	if alive := ctx.Err() == nil; g.leave() {
-		within, done := g.Outlive(ctx, alive)
+	if before := ctx.Err(); g.leave() {
+		within, done := g.Outlive(ctx, before)
 		defer done()
 		ctx = within
 		g.settle(ctx)

@@ -98,11 +98,11 @@ func (g *Grant) Next(ctx context.Context, began time.Time) (*Grant, error) {
 	return next, nil
 }
 
-// Outlive returns ctx, unless the end of the grant has just ended it, as alive says that
-// it had not ended before: a holder's context is often derived from the grant. Then it
+// Outlive returns ctx, unless the end of the grant has just ended it, before which its
+// error was as given: a holder's context is often derived from the grant. Then it
 // returns one that ends with the lease.
-func (g *Grant) Outlive(ctx context.Context, alive bool) (context.Context, context.CancelFunc) {
-	if alive && ctx.Err() != nil && errors.Is(context.Cause(ctx), g.errs.Released) {
+func (g *Grant) Outlive(ctx context.Context, before error) (context.Context, context.CancelFunc) {
+	if before == nil && ctx.Err() != nil && errors.Is(context.Cause(ctx), g.errs.Released) {
 		return g.entry.bind(context.WithoutCancel(ctx))
 	}
 	return ctx, func() {}

@@ -13,11 +13,11 @@ import (
 // conds hold. passed reports whether it did: if not, the grant is released all the
 // same. It is false also when the only reply was lost. err is as for Release.
 func (g *Grant) Pass(ctx context.Context, conds []clientv3.Cmp, ops []clientv3.Op) (passed bool, err error) {
-	alive := ctx.Err() == nil
+	before := ctx.Err()
 	if !g.leave() {
 		return false, g.Release(ctx)
 	}
-	ctx, done := g.Outlive(ctx, alive)
+	ctx, done := g.Outlive(ctx, before)
 	defer done()
 	passed, removed, err := g.entry.pass(ctx, conds, ops)
 	if err != nil {

@@ -76,7 +76,8 @@ func (e *entry) awaitGone(ctx context.Context, g *leg) (after int64, silent func
 	defer cancel(nil)
 	stop := context.AfterFunc(ctx, func() { cancel(errCalled) })
 	defer stop()
-	defer e.observe(g, cancel)()
+	unobserve := e.observe(g, cancel)
+	defer unobserve()
 
 	after, err = e.watch(watchCtx, cancel, g)
 	if err == nil {
