@@ -1,4 +1,4 @@
-//go:build !race && !nosqlite || sqlite
+//go:build (!race && !nosqlite) || sqlite
 
 package main
 

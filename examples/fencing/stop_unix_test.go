@@ -1,4 +1,4 @@
-//go:build unix && (!race && !nosqlite || sqlite)
+//go:build unix && ((!race && !nosqlite) || sqlite)
 
 package main
 
