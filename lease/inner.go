@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/conclave-go/conclave/internal/attempt"
@@ -24,17 +25,21 @@ func (s *Session) Roomy(ctx context.Context) (*Lease, error) {
 // closes the last if it has.
 func (s *Session) roomy() *Lease {
 	chain := s.chain()
-	for i, l := range chain {
-		if l.Err() != nil || l.look.Load() >= maxKeys {
+	i := slices.IndexFunc(chain, func(l *Lease) bool { return l.look.Load() < maxKeys && l.Err() == nil })
+	if i < 0 {
+		return nil
+	}
+	for _, last := range slices.Backward(chain[i+1:]) {
+		if last.State().Ended() { // and may not be revoked yet
 			continue
 		}
 		// Whoever was given it just now and has not used it yet tries again.
-		if last := chain[len(chain)-1]; i < len(chain)-1 && last.look.Load() == 0 {
+		if last.look.Load() == 0 {
 			last.end(Closed, ErrClosed)
 		}
-		return l
+		break
 	}
-	return nil
+	return chain[i]
 }
 
 // Shared returns what the users of the session in this process have in common, by

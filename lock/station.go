@@ -92,14 +92,13 @@ func (s *station) String() string {
 
 // lock waits for the caller's turn.
 func (s *station) lock(ctx context.Context) (*Hold, error) {
-	w := &waiter{ctx: ctx, began: time.Now(), granted: make(chan turn, 1)}
+	w := &waiter{ctx: ctx, began: time.Now()}
 	if ctx.Err() != nil {
 		return nil, attempt.Ended(ctx, nil)
 	}
-	s.mu.Lock()
-	s.waiters = append(s.waiters, w)
-	s.advance()
-	s.mu.Unlock()
+	if t, ok := s.enter(w); ok {
+		return s.hold(t)
+	}
 	select {
 	case t := <-w.granted:
 		return s.hold(t)
@@ -115,6 +114,21 @@ func (s *station) lock(ctx context.Context) (*Hold, error) {
 	return s.hold(<-w.granted)
 }
 
+// enter makes w the holder if the entry lingers, and otherwise puts it in the line.
+func (s *station) enter(w *waiter) (t turn, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.waiters) == 0 {
+		if t, ok = s.wake(w); ok {
+			return t, true
+		}
+	}
+	w.granted = make(chan turn, 1)
+	s.waiters = append(s.waiters, w)
+	s.advance()
+	return turn{}, false
+}
+
 // try takes the lock if nobody of this process has it or waits for it, and nobody else
 // is in etcd's queue.
 func (s *station) try(ctx context.Context) (*Hold, error) {
@@ -122,48 +136,44 @@ func (s *station) try(ctx context.Context) (*Hold, error) {
 	if ctx.Err() != nil {
 		return nil, attempt.Ended(ctx, nil)
 	}
+	w := &waiter{ctx: ctx, began: began}
 	s.mu.Lock()
-	if s.current == nil && s.acquiring == nil && len(s.waiters) == 0 {
-		return s.tryEtcd(ctx, began)
-	}
 	defer s.mu.Unlock()
-	if s.idle == nil || len(s.waiters) > 0 {
+	s.dismiss()
+	if s.current != nil && s.idle == nil || s.acquiring != nil || len(s.waiters) > 0 {
 		return nil, s.locked()
 	}
-	w := &waiter{ctx: ctx, began: began, granted: make(chan turn, 1)}
-	s.waiters = append(s.waiters, w)
-	s.advance()
-	select {
-	case t := <-w.granted:
+	if t, ok := s.wake(w); ok {
 		return s.hold(t)
-	default: // the entry was lost
-		s.waiters = slices.DeleteFunc(s.waiters, func(other *waiter) bool { return other == w })
-		return nil, s.locked()
 	}
+	return s.hold(s.tryEtcd(w))
 }
 
-// tryEtcd asks etcd for the lock, as the goroutine that acquires. mu must be held, and is
-// released.
-func (s *station) tryEtcd(ctx context.Context, began time.Time) (*Hold, error) {
+// tryEtcd asks etcd for the lock, as the goroutine that acquires; others wait for its
+// outcome. mu must be held, and is released meanwhile.
+func (s *station) tryEtcd(w *waiter) turn {
 	s.stopWatching()
-	s.acquiring = func() {} // it is bounded by its own ctx; others wait for its outcome
-	s.mu.Unlock()
-	g, head, taken, err := s.queue.TryAcquire(ctx)
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.acquiring = func() {} // it is bounded by its own ctx
 	defer s.advance()
-	s.acquiring = nil
-	switch {
-	case err != nil:
-		return nil, err
-	case taken:
-		return nil, newLockedError(s.queue.Name, head)
+	defer func() { s.acquiring = nil }()
+	for {
+		s.mu.Unlock()
+		g, head, taken, err := s.queue.TryAcquire(w.ctx)
+		s.mu.Lock()
+		switch {
+		case err != nil:
+			return turn{err: err}
+		case taken:
+			return turn{err: newLockedError(s.queue.Name, head)}
+		}
+		s.sequence = 0
+		if left, _ := g.Leave(); left {
+			if t := s.pass(g, w); t.err == nil {
+				return t
+			}
+		}
+		// The lease has ended: there will be another.
 	}
-	s.sequence = 0
-	if left, _ := g.Leave(); !left {
-		return nil, g.Err()
-	}
-	return s.hold(s.pass(g, &waiter{ctx: ctx, began: began}))
 }
 
 // locked says that this process has the lock.
@@ -204,29 +214,45 @@ func (s *station) advance() {
 	if len(s.waiters) == 0 || s.acquiring != nil {
 		return
 	}
-	if s.idle != nil {
-		g := s.rouse()
-		s.sequence++
-		if left, _ := g.Leave(); left && s.give(g) {
-			return
-		}
+	if t, ok := s.wake(s.waiters[0]); ok {
+		s.deliver(t)
+		return
 	}
 	if s.current == nil {
 		s.acquire(nil)
 	}
 }
 
+// wake makes w the holder of the entry that lingers, and reports whether there was one
+// that was still good. mu must be held.
+func (s *station) wake(w *waiter) (t turn, ok bool) {
+	if s.idle == nil {
+		return turn{}, false
+	}
+	g := s.rouse()
+	s.sequence++
+	if left, _ := g.Leave(); !left {
+		return turn{}, false
+	}
+	t = s.pass(g, w)
+	return t, t.err == nil
+}
+
 // give hands an entry, of a grant that was left, to the first waiter, and reports
 // whether it could: not if the lease has ended. mu must be held.
 func (s *station) give(g *queue.Grant) bool {
 	t := s.pass(g, s.waiters[0])
-	if t.err != nil {
-		return false
+	if t.err == nil {
+		s.deliver(t)
 	}
+	return t.err == nil
+}
+
+// deliver tells the first waiter that it is its turn. mu must be held.
+func (s *station) deliver(t turn) {
 	s.waiters[0].granted <- t
 	s.waiters[0] = nil
 	s.waiters = s.waiters[1:]
-	return true
 }
 
 // pass makes w the holder of an entry, of a grant that was left. mu must be held.
@@ -271,17 +297,10 @@ func (s *station) arrived(ctx context.Context, g *queue.Grant, err error) (left 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.acquiring = nil
-	s.sequence = 0
 	switch {
 	case err == nil:
-		ok, _ := g.Leave()
-		if ok && (len(s.waiters) > 0 && s.give(g) || s.rest(g)) {
-			return nil
-		}
-		if ok && len(s.waiters) == 0 {
-			return g
-		}
-		s.advance() // the lease has ended
+		s.sequence = 0
+		return s.settle(g)
 	case ctx.Err() != nil: // everybody had left, but somebody may have come since
 		s.advance()
 	default:
@@ -293,56 +312,88 @@ func (s *station) arrived(ctx context.Context, g *queue.Grant, err error) (left 
 	return nil
 }
 
+// settle gives a new entry to the first waiter or lets it linger, and returns it if
+// nobody wants it, left. mu must be held.
+func (s *station) settle(g *queue.Grant) (left *queue.Grant) {
+	ok, _ := g.Leave()
+	switch {
+	case !ok || len(s.waiters) > 0 && !s.give(g):
+		s.advance() // the lease has ended
+	case s.current == nil && !s.rest(g):
+		return g
+	}
+	return nil
+}
+
 // unlock ends a holder's grant and disposes of the entry: it goes to the next waiter in
 // memory while there are hand-offs left; after them the station queues again behind
 // other processes; with nobody waiting, it lingers or is given up.
 func (s *station) unlock(ctx context.Context, g *queue.Grant) error {
-	alive := ctx.Err() == nil
+	before := ctx.Err()
 	s.mu.Lock()
 	left, clean := g.Leave()
 	if left {
-		within, done := g.Outlive(ctx, alive)
+		within, done := g.Outlive(ctx, before)
 		defer done()
 		ctx = within
 	}
-	if left && !s.dispose(g, clean) {
-		s.mu.Unlock()
-		return g.Drop(ctx)
+	disposed := !left
+	switch {
+	case left && clean:
+		disposed = s.handOn(g)
+	case left:
+		disposed = s.replace(g)
 	}
 	s.mu.Unlock()
+	if !disposed {
+		return g.Drop(ctx)
+	}
 	return g.Release(ctx)
 }
 
-// dispose finds the entry of a grant that was left its next user, and reports whether
-// there is one. clean says that nothing the last holder has begun can still take
-// effect. mu must be held.
-func (s *station) dispose(g *queue.Grant, clean bool) bool {
+// handOn finds the entry of a grant that was left its next user, and reports whether
+// there is one. mu must be held.
+func (s *station) handOn(g *queue.Grant) bool {
+	switch s.current = nil; {
+	case len(s.waiters) == 0:
+		return s.rest(g)
+	case s.sequence >= s.max:
+		return s.replace(g)
+	}
+	s.sequence++
+	if !s.give(g) {
+		s.advance() // the lease has ended
+	}
+	return true
+}
+
+// replace gives up the entry of a grant that was left, and queues again for those who
+// wait; if nobody does, or the session is closed, it reports false and does nothing. mu
+// must be held.
+func (s *station) replace(g *queue.Grant) bool {
 	s.current = nil
-	if len(s.waiters) == 0 {
-		return clean && s.rest(g)
-	}
-	if clean && s.sequence < s.max {
-		s.sequence++
-		if !s.give(g) {
-			s.advance()
-		}
-		return true
-	}
-	return s.acquire(g)
+	s.stopWatching()
+	return len(s.waiters) > 0 && s.acquire(g)
 }
 
 // lost notes the loss of a grant. It is called with all sorts of locks held.
-func (s *station) lost(g *queue.Grant) {
+func (s *station) lost(*queue.Grant) {
 	s.queue.Session.Go(func(context.Context) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.current == g {
-			s.current = nil
-			s.stopWatching()
-			if s.idle != nil {
-				s.rouse()
-			}
-			s.advance()
-		}
+		s.dismiss()
+		s.advance()
 	})
+}
+
+// dismiss forgets the current grant if it was lost. mu must be held.
+func (s *station) dismiss() {
+	if s.current == nil || s.current.Err() == nil {
+		return
+	}
+	s.stopWatching()
+	if s.idle != nil {
+		s.rouse()
+	}
+	s.current = nil
 }

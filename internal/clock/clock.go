@@ -26,7 +26,7 @@ func Now() Instant {
 	if !suspensionCounts || inBubble() {
 		return sinceStart()
 	}
-	return readCounting()
+	return counting()
 }
 
 // Until returns how long the counting clock has to run until it reaches i; negative once i has passed.

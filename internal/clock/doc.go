@@ -17,6 +17,8 @@
 //
 // # Cost
 //
-// [Now] costs a system call on Linux, about 0.2 µs, and allocates nothing. An armed [Timer] wakes up once a second on
-// Linux.
+// [Now] costs a system call on Linux, about 0.2 µs on hardware and more in virtual machines, when it has not been called
+// for a millisecond, and else a fraction of that: a reading is used again, advanced by Go's monotonic clock, while the
+// wall clock shows that nothing was suspended in between. Readings of several goroutines agree within 10 µs. An armed
+// [Timer] wakes up once a second on Linux.
 package clock
