@@ -71,7 +71,7 @@ func (s *Session) Observer() Observer { return s.cfg.observer }
 //
 // A session that holds very many locks has several leases; this is one of them.
 func (s *Session) Lease(ctx context.Context) (*Lease, error) {
-	return s.obtain(ctx, (*Session).newest)
+	return s.obtain(ctx, (*Session).oldest)
 }
 
 // obtain returns the lease that pick finds, or a new one if it finds none.
@@ -114,9 +114,10 @@ func (s *Session) closed() error {
 	return nil
 }
 
-// newest returns the last of the chain's leases that is valid, nil if none is.
-func (s *Session) newest() *Lease {
-	for _, l := range slices.Backward(s.chain()) {
+// oldest returns the first of the chain's leases that is valid, nil if none is. Later ones
+// are closed when they are not needed any more.
+func (s *Session) oldest() *Lease {
+	for _, l := range s.chain() {
 		if l.Err() == nil {
 			return l
 		}

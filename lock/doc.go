@@ -31,7 +31,9 @@
 //
 //   - S1: at every revision at most one entry owns a lock: the oldest.
 //   - S2: tokens strictly increase over the exclusive grants of one name, unless etcd
-//     is restored from a backup without raising its revision.
+//     is restored from a backup without raising its revision; with [WithLocalHandoff] or
+//     [WithLinger] also unless a key is deleted by an operator, or its lease revoked
+//     early, which the process learns of at its next look only.
 //   - S3: no two holders are ever both before their [Hold.Deadline], given that clock
 //     rates differ by less than the session's allowance, that no operator revokes
 //     leases, deletes keys or restores a backup, and that no etcd leader resumes

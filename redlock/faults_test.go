@@ -101,6 +101,7 @@ func TestAMajorityThatFailsStopsEverythingInTime(t *testing.T) {
 		newPeer(t, c).prepare(t, c)
 		p := newPeer(t, c, redlock.WithNodeTimeout(300*time.Millisecond))
 		before := p.lock(t, "before")
+		awaitHeld(t, c, "before", 5)
 		for i := range bad {
 			f.begin(t, c, p, i)
 		}
