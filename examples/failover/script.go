@@ -38,15 +38,24 @@ func (s *stage) perform(ctx context.Context, a act, number string) error {
 	if err := s.linger(ctx); err != nil {
 		return err
 	}
-	leader, err := s.settle(ctx)
-	if err != nil {
-		return err
+	for try := 1; ; try++ {
+		leader, err := s.settle(ctx)
+		if err != nil {
+			return err
+		}
+		err = a.play(ctx, s, leader)
+		if err == nil {
+			return s.sayOrder(ctx)
+		}
+		if try == tries || !errors.Is(err, errDeposed) {
+			return err
+		}
 	}
-	if err := a.play(ctx, s, leader); err != nil {
-		return err
-	}
-	return s.sayOrder(ctx)
 }
+
+// tries is how often an act is tried whose leader loses its term by itself: on a busy
+// machine leases end.
+const tries = 3
 
 // playKeys plays the acts of the keys that the user presses, one after another,
 // until ctx ends.

@@ -93,12 +93,21 @@ func (s *stage) act(ctx context.Context, c *candidate, what doing, do func() err
 	return s.await(ctx, e.Detail, func(x event) bool { return x.Kind == acted && x.Worker == c.Name() })
 }
 
+// errDeposed is that a leader has lost its term before it could do what it was asked.
+var errDeposed = errors.New("the leader has lost its term by itself")
+
 // ask asks something of the leader and waits until it is about to do it.
 func (s *stage) ask(ctx context.Context, c *candidate, line string, about kind) (event, error) {
 	if err := c.Send(line); err != nil {
 		return event{}, err
 	}
-	return s.await(ctx, "what "+c.Name()+" was asked", func(e event) bool { return e.Kind == about && e.Worker == c.Name() })
+	e, err := s.await(ctx, "what "+c.Name()+" was asked", func(e event) bool {
+		return (e.Kind == about || e.Kind == told) && e.Worker == c.Name()
+	})
+	if err == nil && e.Kind != about {
+		return e, errDeposed
+	}
+	return e, err
 }
 
 // pressed waits for a key, unless one is waiting to be heeded.
