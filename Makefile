@@ -14,7 +14,7 @@ GOVULNCHECK := $(BIN)/govulncheck-$(GOVULNCHECK_VERSION)
 # importers see it. Without it, commands go through go.work.
 each = @set -e; for m in $(MODULES); do (cd $$m; export GOWORK=off; echo "[$$m] $(1)"; $(1)); done
 
-.PHONY: all test race bench lint fix tidy cross consumer external vuln tools
+.PHONY: all test race heavy bench lint fix tidy cross consumer external vuln tools
 
 all: tidy lint test
 
@@ -23,6 +23,12 @@ test:
 
 race:
 	$(call each,go test -race -shuffle=on ./...)
+
+# heavy runs the tests of what is left out with -race, because that would compile
+# large dependencies a second time.
+heavy:
+	cd examples && GOWORK=off go test ./fencing
+	cd internal/compare && GOWORK=off go test ./leaderelection
 
 bench:
 	go test -run='^$$' -bench=. -benchmem ./...
