@@ -16,10 +16,6 @@ const (
 	// from each other, each with some of the nodes.
 	firstSplit = 2 * time.Millisecond
 	maxSplit   = 100 * time.Millisecond
-	// wakeSpread spreads those whom a release wakes, one in each process, over a moment:
-	// on several nodes they would split the votes. With ten contenders on five nodes it
-	// made hand-overs half again as fast.
-	wakeSpread = 3 * time.Millisecond
 )
 
 // lock tries until it succeeds.
@@ -50,17 +46,10 @@ func (m *Mutex) lock(ctx context.Context) (*Hold, error) {
 				continue // it may have been released before
 			}
 		}
-		if !w.wait(ctx, p.pause(r)) || !m.spread(ctx) {
+		if !w.wait(ctx, p.pause(r)) {
 			return nil, ended(ctx, p.last)
 		}
 	}
-}
-
-// spread waits for a random moment if there are votes to be split, and reports whether ctx
-// is still going.
-func (m *Mutex) spread(ctx context.Context) bool {
-	var nobody *waiter
-	return m.nodes.quorum() == 1 || nobody.wait(ctx, rand.N(wakeSpread))
 }
 
 // reason says why an attempt failed.
