@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// bubbleEnds is the wall-clock time, in seconds since 1970, before which a goroutine is taken to run in virtual time.
-const bubbleEnds = 1577836800 // 2020-01-01 UTC
+// bubbleEnds is the wall-clock time, in nanoseconds since 1970, before which a goroutine is taken to run in virtual time.
+const bubbleEnds = Instant(1577836800e9) // 2020-01-01 UTC
 
 //nolint:gochecknoglobals // a property of the process: how many callers of Virtual want it to know about bubbles
 var virtual atomic.Int64
@@ -71,7 +71,7 @@ func Virtual() (restore func()) {
 
 // inBubble reports whether the calling goroutine lives in virtual time.
 func inBubble() bool {
-	return virtual.Load() > 0 && time.Now().Unix() < bubbleEnds
+	return virtual.Load() > 0 && Instant(time.Now().UnixNano()) < bubbleEnds
 }
 
 // sinceStart is monotonic outside bubbles. In a bubble [time.Now] carries no monotonic reading and the difference is

@@ -2,6 +2,7 @@ package clock_test
 
 import (
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,12 +29,51 @@ func TestAReadingIsUsedAgainForAMomentUnlessAClockHasJumped(t *testing.T) {
 		"the system slept for a tenth of a ms": {300 * us, 400 * us, false},
 		"the wall clock was set back":          {300 * us, -100 * us, false},
 	} {
-		now, ok := clock.At(mono, wall, counting, mono+c.mono, wall+c.wall)
-		require.Equal(t, c.ok, ok, what)
-		if ok {
-			require.Equal(t, counting+c.mono, now, what)
-		}
+		read := clock.ReadingAt(mono, wall, counting)
+		require.Equal(t, c.ok, read.Serves(mono+c.mono, wall+c.wall), what)
 	}
+}
+
+func TestAReadingNeverTurnsTheClockBack(t *testing.T) {
+	t.Parallel()
+	const mono, wall, counting = 5_000_000_000, 1_700_000_000_000_000_000, 9_000_000_000
+	const us, s = clock.Instant(time.Microsecond), clock.Instant(time.Second)
+	first := clock.ReadingAt(mono, wall, counting)
+	require.Equal(t, clock.Instant(counting-mono), first.Lead())
+
+	slower := first.Next(counting+s, mono+s-us, mono+s+3*us, wall+s)
+	require.Equal(t, first.Lead(), slower.Lead(), "a slow reading shows too small a lead")
+	require.True(t, slower.Serves(mono+s+4*us, wall+s+us))
+
+	paused := slower.Next(counting+2*s, mono+2*s, mono+22*s, wall+22*s)
+	require.Equal(t, first.Lead(), paused.Lead())
+	require.False(t, paused.Serves(mono+22*s, wall+22*s), "the process was paused while it read")
+
+	slept := paused.Next(counting+3600*s, mono+23*s, mono+23*s, wall+3600*s)
+	require.Equal(t, counting+3600*s-mono-23*s, slept.Lead())
+
+	late := paused.Next(counting+7200*s, mono+24*s, mono+25*s, wall+7201*s)
+	require.Equal(t, counting+7200*s-mono-25*s, late.Lead(), "also what is not used again is a lower bound")
+}
+
+func TestNowNeverRunsBackWhicheverGoroutineAsks(t *testing.T) {
+	t.Parallel()
+	var last atomic.Int64
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 100_000 {
+				before := clock.Instant(last.Load())
+				now := clock.Now()
+				if now < before {
+					t.Errorf("%d was told after %d", now, before)
+					return
+				}
+				last.Store(int64(now))
+			}
+		})
+	}
+	all.Wait()
 }
 
 func TestNowAgreesWithTheCountingClock(t *testing.T) {
