@@ -48,6 +48,7 @@ func TestWaitingForPermitsCostsOneWriteOneWatchOneReadAndOneMark(t *testing.T) {
 	third := granted(t, head)
 	p.awaitTally(t, tally{local: 1, writes: 1}, "one read, and one mark")
 	q.awaitTally(t, tally{local: 1, watches: 1}, "it has become the first")
+	q.awaitWatching(t, 1) // else what follows happens before the watch begins, which costs a read more
 	stillWaits(t, behind)
 
 	q.rec.Reset()
