@@ -57,7 +57,7 @@ func performAct(ctx context.Context, c *cluster.Cluster, a act, o options, j job
 	if err := table.fill(ctx, inStock); err != nil {
 		return r, err
 	}
-	s := &scene{view: v}
+	s := &scene{ctx: ctx, view: v}
 	j.Worker, j.Sells = "w2", secondSells
 	s.w2 = &process{job: j}
 	j.Worker, j.Sells = "w1", firstSells
@@ -68,7 +68,7 @@ func performAct(ctx context.Context, c *cluster.Cluster, a act, o options, j job
 			return r, err
 		}
 	}
-	r = s.play(ctx)
+	r = s.play()
 	r.act = a
 	if s.err == nil {
 		r.left, _, err = table.peek(ctx)
@@ -78,6 +78,7 @@ func performAct(ctx context.Context, c *cluster.Cluster, a act, o options, j job
 
 // scene is an act being played. After the first error nothing happens any more.
 type scene struct {
+	ctx    context.Context // of the act
 	view   *view
 	w1, w2 *process
 	result result
@@ -85,11 +86,11 @@ type scene struct {
 }
 
 // play has w1 look, w2 overtake it, and w1 write.
-func (s *scene) play(ctx context.Context) result {
+func (s *scene) play() result {
 	styles, r := s.view.styles, &s.result
-	s.do(func() error { return s.w1.start(ctx) })
+	s.do(s.w1.start)
 	r.first = s.looks(s.w1)
-	s.do(func() error { return s.w2.start(ctx) })
+	s.do(s.w2.start)
 	s.say(styles.Dim, "w2 asks for the lock too")
 
 	stopped := time.Now()
@@ -147,7 +148,7 @@ func (s *scene) do(step func() error) {
 
 func (s *scene) await(p *process, k kind) (e event) {
 	s.do(func() (err error) {
-		e, err = p.await(k)
+		e, err = p.await(s.ctx, k)
 		return err
 	})
 	return e

@@ -3,27 +3,21 @@
 package main
 
 import (
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/conclave-go/conclave/examples/internal/programtest"
+	"github.com/conclave-go/conclave/examples/internal/workers"
 	"github.com/conclave-go/conclave/internal/etcdtest"
 )
 
 // play runs the program to its end.
 func play(t *testing.T, environment []string, args ...string) string {
 	t.Helper()
-	r := start(t, environment, append([]string{"-ttl", "1s"}, args...)...)
-	out, code := r.finish(t)
-	require.Zerof(t, code, "%s\n%s", out, r.stderr.String())
-	require.NotContains(t, out, "\x1b", "escape sequences in a pipe")
-	for line := range strings.Lines(out) {
-		assert.LessOrEqual(t, len([]rune(strings.TrimSuffix(line, "\n"))), 80, "width of %q", line)
-	}
-	return out
+	return programtest.Play(t, environment, append([]string{"-ttl", "1s"}, args...)...)
 }
 
 // The parts of the show, in order.
@@ -53,12 +47,12 @@ func TestOnlyTheConditionOnTheTokenStopsTheLateWrite(t *testing.T) {
 	for _, flag := range []string{"-soft=false", "-soft"} {
 		t.Run(flag, func(t *testing.T) {
 			t.Parallel()
-			if flag == "-soft=false" && !canStop {
+			if flag == "-soft=false" && !workers.CanPause {
 				t.Skip("no SIGSTOP here")
 			}
 			out := play(t, nil, flag)
-			requireInOrder(t, out, append(append([]string{`embedded etcd`}, guardedPart...), unguardedPart...)...)
-			requireInOrder(t, out, `\nguarded +refused: token \d+ < \d+ +lost +3 +3`+unguardedRow)
+			programtest.RequireInOrder(t, out, append(append([]string{`embedded etcd`}, guardedPart...), unguardedPart...)...)
+			programtest.RequireInOrder(t, out, `\nguarded +refused: token \d+ < \d+ +lost +3 +3`+unguardedRow)
 		})
 	}
 }
@@ -73,7 +67,7 @@ func TestNamedClusterIsUsedWithItsUserAndLeftClean(t *testing.T) {
 	}, "-unguarded")
 	assert.NotContains(t, out, "embedded")
 	assert.NotContains(t, out, "Guarded")
-	requireInOrder(t, out, append(unguardedPart, unguardedRow)...)
+	programtest.RequireInOrder(t, out, append(unguardedPart, unguardedRow)...)
 	client := c.Client(t, etcdtest.WithUser(etcdtest.RootUser, etcdtest.RootPassword))
 	resp, err := client.Get(t.Context(), "\x00", clientv3.WithFromKey())
 	require.NoError(t, err)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/program"
+	"github.com/conclave-go/conclave/examples/internal/workers"
 	"github.com/conclave-go/conclave/lease"
 )
 
@@ -28,7 +29,7 @@ func parse(args []string, out io.Writer) (o options, err error) {
 	fs := flag.NewFlagSet("fencing", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.BoolVar(&o.unguarded, "unguarded", false, "only the part without the condition on the token")
-	fs.BoolVar(&o.soft, "soft", !canStop, "cut the worker off from etcd while it waits, instead of SIGSTOP")
+	fs.BoolVar(&o.soft, "soft", !workers.CanPause, "cut the worker off from etcd while it waits, instead of SIGSTOP")
 	// The default is the shortest that etcd with its default election timeout grants.
 	fs.DurationVar(&o.ttl, "ttl", 2*time.Second, "TTL of the workers' leases, whole seconds")
 	fs.StringVar(&o.prefix, "prefix", "conclave-fencing/", "of the `names` of the locks")
@@ -58,7 +59,7 @@ func (o *options) check(args []string) error {
 		return fmt.Errorf("unexpected argument %q", args[0])
 	case o.ttl%time.Second != 0 || o.ttl < lease.MinTTL || o.ttl > lease.MaxTTL:
 		return fmt.Errorf("-ttl %s: must be whole seconds, %s to %s", o.ttl, lease.MinTTL, lease.MaxTTL)
-	case !o.soft && !canStop:
+	case !o.soft && !workers.CanPause:
 		return errors.New("-soft=false needs SIGSTOP, which this system does not have")
 	}
 	return etcdErr

@@ -1,17 +1,16 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"time"
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
+	"github.com/conclave-go/conclave/examples/internal/workers"
 	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
 )
@@ -23,8 +22,8 @@ const (
 	closeTimeout = 5 * time.Second
 )
 
-// job is what a worker is told on the first line of its standard input. Each further
-// line lets it go on from a look to the write.
+// job is what a worker is told first. Each further line lets it go on from a look to
+// the write.
 type job struct {
 	Worker, Lock, File string
 	Guarded            bool
@@ -40,15 +39,16 @@ const (
 	looked   kind = "looked"   // it has the lock and knows the stock; Token, Amount
 	wrote    kind = "wrote"    // it has tried to; Token, Amount, Newer if it was refused
 	unlocked kind = "unlocked" // it has given up the lock; Lost if it had it no more
+	ended    kind = "ended"    // which its parent notices; Detail
 )
 
-// event is what a worker reports, as a line on its standard output.
+// event is what a worker reports.
 type event struct {
-	Kind   kind
-	Token  lock.Token
-	Amount int64
-	Newer  lock.Token // the row's
-	Lost   string
+	Kind         kind
+	Token        lock.Token
+	Amount       int64
+	Newer        lock.Token // the row's
+	Lost, Detail string
 }
 
 // worker sells once.
@@ -59,26 +59,13 @@ type worker struct {
 	stock *stock
 }
 
-// runWorker is the program as a worker. The end of in is the end of the parent, or
-// its wish that the worker ends.
+// runWorker is the program as a worker.
 func runWorker(ctx context.Context, in io.Reader, out io.Writer) int {
-	signal.Ignore(os.Interrupt) // it is for the parent
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	w := &worker{out: json.NewEncoder(out), goOn: make(chan struct{})}
-	lines := bufio.NewScanner(in)
-	lines.Scan()
-	err := json.Unmarshal(lines.Bytes(), &w.job)
-	go func() { // ends with in, which is the process's own
-		defer cancel()
-		for lines.Scan() {
-			w.goOn <- struct{}{}
-		}
-	}()
-	if err == nil {
-		err = w.run(ctx)
-	}
-	if err != nil && ctx.Err() == nil {
+	w := &worker{out: json.NewEncoder(out), goOn: make(chan struct{}, 1)}
+	err := workers.Serve(ctx, in, &w.job, func(string) { w.goOn <- struct{}{} }, func(ctx context.Context) error {
+		return workers.UnlessDone(ctx, w.run(ctx))
+	})
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -112,7 +99,11 @@ func (w *worker) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return w.sell(ctx, mutex)
+	if err := w.sell(ctx, mutex); err != nil {
+		return err
+	}
+	<-ctx.Done() // the parent says when the show is over
+	return nil
 }
 
 // sell tries until the table accepts. After a refusal it takes the lock anew and

@@ -130,7 +130,7 @@ func (p *Process) Kill() error {
 // Wait waits until the worker is gone and its end passed on.
 func (p *Process) Wait() { <-p.gone }
 
-// Pause stops the worker with SIGSTOP.
+// Pause stops the worker with SIGSTOP. On Linux it returns when the worker has stopped.
 func (p *Process) Pause() error { return pause(p.cmd.Process) }
 
 // Resume continues a worker that is stopped.

@@ -10,7 +10,13 @@ import (
 // CanPause says that a process can be stopped and continued here.
 const CanPause = true
 
-func pause(p *os.Process) error  { return p.Signal(syscall.SIGSTOP) }
+func pause(p *os.Process) error {
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	return awaitStop(p)
+}
+
 func resume(p *os.Process) error { return p.Signal(syscall.SIGCONT) }
 
 // attributes gives a worker a process group of its own. Ctrl-C then reaches the
