@@ -27,7 +27,7 @@ const (
 	calm = 120 * time.Second
 	// unhurried is a TTL whose rounds a test can wait for, and which a busy machine
 	// does not lose.
-	unhurried = 3 * time.Second
+	unhurried = 6 * time.Second
 )
 
 // guarded is the test's context with a limit.

@@ -23,7 +23,7 @@ import (
 
 // unhurried is a TTL whose rounds a test can wait for, and which a busy machine does
 // not lose.
-const unhurried = 3 * time.Second
+const unhurried = 6 * time.Second
 
 // puts reports whether a transaction puts something.
 func puts(txn *pb.TxnRequest) bool {
