@@ -409,7 +409,7 @@ func TestCandidatesArriveAndLeaveForAMinuteOfVirtualTime(t *testing.T) {
 					mu.Lock()
 					defer mu.Unlock()
 					i++
-					return s.CutClient(dragging(1000*seed+i, 5*time.Millisecond)...)
+					return s.CutClient(vtime.WithDrag(vtime.NewDrag(1000*seed+i, 5*time.Millisecond)))
 				},
 			}
 			c.run()

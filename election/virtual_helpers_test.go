@@ -2,15 +2,11 @@ package election_test
 
 import (
 	"context"
-	"math/rand/v2"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/status"
 
 	"github.com/conclave-go/conclave/election"
 	"github.com/conclave-go/conclave/internal/vtime"
@@ -95,66 +91,3 @@ func requireCandidates(t *testing.T, s *vtime.Server, want ...string) {
 
 // mostDrag is the most that one message takes in a dragging network.
 const mostDrag = 50 * time.Millisecond
-
-// drag lets every message of a client take a random time on its way, as networks do; without it loops that wait for
-// round numbers of milliseconds stay in step with the server's for ever.
-type drag struct {
-	mu   sync.Mutex
-	draw *rand.Rand
-	most time.Duration // for one message
-}
-
-// dragging returns the options for a client whose messages take up to most.
-func dragging(seed uint64, most time.Duration) []vtime.ClientOption {
-	d := &drag{draw: rand.New(rand.NewPCG(seed, 3)), most: most}
-	return []vtime.ClientOption{vtime.WithDialOptions(grpc.WithChainUnaryInterceptor(d.unary), grpc.WithChainStreamInterceptor(d.stream))}
-}
-
-// pass lets a message take its time.
-func (d *drag) pass(ctx context.Context) error {
-	d.mu.Lock()
-	takes := time.Duration(d.draw.Int64N(int64(d.most) + 1))
-	d.mu.Unlock()
-	timer := time.NewTimer(takes)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return status.FromContextError(ctx.Err()).Err()
-	}
-}
-
-func (d *drag) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	if err := d.pass(ctx); err != nil {
-		return err
-	}
-	if err := call(ctx, method, req, reply, cc, opts...); err != nil {
-		return err
-	}
-	return d.pass(ctx)
-}
-
-func (d *drag) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	stream, err := open(ctx, desc, cc, method, opts...)
-	return draggedStream{stream, d}, err
-}
-
-type draggedStream struct {
-	grpc.ClientStream
-	*drag
-}
-
-func (s draggedStream) SendMsg(m any) error {
-	if err := s.pass(s.Context()); err != nil {
-		return err
-	}
-	return s.ClientStream.SendMsg(m)
-}
-
-func (s draggedStream) RecvMsg(m any) error {
-	if err := s.ClientStream.RecvMsg(m); err != nil {
-		return err
-	}
-	return s.pass(s.Context())
-}

@@ -72,11 +72,11 @@ func (p partition) run(t *testing.T) (s succession) {
 	t.Helper()
 	vtime.Run(t, func(t *testing.T, server *vtime.Server) {
 		vtime.Sleep(p.phase)
-		client, cut := server.CutClient(dragging(p.seed, p.drag)...)
+		client, cut := server.CutClient(vtime.WithDrag(vtime.NewDrag(p.seed, p.drag)))
 		leader := runVirtually(t, newVirtualElection(t, client, p.ttl), "a")
 		term := <-leader.terms
 		vtime.Sleep(p.age)
-		rival := runVirtually(t, newVirtualElection(t, server.Client(dragging(p.seed+1, p.drag)...), p.ttl), "b")
+		rival := runVirtually(t, newVirtualElection(t, server.Client(vtime.WithDrag(vtime.NewDrag(p.seed+1, p.drag))), p.ttl), "b")
 		vtime.Sleep(10*mostDrag + p.queued)
 		require.Empty(t, rival.terms)
 		require.Empty(t, leader.ended)
@@ -130,10 +130,10 @@ func TestACrashedLeaderIsSucceededWithinItsTTLAndASecond(t *testing.T) {
 	for seed := range uint64(20) {
 		p := drawPartition(seed)
 		vtime.Run(t, func(t *testing.T, s *vtime.Server) {
-			client, cut := s.CutClient(dragging(seed, p.drag)...)
+			client, cut := s.CutClient(vtime.WithDrag(vtime.NewDrag(seed, p.drag)))
 			leader := runVirtually(t, newVirtualElection(t, client, p.ttl), "a")
 			term := <-leader.terms
-			rival := runVirtually(t, newVirtualElection(t, s.Client(dragging(seed+1, p.drag)...), p.ttl), "b")
+			rival := runVirtually(t, newVirtualElection(t, s.Client(vtime.WithDrag(vtime.NewDrag(seed+1, p.drag))), p.ttl), "b")
 			vtime.Sleep(p.age + p.queued + 10*mostDrag)
 			cut.Reset()
 			cut.Cut() // connections break, and nothing comes after

@@ -3,12 +3,9 @@ package lease_test
 import (
 	"context"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"runtime/debug"
 	"slices"
-	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,7 +15,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/status"
 
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/lease"
@@ -90,7 +86,7 @@ func (p partition) run(t *testing.T, begin func(t *testing.T, client *clientv3.C
 	t.Helper()
 	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
 		vtime.Sleep(p.phase)
-		client, cut := s.CutClient(newDrag(p.seed).slow(p.drag).dial()...)
+		client, cut := s.CutClient(vtime.WithDrag(vtime.NewDrag(p.seed, p.drag)))
 		h := begin(t, client)
 		witness := s.Client()
 		_, err := witness.Put(t.Context(), "key", "", clientv3.WithLease(h.id))
@@ -327,9 +323,9 @@ func TestAnIdleSessionCostsOneKeepAliveAndOneReadARoundForADay(t *testing.T) {
 		life = 2 * time.Hour // which makes each of them four times as expensive
 	}
 	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
-		calls := newDrag(1).slow(0)
+		calls := vtime.NewDrag(1, 0)
 		var states []lease.State
-		session, err := lease.NewSession(t.Context(), s.Client(calls.dial()...), lease.WithTTL(ttl),
+		session, err := lease.NewSession(t.Context(), s.Client(vtime.WithDrag(calls)), lease.WithTTL(ttl),
 			lease.WithStateListener(func(_ *lease.Lease, s lease.State) { states = append(states, s) }))
 		require.NoError(t, err)
 		first, err := session.Lease(t.Context())
@@ -347,7 +343,7 @@ func TestAnIdleSessionCostsOneKeepAliveAndOneReadARoundForADay(t *testing.T) {
 			"LeaseKeepAlive (opened)": 1,
 			"LeaseKeepAlive":          rounds,
 			"Txn":                     rounds,
-		}, calls.counted())
+		}, calls.Counted())
 		require.NoError(t, session.Close(t.Context()))
 	})
 }
@@ -363,8 +359,8 @@ func TestAnOutageSuspendsALeaseAndIsNoHotLoop(t *testing.T) {
 			t.Parallel()
 			vtime.Run(t, func(t *testing.T, s *vtime.Server) {
 				const ttl = 10 * time.Second
-				calls := newDrag(1).slow(0)
-				client, cut := s.CutClient(calls.dial()...)
+				calls := vtime.NewDrag(1, 0)
+				client, cut := s.CutClient(vtime.WithDrag(calls))
 				type change struct {
 					state lease.State
 					after time.Duration
@@ -382,14 +378,14 @@ func TestAnOutageSuspendsALeaseAndIsNoHotLoop(t *testing.T) {
 				require.GreaterOrEqual(t, changes[0].after, ttl/3, "the renewal was not due before")
 				require.Less(t, changes[0].after, ttl*6/10, "the first attempt is given up in time for others")
 				require.Equal(t, change{lease.Lost, 9900 * time.Millisecond}, changes[1])
-				attempts := calls.counted()["LeaseKeepAlive (opened)"]
+				attempts := calls.Counted()["LeaseKeepAlive (opened)"]
 				t.Logf("%d attempts, suspended after %v", attempts, changes[0].after)
 				require.GreaterOrEqual(t, attempts, 3)
-				require.LessOrEqual(t, calls.total(), 30)
+				require.LessOrEqual(t, total(calls), 30)
 
-				before := calls.total()
+				before := total(calls)
 				vtime.Advance(time.Hour)
-				require.Less(t, calls.total()-before, 30, "the revocation is not tried for ever")
+				require.Less(t, total(calls)-before, 30, "the revocation is not tried for ever")
 			})
 		})
 	}
@@ -460,7 +456,7 @@ func TestTheTTLIsTheOneTheServerGranted(t *testing.T) {
 func TestASessionHealsAfterALoss(t *testing.T) {
 	t.Parallel()
 	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
-		client, cut := s.CutClient(newDrag(1).dial()...)
+		client, cut := s.CutClient(vtime.WithDrag(vtime.NewDrag(1, mostDrag)))
 		session, err := lease.NewSession(t.Context(), client, lease.WithTTL(5*time.Second))
 		require.NoError(t, err)
 		seen := make(map[clientv3.LeaseID]bool)
@@ -491,8 +487,8 @@ func TestARegistrationIsBackSoonAfterAnOutageOfAnyLength(t *testing.T) {
 			t.Run(fmt.Sprint(name, " for ", outage), func(t *testing.T) {
 				t.Parallel()
 				vtime.Run(t, func(t *testing.T, s *vtime.Server) {
-					calls := newDrag(1)
-					client, cut := s.CutClient(calls.dial()...)
+					calls := vtime.NewDrag(1, mostDrag)
+					client, cut := s.CutClient(vtime.WithDrag(calls))
 					session, err := lease.NewSession(t.Context(), client, lease.WithTTL(5*time.Second))
 					require.NoError(t, err)
 					r, err := lease.Register(t.Context(), session, "key", "value")
@@ -500,11 +496,11 @@ func TestARegistrationIsBackSoonAfterAnOutageOfAnyLength(t *testing.T) {
 					vtime.Advance(time.Minute)
 					require.NoError(t, r.Err())
 
-					before := calls.total()
+					before := total(calls)
 					cutOff(cut)
 					vtime.Advance(outage)
-					t.Logf("%d calls in %v", calls.total()-before, outage)
-					require.LessOrEqual(t, calls.total()-before, 30+int(outage/time.Second), "no hot loop")
+					t.Logf("%d calls in %v", total(calls)-before, outage)
+					require.LessOrEqual(t, total(calls)-before, 30+int(outage/time.Second), "no hot loop")
 					cut.Heal()
 					vtime.Advance(10 * time.Second)
 					require.NoError(t, r.Err())
@@ -526,7 +522,7 @@ func TestADeletedRegistrationIsBackWithinARound(t *testing.T) {
 	const ttl = 10 * time.Second
 	draw := rand.New(rand.NewPCG(1, 2))
 	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
-		session, err := lease.NewSession(t.Context(), s.Client(newDrag(1).dial()...), lease.WithTTL(ttl))
+		session, err := lease.NewSession(t.Context(), s.Client(vtime.WithDrag(vtime.NewDrag(1, mostDrag))), lease.WithTTL(ttl))
 		require.NoError(t, err)
 		r, err := lease.Register(t.Context(), session, "key", "value")
 		require.NoError(t, err)
@@ -601,99 +597,10 @@ func underRaceDetector() bool {
 	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
-// drag lets every message of a client take a random time on its way, as networks do; without it loops that wait for
-// round numbers of milliseconds stay in step with the server's for ever. It also counts what the client sends.
-type drag struct {
-	mu    sync.Mutex
-	draw  *rand.Rand
-	most  time.Duration // for one message
-	calls map[string]int
-}
-
-func newDrag(seed uint64) *drag {
-	return &drag{draw: rand.New(rand.NewPCG(seed, 3)), most: mostDrag, calls: make(map[string]int)}
-}
-
-// slow sets the most that a message takes.
-func (d *drag) slow(most time.Duration) *drag {
-	d.most = most
-	return d
-}
-
-// dial returns the options for the client.
-func (d *drag) dial() []vtime.ClientOption {
-	return []vtime.ClientOption{vtime.WithDialOptions(grpc.WithChainUnaryInterceptor(d.unary), grpc.WithChainStreamInterceptor(d.stream))}
-}
-
-// pass lets a message take its time.
-func (d *drag) pass(ctx context.Context) error {
-	d.mu.Lock()
-	takes := time.Duration(d.draw.Int64N(int64(d.most) + 1))
-	d.mu.Unlock()
-	timer := time.NewTimer(takes)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return status.FromContextError(ctx.Err()).Err()
-	}
-}
-
-func (d *drag) count(method, what string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.calls[method[strings.LastIndexByte(method, '/')+1:]+what]++
-}
-
-// counted returns how many requests have been sent, by method.
-func (d *drag) counted() map[string]int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return maps.Clone(d.calls)
-}
-
-func (d *drag) total() (n int) {
-	for _, m := range d.counted() {
+// total is how many requests have been sent.
+func total(d *vtime.Drag) (n int) {
+	for _, m := range d.Counted() {
 		n += m
 	}
 	return n
-}
-
-func (d *drag) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	d.count(method, "")
-	if err := d.pass(ctx); err != nil {
-		return err
-	}
-	if err := call(ctx, method, req, reply, cc, opts...); err != nil {
-		return err
-	}
-	return d.pass(ctx)
-}
-
-func (d *drag) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	d.count(method, " (opened)")
-	stream, err := open(ctx, desc, cc, method, opts...)
-	return draggedStream{stream, d, method}, err
-}
-
-type draggedStream struct {
-	grpc.ClientStream
-	*drag
-	method string
-}
-
-func (s draggedStream) SendMsg(m any) error {
-	s.count(s.method, "")
-	if err := s.pass(s.Context()); err != nil {
-		return err
-	}
-	return s.ClientStream.SendMsg(m)
-}
-
-func (s draggedStream) RecvMsg(m any) error {
-	if err := s.ClientStream.RecvMsg(m); err != nil {
-		return err
-	}
-	return s.pass(s.Context())
 }

@@ -148,7 +148,7 @@ func newStations(t *testing.T, s *vtime.Server, seed uint64) *stations {
 	w := &stations{t: t, observer: s.Client(), happened: make(map[string]int)}
 	for i, opts := range stationOptions {
 		p := &stationProcess{local: opts != nil, opts: append([]lock.Option{lock.WithOwner(fmt.Sprint(i))}, opts...)}
-		p.client, p.cut = s.CutClient(newDrag(seed + uint64(i)).dial()...)
+		p.client, p.cut = s.CutClient(vtime.WithDrag(vtime.NewDrag(seed+uint64(i), mostDrag)))
 		w.all = append(w.all, p)
 		w.join(p)
 	}

@@ -191,7 +191,7 @@ func newWorld(t *testing.T, s *vtime.Server, seed uint64) *world {
 	<-w.history
 	for i := range w.clients {
 		c := &modelClient{}
-		c.client, c.cut = s.CutClient(newDrag(seed + uint64(i)).dial()...)
+		c.client, c.cut = s.CutClient(vtime.WithDrag(vtime.NewDrag(seed+uint64(i), mostDrag)))
 		w.clients[i] = c
 		w.newSession(c)
 	}

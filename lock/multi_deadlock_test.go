@@ -122,7 +122,7 @@ func contestOver(t *testing.T, take grab) (finished bool) {
 		names := manyNames("", 6)
 		var wg sync.WaitGroup
 		for i := range 6 {
-			p := newVirtualPeer(t, s.Client(newDrag(uint64(i)).dial()...), time.Minute)
+			p := newVirtualPeer(t, s.Client(vtime.WithDrag(vtime.NewDrag(uint64(i), mostDrag))), time.Minute)
 			random := rand.New(rand.NewPCG(uint64(i), 1))
 			wg.Go(func() {
 				for ctx.Err() == nil && random.IntN(20) > 0 {

@@ -55,8 +55,8 @@ func TestAPausedHeadWaiterDelaysTheOthersByARoundAtMost(t *testing.T) {
 				vtime.Run(t, func(t *testing.T, s *vtime.Server) {
 					client, cut := s.CutClient()
 					head := newVirtualPeer(t, client, ttl)
-					p := newVirtualPeer(t, s.Client(newDrag(1).dial()...), ttl)
-					holds, queue := lineUp(t, p, head, p, newVirtualPeer(t, s.Client(newDrag(2).dial()...), ttl), p)
+					p := newVirtualPeer(t, s.Client(vtime.WithDrag(vtime.NewDrag(1, mostDrag))), ttl)
+					holds, queue := lineUp(t, p, head, p, newVirtualPeer(t, s.Client(vtime.WithDrag(vtime.NewDrag(2, mostDrag))), ttl), p)
 					way.cut(cut)
 					began := time.Now()
 					time.AfterFunc(pausedFor, cut.Heal)

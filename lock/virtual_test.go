@@ -16,7 +16,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/status"
 
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/lease"
@@ -90,11 +89,11 @@ func (p partition) run(t *testing.T, join func(t *testing.T, client *clientv3.Cl
 		ctx, cancel := context.WithTimeout(t.Context(), 20*p.ttl)
 		defer cancel()
 		vtime.Sleep(p.phase)
-		client, cut := s.CutClient(newDrag(p.seed).slow(p.drag).dial()...)
+		client, cut := s.CutClient(vtime.WithDrag(vtime.NewDrag(p.seed, p.drag)))
 		held, err := join(t, client)(ctx)
 		require.NoError(t, err)
 		vtime.Sleep(p.age)
-		wait := join(t, s.Client(newDrag(p.seed+1).dial()...))
+		wait := join(t, s.Client(vtime.WithDrag(vtime.NewDrag(p.seed+1, mostDrag))))
 
 		told, granted := make(chan time.Time, 1), make(chan time.Time, 1)
 		go func() {
@@ -193,12 +192,12 @@ func TestTheFirstLiveWaiterIsGrantedInTimeBehindAQueueOfTheDead(t *testing.T) {
 		vtime.Run(t, func(t *testing.T, s *vtime.Server) {
 			var cuts []*vtime.Cut
 			for i := range 4 {
-				client, cut := s.CutClient(newDrag(10*seed + uint64(i)).dial()...)
+				client, cut := s.CutClient(vtime.WithDrag(vtime.NewDrag(10*seed+uint64(i), mostDrag)))
 				lockSoonVirtually(t, newVirtualMutex(t, client, ttl))
 				vtime.Advance(10 * mostDrag)
 				cuts = append(cuts, cut)
 			}
-			live := lockSoonVirtually(t, newVirtualMutex(t, s.Client(newDrag(10*seed+9).dial()...), ttl))
+			live := lockSoonVirtually(t, newVirtualMutex(t, s.Client(vtime.WithDrag(vtime.NewDrag(10*seed+9, mostDrag))), ttl))
 			vtime.Advance(10 * mostDrag)
 			requireEntries(t, s, 5)
 			draw.Shuffle(len(cuts), func(i, j int) { cuts[i], cuts[j] = cuts[j], cuts[i] })
@@ -273,8 +272,8 @@ func TestAnEnqueueThatArrivesAfterItsCallerGaveUpBlocksForARoundAtMost(t *testin
 			t.Parallel()
 			var late lateTxn
 			vtime.Run(t, func(t *testing.T, s *vtime.Server) {
-				gaveUp := newVirtualMutex(t, s.Client(newDrag(1).dial()...), ttl)
-				next := newVirtualMutex(t, s.Client(newDrag(2).dial()...), ttl)
+				gaveUp := newVirtualMutex(t, s.Client(vtime.WithDrag(vtime.NewDrag(1, mostDrag))), ttl)
+				next := newVirtualMutex(t, s.Client(vtime.WithDrag(vtime.NewDrag(2, mostDrag))), ttl)
 				began := time.Now()
 				late.delayNext(delays...)
 				caller, cancel := context.WithTimeout(t.Context(), time.Duration(len(delays))*ttl/6-time.Second/2)
@@ -401,7 +400,7 @@ func TestCancelledLocksLeaveNoKeyBehindAfterAPartition(t *testing.T) {
 		vtime.Run(t, func(t *testing.T, s *vtime.Server) {
 			hold, err := newVirtualMutex(t, s.Client(), ttl).Lock(anHour(t))
 			require.NoError(t, err)
-			client, cut := s.CutClient(newDrag(seed).dial()...)
+			client, cut := s.CutClient(vtime.WithDrag(vtime.NewDrag(seed, mostDrag)))
 			m := newVirtualMutex(t, client, ttl)
 			ctx, cancel := context.WithCancel(anHour(t))
 			var cancelled time.Time
@@ -545,74 +544,4 @@ func entries(t *testing.T, s *vtime.Server) []lock.Entry {
 func requireEntries(t *testing.T, s *vtime.Server, n int) {
 	t.Helper()
 	require.Len(t, entries(t, s), n)
-}
-
-// drag lets every message of a client take a random time on its way, as networks do; without it loops that wait for
-// round numbers of milliseconds stay in step with the server's for ever.
-type drag struct {
-	mu   sync.Mutex
-	draw *rand.Rand
-	most time.Duration // for one message
-}
-
-func newDrag(seed uint64) *drag { return &drag{draw: rand.New(rand.NewPCG(seed, 3)), most: mostDrag} }
-
-// slow sets the most that a message takes.
-func (d *drag) slow(most time.Duration) *drag {
-	d.most = most
-	return d
-}
-
-// dial returns the options for the client.
-func (d *drag) dial() []vtime.ClientOption {
-	return []vtime.ClientOption{vtime.WithDialOptions(grpc.WithChainUnaryInterceptor(d.unary), grpc.WithChainStreamInterceptor(d.stream))}
-}
-
-// pass lets a message take its time.
-func (d *drag) pass(ctx context.Context) error {
-	d.mu.Lock()
-	takes := time.Duration(d.draw.Int64N(int64(d.most) + 1))
-	d.mu.Unlock()
-	timer := time.NewTimer(takes)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return status.FromContextError(ctx.Err()).Err()
-	}
-}
-
-func (d *drag) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	if err := d.pass(ctx); err != nil {
-		return err
-	}
-	if err := call(ctx, method, req, reply, cc, opts...); err != nil {
-		return err
-	}
-	return d.pass(ctx)
-}
-
-func (d *drag) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	stream, err := open(ctx, desc, cc, method, opts...)
-	return draggedStream{stream, d}, err
-}
-
-type draggedStream struct {
-	grpc.ClientStream
-	*drag
-}
-
-func (s draggedStream) SendMsg(m any) error {
-	if err := s.pass(s.Context()); err != nil {
-		return err
-	}
-	return s.ClientStream.SendMsg(m)
-}
-
-func (s draggedStream) RecvMsg(m any) error {
-	if err := s.ClientStream.RecvMsg(m); err != nil {
-		return err
-	}
-	return s.pass(s.Context())
 }
