@@ -101,7 +101,10 @@ func TestAMajorityThatFailsStopsEverythingInTime(t *testing.T) {
 		newPeer(t, c).prepare(t, c)
 		p := newPeer(t, c, redlock.WithNodeTimeout(300*time.Millisecond))
 		before := p.lock(t, "before")
-		awaitHeld(t, c, "before", 5)
+		eventually(t, func() bool {
+			// On a busy machine some nodes may have been too late to count.
+			return before.Extend(guarded(t)) == nil && held(t, c, "before") == 5
+		}, "every node has the key")
 		for i := range bad {
 			f.begin(t, c, p, i)
 		}

@@ -219,16 +219,17 @@ func value(t *testing.T, c *redistest.Cluster, i int, key string) string {
 	return v
 }
 
-// held is the number of nodes that have the lock's key.
-func held(t *testing.T, c *redistest.Cluster, name string) int {
+// held is the number of nodes on which the same acquisition has the lock's key.
+func held(t *testing.T, c *redistest.Cluster, name string) (most int) {
 	t.Helper()
-	n := 0
+	nodes := make(map[string]int)
 	for i := range c.Size() {
-		if value(t, c, i, name) != "" {
-			n++
+		if v := value(t, c, i, name); v != "" {
+			nodes[v]++
+			most = max(most, nodes[v])
 		}
 	}
-	return n
+	return most
 }
 
 // awaitHeld waits until n nodes have the key.

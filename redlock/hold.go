@@ -167,7 +167,8 @@ func (h *Hold) prolong(r *round) {
 
 // Unlock ends the hold, locally at once, and removes its key from the nodes. It returns
 // once a quorum has done so, within the node timeout at most; the rest is left to the
-// background. It returns an error that wraps [ErrLost] if the hold was lost before, or
+// background. Nodes that cannot have the key, since they refused it or were not asked, count
+// as done: nil may be returned while a majority hangs. It returns an error that wraps [ErrLost] if the hold was lost before, or
 // if so many nodes no longer had its key that another could have been granted.
 //
 // ctx bounds only the wait: when it is done first its error is returned and the removal
