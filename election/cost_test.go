@@ -58,21 +58,21 @@ func TestLeadingWithoutRivalsCostsOneWriteForEachStep(t *testing.T) {
 	name, p := c.Prefix(t)+"e", newPeer(t, c)
 	for range 3 {
 		var term *election.Term
-		require.Equal(t, tally{writes: 1}, cost(p.rec, func() { term = p.lead(t, name, "a") }))
-		require.Equal(t, tally{writes: 1}, cost(p.rec, func() { require.NoError(t, term.Proclaim(guarded(t), "b")) }))
-		require.Equal(t, tally{writes: 1}, cost(p.rec, func() {
+		require.Equal(t, tally{writes: 1}, cost(p.Rec, func() { term = p.lead(t, name, "a") }))
+		require.Equal(t, tally{writes: 1}, cost(p.Rec, func() { require.NoError(t, term.Proclaim(guarded(t), "b")) }))
+		require.Equal(t, tally{writes: 1}, cost(p.Rec, func() {
 			_, err := term.Txn(guarded(t)).Then(clientv3.OpPut(name+"/data", "x")).Commit()
 			require.NoError(t, err)
 		}))
-		require.Equal(t, tally{writes: 1}, cost(p.rec, func() { resign(t, term) }))
-		require.Equal(t, tally{}, cost(p.rec, func() {
+		require.Equal(t, tally{writes: 1}, cost(p.Rec, func() { resign(t, term) }))
+		require.Equal(t, tally{}, cost(p.Rec, func() {
 			resign(t, term)
 			require.Error(t, term.Proclaim(guarded(t), "c"))
 			_, err := term.Txn(guarded(t)).Commit()
 			require.Error(t, err)
 		}), "what has ended sends nothing")
 	}
-	require.Equal(t, tally{writes: 2}, cost(p.rec, func() {
+	require.Equal(t, tally{writes: 2}, cost(p.Rec, func() {
 		require.NoError(t, p.election(t, name).Run(guarded(t), "a", func(context.Context, *election.Term) error { return nil }))
 	}))
 }
@@ -80,8 +80,8 @@ func TestLeadingWithoutRivalsCostsOneWriteForEachStep(t *testing.T) {
 func TestCurrentAndCandidatesCostOneReadEach(t *testing.T) {
 	t.Parallel()
 	k := newContest(t, etcdtest.New(t), 2)
-	require.Equal(t, tally{quorum: 1}, cost(k.leader.rec, func() { current(t, k.leader.client, k.name) }))
-	require.Equal(t, tally{quorum: 1}, cost(k.leader.rec, func() { candidates(t, k.leader.client, k.name) }))
+	require.Equal(t, tally{quorum: 1}, cost(k.leader.Rec, func() { current(t, k.leader.Client, k.name) }))
+	require.Equal(t, tally{quorum: 1}, cost(k.leader.Rec, func() { candidates(t, k.leader.Client, k.name) }))
 	resign(t, k.term)
 	resign(t, elected(t, k.done[0]))
 	resign(t, elected(t, k.done[1]))
@@ -94,14 +94,14 @@ func TestAHandOverCostsOneWriteAndWakesOneCandidate(t *testing.T) {
 	for _, p := range k.peers {
 		// The idle watch that keeps the stream open as well, so that the count below
 		// is of what comes after.
-		eventually(t, func() bool { return created(p.rec) == 2 }, "the idle watch")
-		p.rec.Reset()
+		eventually(t, func() bool { return created(p.Rec) == 2 }, "the idle watch")
+		p.Rec.Reset()
 	}
-	require.Equal(t, tally{writes: 1}, cost(k.leader.rec, func() { resign(t, k.term) }))
+	require.Equal(t, tally{writes: 1}, cost(k.leader.Rec, func() { resign(t, k.term) }))
 	term := elected(t, k.done[0])
-	require.Equal(t, tally{local: 1}, sent(k.peers[0].rec))
+	require.Equal(t, tally{local: 1}, sent(k.peers[0].Rec))
 	for _, p := range k.peers[1:] {
-		require.Empty(t, p.rec.Calls(), "neither a request nor an event")
+		require.Empty(t, p.Rec.Calls(), "neither a request nor an event")
 	}
 	for _, done := range k.done[1:] {
 		resign(t, term)
@@ -124,7 +124,7 @@ func TestATransferCostsOneReadAndOneWrite(t *testing.T) {
 	t.Parallel()
 	k := newContest(t, etcdtest.New(t), 3)
 	to := k.candidate(t, 1)
-	require.Equal(t, tally{writes: 1, quorum: 1}, cost(k.leader.rec, func() {
+	require.Equal(t, tally{writes: 1, quorum: 1}, cost(k.leader.Rec, func() {
 		require.NoError(t, k.term.Transfer(guarded(t), to))
 	}))
 	resign(t, elected(t, k.done[1]))
@@ -152,7 +152,7 @@ func TestAnObserverIsSentOneEventForEachArrivalAndDeparture(t *testing.T) {
 		done, _ := p.queueUp(ctx, t, name, "candidate")
 		cancel()
 		require.Error(t, await(t, done, "it leaves").err)
-		awaitValues(t, p.client, name, "b")
+		awaitValues(t, p.Client, name, "b")
 	}
 	require.NoError(t, term.Proclaim(guarded(t), "c"))
 	o.next(t, "c")

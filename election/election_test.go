@@ -29,7 +29,7 @@ func TestCandidatesAreElectedInTheOrderOfTheirRequests(t *testing.T) {
 		done, _ := p.queueUp(guarded(t), t, name, value)
 		waiting = append(waiting, done)
 	}
-	require.Equal(t, []string{"a", "b", "c", "d"}, values(t, first.client, name))
+	require.Equal(t, []string{"a", "b", "c", "d"}, values(t, first.Client, name))
 	for _, done := range waiting {
 		stillWaits(t, done)
 		token := term.Token()
@@ -37,9 +37,9 @@ func TestCandidatesAreElectedInTheOrderOfTheirRequests(t *testing.T) {
 		term = elected(t, done)
 		require.Greater(t, term.Token(), token)
 	}
-	require.Equal(t, []string{"d"}, values(t, first.client, name))
+	require.Equal(t, []string{"d"}, values(t, first.Client, name))
 	resign(t, term)
-	require.Empty(t, values(t, first.client, name))
+	require.Empty(t, values(t, first.Client, name))
 }
 
 func TestCandidatesOfOneSessionExcludeEachOther(t *testing.T) {
@@ -56,14 +56,14 @@ func TestElectionsAndLocksOfRelatedNamesAreIndependent(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
 	name, p := c.Prefix(t)+"a", newPeer(t, c)
-	m, err := lock.NewMutex(p.session, name)
+	m, err := lock.NewMutex(p.Session, name)
 	require.NoError(t, err)
 	h, err := m.Lock(guarded(t))
 	require.NoError(t, err)
 	var terms []*election.Term
 	for _, n := range []string{name, name + "/b", name + "/b/c", name + "b"} {
 		terms = append(terms, p.lead(t, n, "x"))
-		require.Equal(t, []string{"x"}, values(t, p.client, n))
+		require.Equal(t, []string{"x"}, values(t, p.Client, n))
 	}
 	require.NoError(t, h.Unlock(guarded(t)))
 	for _, term := range terms {
@@ -83,12 +83,12 @@ func TestTermTellsItsKeyTokenAndDeadline(t *testing.T) {
 	require.NoError(t, term.Err(), "Campaign's context bounds the campaign, not the term")
 	require.Equal(t, "value", term.Context().Value(key{}))
 
-	kv := get(t, p.client, term.Key())
+	kv := get(t, p.Client, term.Key())
 	require.Equal(t, kv.CreateRevision, term.Token().Revision())
 	require.Zero(t, term.Token().Sequence())
 	require.Greater(t, term.Remaining(), time.Duration(0))
 	require.True(t, term.Deadline().After(time.Now()))
-	l, err := p.session.Lease(guarded(t))
+	l, err := p.Session.Lease(guarded(t))
 	require.NoError(t, err)
 	require.Equal(t, l.Deadline(), term.Deadline())
 
@@ -111,7 +111,7 @@ func TestGuardHoldsOnlyDuringTheTerm(t *testing.T) {
 	term := p.lead(t, name, "a")
 	key := name + "/data"
 	guardedPut := func() bool {
-		resp, err := p.client.Txn(guarded(t)).If(term.Guard()...).Then(clientv3.OpPut(key, "x")).Commit()
+		resp, err := p.Client.Txn(guarded(t)).If(term.Guard()...).Then(clientv3.OpPut(key, "x")).Commit()
 		require.NoError(t, err)
 		return resp.Succeeded
 	}
@@ -127,8 +127,8 @@ func TestGuardHoldsOnlyDuringTheTerm(t *testing.T) {
 	require.False(t, guardedPut())
 	_, err = term.Txn(guarded(t)).Then(clientv3.OpPut(key, "y")).Commit()
 	require.ErrorIs(t, err, election.ErrResigned)
-	require.Equal(t, "x", string(get(t, p.client, key).Value))
-	remove(t, p.client, key)
+	require.Equal(t, "x", string(get(t, p.Client, key).Value))
+	remove(t, p.Client, key)
 }
 
 func TestCampaignFailsWhenItsContextIsDoneAlthoughNobodyLeads(t *testing.T) {
@@ -140,7 +140,7 @@ func TestCampaignFailsWhenItsContextIsDoneAlthoughNobodyLeads(t *testing.T) {
 	_, err := p.election(t, name).Campaign(ctx, "a")
 	require.ErrorIs(t, err, context.Canceled)
 	require.ErrorIs(t, p.election(t, name).Run(ctx, "a", nobodyLeads(t)), context.Canceled)
-	require.Empty(t, values(t, p.client, name))
+	require.Empty(t, values(t, p.Client, name))
 }
 
 // nobodyLeads is a lead that must not be called.
@@ -157,7 +157,7 @@ func TestCampaignFailsWhenTheSessionHasBeenClosed(t *testing.T) {
 	c := etcdtest.New(t)
 	name, p := c.Prefix(t)+"e", newPeer(t, c)
 	term := p.lead(t, name, "a")
-	require.NoError(t, p.session.Close(guarded(t)))
+	require.NoError(t, p.Session.Close(guarded(t)))
 	require.ErrorIs(t, term.Err(), election.ErrLost)
 	require.ErrorIs(t, term.Err(), lease.ErrClosed)
 	_, err := p.election(t, name).Campaign(guarded(t), "a")
@@ -182,7 +182,7 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		"every 1s with timeout 0s: both must be positive":             {election.WithHealthCheck(time.Second, 0, healthy)},
 		"health check is nil":                                         {election.WithHealthCheck(time.Second, time.Second, nil)},
 	} {
-		_, err := election.New(p.session, "e", opts...)
+		_, err := election.New(p.Session, "e", opts...)
 		require.ErrorContains(t, err, want)
 		require.ErrorContains(t, err, "election: ")
 	}
@@ -190,7 +190,7 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 	require.ErrorContains(t, err, "election: session is nil")
 
 	for _, name := range []string{"", "a/", "a/~b", "a\x00", "\xff", strings.Repeat("a", election.MaxName+1)} {
-		_, err := election.New(p.session, name)
+		_, err := election.New(p.Session, name)
 		require.ErrorContains(t, err, "election: name")
 		_, err = election.Current(guarded(t), client, name)
 		require.ErrorContains(t, err, "election: name")
@@ -217,9 +217,9 @@ func TestValuesHaveToFitIntoAnEntry(t *testing.T) {
 	e := p.election(t, name)
 	long := strings.Repeat("\x01", election.MaxValue) // the worst that JSON makes longer
 	term := p.lead(t, name, long)
-	require.Equal(t, long, current(t, p.client, name).Value)
+	require.Equal(t, long, current(t, p.Client, name).Value)
 	require.NoError(t, term.Proclaim(guarded(t), ""))
-	require.Empty(t, current(t, p.client, name).Value)
+	require.Empty(t, current(t, p.Client, name).Value)
 	require.NoError(t, term.Proclaim(guarded(t), long))
 	for value, want := range map[string]string{
 		long + "x":   "value of 65537 bytes: must be at most 65536",
@@ -231,7 +231,7 @@ func TestValuesHaveToFitIntoAnEntry(t *testing.T) {
 		require.ErrorContains(t, term.Proclaim(guarded(t), value), want)
 	}
 	require.NoError(t, term.Err())
-	require.Equal(t, long, current(t, p.client, name).Value)
+	require.Equal(t, long, current(t, p.Client, name).Value)
 	resign(t, term)
 }
 
@@ -239,26 +239,26 @@ func TestCurrentAndCandidatesDescribeTheQueue(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
 	name, p, q := c.Prefix(t)+"e", newPeer(t, c), newPeer(t, c)
-	require.False(t, current(t, p.client, name).Exists())
-	require.Empty(t, candidates(t, p.client, name))
+	require.False(t, current(t, p.Client, name).Exists())
+	require.Empty(t, candidates(t, p.Client, name))
 
 	began := time.Now()
 	term, err := p.election(t, name, election.WithOwner("first")).Campaign(guarded(t), "a")
 	require.NoError(t, err)
 	done, e := q.queueUp(guarded(t), t, name, "b")
-	require.Equal(t, election.Leader{Value: "a", Key: term.Key(), Owner: "first", Token: term.Token()}, current(t, q.client, name))
+	require.Equal(t, election.Leader{Value: "a", Key: term.Key(), Owner: "first", Token: term.Token()}, current(t, q.Client, name))
 
-	all := candidates(t, q.client, name)
+	all := candidates(t, q.Client, name)
 	require.Len(t, all, 2)
 	require.Equal(t, term.Key(), all[0].Key)
 	require.Equal(t, term.Token(), all[0].Token)
 	require.Equal(t, "a", all[0].Value)
 	require.Equal(t, "first", all[0].Owner)
-	require.Equal(t, p.leaseID(t), all[0].Lease)
+	require.Equal(t, p.LeaseID(t), all[0].Lease)
 	require.True(t, all[0].Leads())
 	require.Equal(t, e.Key, all[1].Key)
 	require.Equal(t, e.Revision, all[1].Token.Revision())
-	require.Equal(t, q.leaseID(t), all[1].Lease)
+	require.Equal(t, q.LeaseID(t), all[1].Lease)
 	require.NotEmpty(t, all[1].Owner, "host:pid")
 	require.Equal(t, 1, all[1].Position)
 	require.False(t, all[1].Leads())
@@ -276,14 +276,14 @@ func TestEntriesOfOtherMakersAreCandidatesWithoutAName(t *testing.T) {
 	c := etcdtest.New(t)
 	name, p := c.Prefix(t)+"e", newPeer(t, c)
 	key := name + "/~election/by-hand"
-	rev := put(t, p.client, key, "not ours")
-	l := current(t, p.client, name)
+	rev := put(t, p.Client, key, "not ours")
+	l := current(t, p.Client, name)
 	require.True(t, l.Exists())
 	require.Equal(t, election.Leader{Key: key, Token: l.Token}, l)
 	require.Equal(t, rev, l.Token.Revision())
-	require.Equal(t, []election.Candidate{{Key: key, Token: l.Token}}, candidates(t, p.client, name))
+	require.Equal(t, []election.Candidate{{Key: key, Token: l.Token}}, candidates(t, p.Client, name))
 	done, _ := p.queueUp(guarded(t), t, name, "a")
-	remove(t, p.client, key)
+	remove(t, p.Client, key)
 	resign(t, elected(t, done))
 }
 
@@ -295,15 +295,15 @@ func TestProclaimReplacesTheValueAndKeepsTheTerm(t *testing.T) {
 	done, _ := newPeer(t, c).queueUp(guarded(t), t, name, "b")
 	for _, value := range []string{"a2", "", "a3"} {
 		require.NoError(t, term.Proclaim(guarded(t), value))
-		l := current(t, p.client, name)
+		l := current(t, p.Client, name)
 		require.Equal(t, value, l.Value)
 		require.Equal(t, term.Token(), l.Token)
-		require.EqualValues(t, p.leaseID(t), get(t, p.client, l.Key).Lease)
+		require.EqualValues(t, p.LeaseID(t), get(t, p.Client, l.Key).Lease)
 	}
 	resign(t, term)
 	require.ErrorIs(t, term.Proclaim(guarded(t), "a4"), election.ErrResigned)
 	next := elected(t, done)
-	require.Equal(t, "b", current(t, p.client, name).Value)
+	require.Equal(t, "b", current(t, p.Client, name).Value)
 	resign(t, next)
 }
 
@@ -313,7 +313,7 @@ func TestProclamationsTakeTurns(t *testing.T) {
 	name, p := c.Prefix(t)+"e", newPeer(t, c)
 	term := p.lead(t, name, "a")
 	entered, release := make(chan struct{}, 10), make(chan struct{})
-	unhook := p.rec.Hook("Txn", func(_ context.Context, _ any, invoke func() error) error {
+	unhook := p.Rec.Hook("Txn", func(_ context.Context, _ any, invoke func() error) error {
 		entered <- struct{}{}
 		<-release
 		return invoke()
@@ -337,7 +337,7 @@ func TestProclamationsTakeTurns(t *testing.T) {
 	require.NoError(t, await(t, first, "the first"))
 	require.NoError(t, await(t, third, "the third"))
 	require.Empty(t, entered, "the second sent nothing")
-	require.Equal(t, "a3", current(t, p.client, name).Value)
+	require.Equal(t, "a3", current(t, p.Client, name).Value)
 	resign(t, term)
 }
 
@@ -347,7 +347,7 @@ func TestOneThatWaitsToProclaimIsToldOfTheEndOfTheTerm(t *testing.T) {
 	name, p := c.Prefix(t)+"e", newPeer(t, c)
 	term := p.lead(t, name, "a")
 	entered := make(chan struct{}, 10)
-	unhook := p.rec.Hook("Txn", func(ctx context.Context, _ any, _ func() error) error {
+	unhook := p.Rec.Hook("Txn", func(ctx context.Context, _ any, _ func() error) error {
 		entered <- struct{}{}
 		<-ctx.Done()
 		return ctx.Err()

@@ -18,7 +18,10 @@ import (
 
 // interferences are what an operator does to a candidate.
 var interferences = map[string]func(t *testing.T, operator *clientv3.Client, key string){
-	"key deleted": remove,
+	"key deleted": func(t *testing.T, operator *clientv3.Client, key string) {
+		t.Helper()
+		remove(t, operator, key)
+	},
 	"key deleted and put again": func(t *testing.T, operator *clientv3.Client, key string) {
 		t.Helper()
 		remove(t, operator, key)
@@ -64,13 +67,13 @@ func TestOperatorInterferesWithACandidateThatWaits(t *testing.T) {
 				done, e := p.queueUp(guarded(t), t, name, "b")
 				interfere(e.Key)
 				if ttl == unhurried {
-					again := await(t, p.waiting, "it queues again")
+					again := await(t, p.Waiting, "it queues again")
 					require.Greater(t, again.Revision, e.Revision)
 				}
 				resign(t, term)
 				next := elected(t, done)
 				require.Greater(t, next.Token().Revision(), e.Revision)
-				requireLeads(t, leader.client, name, next)
+				requireLeads(t, leader.Client, name, next)
 				resign(t, next)
 			})
 		})
@@ -94,7 +97,7 @@ func TestOperatorInterferesWithACandidateThatIsAboutToWin(t *testing.T) {
 		term := leader.lead(t, name, "a")
 		done, e := p.queueUp(guarded(t), t, name, "b")
 		var once sync.Once
-		p.rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
+		p.Rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
 			if isCheck(req, e.Key) {
 				once.Do(func() { interfere(e.Key) })
 			}
@@ -103,7 +106,7 @@ func TestOperatorInterferesWithACandidateThatIsAboutToWin(t *testing.T) {
 		resign(t, term)
 		next := elected(t, done)
 		require.Greater(t, next.Token().Revision(), e.Revision, "what was gone was not elected")
-		requireLeads(t, leader.client, name, next)
+		requireLeads(t, leader.Client, name, next)
 		resign(t, next)
 	})
 }
@@ -119,7 +122,7 @@ func TestOperatorInterferesWithACandidateThatHasWonAndDoesNotKnow(t *testing.T) 
 		term := leader.lead(t, name, "a")
 		done, e := p.queueUp(guarded(t), t, name, "b")
 		var once sync.Once
-		p.rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
+		p.Rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
 			err := invoke()
 			if isCheck(req, e.Key) {
 				once.Do(func() { interfere(e.Key) })
@@ -185,7 +188,7 @@ func TestOperatorInterferesWithALeaderThatResigns(t *testing.T) {
 		term := p.lead(t, name, "a")
 		done, _ := next.queueUp(guarded(t), t, name, "b")
 		var once sync.Once
-		p.rec.Hook("Txn", func(_ context.Context, _ any, invoke func() error) error {
+		p.Rec.Hook("Txn", func(_ context.Context, _ any, invoke func() error) error {
 			once.Do(func() { interfere(term.Key()) })
 			return invoke()
 		})
@@ -200,12 +203,12 @@ func TestProclamationWhoseReplyIsLostTakesEffectOnce(t *testing.T) {
 	c := etcdtest.New(t)
 	name, p := c.Prefix(t)+"e", newPeer(t, c)
 	term := p.lead(t, name, "a")
-	dropped := p.rec.DropReplies("Txn", 2)
+	dropped := p.Rec.DropReplies("Txn", 2)
 	require.NoError(t, term.Proclaim(guarded(t), "b"))
 	await(t, dropped, "the lost reply")
-	require.EqualValues(t, 2, get(t, p.client, term.Key()).Version)
+	require.EqualValues(t, 2, get(t, p.Client, term.Key()).Version)
 	require.NoError(t, term.Proclaim(guarded(t), "c"))
-	require.Equal(t, "c", current(t, p.client, name).Value)
+	require.Equal(t, "c", current(t, p.Client, name).Value)
 	resign(t, term)
 }
 
@@ -217,7 +220,7 @@ func TestProclamationThatArrivesLateDoesNotUndoALaterOne(t *testing.T) {
 	term := p.lead(t, name, "a")
 	swallowed := make(chan *pb.TxnRequest, 10)
 	ctx, cancel := context.WithCancel(guarded(t))
-	unhook := p.rec.Hook("Txn", func(ctx context.Context, req any, _ func() error) error {
+	unhook := p.Rec.Hook("Txn", func(ctx context.Context, req any, _ func() error) error {
 		if txn, ok := req.(*pb.TxnRequest); ok {
 			swallowed <- txn
 		}
@@ -229,9 +232,9 @@ func TestProclamationThatArrivesLateDoesNotUndoALaterOne(t *testing.T) {
 	unhook()
 	require.NoError(t, term.Err())
 	require.NoError(t, term.Proclaim(guarded(t), "b"))
-	_, err := pb.NewKVClient(p.client.ActiveConnection()).Txn(guarded(t), await(t, swallowed, "the late one"))
+	_, err := pb.NewKVClient(p.Client.ActiveConnection()).Txn(guarded(t), await(t, swallowed, "the late one"))
 	require.NoError(t, err)
-	require.Equal(t, "b", current(t, p.client, name).Value)
+	require.Equal(t, "b", current(t, p.Client, name).Value)
 	resign(t, term)
 }
 
@@ -242,14 +245,14 @@ func TestCampaignLeavesTheQueueWhenItsContextEndsInAPartition(t *testing.T) {
 	term := leader.lead(t, name, "a")
 	ctx, cancel := context.WithCancelCause(guarded(t))
 	done, _ := p.queueUp(ctx, t, name, "b")
-	p.net.Cut()
+	p.Net.Cut()
 	cancel(errLead)
 	o := await(t, done, "Campaign returns")
 	require.Nil(t, o.term)
 	require.ErrorIs(t, o.err, context.Canceled)
 	require.ErrorIs(t, o.err, errLead)
-	p.net.Heal()
-	awaitValues(t, leader.client, name, "a")
+	p.Net.Heal()
+	awaitValues(t, leader.Client, name, "a")
 	resign(t, term)
 }
 

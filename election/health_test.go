@@ -235,6 +235,6 @@ func TestCampaignIsRefusedWithAHealthCheck(t *testing.T) {
 	}))
 	_, err := e.Campaign(guarded(t), "a")
 	require.ErrorContains(t, err, "election: campaigning with a health check: only Run heeds it")
-	require.Empty(t, values(t, p.client, name))
+	require.Empty(t, values(t, p.Client, name))
 	require.Zero(t, calls.Load())
 }

@@ -9,110 +9,51 @@ import (
 
 	"github.com/stretchr/testify/require"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/election"
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/peertest"
 	"github.com/conclave-go/conclave/lease"
 )
 
 const (
-	// guard is how long a test waits for what must happen; only a failure takes
-	// that long.
-	guard = 2 * time.Minute
-	// poll is how often a test looks for what it is not told about.
-	poll = 5 * time.Millisecond
-	// calm is a TTL with which no renewal falls into a test.
-	calm = 120 * time.Second
-	// unhurried is a TTL whose rounds a test can wait for, and which a busy machine
-	// does not lose.
-	unhurried = 6 * time.Second
+	guard     = peertest.Guard
+	poll      = 5 * time.Millisecond
+	calm      = peertest.Calm
+	unhurried = peertest.Unhurried
 )
 
-// guarded is the test's context with a limit.
-func guarded(tb testing.TB) context.Context {
-	tb.Helper()
-	ctx, cancel := context.WithTimeout(tb.Context(), guard)
-	tb.Cleanup(cancel)
-	return ctx
-}
+// Short names for what is used everywhere.
+var (
+	guarded    = peertest.Guarded
+	eventually = peertest.Eventually
+	withTTL    = peertest.WithTTL
+	withClient = peertest.WithClient
+	put        = peertest.Put
+	get        = peertest.Get
+	remove     = peertest.Remove
+	revoke     = peertest.Revoke
+)
 
 // await receives from ch, or fails the test.
 func await[T any](t *testing.T, ch <-chan T, what string) T {
 	t.Helper()
-	select {
-	case v := <-ch:
-		return v
-	case <-time.After(guard):
-		require.FailNow(t, "never happened", what)
-		panic("unreachable")
-	}
+	return peertest.Await(t, ch, what)
 }
 
-func eventually(t *testing.T, ok func() bool, msg string, args ...any) {
-	t.Helper()
-	require.Eventuallyf(t, ok, guard, poll, msg, args...)
-}
-
-// peer is what one process has: a client, whose calls are recorded, and a session.
-type peer struct {
-	client  *clientv3.Client
-	session *lease.Session
-	rec     *etcdtest.Recorder
-	net     *etcdtest.Net
-	// waiting delivers each candidate that starts to wait.
-	waiting chan lease.Event
-}
-
-type peerOption func(*peerConfig)
-
-type peerConfig struct {
-	ttl    time.Duration
-	client []etcdtest.ClientOption
-}
-
-func withTTL(ttl time.Duration) peerOption { return func(c *peerConfig) { c.ttl = ttl } }
-
-func withClient(opts ...etcdtest.ClientOption) peerOption {
-	return func(c *peerConfig) { c.client = append(c.client, opts...) }
-}
+// peer is what one process has.
+type peer struct{ *peertest.Peer }
 
 // newPeer returns a peer whose network can be broken.
-func newPeer(t *testing.T, c *etcdtest.Cluster, opts ...peerOption) *peer {
+func newPeer(t *testing.T, c *etcdtest.Cluster, opts ...peertest.Option) *peer {
 	t.Helper()
-	cfg := peerConfig{ttl: calm}
-	for _, o := range opts {
-		o(&cfg)
-	}
-	p := &peer{rec: &etcdtest.Recorder{}, net: c.Net(t), waiting: make(chan lease.Event, 1000)}
-	p.client = c.Client(t, append([]etcdtest.ClientOption{
-		etcdtest.WithRecorder(p.rec), etcdtest.ViaNet(p.net), etcdtest.WithFastReconnect(),
-	}, cfg.client...)...)
-	var err error
-	p.session, err = lease.NewSession(guarded(t), p.client, lease.WithTTL(cfg.ttl),
-		lease.WithObserver(lease.Observer{Waiting: func(e lease.Event) { p.waiting <- e }}))
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		p.net.Heal()
-		ctx, cancel := context.WithTimeout(context.Background(), guard)
-		defer cancel()
-		require.NoError(t, p.session.Close(ctx))
-	})
-	return p
-}
-
-// leaseID returns the ID of the live lease.
-func (p *peer) leaseID(t *testing.T) clientv3.LeaseID {
-	t.Helper()
-	l, err := p.session.Lease(guarded(t))
-	require.NoError(t, err)
-	return l.ID()
+	return &peer{peertest.New(t, c, opts...)}
 }
 
 func (p *peer) election(t *testing.T, name string, opts ...election.Option) *election.Election {
 	t.Helper()
-	e, err := election.New(p.session, name, opts...)
+	e, err := election.New(p.Session, name, opts...)
 	require.NoError(t, err)
 	return e
 }
@@ -148,7 +89,7 @@ func (p *peer) campaignSoon(ctx context.Context, t *testing.T, name, value strin
 func (p *peer) queueUp(ctx context.Context, t *testing.T, name, value string) (<-chan outcome, lease.Event) {
 	t.Helper()
 	done := p.campaignSoon(ctx, t, name, value)
-	e := await(t, p.waiting, "the candidate waits")
+	e := await(t, p.Waiting, "the candidate waits")
 	p.awaitWatch(t, e.Predecessor)
 	return done, e
 }
@@ -159,7 +100,7 @@ func (p *peer) awaitWatch(t *testing.T, key string) {
 	t.Helper()
 	eventually(t, func() bool {
 		asked, created := false, false
-		for _, c := range p.rec.Calls() {
+		for _, c := range p.Rec.Calls() {
 			if req, ok := c.Request.(*pb.WatchRequest); ok && c.IsWatchCreate() && (key == "" || string(req.GetCreateRequest().Key) == key) {
 				asked, created = true, false
 			}
@@ -306,38 +247,6 @@ func (o *observer) fails(t *testing.T) error {
 			return s.err
 		}
 	}
-}
-
-func put(t *testing.T, client *clientv3.Client, key, value string, opts ...clientv3.OpOption) int64 {
-	t.Helper()
-	resp, err := client.Put(guarded(t), key, value, opts...)
-	require.NoError(t, err)
-	return resp.Header.Revision
-}
-
-// get returns the key, nil if there is none.
-func get(t *testing.T, client *clientv3.Client, key string) *mvccpb.KeyValue {
-	t.Helper()
-	resp, err := client.Get(guarded(t), key)
-	require.NoError(t, err)
-	if len(resp.Kvs) == 0 {
-		return nil
-	}
-	return resp.Kvs[0]
-}
-
-// remove deletes a key that exists, as an operator would.
-func remove(t *testing.T, client *clientv3.Client, key string) {
-	t.Helper()
-	resp, err := client.Delete(guarded(t), key)
-	require.NoError(t, err)
-	require.EqualValues(t, 1, resp.Deleted)
-}
-
-func revoke(t *testing.T, client *clientv3.Client, id clientv3.LeaseID) {
-	t.Helper()
-	_, err := client.Revoke(guarded(t), id)
-	require.NoError(t, err)
 }
 
 // valueOf returns what the entry of a candidate stands for.

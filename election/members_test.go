@@ -10,6 +10,7 @@ import (
 
 	"github.com/conclave-go/conclave/election"
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/peertest"
 	"github.com/conclave-go/conclave/lease"
 )
 
@@ -92,7 +93,7 @@ func TestCampaignsThatBeginDuringAnOutageSucceedAfterIt(t *testing.T) {
 	next := elected(t, other)
 	require.Greater(t, next.Token(), term.Token())
 	resign(t, next)
-	require.Empty(t, values(t, p.client, "e"), "nothing is left of attempts whose outcome was not known")
+	require.Empty(t, values(t, p.Client, "e"), "nothing is left of attempts whose outcome was not known")
 }
 
 // duel is a leader who will be cut off and a candidate who will succeed.
@@ -102,7 +103,7 @@ type duel struct {
 	next   <-chan outcome
 }
 
-func newDuel(t *testing.T, c *etcdtest.Cluster, name string, opts ...peerOption) *duel {
+func newDuel(t *testing.T, c *etcdtest.Cluster, name string, opts ...peertest.Option) *duel {
 	t.Helper()
 	d := &duel{leader: newPeer(t, c, append(opts, withTTL(duelTTL))...)}
 	d.term = d.leader.lead(t, name, "a")
@@ -133,7 +134,7 @@ func TestALeaderCutOffAloneIsToldBeforeTheNextIsElected(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			d := newDuel(t, c, what)
-			cut(d.leader.net)
+			cut(d.leader.Net)
 			d.settle(t)
 		})
 	}
@@ -176,7 +177,7 @@ func TestObserversOfAMemberThatIsCutOffGoOnElsewhere(t *testing.T) {
 	require.NoError(t, err)
 	p, watcher := newPeer(t, c, withClient(etcdtest.ViaMember(leader))), newPeer(t, c)
 	term := p.lead(t, "e", "a")
-	o := observe(guarded(t), t, watcher.client, "e")
+	o := observe(guarded(t), t, watcher.Client, "e")
 	o.next(t, "a")
 	for i := range c.Size() {
 		if i != leader {
@@ -204,11 +205,11 @@ func TestObserversOfAMemberThatVanishedSilentlyGoOnElsewhere(t *testing.T) {
 	c := etcdtest.New(t, etcdtest.WithMembers(3))
 	p, watcher := newPeer(t, c), newPeer(t, c)
 	term := p.lead(t, "e", "a")
-	o := observe(guarded(t), t, watcher.client, "e")
+	o := observe(guarded(t), t, watcher.Client, "e")
 	o.next(t, "a")
 	require.NoError(t, term.Proclaim(guarded(t), "b"))
 	o.next(t, "b") // its watch works
-	watcher.net.Member(watchMember(t, c, watcher.rec)).HalfOpen()
+	watcher.Net.Member(watchMember(t, c, watcher.Rec)).HalfOpen()
 	require.NoError(t, term.Proclaim(guarded(t), "c"))
 	o.next(t, "c")
 	resign(t, term)

@@ -30,7 +30,7 @@ func TestObserveYieldsThePresentLeaderAndThenEveryChange(t *testing.T) {
 	l := o.next(t, "a")
 	require.Equal(t, term.Token(), l.Token)
 	require.Equal(t, term.Key(), l.Key)
-	require.Equal(t, current(t, p.client, name), l)
+	require.Equal(t, current(t, p.Client, name), l)
 	done, _ := q.queueUp(guarded(t), t, name, "b")
 	late := observe(guarded(t), t, c.Client(t), name)
 	late.next(t, "a")
@@ -132,10 +132,10 @@ func TestObserveEndsWithItsContextsError(t *testing.T) {
 	name, p := c.Prefix(t)+"e", newPeer(t, c)
 	for _, cut := range []bool{false, true} {
 		ctx, cancel := context.WithCancelCause(guarded(t))
-		o := observe(ctx, t, p.client, name)
+		o := observe(ctx, t, p.Client, name)
 		o.next(t, "")
 		if cut {
-			p.net.Cut()
+			p.Net.Cut()
 		}
 		cancel(errLead)
 		err := o.fails(t)
@@ -145,9 +145,9 @@ func TestObserveEndsWithItsContextsError(t *testing.T) {
 
 		done, cancelAtOnce := context.WithCancel(t.Context())
 		cancelAtOnce()
-		require.ErrorIs(t, observe(done, t, p.client, name).fails(t), context.Canceled)
+		require.ErrorIs(t, observe(done, t, p.Client, name).fails(t), context.Canceled)
 	}
-	p.net.Heal()
+	p.Net.Heal()
 }
 
 func TestObserveEndsVisiblyWhenTheServerRefusesOrTheClientIsClosed(t *testing.T) {
@@ -238,27 +238,27 @@ func TestObserversGoOnThroughReconnectsAndCompaction(t *testing.T) {
 	c := etcdtest.New(t, etcdtest.WithControl())
 	operator, leader, watcher := c.Client(t), newPeer(t, c), newPeer(t, c)
 	term := leader.lead(t, "e", "a")
-	o := observe(guarded(t), t, watcher.client, "e")
+	o := observe(guarded(t), t, watcher.Client, "e")
 	o.next(t, "a")
 	require.NoError(t, term.Proclaim(guarded(t), "b"))
 	o.next(t, "b")
 
-	watcher.net.Reset()
+	watcher.Net.Reset()
 	require.NoError(t, term.Proclaim(guarded(t), "c"))
 	o.next(t, "c")
 
 	// What happens while it is away is delivered later.
-	watcher.net.Refuse()
+	watcher.Net.Refuse()
 	for _, value := range []string{"d", "e", "f"} {
 		require.NoError(t, term.Proclaim(guarded(t), value))
 	}
-	watcher.net.Heal()
+	watcher.Net.Heal()
 	for _, value := range []string{"d", "e", "f"} {
 		o.next(t, value)
 	}
 
 	// Unless history is gone by then.
-	watcher.net.Refuse()
+	watcher.Net.Refuse()
 	require.NoError(t, term.Proclaim(guarded(t), "g"))
 	resign(t, term)
 	between := leader.lead(t, "e", "h")
@@ -266,14 +266,14 @@ func TestObserversGoOnThroughReconnectsAndCompaction(t *testing.T) {
 	term = leader.lead(t, "e", "i")
 	require.NoError(t, c.Compact(guarded(t)))
 	put(t, operator, "k", "v")
-	watcher.net.Heal()
+	watcher.Net.Heal()
 	require.Equal(t, term.Token(), o.next(t, "i").Token)
 
-	watcher.net.Refuse()
+	watcher.Net.Refuse()
 	resign(t, term)
 	require.NoError(t, c.Compact(guarded(t)))
 	put(t, operator, "k", "v")
-	watcher.net.Heal()
+	watcher.Net.Heal()
 	o.next(t, "")
 
 	require.NoError(t, c.Kill(0))
@@ -352,19 +352,19 @@ func TestObserversAreNotMisledByAKeyThatWasUsedAgainWhileTheyWereAway(t *testing
 	p, q, watcher := newPeer(t, c), newPeer(t, c), newPeer(t, c)
 	term := p.lead(t, "e", "a")
 	done, _ := q.queueUp(guarded(t), t, "e", "b")
-	o := observe(guarded(t), t, watcher.client, "e")
+	o := observe(guarded(t), t, watcher.Client, "e")
 	o.next(t, "a")
 	require.NoError(t, term.Proclaim(guarded(t), "a2"))
 	o.next(t, "a2") // its watch works
-	watcher.net.Refuse()
+	watcher.Net.Refuse()
 	key := term.Key()
 	resign(t, term)
 	second := elected(t, done)
 	again, e := p.queueUp(guarded(t), t, "e", "a again")
 	require.Equal(t, key, e.Key)
 	require.NoError(t, c.Compact(guarded(t)))
-	put(t, p.client, "k", "v")
-	watcher.net.Heal()
+	put(t, p.Client, "k", "v")
+	watcher.Net.Heal()
 	o.next(t, "b")
 	resign(t, second)
 	o.next(t, "a again")

@@ -72,7 +72,7 @@ func TestALeaderThatIsKilledIsSucceededWithinItsTTLAndASecond(t *testing.T) {
 	done, _ := next.queueUp(guarded(t), t, "e", "b")
 	leader.ask(t)
 	leader.says(t, "guard true txn lost false proclaim lost false")
-	o := observe(guarded(t), t, next.client, "e")
+	o := observe(guarded(t), t, next.Client, "e")
 	o.next(t, "a again")
 	require.NoError(t, leader.cmd.Process.Kill())
 	killed := time.Now()
@@ -100,13 +100,13 @@ func TestALeaderThatWasStoppedForLongerThanItsTTLWritesNothing(t *testing.T) {
 	require.True(t, status.Stopped())
 	leader.ask(t) // what it does first when it wakes up
 	term := elected(t, done)
-	require.Equal(t, "a", string(get(t, next.client, "e/written-by").Value))
+	require.Equal(t, "a", string(get(t, next.Client, "e/written-by").Value))
 	require.NoError(t, term.Proclaim(guarded(t), "b2"))
-	put(t, next.client, "e/written-by", "b")
+	put(t, next.Client, "e/written-by", "b")
 
 	require.NoError(t, process.Signal(syscall.SIGCONT))
 	leader.says(t, "guard false txn lost true proclaim lost true err lost true")
-	require.Equal(t, "b", string(get(t, next.client, "e/written-by").Value))
-	require.Equal(t, []string{"b2"}, values(t, next.client, "e"))
+	require.Equal(t, "b", string(get(t, next.Client, "e/written-by").Value))
+	require.Equal(t, []string{"b2"}, values(t, next.Client, "e"))
 	resign(t, term)
 }

@@ -28,12 +28,12 @@ func TestRunReturnsWhatLeadReturnsAndResigns(t *testing.T) {
 		err := e.Run(guarded(t), "a", func(ctx context.Context, leading *election.Term) error {
 			term = leading
 			require.NoError(t, ctx.Err())
-			require.Equal(t, leading.Token(), current(t, p.client, name).Token)
+			require.Equal(t, leading.Token(), current(t, p.Client, name).Token)
 			return want
 		})
 		require.Equal(t, want, err)
 		require.ErrorIs(t, term.Err(), election.ErrResigned)
-		require.Empty(t, values(t, p.client, name))
+		require.Empty(t, values(t, p.Client, name))
 	}
 }
 
@@ -74,7 +74,7 @@ func TestRunWaitsForLeadBeforeItGivesUpTheLeadership(t *testing.T) {
 	cancel(why)
 	stillWaits(t, other)
 	require.Empty(t, result)
-	require.Equal(t, []string{"a", "b"}, values(t, p.client, name))
+	require.Equal(t, []string{"a", "b"}, values(t, p.Client, name))
 	close(release)
 	err := await(t, result, "Run returns")
 	require.ErrorIs(t, err, context.Canceled)
@@ -94,14 +94,14 @@ func TestLeadCanTransferItsTermWithItsOwnContext(t *testing.T) {
 	result := make(chan error, 1)
 	go func() {
 		result <- e.Run(guarded(t), "b", func(ctx context.Context, term *election.Term) error {
-			all, err := election.Candidates(ctx, k.leader.client, k.name)
+			all, err := election.Candidates(ctx, k.leader.Client, k.name)
 			if err != nil || len(all) != 3 {
 				return errors.Join(errLead, err)
 			}
 			return term.Transfer(ctx, all[2])
 		})
 	}()
-	awaitValues(t, k.leader.client, k.name, "c", "b")
+	awaitValues(t, k.leader.Client, k.name, "c", "b")
 	skipped, _ := k.peers[0].queueUp(guarded(t), t, k.name, "d")
 	chosen, _ := k.peers[1].queueUp(guarded(t), t, k.name, "e")
 	resign(t, first)
@@ -154,7 +154,7 @@ func TestRunResignsWhenLeadPanics(t *testing.T) {
 	require.PanicsWithValue(t, "at the helm", func() {
 		_ = e.Run(guarded(t), "a", func(context.Context, *election.Term) error { panic("at the helm") })
 	})
-	require.Empty(t, values(t, p.client, name))
+	require.Empty(t, values(t, p.Client, name))
 	require.NoError(t, e.Run(guarded(t), "a", func(context.Context, *election.Term) error { return nil }), "and can lead again")
 }
 
@@ -171,7 +171,7 @@ func TestRunCampaignsAgainAfterALossWhateverLeadReturned(t *testing.T) {
 			case 1: // noticed by a look
 				remove(t, operator, term.Key())
 			case 2: // noticed by the renewal
-				revoke(t, operator, p.leaseID(t))
+				revoke(t, operator, p.LeaseID(t))
 			case 3: // noticed by the resignation
 				remove(t, operator, term.Key())
 				return nil
@@ -206,10 +206,10 @@ func TestRunDoesNotCampaignWhileALeadThatLostItsTermGoesOn(t *testing.T) {
 	lost(t, term)
 	// Whoever comes now is elected before it.
 	other := newPeer(t, c).lead(t, name, "b")
-	require.Equal(t, []string{"b"}, values(t, p.client, name))
+	require.Equal(t, []string{"b"}, values(t, p.Client, name))
 	require.Empty(t, inside)
 	close(release)
-	awaitValues(t, p.client, name, "b", "a")
+	awaitValues(t, p.Client, name, "b", "a")
 	resign(t, other)
 	require.NoError(t, await(t, result, "Run returns"))
 	require.Len(t, inside, 1)
@@ -234,15 +234,15 @@ func TestTwoRunsOfAnElectionNeverHaveTwoLeads(t *testing.T) {
 	go run("a")
 	first := await(t, inside, "the first lead")
 	go run("b")
-	awaitValues(t, p.client, name, "a", "b")
+	awaitValues(t, p.Client, name, "a", "b")
 	remove(t, c.Client(t), first.Key())
 	lost(t, first)
-	awaitValues(t, p.client, name, "b")
+	awaitValues(t, p.Client, name, "b")
 	require.Empty(t, inside, "elected, but the first lead has not returned")
 	release <- struct{}{}
 	second := await(t, inside, "the second lead")
 	require.Greater(t, second.Token(), first.Token())
-	awaitValues(t, p.client, name, "b", "a")
+	awaitValues(t, p.Client, name, "b", "a")
 	close(release)
 	require.NoError(t, await(t, result, "a Run"))
 	require.NoError(t, await(t, result, "the other"))

@@ -43,7 +43,7 @@ func newContest(t *testing.T, c *etcdtest.Cluster, waiting int) *contest {
 // candidate returns the i-th that waits, from 0.
 func (k *contest) candidate(t *testing.T, i int) election.Candidate {
 	t.Helper()
-	for _, c := range candidates(t, k.leader.client, k.name) {
+	for _, c := range candidates(t, k.leader.Client, k.name) {
 		if c.Key == k.events[i].Key {
 			return c
 		}
@@ -56,7 +56,7 @@ func TestTransferElectsTheChosenCandidateAndTheSkippedQueueAgain(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
 	k := newContest(t, c, 4)
-	require.Equal(t, []string{"a", "b", "c", "d", "e"}, values(t, k.leader.client, k.name))
+	require.Equal(t, []string{"a", "b", "c", "d", "e"}, values(t, k.leader.Client, k.name))
 	o := observe(guarded(t), t, c.Client(t), k.name)
 	o.next(t, "a")
 	to := k.candidate(t, 2)
@@ -67,11 +67,11 @@ func TestTransferElectsTheChosenCandidateAndTheSkippedQueueAgain(t *testing.T) {
 	require.Equal(t, to.Token, term.Token())
 	// The skipped are told by their watches or by the look.
 	for i := range 2 {
-		again := await(t, k.peers[i].waiting, "a skipped candidate queues again")
+		again := await(t, k.peers[i].Waiting, "a skipped candidate queues again")
 		require.Greater(t, again.Revision, k.events[3].Revision)
 		stillWaits(t, k.done[i])
 	}
-	all := values(t, k.leader.client, k.name)
+	all := values(t, k.leader.Client, k.name)
 	require.Equal(t, []string{"d", "e"}, all[:2])
 	require.ElementsMatch(t, []string{"b", "c"}, all[2:])
 
@@ -92,9 +92,9 @@ func TestTransferElectsTheChosenCandidateAndTheSkippedQueueAgain(t *testing.T) {
 func TestTransferToTheNextSkipsNobody(t *testing.T) {
 	t.Parallel()
 	k := newContest(t, etcdtest.New(t), 2)
-	k.leader.rec.Reset()
+	k.leader.Rec.Reset()
 	require.NoError(t, k.term.Transfer(guarded(t), k.candidate(t, 0)))
-	require.Equal(t, 1, k.leader.rec.Writes())
+	require.Equal(t, 1, k.leader.Rec.Writes())
 	resign(t, elected(t, k.done[0]))
 	resign(t, elected(t, k.done[1]))
 }
@@ -106,9 +106,9 @@ func TestTransferIsRefusedToWhomDoesNotWait(t *testing.T) {
 	other := newPeer(t, c).lead(t, c.Prefix(t)+"other", "x")
 	gone, later := k.candidate(t, 0), k.candidate(t, 1)
 	k.cancel[0]()
-	awaitValues(t, k.leader.client, k.name, "a", "c")
+	awaitValues(t, k.leader.Client, k.name, "a", "c")
 	later.Token = other.Token() // under the same key, another time
-	own := candidates(t, k.leader.client, k.name)[0]
+	own := candidates(t, k.leader.Client, k.name)[0]
 	for want, to := range map[string]election.Candidate{
 		"does not wait any more":   gone,
 		"does not wait any":        later,
@@ -122,7 +122,7 @@ func TestTransferIsRefusedToWhomDoesNotWait(t *testing.T) {
 		require.ErrorContains(t, err, want)
 		require.NoError(t, k.term.Err(), "the term goes on")
 	}
-	require.Equal(t, "a", current(t, k.leader.client, k.name).Value)
+	require.Equal(t, "a", current(t, k.leader.Client, k.name).Value)
 	resign(t, k.term)
 	resign(t, elected(t, k.done[1]))
 	resign(t, other)
@@ -133,8 +133,8 @@ func TestTransferToACandidateThatLeavesAtTheLastMomentIsAResignation(t *testing.
 	k := newContest(t, etcdtest.New(t), 3)
 	to := k.candidate(t, 2)
 	var once sync.Once
-	k.leader.rec.Hook("Txn", func(_ context.Context, _ any, invoke func() error) error {
-		once.Do(func() { remove(t, k.peers[0].client, to.Key) })
+	k.leader.Rec.Hook("Txn", func(_ context.Context, _ any, invoke func() error) error {
+		once.Do(func() { remove(t, k.peers[0].Client, to.Key) })
 		return invoke()
 	})
 	err := k.term.Transfer(guarded(t), to)
@@ -155,18 +155,18 @@ func TestTransferToleratesThatOthersLeaveAndTheirKeysAreUsedAgain(t *testing.T) 
 	to := k.candidate(t, 2)
 	var once sync.Once
 	var again int64
-	k.leader.rec.Hook("Txn", func(_ context.Context, _ any, invoke func() error) error {
+	k.leader.Rec.Hook("Txn", func(_ context.Context, _ any, invoke func() error) error {
 		once.Do(func() {
-			remove(t, k.leader.client, k.events[0].Key)
-			remove(t, k.leader.client, k.events[1].Key)
-			again = put(t, k.leader.client, k.events[1].Key, "{}")
+			remove(t, k.leader.Client, k.events[0].Key)
+			remove(t, k.leader.Client, k.events[1].Key)
+			again = put(t, k.leader.Client, k.events[1].Key, "{}")
 		})
 		return invoke()
 	})
 	require.NoError(t, k.term.Transfer(guarded(t), to))
 	term := elected(t, k.done[2])
-	require.Equal(t, again, get(t, k.leader.client, k.events[1].Key).CreateRevision, "an innocent's entry stands")
-	remove(t, k.leader.client, k.events[1].Key)
+	require.Equal(t, again, get(t, k.leader.Client, k.events[1].Key).CreateRevision, "an innocent's entry stands")
+	remove(t, k.leader.Client, k.events[1].Key)
 	resign(t, term)
 }
 
@@ -174,7 +174,7 @@ func TestTransferRecognisesThatItSucceededWhenTheReplyIsLost(t *testing.T) {
 	t.Parallel()
 	k := newContest(t, etcdtest.New(t), 2)
 	to := k.candidate(t, 1)
-	dropped := k.leader.rec.DropReplies("Txn", 1)
+	dropped := k.leader.Rec.DropReplies("Txn", 1)
 	require.NoError(t, k.term.Transfer(guarded(t), to))
 	await(t, dropped, "the lost reply")
 	resign(t, elected(t, k.done[1]))
@@ -186,7 +186,7 @@ func TestTransferThatNeverArrivesIsAResignation(t *testing.T) {
 	k := newContest(t, etcdtest.New(t), 2)
 	to := k.candidate(t, 1)
 	var once sync.Once
-	k.leader.rec.Hook("Txn", func(_ context.Context, _ any, invoke func() error) error {
+	k.leader.Rec.Hook("Txn", func(_ context.Context, _ any, invoke func() error) error {
 		err := context.DeadlineExceeded
 		once.Do(func() { err = nil })
 		if err == nil {
@@ -216,7 +216,7 @@ func TestTransferOfATermWhoseKeyWasDeletedSaysThatItWasLost(t *testing.T) {
 	t.Parallel()
 	k := newContest(t, etcdtest.New(t), 1)
 	to := k.candidate(t, 0)
-	remove(t, k.leader.client, k.term.Key())
+	remove(t, k.leader.Client, k.term.Key())
 	require.ErrorIs(t, k.term.Transfer(guarded(t), to), election.ErrLost)
 	require.ErrorIs(t, k.term.Err(), election.ErrLost)
 	resign(t, elected(t, k.done[0]))
@@ -228,14 +228,14 @@ func TestTransferReaches126CandidatesPast(t *testing.T) {
 	name, p := c.Prefix(t)+"e", newPeer(t, c)
 	term := p.lead(t, name, "a")
 	for i := range 128 {
-		put(t, p.client, fmt.Sprintf("%s/~election/x%d", name, i), "{}")
+		put(t, p.Client, fmt.Sprintf("%s/~election/x%d", name, i), "{}")
 	}
-	all := candidates(t, p.client, name)
+	all := candidates(t, p.Client, name)
 	require.ErrorContains(t, term.Transfer(guarded(t), all[128]), "127 candidates are ahead of it: must be at most 126")
 	require.NoError(t, term.Err())
 	require.NoError(t, term.Transfer(guarded(t), all[127]))
-	require.Equal(t, all[127].Token, current(t, p.client, name).Token)
-	require.Len(t, candidates(t, p.client, name), 2)
+	require.Equal(t, all[127].Token, current(t, p.Client, name).Token)
+	require.Len(t, candidates(t, p.Client, name), 2)
 }
 
 func TestTransferHeedsItsContextInAPartition(t *testing.T) {
@@ -243,28 +243,28 @@ func TestTransferHeedsItsContextInAPartition(t *testing.T) {
 	k := newContest(t, etcdtest.New(t), 1)
 	to := k.candidate(t, 0)
 	ctx, cancel := context.WithCancel(guarded(t))
-	k.leader.rec.Hook("Range", func(_ context.Context, _ any, invoke func() error) error {
-		k.leader.net.Cut()
+	k.leader.Rec.Hook("Range", func(_ context.Context, _ any, invoke func() error) error {
+		k.leader.Net.Cut()
 		cancel()
 		return invoke()
 	})
 	require.ErrorIs(t, k.term.Transfer(ctx, to), context.Canceled)
 	require.NoError(t, k.term.Err())
-	k.leader.net.Heal()
+	k.leader.Net.Heal()
 
 	// The same, once the transaction is under way.
 	k = newContest(t, etcdtest.New(t), 1)
 	to = k.candidate(t, 0)
 	ctx, cancel = context.WithCancel(guarded(t))
-	k.leader.rec.Hook("Txn", func(ctx context.Context, req any, invoke func() error) error {
+	k.leader.Rec.Hook("Txn", func(ctx context.Context, req any, invoke func() error) error {
 		if txn, ok := req.(*pb.TxnRequest); ok && len(txn.Compare) == 2 {
-			k.leader.net.Cut()
+			k.leader.Net.Cut()
 			cancel()
 		}
 		return invoke()
 	})
 	require.ErrorIs(t, k.term.Transfer(ctx, to), context.Canceled)
 	require.ErrorIs(t, k.term.Err(), election.ErrResigned)
-	k.leader.net.Heal()
+	k.leader.Net.Heal()
 	resign(t, elected(t, k.done[0]))
 }

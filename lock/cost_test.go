@@ -64,7 +64,7 @@ func waiter(t *testing.T, c *etcdtest.Cluster) *peer {
 	done, _ := p.queueUp(guarded(t), t, name)
 	unlock(t, h)
 	unlock(t, granted(t, done))
-	eventually(t, func() bool { return len(watches(p.rec)) == 2 && watches(p.rec)[1].created != 0 }, "the idle watch")
+	eventually(t, func() bool { return len(p.Watches()) == 2 && p.Watches()[1].Created != 0 }, "the idle watch")
 	return p
 }
 
@@ -74,15 +74,15 @@ func TestLockAndUnlockOfAFreeLockCostOneWriteEach(t *testing.T) {
 	p := newPeer(t, c, withTTL(calm))
 	m := p.mutex(t, c.Prefix(t)+"m")
 	for range 3 {
-		p.rec.Reset()
+		p.Rec.Reset()
 		h, err := m.Lock(guarded(t))
 		require.NoError(t, err)
-		require.Equal(t, tally{writes: 1}, sent(p.rec), "Lock")
-		p.rec.Reset()
+		require.Equal(t, tally{writes: 1}, sent(p.Rec), "Lock")
+		p.Rec.Reset()
 		unlock(t, h)
-		require.Equal(t, tally{writes: 1}, sent(p.rec), "Unlock")
+		require.Equal(t, tally{writes: 1}, sent(p.Rec), "Unlock")
 		unlock(t, h)
-		require.Equal(t, tally{writes: 1}, sent(p.rec), "Unlock of what is unlocked")
+		require.Equal(t, tally{writes: 1}, sent(p.Rec), "Unlock of what is unlocked")
 	}
 }
 
@@ -91,24 +91,24 @@ func TestLockOfATakenLockCostsOneWriteAndOneWatch(t *testing.T) {
 	c := etcdtest.New(t, etcdtest.WithControl())
 	p, holder := waiter(t, c), newPeer(t, c, withTTL(calm))
 	h := holder.lock(t, "m")
-	p.rec.Reset()
+	p.Rec.Reset()
 	done, e := p.queueUp(guarded(t), t, "m")
-	require.Equal(t, tally{writes: 1, watches: 1}, sent(p.rec), "no read: nothing was written before the watch began")
+	require.Equal(t, tally{writes: 1, watches: 1}, sent(p.Rec), "no read: nothing was written before the watch began")
 
-	w := watches(p.rec)[0]
-	require.Equal(t, h.Key(), w.key, "only the predecessor is watched")
-	require.Zero(t, w.start)
-	require.Equal(t, []pb.WatchCreateRequest_FilterType{pb.WatchCreateRequest_NOPUT}, w.filters)
-	require.Equal(t, e.Predecessor, w.key)
+	w := p.Watches()[0]
+	require.Equal(t, h.Key(), w.Key, "only the predecessor is watched")
+	require.Zero(t, w.Start)
+	require.Equal(t, []pb.WatchCreateRequest_FilterType{pb.WatchCreateRequest_NOPUT}, w.Filters)
+	require.Equal(t, e.Predecessor, w.Key)
 
-	p.rec.Reset()
+	p.Rec.Reset()
 	unlock(t, h)
 	next := granted(t, done)
-	require.Equal(t, tally{local: 1}, sent(p.rec), "the wake-up is one read")
+	require.Equal(t, tally{local: 1}, sent(p.Rec), "the wake-up is one read")
 	require.Equal(t, e.Key, next.Key())
-	p.rec.Reset()
+	p.Rec.Reset()
 	unlock(t, next)
-	require.Equal(t, tally{writes: 1}, sent(p.rec))
+	require.Equal(t, tally{writes: 1}, sent(p.Rec))
 }
 
 func TestLockReadsOnceWhenTheStoreMovedBeforeItsWatchBegan(t *testing.T) {
@@ -116,8 +116,8 @@ func TestLockReadsOnceWhenTheStoreMovedBeforeItsWatchBegan(t *testing.T) {
 	c := etcdtest.New(t, etcdtest.WithControl())
 	p, holder, operator := waiter(t, c), newPeer(t, c, withTTL(calm)), c.Client(t)
 	h := holder.lock(t, "m")
-	p.rec.Reset()
-	p.rec.HookStream(func(_ string, d etcdtest.Direction, msg any) (bool, error) {
+	p.Rec.Reset()
+	p.Rec.HookStream(func(_ string, d etcdtest.Direction, msg any) (bool, error) {
 		if req, ok := msg.(*pb.WatchRequest); ok && d == etcdtest.Send && req.GetCreateRequest() != nil {
 			_, err := operator.Put(guarded(t), "somewhere", "else")
 			return false, err
@@ -125,11 +125,11 @@ func TestLockReadsOnceWhenTheStoreMovedBeforeItsWatchBegan(t *testing.T) {
 		return false, nil
 	})
 	done, _ := p.queueUp(guarded(t), t, "m")
-	eventually(t, func() bool { return sent(p.rec).local > 0 }, "the read of the predecessor")
-	require.Equal(t, tally{writes: 1, local: 1, watches: 1}, sent(p.rec))
+	eventually(t, func() bool { return sent(p.Rec).local > 0 }, "the read of the predecessor")
+	require.Equal(t, tally{writes: 1, local: 1, watches: 1}, sent(p.Rec))
 	unlock(t, h)
 	unlock(t, granted(t, done))
-	require.Equal(t, tally{writes: 2, local: 2, watches: 1}, sent(p.rec))
+	require.Equal(t, tally{writes: 2, local: 2, watches: 1}, sent(p.Rec))
 }
 
 func TestAPredecessorGoneBeforeTheWatchBeganIsFoundByTheRead(t *testing.T) {
@@ -137,16 +137,16 @@ func TestAPredecessorGoneBeforeTheWatchBeganIsFoundByTheRead(t *testing.T) {
 	c := etcdtest.New(t, etcdtest.WithControl())
 	p, holder := waiter(t, c), newPeer(t, c, withTTL(calm))
 	h := holder.lock(t, "m")
-	p.rec.Reset()
+	p.Rec.Reset()
 	var once atomic.Bool
-	p.rec.HookStream(func(_ string, d etcdtest.Direction, msg any) (bool, error) {
+	p.Rec.HookStream(func(_ string, d etcdtest.Direction, msg any) (bool, error) {
 		if _, ok := msg.(*pb.WatchRequest); ok && d == etcdtest.Send && once.CompareAndSwap(false, true) {
 			return false, h.Unlock(guarded(t))
 		}
 		return false, nil
 	})
 	next := granted(t, p.lockSoon(guarded(t), t, "m"))
-	require.Equal(t, tally{writes: 1, local: 2, watches: 1}, sent(p.rec), "it is gone; and who is next?")
+	require.Equal(t, tally{writes: 1, local: 2, watches: 1}, sent(p.Rec), "it is gone; and who is next?")
 	unlock(t, next)
 }
 
@@ -155,18 +155,18 @@ func TestTryLockCostsOneRoundTripAndNothingIsStoredWhenTaken(t *testing.T) {
 	c := etcdtest.New(t, etcdtest.WithControl())
 	p, holder := newPeer(t, c, withTTL(calm)), newPeer(t, c, withTTL(calm))
 	m := p.mutex(t, "m")
-	p.rec.Reset()
+	p.Rec.Reset()
 	h, err := m.TryLock(guarded(t))
 	require.NoError(t, err)
-	require.Equal(t, tally{writes: 1}, sent(p.rec))
+	require.Equal(t, tally{writes: 1}, sent(p.Rec))
 	unlock(t, h)
 
 	h = holder.lock(t, "m")
 	before := revision(t, c.Client(t))
-	p.rec.Reset()
+	p.Rec.Reset()
 	_, err = m.TryLock(guarded(t))
 	require.ErrorIs(t, err, lock.ErrLocked)
-	require.Equal(t, tally{writes: 1}, sent(p.rec), "the only request")
+	require.Equal(t, tally{writes: 1}, sent(p.Rec), "the only request")
 	require.Equal(t, before, revision(t, c.Client(t)), "no revision is consumed")
 	unlock(t, h)
 }
@@ -178,11 +178,11 @@ func TestAWaiterThatGivesUpCostsOneWrite(t *testing.T) {
 	h := holder.lock(t, "m")
 	ctx, cancel := context.WithCancel(guarded(t))
 	done, e := p.queueUp(ctx, t, "m")
-	p.rec.Reset()
+	p.Rec.Reset()
 	cancel()
 	require.ErrorIs(t, await(t, done, "Lock returns").err, context.Canceled)
 	awaitDelete(t, c.Client(t), e.Key, e.Revision)
-	require.Equal(t, tally{writes: 1}, sent(p.rec))
+	require.Equal(t, tally{writes: 1}, sent(p.Rec))
 	unlock(t, h)
 }
 
@@ -194,11 +194,11 @@ func TestAReplacedPredecessorCostsAReadAndAWatch(t *testing.T) {
 	ctx, cancel := context.WithCancel(guarded(t))
 	gone, _ := middle.queueUp(ctx, t, "m")
 	done, _ := last.queueUp(guarded(t), t, "m")
-	last.rec.Reset()
+	last.Rec.Reset()
 	cancel()
 	require.Error(t, await(t, gone, "the one between gives up").err)
-	last.awaitWatch(t, h.Key())
-	require.Equal(t, tally{local: 1, watches: 1}, sent(last.rec))
+	last.AwaitWatch(t, h.Key())
+	require.Equal(t, tally{local: 1, watches: 1}, sent(last.Rec))
 	stillWaits(t, done)
 	unlock(t, h)
 	unlock(t, granted(t, done))
@@ -215,17 +215,17 @@ func TestOneUnlockWakesOneWaiter(t *testing.T) {
 	for i, p := range waiters {
 		outcomes[i], _ = p.queueUp(ctx, t, "m")
 		// The idle watch as well, so that the count below is of what comes after.
-		eventually(t, func() bool { w := watches(p.rec); return len(w) == 2 && w[1].created != 0 }, "the idle watch")
-		p.rec.Reset()
+		eventually(t, func() bool { w := p.Watches(); return len(w) == 2 && w[1].Created != 0 }, "the idle watch")
+		p.Rec.Reset()
 	}
 	unlock(t, h)
 	first := granted(t, outcomes[0])
-	require.Equal(t, tally{local: 1}, sent(waiters[0].rec))
+	require.Equal(t, tally{local: 1}, sent(waiters[0].Rec))
 	for _, p := range waiters[1:] {
-		require.Equal(t, tally{}, sent(p.rec))
-		require.Empty(t, events(p.rec))
+		require.Equal(t, tally{}, sent(p.Rec))
+		require.Empty(t, events(p.Rec))
 	}
-	require.Len(t, events(waiters[0].rec), 1)
+	require.Len(t, events(waiters[0].Rec), 1)
 	unlock(t, first)
 	for _, done := range outcomes[1:] {
 		unlock(t, granted(t, done))
@@ -249,9 +249,9 @@ func TestHoldsCostNothingBesidesTheSessionsRound(t *testing.T) {
 	for i := range 100 {
 		p.lock(t, fmt.Sprintf("%sm%d", prefix, i))
 	}
-	p.rec.Reset()
-	eventually(t, func() bool { return p.rec.Count("LeaseKeepAlive") == 3 }, "three rounds")
-	n := sent(p.rec)
+	p.Rec.Reset()
+	eventually(t, func() bool { return p.Rec.Count("LeaseKeepAlive") == 3 }, "three rounds")
+	n := sent(p.Rec)
 	require.Zero(t, n.writes+n.local+n.watches)
 	require.LessOrEqual(t, n.quorum, 3, "one look a round, whatever is held")
 	require.Positive(t, n.quorum) // a renewal may have been repeated
@@ -262,14 +262,14 @@ func TestALockAfterALeaseLossCostsOneGrantMore(t *testing.T) {
 	c := etcdtest.New(t)
 	p, name := newPeer(t, c, withTTL(unhurried)), c.Prefix(t)+"m"
 	h := p.lock(t, name)
-	revoke(t, c.Client(t), p.leaseID(t))
+	revoke(t, c.Client(t), p.LeaseID(t))
 	lost(t, h)
 	// The lost lease is revoked in the background.
-	eventually(t, func() bool { return p.rec.Count("LeaseRevoke") == 1 }, "the revocation")
-	p.rec.Reset()
+	eventually(t, func() bool { return p.Rec.Count("LeaseRevoke") == 1 }, "the revocation")
+	p.Rec.Reset()
 	unlock(t, p.lock(t, name))
-	require.Equal(t, 1, p.rec.Count("LeaseGrant"))
-	require.Equal(t, tally{writes: 2, other: 1}, sent(p.rec))
+	require.Equal(t, 1, p.Rec.Count("LeaseGrant"))
+	require.Equal(t, tally{writes: 2, other: 1}, sent(p.Rec))
 }
 
 func TestAHoldsTransactionIsOneRoundTrip(t *testing.T) {
@@ -277,9 +277,9 @@ func TestAHoldsTransactionIsOneRoundTrip(t *testing.T) {
 	c := etcdtest.New(t)
 	p, prefix := newPeer(t, c, withTTL(calm)), c.Prefix(t)
 	h := p.lock(t, prefix+"m")
-	p.rec.Reset()
+	p.Rec.Reset()
 	_, err := h.Txn(guarded(t)).Then(clientv3.OpPut(prefix+"k", "v")).Commit()
 	require.NoError(t, err)
-	require.Equal(t, tally{writes: 1}, sent(p.rec))
+	require.Equal(t, tally{writes: 1}, sent(p.Rec))
 	unlock(t, h)
 }

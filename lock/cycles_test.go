@@ -38,22 +38,22 @@ func TestCyclesLeaveCostAndKeysWhereTheyWere(t *testing.T) {
 	ctx := t.Context()
 	used := make(map[string]bool)
 	limit, most := cycles()
-	before, start, n := revision(t, p.client), time.Now(), 0
-	p.rec.Reset()
+	before, start, n := revision(t, p.Client), time.Now(), 0
+	p.Rec.Reset()
 	for ; n < most && time.Since(start) < limit; n++ {
 		h, err := m.Lock(ctx)
 		require.NoError(t, err)
 		used[h.Key()] = true
 		require.NoError(t, h.Unlock(ctx))
 		if n%100 == 99 { // and keep the recorder small
-			require.Equal(t, 200, sent(p.rec).writes)
-			p.rec.Reset()
+			require.Equal(t, 200, sent(p.Rec).writes)
+			p.Rec.Reset()
 		}
 	}
 	t.Logf("%d cycles", n)
 	require.Len(t, used, 1)
-	require.Equal(t, before+int64(2*n), revision(t, p.client))
-	require.Zero(t, keysNow(t, p.client, "m/"))
+	require.Equal(t, before+int64(2*n), revision(t, p.Client))
+	require.Zero(t, keysNow(t, p.Client, "m/"))
 }
 
 func keysNow(t *testing.T, client *clientv3.Client, prefix string) int {
@@ -101,7 +101,7 @@ func TestContendedAndCancelledCyclesUseTheSameFewKeys(t *testing.T) {
 	}
 	unlock(t, h)
 	// Each peer needs two. A third, while one that was given up is on its way out.
-	require.LessOrEqual(t, keysEver(t, p.client, "m/"), 2*4)
+	require.LessOrEqual(t, keysEver(t, p.Client, "m/"), 2*4)
 }
 
 func TestRequestsCancelledOnTheirWayBlockNobody(t *testing.T) {
@@ -130,5 +130,5 @@ func TestRequestsCancelledOnTheirWayBlockNobody(t *testing.T) {
 		}
 	}
 	wg.Wait()
-	awaitQueue(t, peers[0].client, name, 0)
+	awaitQueue(t, peers[0].Client, name, 0)
 }

@@ -21,23 +21,23 @@ func TestCyclesOfAnyKindLeaveCostAndKeysWhereTheyWere(t *testing.T) {
 			p, ctx := newPeer(t, c, withTTL(calm)), t.Context()
 			used := make(map[string]bool)
 			limit, most := cycles()
-			before, start, n := revision(t, p.client), time.Now(), 0
-			p.rec.Reset()
+			before, start, n := revision(t, p.Client), time.Now(), 0
+			p.Rec.Reset()
 			for ; n < most && time.Since(start) < limit/2; n++ {
 				h, err := how(ctx, p, "m")
 				require.NoError(t, err)
 				used[h.Key()] = true
 				require.NoError(t, h.Unlock(ctx))
 				if n%100 == 99 { // and keep the recorder small
-					require.Equal(t, tally{writes: 200}, sent(p.rec))
-					p.rec.Reset()
+					require.Equal(t, tally{writes: 200}, sent(p.Rec))
+					p.Rec.Reset()
 				}
 			}
 			t.Logf("%d cycles", n)
-			require.Equal(t, tally{writes: 2 * (n % 100)}, sent(p.rec))
+			require.Equal(t, tally{writes: 2 * (n % 100)}, sent(p.Rec))
 			require.Len(t, used, 1)
-			require.Equal(t, before+int64(2*n), revision(t, p.client))
-			require.Zero(t, keysNow(t, p.client, "m/"))
+			require.Equal(t, before+int64(2*n), revision(t, p.Client))
+			require.Zero(t, keysNow(t, p.Client, "m/"))
 		})
 	}
 }
@@ -66,6 +66,6 @@ func TestContendedAndCancelledCyclesOfAnyKindUseTheSameFewKeys(t *testing.T) {
 		unlock(t, h)
 		// Each peer needs two of each name, and perhaps a third, while one that was given
 		// up is on its way out.
-		require.LessOrEqual(t, keysEver(t, p.client, "m/~"), 2*4)
+		require.LessOrEqual(t, keysEver(t, p.Client, "m/~"), 2*4)
 	})
 }

@@ -48,7 +48,7 @@ func (w *audience) next() *lock.Hold {
 // delivered returns how many events all watches of all clients have been sent.
 func (w *audience) delivered() (n int) {
 	for _, p := range w.peers {
-		n += len(events(p.rec))
+		n += len(events(p.Rec))
 	}
 	return n
 }
@@ -151,7 +151,7 @@ func TestOneReleaseOfPermitsSendsADeleteAndAPutToAHundredWhoWait(t *testing.T) {
 		require.Greater(t, w.delivered(), i, "after %d releases", i+1)
 	}
 	for _, p := range w.peers {
-		for _, e := range events(p.rec) {
+		for _, e := range events(p.Rec) {
 			require.False(t, e.IsCreate(), "nobody hears of those who come")
 		}
 	}

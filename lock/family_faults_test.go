@@ -10,6 +10,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/peertest"
 	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
 )
@@ -49,11 +50,11 @@ func TestAnyWaiterReturnsWhenItsContextEndsInAPartition(t *testing.T) {
 		h := holder.take(t, k.first, name)
 		ctx, cancel := context.WithCancel(guarded(t))
 		done, e := p.queueUpTo(ctx, t, k.next, name)
-		p.net.Cut()
+		p.Net.Cut()
 		cancel()
 		require.ErrorIs(t, await(t, done, "it returns").err, context.Canceled)
 		require.Len(t, queueOf(t, operator, name), 2, "still cut off")
-		p.net.Heal()
+		p.Net.Heal()
 		awaitDelete(t, operator, e.Key, e.Revision)
 		unlock(t, h)
 		awaitQueue(t, operator, name, 0)
@@ -67,12 +68,12 @@ func TestAnyAcquisitionReturnsWhenItsContextEndsWhileItsEnqueueIsUnderWay(t *tes
 		t.Helper()
 		operator, name := c.Client(t), c.Prefix(t)+"m"
 		p := newPeer(t, c, withTTL(calm))
-		p.net.CutToServer()
+		p.Net.CutToServer()
 		ctx, cancel := context.WithTimeout(t.Context(), aBit)
 		defer cancel()
 		_, err := k.next(ctx, p, name)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		p.net.Heal() // delivers what was sent
+		p.Net.Heal() // delivers what was sent
 		unlock(t, p.take(t, k.next, name))
 		awaitQueue(t, operator, name, 0)
 	})
@@ -86,18 +87,18 @@ func TestAnyAcquisitionRecognisesItsEntryWhenRepliesAreLost(t *testing.T) {
 		operator, name := c.Client(t), c.Prefix(t)+"m"
 		holder, p := newPeer(t, c, withTTL(calm)), newPeer(t, c, withTTL(calm))
 		for _, lostReplies := range []int{1, 3} {
-			dropped := holder.rec.DropReplies("Txn", lostReplies)
+			dropped := holder.Rec.DropReplies("Txn", lostReplies)
 			h := holder.take(t, k.first, name)
 			await(t, dropped, "the lost reply to the enqueue")
 			requireOnly(t, operator, name, h)
 
-			dropped = p.rec.DropReplies("Txn", lostReplies)
+			dropped = p.Rec.DropReplies("Txn", lostReplies)
 			done := p.takeSoon(guarded(t), k.next, name)
 			await(t, dropped, "the lost reply to the enqueue behind it")
 			awaitQueue(t, operator, name, 2)
 			stillWaits(t, done)
 
-			dropped = holder.rec.DropReplies("Txn", lostReplies)
+			dropped = holder.Rec.DropReplies("Txn", lostReplies)
 			unlock(t, h)
 			await(t, dropped, "the lost reply to the unlocking")
 			next := granted(t, done)
@@ -117,7 +118,7 @@ func TestAnyWaiterIsGrantedWhenTheReplyToItsWakeUpReadIsLost(t *testing.T) {
 		holder, p := newPeer(t, c, withTTL(calm)), newPeer(t, c, withTTL(calm))
 		h := holder.take(t, k.first, name)
 		done, e := p.queueUpTo(guarded(t), t, k.next, name)
-		dropped := p.rec.DropReplies("Txn", 2)
+		dropped := p.Rec.DropReplies("Txn", 2)
 		unlock(t, h)
 		await(t, dropped, "the lost reply")
 		next := granted(t, done)
@@ -143,7 +144,7 @@ var endings = map[string]func(t *testing.T, c *etcdtest.Cluster, how how, name s
 		ctx, cancel := context.WithCancel(guarded(t))
 		done, _ := p.queueUpTo(ctx, t, how, name)
 		return func() {
-			p.net.Cut()
+			p.Net.Cut()
 			t.Cleanup(func() {
 				cancel()
 				await(t, done, "it returns")
@@ -155,7 +156,7 @@ var endings = map[string]func(t *testing.T, c *etcdtest.Cluster, how how, name s
 		p := newPeer(t, c)
 		done, _ := p.queueUpTo(guarded(t), t, how, name)
 		return func() {
-			require.NoError(t, p.session.Close(guarded(t)))
+			require.NoError(t, p.Session.Close(guarded(t)))
 			require.ErrorIs(t, await(t, done, "it returns").err, lease.ErrClosed)
 		}
 	},
@@ -165,7 +166,7 @@ var endings = map[string]func(t *testing.T, c *etcdtest.Cluster, how how, name s
 		ctx, cancel := context.WithCancel(guarded(t))
 		done, _ := p.queueUpTo(ctx, t, how, name)
 		return func() {
-			revoke(t, c.Client(t), p.leaseID(t))
+			revoke(t, c.Client(t), p.LeaseID(t))
 			t.Cleanup(func() {
 				cancel()
 				await(t, done, "it returns")
@@ -211,17 +212,17 @@ func TestAnyWaiterIsGrantedAfterTheHolderEnds(t *testing.T) {
 	operator := c.Client(t)
 	for what, end := range map[string]func(p *peer, h *lock.Hold) error{
 		"dead": func(p *peer, _ *lock.Hold) error {
-			p.net.Cut()
+			p.Net.Cut()
 			return nil
 		},
-		"its session closed": func(p *peer, _ *lock.Hold) error { return p.session.Close(guarded(t)) },
-		"its client closed":  func(p *peer, _ *lock.Hold) error { return p.client.Close() },
+		"its session closed": func(p *peer, _ *lock.Hold) error { return p.Session.Close(guarded(t)) },
+		"its client closed":  func(p *peer, _ *lock.Hold) error { return p.Client.Close() },
 		"deleted by an operator": func(_ *peer, h *lock.Hold) error {
 			_, err := operator.Delete(guarded(t), h.Key())
 			return err
 		},
 		"its lease revoked": func(p *peer, _ *lock.Hold) error {
-			_, err := operator.Revoke(guarded(t), p.leaseID(t))
+			_, err := operator.Revoke(guarded(t), p.LeaseID(t))
 			return err
 		},
 	} {
@@ -247,7 +248,7 @@ func TestAnyWaiterWhoseKeyIsDeletedQueuesAgain(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
 	operator := c.Client(t)
-	for what, ttl := range map[string]peerOption{"at the next look": withTTL(unhurried), "when it is woken": withTTL(calm)} {
+	for what, ttl := range map[string]peertest.Option{"at the next look": withTTL(unhurried), "when it is woken": withTTL(calm)} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			eachContest(t, contests, func(t *testing.T, k contest) {
@@ -258,7 +259,7 @@ func TestAnyWaiterWhoseKeyIsDeletedQueuesAgain(t *testing.T) {
 				done, e := p.queueUpTo(guarded(t), t, k.next, name)
 				remove(t, operator, e.Key)
 				if what == "at the next look" {
-					again := await(t, p.waiting, "it queues again")
+					again := await(t, p.Waiting, "it queues again")
 					require.Greater(t, again.Revision, e.Revision)
 					awaitQueue(t, operator, name, 2)
 					stillWaits(t, done)
@@ -282,14 +283,14 @@ func TestAnyWaiterWhoseLeaseIsRevokedQueuesAgainOnAnother(t *testing.T) {
 		holder, p := newPeer(t, c), newPeer(t, c, withTTL(unhurried))
 		h := holder.take(t, k.first, name)
 		done, e := p.queueUpTo(guarded(t), t, k.next, name)
-		revoke(t, operator, p.leaseID(t))
-		again := await(t, p.waiting, "it queues again")
+		revoke(t, operator, p.LeaseID(t))
+		again := await(t, p.Waiting, "it queues again")
 		require.Greater(t, again.Revision, e.Revision)
 		require.NotEqual(t, e.Key, again.Key)
 		stillWaits(t, done)
 		unlock(t, h)
 		next := granted(t, done)
-		require.EqualValues(t, p.leaseID(t), get(t, operator, next.Key()).Lease)
+		require.EqualValues(t, p.LeaseID(t), get(t, operator, next.Key()).Lease)
 		unlock(t, next)
 	})
 }
@@ -303,7 +304,7 @@ func TestAnyWaiterIsGrantedByTheLookWhenNoEventComes(t *testing.T) {
 		holder, p := newPeer(t, c), newPeer(t, c, withTTL(unhurried))
 		h := holder.take(t, k.first, name)
 		done, e := p.queueUpTo(guarded(t), t, k.next, name)
-		p.rec.HookStream(func(_ string, d etcdtest.Direction, msg any) (bool, error) {
+		p.Rec.HookStream(func(_ string, d etcdtest.Direction, msg any) (bool, error) {
 			resp, ok := msg.(*pb.WatchResponse)
 			return ok && d == etcdtest.Recv && len(resp.Events) > 0, nil
 		})
@@ -323,7 +324,7 @@ func TestAnyHoldIsReleasedAfterAPartitionInWhichItWasUnlocked(t *testing.T) {
 		holder, p := newPeer(t, c, withTTL(calm)), newPeer(t, c, withTTL(calm))
 		h := holder.take(t, k.first, name)
 		done, _ := p.queueUpTo(guarded(t), t, k.next, name)
-		holder.net.Cut()
+		holder.Net.Cut()
 		ctx, cancel := context.WithCancel(t.Context())
 		unlocked := make(chan error, 1)
 		go func() { unlocked <- h.Unlock(ctx) }()
@@ -331,7 +332,7 @@ func TestAnyHoldIsReleasedAfterAPartitionInWhichItWasUnlocked(t *testing.T) {
 		cancel()
 		require.ErrorIs(t, await(t, unlocked, "Unlock returns"), context.Canceled)
 		stillWaits(t, done)
-		holder.net.Heal()
+		holder.Net.Heal()
 		unlock(t, granted(t, done))
 		unlock(t, h)
 	})

@@ -15,7 +15,7 @@ import (
 type how func(ctx context.Context, p *peer, name string) (*lock.Hold, error)
 
 func exclusively(ctx context.Context, p *peer, name string) (*lock.Hold, error) {
-	m, err := lock.NewMutex(p.session, name)
+	m, err := lock.NewMutex(p.Session, name)
 	if err != nil {
 		return nil, err
 	}
@@ -23,7 +23,7 @@ func exclusively(ctx context.Context, p *peer, name string) (*lock.Hold, error) 
 }
 
 func writing(ctx context.Context, p *peer, name string) (*lock.Hold, error) {
-	m, err := lock.NewRWMutex(p.session, name)
+	m, err := lock.NewRWMutex(p.Session, name)
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +31,7 @@ func writing(ctx context.Context, p *peer, name string) (*lock.Hold, error) {
 }
 
 func reading(ctx context.Context, p *peer, name string) (*lock.Hold, error) {
-	m, err := lock.NewRWMutex(p.session, name)
+	m, err := lock.NewRWMutex(p.Session, name)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +41,7 @@ func reading(ctx context.Context, p *peer, name string) (*lock.Hold, error) {
 // permits takes n permits of a semaphore.
 func permits(n, of int) how {
 	return func(ctx context.Context, p *peer, name string) (*lock.Hold, error) {
-		s, err := lock.NewSemaphore(p.session, name, of)
+		s, err := lock.NewSemaphore(p.Session, name, of)
 		if err != nil {
 			return nil, err
 		}
@@ -56,7 +56,7 @@ func together(inner ...string) how {
 		for _, in := range inner {
 			names = append(names, name+"/"+in)
 		}
-		m, err := lock.NewMulti(p.session, names)
+		m, err := lock.NewMulti(p.Session, names)
 		if err != nil {
 			return nil, err
 		}
@@ -66,21 +66,21 @@ func together(inner ...string) how {
 
 func (p *peer) rwMutex(t *testing.T, name string, opts ...lock.Option) *lock.RWMutex {
 	t.Helper()
-	m, err := lock.NewRWMutex(p.session, name, opts...)
+	m, err := lock.NewRWMutex(p.Session, name, opts...)
 	require.NoError(t, err)
 	return m
 }
 
 func (p *peer) semaphore(t *testing.T, name string, permits int, opts ...lock.Option) *lock.Semaphore {
 	t.Helper()
-	s, err := lock.NewSemaphore(p.session, name, permits, opts...)
+	s, err := lock.NewSemaphore(p.Session, name, permits, opts...)
 	require.NoError(t, err)
 	return s
 }
 
 func (p *peer) multi(t *testing.T, names ...string) *lock.Multi {
 	t.Helper()
-	m, err := lock.NewMulti(p.session, names)
+	m, err := lock.NewMulti(p.Session, names)
 	require.NoError(t, err)
 	return m
 }
@@ -109,7 +109,7 @@ func (p *peer) queueUpTo(ctx context.Context, t *testing.T, how how, name string
 	t.Helper()
 	before := p.watching()
 	done := p.takeSoon(ctx, how, name)
-	e := await(t, p.waiting, "the acquisition waits")
+	e := await(t, p.Waiting, "the acquisition waits")
 	p.awaitWatching(t, before+1)
 	return done, e
 }
@@ -117,8 +117,8 @@ func (p *peer) queueUpTo(ctx context.Context, t *testing.T, how how, name string
 // watching returns how many watches have been created besides those that keep a
 // stream open.
 func (p *peer) watching() (n int) {
-	for _, w := range watches(p.rec) {
-		if w.created != 0 && len(w.filters) < 2 {
+	for _, w := range p.Watches() {
+		if w.Created != 0 && len(w.Filters) < 2 {
 			n++
 		}
 	}
@@ -135,10 +135,10 @@ func (p *peer) awaitWatching(t *testing.T, n int) {
 func (p *peer) awaitTally(t *testing.T, want tally, what string) {
 	t.Helper()
 	eventually(t, func() bool {
-		n := sent(p.rec)
+		n := sent(p.Rec)
 		return n.writes >= want.writes && n.watches >= want.watches && n.local >= want.local
 	}, what)
-	require.Equal(t, want, sent(p.rec), what)
+	require.Equal(t, want, sent(p.Rec), what)
 }
 
 // contest is a way for locks of a kind to be in each other's way.

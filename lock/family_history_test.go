@@ -118,7 +118,7 @@ func (r *familyRun) recover() {
 	all := func(how how, name string) tryLock {
 		return func(ctx context.Context) (*lock.Hold, error) { return how(ctx, newcomer, name) }
 	}
-	multi, err := lock.NewMulti(newcomer.session, r.names[2:])
+	multi, err := lock.NewMulti(newcomer.Session, r.names[2:])
 	require.NoError(r.t, err)
 	for _, a := range []ask{
 		{all(writing, "rw"), []string{"rw"}, manyReaders, manyReaders, nil},

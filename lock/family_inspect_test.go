@@ -23,8 +23,8 @@ type shown struct {
 // show returns what Inspect shows, and requires the rest to be true.
 func show(t *testing.T, p *peer, name string) (all []shown) {
 	t.Helper()
-	for _, e := range queueOf(t, p.client, name) {
-		kv := get(t, p.client, e.Key)
+	for _, e := range queueOf(t, p.Client, name) {
+		kv := get(t, p.Client, e.Key)
 		require.Equal(t, kv.CreateRevision, e.Token.Revision())
 		require.Equal(t, clientv3.LeaseID(kv.Lease), e.Lease)
 		require.Equal(t, e.Position == 0, e.Held())
@@ -53,8 +53,8 @@ func TestInspectShowsAllKindsOfOneName(t *testing.T) {
 		}()
 		waiting = append(waiting, done)
 		n++
-		awaitQueue(t, p.client, name, n)
-		entries := queueOf(t, p.client, name)
+		awaitQueue(t, p.Client, name, n)
+		entries := queueOf(t, p.Client, name)
 		owners := make([]string, len(entries))
 		for i, e := range entries {
 			owners[i] = e.Owner
@@ -72,7 +72,7 @@ func TestInspectShowsAllKindsOfOneName(t *testing.T) {
 	call("w1", p.rwMutex(t, name, as("w1")).Lock)
 	semaphore("s2", 1)
 	call("r3", p.rwMutex(t, name, as("r3")).RLock)
-	both, err := lock.NewMulti(p.session, []string{name, name + "/inner"}, as("m2"))
+	both, err := lock.NewMulti(p.Session, []string{name, name + "/inner"}, as("m2"))
 	require.NoError(t, err)
 	call("m2", both.Lock)
 	semaphore("s3", 4)
@@ -93,14 +93,14 @@ func TestInspectShowsAllKindsOfOneName(t *testing.T) {
 		{"s4", lock.ModeSemaphore, 1, 4, 2},
 	}, show(t, p, name))
 	require.Equal(t, []shown{{"m2", lock.ModeMutex, 0, 0, 0}}, show(t, p, name+"/inner"), "a lock in it is another lock")
-	require.Empty(t, queueOf(t, p.client, name+"/i"))
+	require.Empty(t, queueOf(t, p.Client, name+"/i"))
 	cancel()
 	for _, done := range waiting {
 		if o := await(t, done, "it returns"); o.err == nil {
 			unlock(t, o.hold)
 		}
 	}
-	awaitQueue(t, p.client, name, 0)
+	awaitQueue(t, p.Client, name, 0)
 }
 
 func TestInspectShowsTheOneWhoDowngradedAsAReader(t *testing.T) {
@@ -124,16 +124,16 @@ func TestInspectShowsNothingOfElectionsAndOfLocksWhoseNamesExtendItsOwn(t *testi
 	t.Parallel()
 	c := etcdtest.New(t)
 	p, name := newPeer(t, c, withTTL(calm)), c.Prefix(t)+"a"
-	put(t, p.client, name+"/~election/694d82", `{"owner":"candidate"}`)
-	put(t, p.client, name+"/~something else/1", `{}`)
+	put(t, p.Client, name+"/~election/694d82", `{"owner":"candidate"}`)
+	put(t, p.Client, name+"/~something else/1", `{}`)
 	for _, how := range []how{exclusively, reading, permits(1, 2)} {
 		h := p.take(t, how, name+"/b")
-		require.Empty(t, queueOf(t, p.client, name))
-		require.Len(t, queueOf(t, p.client, name+"/b"), 1)
+		require.Empty(t, queueOf(t, p.Client, name))
+		require.Len(t, queueOf(t, p.Client, name+"/b"), 1)
 		unlock(t, h)
 		h = p.take(t, how, name)
-		require.Len(t, queueOf(t, p.client, name), 1)
-		require.Empty(t, queueOf(t, p.client, name+"/b"))
+		require.Len(t, queueOf(t, p.Client, name), 1)
+		require.Empty(t, queueOf(t, p.Client, name+"/b"))
 		unlock(t, h)
 	}
 }
@@ -146,10 +146,10 @@ func TestInspectShowsTheTTLThatIsLeft(t *testing.T) {
 	for range 3 {
 		p.take(t, reading, name)
 	}
-	put(t, p.client, name+"/~rwmutex/r/by hand", "", clientv3.WithLease(0))
-	p.rec.Reset()
-	entries := queueOf(t, p.client, name)
-	require.Equal(t, map[string]int{"Range": 1, "LeaseTimeToLive": 2}, p.rec.Counts(), "one question for each lease")
+	put(t, p.Client, name+"/~rwmutex/r/by hand", "", clientv3.WithLease(0))
+	p.Rec.Reset()
+	entries := queueOf(t, p.Client, name)
+	require.Equal(t, map[string]int{"Range": 1, "LeaseTimeToLive": 2}, p.Rec.Counts(), "one question for each lease")
 	require.Len(t, entries, 6)
 	ttls := map[string]time.Duration{}
 	for _, e := range entries {

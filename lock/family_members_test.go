@@ -90,7 +90,7 @@ func newVisitors(t *testing.T, prefix string) []visitors {
 	locks := []*room{newRoom(t, prefix+"all", 1), newRoom(t, prefix+"a", 1), newRoom(t, prefix+"b", 1)}
 	return []visitors{
 		{[]*room{shared}, func(ctx context.Context, p *peer, random *rand.Rand) error {
-			m, err := lock.NewRWMutex(p.session, shared.name)
+			m, err := lock.NewRWMutex(p.Session, shared.name)
 			if err != nil {
 				return err
 			}
@@ -112,7 +112,7 @@ func newVisitors(t *testing.T, prefix string) []visitors {
 			}
 		}},
 		{[]*room{pool}, func(ctx context.Context, p *peer, random *rand.Rand) error {
-			s, err := lock.NewSemaphore(p.session, pool.name, pool.capacity)
+			s, err := lock.NewSemaphore(p.Session, pool.name, pool.capacity)
 			if err != nil {
 				return err
 			}
@@ -121,14 +121,14 @@ func newVisitors(t *testing.T, prefix string) []visitors {
 		}},
 		{locks, func(ctx context.Context, p *peer, random *rand.Rand) error {
 			if random.IntN(3) == 0 {
-				m, err := lock.NewMutex(p.session, locks[0].name)
+				m, err := lock.NewMutex(p.Session, locks[0].name)
 				if err != nil {
 					return err
 				}
 				return m.Do(ctx, inRooms(1, locks[0]))
 			}
 			some := []*room{locks[0], locks[1+random.IntN(2)]}
-			m, err := lock.NewMulti(p.session, []string{some[1].name, some[0].name})
+			m, err := lock.NewMulti(p.Session, []string{some[1].name, some[0].name})
 			if err != nil {
 				return err
 			}
@@ -160,7 +160,7 @@ func TestGoroutinesOfOneSessionExcludeEachOtherInAnyKind(t *testing.T) {
 	for _, v := range kinds {
 		require.GreaterOrEqual(t, v.count(), 6*10)
 		for _, r := range v.rooms {
-			awaitQueue(t, p.client, r.name, 0)
+			awaitQueue(t, p.Client, r.name, 0)
 		}
 	}
 }
@@ -229,7 +229,7 @@ func TestAnyWaiterKeepsItsPlaceThroughFaultsOfTheCluster(t *testing.T) {
 			next := granted(t, outcomes[i])
 			require.Equal(t, places[i], next.Token().Revision(), "%s, %s", k.name, fault.name)
 			unlock(t, next)
-			peers[i].rec.Reset()
+			peers[i].Rec.Reset()
 		}
 	}
 }
@@ -243,7 +243,7 @@ func TestAnyWaiterOfAMemberThatVanishedSilentlyIsGranted(t *testing.T) {
 		holder, p := newPeer(t, c), newPeer(t, c, withTTL(2*unhurried))
 		h := holder.take(t, k.first, name)
 		done, e := p.queueUpTo(guarded(t), t, k.next, name)
-		p.net.Member(watchMember(t, c, p.rec)).HalfOpen()
+		p.Net.Member(watchMember(t, c, p.Rec)).HalfOpen()
 		unlock(t, h)
 		next := granted(t, done)
 		require.Equal(t, e.Revision, next.Token().Revision(), "found by the look, before the lease was lost")

@@ -21,10 +21,6 @@ import (
 	"github.com/conclave-go/conclave/lock"
 )
 
-// unhurried is a TTL whose rounds a test can wait for, and which a busy machine does
-// not lose.
-const unhurried = 6 * time.Second
-
 // puts reports whether a transaction puts something.
 func puts(txn *pb.TxnRequest) bool {
 	for _, op := range txn.Success {
@@ -39,7 +35,7 @@ func puts(txn *pb.TxnRequest) bool {
 func (p *peer) awaitRounds(t *testing.T, n int) {
 	t.Helper()
 	looks := func() (done int) {
-		for _, c := range p.rec.Calls() {
+		for _, c := range p.Rec.Calls() {
 			if txn, ok := c.Request.(*pb.TxnRequest); ok && c.Response != nil && !c.IsWrite() && len(txn.Compare) == 0 {
 				done++
 			}
@@ -84,13 +80,13 @@ func TestLockReturnsWhenItsDeadlinePassesWhileTheEnqueueIsUnderWay(t *testing.T)
 		"Lock": (*lock.Mutex).Lock, "TryLock": (*lock.Mutex).TryLock,
 	} {
 		p := newPeer(t, c, withTTL(calm))
-		p.net.CutToServer()
+		p.Net.CutToServer()
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		t.Cleanup(cancel)
 		_, err := lockOrTry(p.mutex(t, name), ctx)
 		require.ErrorIs(t, err, context.DeadlineExceeded, what)
 		require.Empty(t, queueOf(t, operator, name))
-		p.net.Heal() // delivers what was sent
+		p.Net.Heal() // delivers what was sent
 		unlock(t, p.lock(t, name))
 		awaitQueue(t, operator, name, 0)
 	}
@@ -107,7 +103,7 @@ func TestEnqueueThatArrivesAfterItWasGivenUpIsUndone(t *testing.T) {
 			operator, name := c.Client(t), c.Prefix(t)+"m"
 			p := newPeer(t, c, withTTL(unhurried))
 			swallowed := make(chan *pb.TxnRequest, 100)
-			remove := p.rec.Hook("Txn", func(ctx context.Context, req any, invoke func() error) error {
+			remove := p.Rec.Hook("Txn", func(ctx context.Context, req any, invoke func() error) error {
 				txn, ok := req.(*pb.TxnRequest)
 				if !ok || !puts(txn) {
 					return invoke()
@@ -149,22 +145,22 @@ func TestLockRecognisesItsEntryWhenTheRepliesToTheEnqueueAreLost(t *testing.T) {
 	for _, lostReplies := range []int{1, 3} {
 		name := c.Prefix(t) + "m"
 		p, other := newPeer(t, c, withTTL(calm)), newPeer(t, c, withTTL(calm))
-		dropped := p.rec.DropReplies("Txn", lostReplies)
+		dropped := p.Rec.DropReplies("Txn", lostReplies)
 		h := p.lock(t, name)
 		await(t, dropped, "the lost reply")
-		requireOnly(t, p.client, name, h)
-		require.Equal(t, fmt.Sprintf("%s/~mutex/%x", name, int64(p.leaseID(t))), h.Key(), "not another entry")
+		requireOnly(t, p.Client, name, h)
+		require.Equal(t, fmt.Sprintf("%s/~mutex/%x", name, int64(p.LeaseID(t))), h.Key(), "not another entry")
 
-		dropped = other.rec.DropReplies("Txn", lostReplies)
+		dropped = other.Rec.DropReplies("Txn", lostReplies)
 		done := other.lockSoon(guarded(t), t, name)
 		await(t, dropped, "the lost reply")
-		awaitQueue(t, p.client, name, 2)
+		awaitQueue(t, p.Client, name, 2)
 		stillWaits(t, done)
 		unlock(t, h)
 		h = granted(t, done)
-		requireOnly(t, p.client, name, h)
+		requireOnly(t, p.Client, name, h)
 		unlock(t, h)
-		require.Empty(t, queueOf(t, p.client, name))
+		require.Empty(t, queueOf(t, p.Client, name))
 	}
 }
 
@@ -182,14 +178,14 @@ func TestTryLockRecognisesItsEntryWhenTheReplyIsLost(t *testing.T) {
 	c := etcdtest.New(t)
 	name := c.Prefix(t) + "m"
 	p, other := newPeer(t, c, withTTL(calm)), newPeer(t, c, withTTL(calm))
-	p.rec.DropReplies("Txn", 2)
+	p.Rec.DropReplies("Txn", 2)
 	h, err := p.mutex(t, name).TryLock(guarded(t))
 	require.NoError(t, err)
-	requireOnly(t, p.client, name, h)
-	other.rec.DropReplies("Txn", 2)
+	requireOnly(t, p.Client, name, h)
+	other.Rec.DropReplies("Txn", 2)
 	_, err = other.mutex(t, name).TryLock(guarded(t))
 	require.ErrorIs(t, err, lock.ErrLocked)
-	requireOnly(t, p.client, name, h)
+	requireOnly(t, p.Client, name, h)
 	unlock(t, h)
 }
 
@@ -200,14 +196,14 @@ func TestUnlockSucceedsWhenItsRepliesAreLost(t *testing.T) {
 	p := newPeer(t, c, withTTL(calm))
 	for _, lostReplies := range []int{1, 3} {
 		h := p.lock(t, name)
-		dropped := p.rec.DropReplies("Txn", lostReplies)
+		dropped := p.Rec.DropReplies("Txn", lostReplies)
 		unlock(t, h)
 		await(t, dropped, "the lost reply")
 		unlock(t, h)
-		require.Empty(t, queueOf(t, p.client, name))
+		require.Empty(t, queueOf(t, p.Client, name))
 	}
 	h := p.lock(t, name)
-	require.Equal(t, get(t, p.client, h.Key()).CreateRevision, h.Token().Revision())
+	require.Equal(t, get(t, p.Client, h.Key()).CreateRevision, h.Token().Revision())
 	unlock(t, h)
 }
 
@@ -217,7 +213,7 @@ func TestWaiterIsGrantedWhenTheReplyToTheWakeUpReadIsLost(t *testing.T) {
 	p, holder := waiter(t, c), newPeer(t, c, withTTL(calm))
 	h := holder.lock(t, "m")
 	done, e := p.queueUp(guarded(t), t, "m")
-	dropped := p.rec.DropReplies("Txn", 2)
+	dropped := p.Rec.DropReplies("Txn", 2)
 	unlock(t, h)
 	await(t, dropped, "the lost reply")
 	next := granted(t, done)
@@ -245,7 +241,7 @@ func TestWaiterIsGrantedAfterTheEntryBeforeItEnds(t *testing.T) {
 			ctx, cancel := context.WithCancel(guarded(t))
 			done, _ := p.queueUp(ctx, t, name)
 			return func() {
-				p.net.Cut()
+				p.Net.Cut()
 				t.Cleanup(func() {
 					cancel()
 					await(t, done, "Lock returns")
@@ -257,7 +253,7 @@ func TestWaiterIsGrantedAfterTheEntryBeforeItEnds(t *testing.T) {
 			p := newPeer(t, c)
 			done, _ := p.queueUp(guarded(t), t, name)
 			return func() {
-				require.NoError(t, p.session.Close(guarded(t)))
+				require.NoError(t, p.Session.Close(guarded(t)))
 				require.ErrorIs(t, await(t, done, "Lock returns").err, lease.ErrClosed)
 			}
 		},
@@ -267,7 +263,7 @@ func TestWaiterIsGrantedAfterTheEntryBeforeItEnds(t *testing.T) {
 			ctx, cancel := context.WithCancel(guarded(t))
 			done, e := p.queueUp(ctx, t, name)
 			return func() {
-				remove(t, p.client, e.Key)
+				remove(t, p.Client, e.Key)
 				t.Cleanup(func() {
 					cancel()
 					await(t, done, "Lock returns")
@@ -293,7 +289,7 @@ func TestWaiterIsGrantedAfterTheEntryBeforeItEnds(t *testing.T) {
 			done, e := p.queueUp(guarded(t), t, name)
 			require.NotEqual(t, h.Key(), e.Predecessor)
 			end()
-			p.awaitWatch(t, h.Key())
+			p.AwaitWatch(t, h.Key())
 			stillWaits(t, done)
 			unlock(t, h)
 			next := granted(t, done)
@@ -309,17 +305,17 @@ func TestWaiterIsGrantedAfterTheHolderEnds(t *testing.T) {
 	operator := c.Client(t)
 	for what, end := range map[string]func(p *peer, h *lock.Hold) error{
 		"dead": func(p *peer, _ *lock.Hold) error {
-			p.net.Cut()
+			p.Net.Cut()
 			return nil
 		},
-		"its session closed": func(p *peer, _ *lock.Hold) error { return p.session.Close(guarded(t)) },
-		"its client closed":  func(p *peer, _ *lock.Hold) error { return p.client.Close() },
+		"its session closed": func(p *peer, _ *lock.Hold) error { return p.Session.Close(guarded(t)) },
+		"its client closed":  func(p *peer, _ *lock.Hold) error { return p.Client.Close() },
 		"deleted by an operator": func(_ *peer, h *lock.Hold) error {
 			_, err := operator.Delete(guarded(t), h.Key())
 			return err
 		},
 		"its lease revoked": func(p *peer, _ *lock.Hold) error {
-			_, err := operator.Revoke(guarded(t), p.leaseID(t))
+			_, err := operator.Revoke(guarded(t), p.LeaseID(t))
 			return err
 		},
 	} {
@@ -347,7 +343,7 @@ func TestWaiterWhoseKeyIsDeletedQueuesAgain(t *testing.T) {
 		h := holder.lock(t, name)
 		done, e := p.queueUp(guarded(t), t, name)
 		remove(t, operator, e.Key)
-		again := await(t, p.waiting, "it queues again")
+		again := await(t, p.Waiting, "it queues again")
 		require.Greater(t, again.Revision, e.Revision)
 		require.Equal(t, h.Key(), again.Predecessor)
 		require.Len(t, queueOf(t, operator, name), 2)
@@ -373,7 +369,10 @@ func TestHolderWhoseKeyIsDeletedIsToldAtTheNextLook(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
 	for what, interfere := range map[string]func(t *testing.T, operator *clientv3.Client, key string){
-		"deleted": remove,
+		"deleted": func(t *testing.T, operator *clientv3.Client, key string) {
+			t.Helper()
+			remove(t, operator, key)
+		},
 		"deleted and put again": func(t *testing.T, operator *clientv3.Client, key string) {
 			t.Helper()
 			remove(t, operator, key)
@@ -385,11 +384,11 @@ func TestHolderWhoseKeyIsDeletedIsToldAtTheNextLook(t *testing.T) {
 			operator, name := c.Client(t), c.Prefix(t)+"m"
 			p := newPeer(t, c, withTTL(unhurried))
 			h, other := p.lock(t, name), p.lock(t, name+"/other")
-			id := p.leaseID(t)
+			id := p.LeaseID(t)
 			interfere(t, operator, h.Key())
 			lost(t, h)
 			require.NotErrorIs(t, h.Err(), lease.ErrLost, "the lease is well")
-			require.Equal(t, id, p.leaseID(t))
+			require.Equal(t, id, p.LeaseID(t))
 			require.NoError(t, other.Err())
 			require.ErrorIs(t, h.Unlock(guarded(t)), lock.ErrLost)
 			unlock(t, other)
@@ -402,7 +401,7 @@ func TestHolderIsToldThatItsLeaseWasRevoked(t *testing.T) {
 	c := etcdtest.New(t)
 	p, name := newPeer(t, c, withTTL(unhurried)), c.Prefix(t)+"m"
 	h := p.lock(t, name)
-	revoke(t, c.Client(t), p.leaseID(t))
+	revoke(t, c.Client(t), p.LeaseID(t))
 	lost(t, h)
 	require.ErrorIs(t, h.Err(), lease.ErrLost)
 	require.ErrorIs(t, h.Unlock(guarded(t)), lock.ErrLost)
@@ -416,18 +415,18 @@ func TestWaiterKeepsItsPlaceThroughReconnects(t *testing.T) {
 	c := etcdtest.New(t)
 	for what, fault := range map[string]func(p *peer, release func()){
 		"reset": func(p *peer, release func()) {
-			p.net.Reset()
+			p.Net.Reset()
 			release()
 		},
 		"released while disconnected": func(p *peer, release func()) {
-			p.net.Refuse()
+			p.Net.Refuse()
 			release()
-			p.net.Heal()
+			p.Net.Heal()
 		},
 		"released during a partition": func(p *peer, release func()) {
-			p.net.Cut()
+			p.Net.Cut()
 			release()
-			p.net.Heal()
+			p.Net.Heal()
 		},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -453,15 +452,15 @@ func TestWaiterKeepsItsPlaceThroughCompaction(t *testing.T) {
 		h := holder.lock(t, "m")
 		done, e := p.queueUp(guarded(t), t, "m")
 		// Its watch has to go on from a revision that is no more.
-		p.net.Refuse()
+		p.Net.Refuse()
 		if released {
 			unlock(t, h)
 		}
 		put(t, operator, "k", "1")
 		put(t, operator, "k", "2")
 		require.NoError(t, c.Compact(guarded(t)))
-		p.net.Heal()
-		eventually(t, func() bool { return compacted(p.rec) }, "the watch fails")
+		p.Net.Heal()
+		eventually(t, func() bool { return compacted(p.Rec) }, "the watch fails")
 		if !released {
 			unlock(t, h)
 		}
@@ -487,18 +486,18 @@ func TestPredecessorGoneWithoutAnEventIsFoundByTheLook(t *testing.T) {
 	holder, p := newPeer(t, c), newPeer(t, c, withTTL(unhurried))
 	h := holder.lock(t, name)
 	done, e := p.queueUp(guarded(t), t, name)
-	p.rec.HookStream(func(method string, d etcdtest.Direction, msg any) (bool, error) {
+	p.Rec.HookStream(func(method string, d etcdtest.Direction, msg any) (bool, error) {
 		resp, ok := msg.(*pb.WatchResponse)
 		return ok && d == etcdtest.Recv && len(resp.Events) > 0, nil
 	})
-	streams := p.rec.Count("WatchStream")
+	streams := p.Rec.Count("WatchStream")
 	unlock(t, h)
 	next := granted(t, done)
 	require.Equal(t, e.Revision, next.Token().Revision())
 
 	// The stream that kept quiet is not used again.
 	done, _ = p.queueUp(guarded(t), t, name)
-	require.Greater(t, p.rec.Count("WatchStream"), streams)
+	require.Greater(t, p.Rec.Count("WatchStream"), streams)
 	unlock(t, next)
 	unlock(t, granted(t, done))
 }
@@ -510,7 +509,7 @@ func TestWatchThatIsNeverCreatedIsOpenedAnew(t *testing.T) {
 	holder, p := newPeer(t, c), newPeer(t, c, withTTL(unhurried))
 	h := holder.lock(t, name)
 	swallowed := make(chan struct{}, 100)
-	p.rec.HookStream(func(_ string, d etcdtest.Direction, msg any) (bool, error) {
+	p.Rec.HookStream(func(_ string, d etcdtest.Direction, msg any) (bool, error) {
 		req, ok := msg.(*pb.WatchRequest)
 		if !ok || d != etcdtest.Send || req.GetCreateRequest() == nil || len(swallowed) > 0 {
 			return false, nil
@@ -534,7 +533,7 @@ func TestDroppedProposalsAreRepeated(t *testing.T) {
 	dropped := func() {
 		var left atomic.Int64
 		left.Store(2)
-		p.rec.Hook("Txn", func(_ context.Context, _ any, invoke func() error) error {
+		p.Rec.Hook("Txn", func(_ context.Context, _ any, invoke func() error) error {
 			if left.Add(-1) >= 0 {
 				return status.Error(codes.Unknown, "raft proposal dropped")
 			}
@@ -549,7 +548,7 @@ func TestDroppedProposalsAreRepeated(t *testing.T) {
 	h, err := p.mutex(t, name).TryLock(guarded(t))
 	require.NoError(t, err)
 	unlock(t, h)
-	require.Empty(t, queueOf(t, p.client, name))
+	require.Empty(t, queueOf(t, p.Client, name))
 }
 
 func TestRefusalsAreReturnedAtOnce(t *testing.T) {

@@ -99,7 +99,7 @@ func TestFenceStopsAHolderWhoWasSuperseded(t *testing.T) {
 	var f lock.Fence
 	h := old.lock(t, name)
 	require.NoError(t, f.Check(h.Token()))
-	remove(t, next.client, h.Key()) // and the old holder does not know
+	remove(t, next.Client, h.Key()) // and the old holder does not know
 	successor := next.lock(t, name)
 	require.NoError(t, f.Check(successor.Token()))
 	require.NoError(t, h.Err())

@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/etcd/client/v3/concurrency"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/peertest"
 	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
 )
@@ -43,7 +44,7 @@ func handOver(t *testing.T, recs [2]*etcdtest.Recorder, cycles [2]func(context.C
 	var wg sync.WaitGroup
 	for _, cycle := range cycles {
 		wg.Go(func() {
-			for len(watches(recs[0]))+len(watches(recs[1])) < 8 {
+			for len(peertest.WatchesIn(recs[0]))+len(peertest.WatchesIn(recs[1])) < 8 {
 				if err := cycle(ctx); err != nil {
 					t.Error(err)
 					return
@@ -61,9 +62,9 @@ func TestF1HandOverWatchesAreNotBehindTheStore(t *testing.T) {
 	// The server makes such a watcher wait for its next turn, up to 100 ms.
 	behind := func(recs [2]*etcdtest.Recorder) (behind, all int) {
 		for _, rec := range recs {
-			for _, w := range watches(rec) {
+			for _, w := range peertest.WatchesIn(rec) {
 				all++
-				if w.start != 0 && w.start <= w.created {
+				if w.Start != 0 && w.Start <= w.Created {
 					behind++
 				}
 			}
@@ -79,7 +80,7 @@ func TestF1HandOverWatchesAreNotBehindTheStore(t *testing.T) {
 		for i := range cycles {
 			p := newPeer(t, c, withTTL(calm))
 			m := p.mutex(t, name)
-			recs[i] = p.rec
+			recs[i] = p.Rec
 			cycles[i] = func(ctx context.Context) error {
 				return m.Do(ctx, func(context.Context, *lock.Hold) error { return nil })
 			}
@@ -117,8 +118,8 @@ func TestF2DeadlineCountsFromTheSendingOfARenewal(t *testing.T) {
 	before := h.Deadline()
 	// Replies take much longer than the allowance for clock drift.
 	delayed := make(chan struct{}, 100)
-	p.rec.Reset()
-	p.rec.HookStream(func(_ string, d etcdtest.Direction, msg any) (bool, error) {
+	p.Rec.Reset()
+	p.Rec.HookStream(func(_ string, d etcdtest.Direction, msg any) (bool, error) {
 		if _, ok := msg.(*pb.LeaseKeepAliveResponse); ok && d == etcdtest.Recv {
 			<-time.After(ttl / 10)
 			delayed <- struct{}{}
@@ -128,7 +129,7 @@ func TestF2DeadlineCountsFromTheSendingOfARenewal(t *testing.T) {
 	await(t, delayed, "a renewal")
 	eventually(t, func() bool { return h.Deadline().After(before) }, "the renewal counts")
 	var last time.Time
-	for _, call := range p.rec.Calls() {
+	for _, call := range p.Rec.Calls() {
 		if _, ok := call.Request.(*pb.LeaseKeepAliveRequest); ok {
 			last = call.Start
 		}
@@ -147,7 +148,7 @@ func TestF2HoldEndsBeforeTheNextOneIsGrantedInAPartition(t *testing.T) {
 			holder, next := newPeer(t, c, withTTL(ttl)), newPeer(t, c, withTTL(ttl))
 			h := holder.lock(t, name)
 			done, _ := next.queueUp(guarded(t), t, name)
-			holder.net.Cut()
+			holder.Net.Cut()
 			after := granted(t, done)
 			require.Error(t, h.Err())
 			require.False(t, h.Deadline().After(time.Now()))
@@ -188,7 +189,7 @@ func TestF4WaiterWhoseLeaseDiedIsNotGrantedWithIt(t *testing.T) {
 	operator, name := c.Client(t), c.Prefix(t)+"m"
 	holder, p := newPeer(t, c, withTTL(calm)), newPeer(t, c, withTTL(calm))
 	h := holder.lock(t, name)
-	dead := p.leaseID(t)
+	dead := p.LeaseID(t)
 	done, e := p.queueUp(guarded(t), t, name)
 	// No renewal falls into this test, so only the wake-up check can notice.
 	revoke(t, operator, dead)
@@ -199,7 +200,7 @@ func TestF4WaiterWhoseLeaseDiedIsNotGrantedWithIt(t *testing.T) {
 	require.NotNil(t, kv, "what is granted exists")
 	require.Equal(t, kv.CreateRevision, next.Token().Revision())
 	require.NotEqual(t, int64(dead), kv.Lease)
-	require.EqualValues(t, p.leaseID(t), kv.Lease)
+	require.EqualValues(t, p.LeaseID(t), kv.Lease)
 	unlock(t, next)
 }
 
@@ -213,11 +214,11 @@ func TestF5LockReturnsWhenItsContextEndsInAPartition(t *testing.T) {
 		h := holder.lock(t, name)
 		ctx, cancel := context.WithCancel(guarded(t))
 		done, e := p.queueUp(ctx, t, name)
-		p.net.Cut()
+		p.Net.Cut()
 		cancel()
 		require.ErrorIs(t, await(t, done, "Lock returns").err, context.Canceled)
 		require.Len(t, queueOf(t, c.Client(t), name), 2, "still cut off")
-		p.net.Heal()
+		p.Net.Heal()
 		awaitDelete(t, c.Client(t), e.Key, e.Revision)
 		unlock(t, h)
 	})
@@ -237,7 +238,7 @@ func TestF5LockReturnsWhenItsContextEndsInAPartition(t *testing.T) {
 		ctx, cancel := context.WithCancel(guarded(t))
 		done := make(chan error, 1)
 		go func() { done <- concurrency.NewMutex(s, name).Lock(ctx) }()
-		eventually(t, func() bool { return len(watches(rec)) == 1 && watches(rec)[0].created != 0 }, "it waits")
+		eventually(t, func() bool { return len(peertest.WatchesIn(rec)) == 1 && peertest.WatchesIn(rec)[0].Created != 0 }, "it waits")
 		net.Cut()
 		cancel()
 		require.True(t, await(t, unlimited, "the clean-up"))
@@ -258,7 +259,7 @@ func TestF6EnqueueWhoseReplyIsLostLeavesNoKey(t *testing.T) {
 	p, next := newPeer(t, c, withTTL(calm)), newPeer(t, c, withTTL(calm))
 	ctx, cancel := context.WithCancel(guarded(t))
 	var enqueued atomic.Int64
-	remove := p.rec.Hook("Txn", func(ctx context.Context, _ any, invoke func() error) error {
+	remove := p.Rec.Hook("Txn", func(ctx context.Context, _ any, invoke func() error) error {
 		if err := invoke(); err != nil {
 			return err
 		}
@@ -319,7 +320,7 @@ func TestF8LockDoesNotWaitForLocksWhoseNamesExtendItsOwn(t *testing.T) {
 			holds = append(holds, h)
 			_, err = q.mutex(t, prefix+name).TryLock(guarded(t))
 			require.ErrorIs(t, err, lock.ErrLocked, name)
-			require.Len(t, queueOf(t, p.client, prefix+name), 1)
+			require.Len(t, queueOf(t, p.Client, prefix+name), 1)
 		}
 		for _, h := range holds {
 			unlock(t, h)
@@ -343,12 +344,12 @@ func TestF9TryLockOfAHeldLockWritesNothing(t *testing.T) {
 	h, mine := holder.lock(t, "m"), newPeer(t, c, withTTL(calm))
 	m := mine.mutex(t, "m")
 
-	mine.rec.Reset()
+	mine.Rec.Reset()
 	before := revision(t, operator)
 	_, err := m.TryLock(guarded(t))
 	require.ErrorIs(t, err, lock.ErrLocked)
 	require.Equal(t, before, revision(t, operator))
-	require.Equal(t, 1, mine.rec.Writes(), "entries in the raft log: a transaction that may put is one")
+	require.Equal(t, 1, mine.Rec.Writes(), "entries in the raft log: a transaction that may put is one")
 
 	holds, _, _ := official(t, c)
 	require.NoError(t, concurrency.NewMutex(holds, "n").Lock(guarded(t)))
@@ -390,11 +391,11 @@ func TestF11WaiterNoticesThatItsSessionDied(t *testing.T) {
 	operator, name := c.Client(t), c.Prefix(t)+"m"
 	holder, p := newPeer(t, c), newPeer(t, c, withTTL(unhurried))
 	h := holder.lock(t, name)
-	dead := p.leaseID(t)
+	dead := p.LeaseID(t)
 	done, e := p.queueUp(guarded(t), t, name)
 	revoke(t, operator, dead)
 	// The lock is not released: nothing but its own round tells the waiter.
-	again := await(t, p.waiting, "it queues again")
+	again := await(t, p.Waiting, "it queues again")
 	require.Greater(t, again.Revision, e.Revision)
 	require.NotEqual(t, e.Key, again.Key)
 	require.Equal(t, h.Key(), again.Predecessor)
@@ -409,8 +410,8 @@ func TestF11WaiterIsToldThatItsSessionWasClosed(t *testing.T) {
 	name := c.Prefix(t) + "m"
 	h := newPeer(t, c).lock(t, name)
 	for what, end := range map[string]func(*peer) error{
-		"session": func(p *peer) error { return p.session.Close(guarded(t)) },
-		"client":  func(p *peer) error { return p.client.Close() },
+		"session": func(p *peer) error { return p.Session.Close(guarded(t)) },
+		"client":  func(p *peer) error { return p.Client.Close() },
 	} {
 		p := newPeer(t, c, withTTL(unhurried))
 		done, _ := p.queueUp(guarded(t), t, name)

@@ -8,95 +8,50 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/peertest"
 	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
 )
 
 const (
-	// guard is how long a test waits for what must happen; only a failure takes
-	// that long.
-	guard = 2 * time.Minute
-	// poll is how often a test looks for what it is not told about.
-	poll = 5 * time.Millisecond
-	// calm is a TTL with which no renewal falls into a test.
-	calm = 120 * time.Second
+	guard     = peertest.Guard
+	poll      = 5 * time.Millisecond
+	calm      = peertest.Calm
+	unhurried = peertest.Unhurried
 )
 
-// guarded is the test's context with a limit.
-func guarded(tb testing.TB) context.Context {
-	tb.Helper()
-	ctx, cancel := context.WithTimeout(tb.Context(), guard)
-	tb.Cleanup(cancel)
-	return ctx
-}
+// Short names for what is used everywhere.
+var (
+	guarded    = peertest.Guarded
+	eventually = peertest.Eventually
+	withTTL    = peertest.WithTTL
+	withClient = peertest.WithClient
+	put        = peertest.Put
+	get        = peertest.Get
+	remove     = peertest.Remove
+	revoke     = peertest.Revoke
+)
 
 // await receives from ch, or fails the test.
 func await[T any](t *testing.T, ch <-chan T, what string) T {
 	t.Helper()
-	select {
-	case v := <-ch:
-		return v
-	case <-time.After(guard):
-		require.FailNow(t, "never happened", what)
-		panic("unreachable")
-	}
+	return peertest.Await(t, ch, what)
 }
 
-// peer is what one process has: a client, whose calls are recorded, and a session.
-type peer struct {
-	cluster *etcdtest.Cluster
-	client  *clientv3.Client
-	session *lease.Session
-	rec     *etcdtest.Recorder
-	net     *etcdtest.Net
-	// waiting delivers each acquisition that starts to wait.
-	waiting chan lease.Event
-}
-
-type peerOption func(*peerConfig)
-
-type peerConfig struct {
-	ttl    time.Duration
-	client []etcdtest.ClientOption
-}
-
-func withTTL(ttl time.Duration) peerOption { return func(c *peerConfig) { c.ttl = ttl } }
-
-func withClient(opts ...etcdtest.ClientOption) peerOption {
-	return func(c *peerConfig) { c.client = append(c.client, opts...) }
-}
+// peer is what one process has.
+type peer struct{ *peertest.Peer }
 
 // newPeer returns a peer whose network can be broken.
-func newPeer(t *testing.T, c *etcdtest.Cluster, opts ...peerOption) *peer {
+func newPeer(t *testing.T, c *etcdtest.Cluster, opts ...peertest.Option) *peer {
 	t.Helper()
-	cfg := peerConfig{ttl: lease.DefaultTTL}
-	for _, o := range opts {
-		o(&cfg)
-	}
-	p := &peer{cluster: c, rec: &etcdtest.Recorder{}, net: c.Net(t), waiting: make(chan lease.Event, 1000)}
-	p.client = c.Client(t, append([]etcdtest.ClientOption{
-		etcdtest.WithRecorder(p.rec), etcdtest.ViaNet(p.net), etcdtest.WithFastReconnect(),
-	}, cfg.client...)...)
-	var err error
-	p.session, err = lease.NewSession(guarded(t), p.client, lease.WithTTL(cfg.ttl),
-		lease.WithObserver(lease.Observer{Waiting: func(e lease.Event) { p.waiting <- e }}))
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		p.net.Heal()
-		ctx, cancel := context.WithTimeout(context.Background(), guard)
-		defer cancel()
-		require.NoError(t, p.session.Close(ctx))
-	})
-	return p
+	return &peer{peertest.New(t, c, append([]peertest.Option{withTTL(lease.DefaultTTL)}, opts...)...)}
 }
 
 // newPeers returns n of them.
-func newPeers(t *testing.T, c *etcdtest.Cluster, n int, opts ...peerOption) []*peer {
+func newPeers(t *testing.T, c *etcdtest.Cluster, n int, opts ...peertest.Option) []*peer {
 	t.Helper()
 	all := make([]*peer, n)
 	for i := range all {
@@ -105,17 +60,9 @@ func newPeers(t *testing.T, c *etcdtest.Cluster, n int, opts ...peerOption) []*p
 	return all
 }
 
-// leaseID returns the ID of the live lease.
-func (p *peer) leaseID(t *testing.T) clientv3.LeaseID {
-	t.Helper()
-	l, err := p.session.Lease(guarded(t))
-	require.NoError(t, err)
-	return l.ID()
-}
-
 func (p *peer) mutex(t *testing.T, name string, opts ...lock.Option) *lock.Mutex {
 	t.Helper()
-	m, err := lock.NewMutex(p.session, name, opts...)
+	m, err := lock.NewMutex(p.Session, name, opts...)
 	require.NoError(t, err)
 	return m
 }
@@ -151,23 +98,9 @@ func (p *peer) lockSoon(ctx context.Context, t *testing.T, name string, opts ...
 func (p *peer) queueUp(ctx context.Context, t *testing.T, name string, opts ...lock.Option) (<-chan outcome, lease.Event) {
 	t.Helper()
 	done := p.lockSoon(ctx, t, name, opts...)
-	e := await(t, p.waiting, "the acquisition waits")
-	p.awaitWatch(t, e.Predecessor)
+	e := await(t, p.Waiting, "the acquisition waits")
+	p.AwaitWatch(t, e.Predecessor)
 	return done, e
-}
-
-// awaitWatch waits until a watch on key has been created, or any if key is empty: an
-// acquisition whose first reply came too late has yet to find out whom it waits for.
-func (p *peer) awaitWatch(t *testing.T, key string) {
-	t.Helper()
-	eventually(t, func() bool {
-		for _, w := range watches(p.rec) {
-			if (w.key == key || key == "") && w.created != 0 {
-				return true
-			}
-		}
-		return false
-	}, "a watch on %q", key)
 }
 
 // granted requires that Lock has succeeded, or soon will.
@@ -205,11 +138,6 @@ func lost(t *testing.T, h *lock.Hold) {
 	require.False(t, h.Deadline().After(time.Now()))
 }
 
-func eventually(t *testing.T, ok func() bool, msg string, args ...any) {
-	t.Helper()
-	require.Eventuallyf(t, ok, guard, poll, msg, args...)
-}
-
 func queueOf(t *testing.T, client *clientv3.Client, name string, opts ...lock.InspectOption) []lock.Entry {
 	t.Helper()
 	entries, err := lock.Inspect(guarded(t), client, name, opts...)
@@ -245,72 +173,11 @@ func awaitDelete(t *testing.T, client *clientv3.Client, key string, from int64) 
 	require.FailNow(t, "not deleted", key)
 }
 
-func put(t *testing.T, client *clientv3.Client, key, value string, opts ...clientv3.OpOption) int64 {
-	t.Helper()
-	resp, err := client.Put(guarded(t), key, value, opts...)
-	require.NoError(t, err)
-	return resp.Header.Revision
-}
-
-// get returns the key, nil if there is none.
-func get(t *testing.T, client *clientv3.Client, key string) *mvccpb.KeyValue {
-	t.Helper()
-	resp, err := client.Get(guarded(t), key)
-	require.NoError(t, err)
-	if len(resp.Kvs) == 0 {
-		return nil
-	}
-	return resp.Kvs[0]
-}
-
-// remove deletes a key that exists, as an operator would.
-func remove(t *testing.T, client *clientv3.Client, key string) {
-	t.Helper()
-	resp, err := client.Delete(guarded(t), key)
-	require.NoError(t, err)
-	require.EqualValues(t, 1, resp.Deleted)
-}
-
-func revoke(t *testing.T, client *clientv3.Client, id clientv3.LeaseID) {
-	t.Helper()
-	_, err := client.Revoke(guarded(t), id)
-	require.NoError(t, err)
-}
-
 func revision(t *testing.T, client *clientv3.Client) int64 {
 	t.Helper()
 	resp, err := client.Get(guarded(t), "revision", clientv3.WithCountOnly())
 	require.NoError(t, err)
 	return resp.Header.Revision
-}
-
-// watch is a watch that a client asked for.
-type watch struct {
-	key     string
-	start   int64
-	filters []pb.WatchCreateRequest_FilterType
-	created int64 // the store's revision when it was created, 0 if it was not yet
-}
-
-// watches returns the watches a client has asked for. The server creates those of
-// one stream in order.
-func watches(rec *etcdtest.Recorder) []watch {
-	var all []watch
-	for _, c := range rec.Calls() {
-		if req, ok := c.Request.(*pb.WatchRequest); ok && c.IsWatchCreate() {
-			req := req.GetCreateRequest()
-			all = append(all, watch{key: string(req.Key), start: req.StartRevision, filters: req.Filters})
-		}
-		if resp, ok := c.Response.(*pb.WatchResponse); ok && resp.Created {
-			for i := range all {
-				if all[i].created == 0 {
-					all[i].created = resp.Header.Revision
-					break
-				}
-			}
-		}
-	}
-	return all
 }
 
 // section is a critical section which knows whether two were in it.

@@ -34,7 +34,7 @@ func TestInspectShowsTheHolderAndThenTheQueue(t *testing.T) {
 		require.Equal(t, owners[i], e.Owner)
 		require.Equal(t, i, e.Position)
 		require.Equal(t, i == 0, e.Held())
-		require.Equal(t, peers[i].leaseID(t), e.Lease)
+		require.Equal(t, peers[i].LeaseID(t), e.Lease)
 		require.WithinRange(t, e.Since, began.Add(-time.Millisecond), time.Now())
 		require.Equal(t, get(t, client, e.Key).CreateRevision, e.Token.Revision())
 	}
@@ -83,9 +83,9 @@ func TestInspectWritesNothing(t *testing.T) {
 	c := etcdtest.New(t)
 	p, name := newPeer(t, c, withTTL(calm)), c.Prefix(t)+"m"
 	h := p.lock(t, name)
-	p.rec.Reset()
-	queueOf(t, p.client, name)
-	require.Equal(t, map[string]int{"Range": 1, "LeaseTimeToLive": 1}, p.rec.Counts())
-	require.Equal(t, clientv3.LeaseID(get(t, p.client, h.Key()).Lease), p.leaseID(t))
+	p.Rec.Reset()
+	queueOf(t, p.Client, name)
+	require.Equal(t, map[string]int{"Range": 1, "LeaseTimeToLive": 1}, p.Rec.Counts())
+	require.Equal(t, clientv3.LeaseID(get(t, p.Client, h.Key()).Lease), p.LeaseID(t))
 	unlock(t, h)
 }

@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/etcd/client/v3/concurrency"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/peertest"
 	"github.com/conclave-go/conclave/lock"
 )
 
@@ -35,7 +36,7 @@ func TestEtcdLayoutQueuesWithTheOfficialClient(t *testing.T) {
 	require.True(t, locked.Since.IsZero())
 
 	done, e := ours.queueUp(guarded(t), t, name, layout)
-	require.Equal(t, fmt.Sprintf("%s/%x", name, int64(ours.leaseID(t))), e.Key, "where they would put it")
+	require.Equal(t, fmt.Sprintf("%s/%x", name, int64(ours.LeaseID(t))), e.Key, "where they would put it")
 	require.Equal(t, theirs.Key(), e.Predecessor)
 	entries := queueOf(t, c.Client(t), name, layout)
 	require.Equal(t, []string{theirs.Key(), e.Key}, keys(entries))
@@ -49,7 +50,7 @@ func TestEtcdLayoutQueuesWithTheOfficialClient(t *testing.T) {
 	require.ErrorIs(t, theirs.TryLock(guarded(t)), concurrency.ErrLocked)
 	locking := make(chan error, 1)
 	go func() { locking <- theirs.Lock(guarded(t)) }()
-	eventually(t, func() bool { w := watches(rec); return len(w) > 0 && w[0].created != 0 }, "they wait")
+	eventually(t, func() bool { w := peertest.WatchesIn(rec); return len(w) > 0 && w[0].Created != 0 }, "they wait")
 	select {
 	case err := <-locking:
 		require.Fail(t, "both have it", "%v", err)
@@ -129,7 +130,7 @@ func TestEtcdLayoutWaitsForKeysOfEtcdctl(t *testing.T) {
 	require.Zero(t, entries[1].Lease)
 
 	remove(t, operator, byHand)
-	p.awaitWatch(t, withLease)
+	p.AwaitWatch(t, withLease)
 	stillWaits(t, done)
 	revoke(t, operator, l.ID)
 	unlock(t, granted(t, done))
@@ -140,7 +141,7 @@ func TestEtcdLayoutSharesALeaseWithTheOfficialClient(t *testing.T) {
 	c := etcdtest.New(t)
 	name := c.Prefix(t) + "m"
 	p := newPeer(t, c, withTTL(unhurried))
-	s, err := concurrency.NewSession(c.Client(t), concurrency.WithLease(p.leaseID(t)))
+	s, err := concurrency.NewSession(c.Client(t), concurrency.WithLease(p.LeaseID(t)))
 	require.NoError(t, err)
 	t.Cleanup(s.Orphan)
 	theirs := concurrency.NewMutex(s, name)
@@ -150,7 +151,7 @@ func TestEtcdLayoutSharesALeaseWithTheOfficialClient(t *testing.T) {
 	require.Equal(t, theirs.Key(), e.Predecessor)
 	require.Equal(t, theirs.Key()+"-1", e.Key)
 	p.awaitRounds(t, 2)
-	require.NotNil(t, get(t, p.client, theirs.Key()), "what is not ours is not removed")
+	require.NotNil(t, get(t, p.Client, theirs.Key()), "what is not ours is not removed")
 	stillWaits(t, done)
 	require.NoError(t, theirs.Unlock(guarded(t)))
 	unlock(t, granted(t, done))

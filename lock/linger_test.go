@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/peertest"
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/lock"
 )
@@ -137,10 +138,10 @@ func TestOneWatchLooksForOthersWhileAnEntryIsKept(t *testing.T) {
 				synctest.Wait()
 			}
 			require.Equal(t, 1, sent(p.rec).watches)
-			w := watches(p.rec)[0]
-			require.Equal(t, "lock/~mutex/", w.key)
-			require.Zero(t, w.start)
-			require.Equal(t, []pb.WatchCreateRequest_FilterType{pb.WatchCreateRequest_NODELETE}, w.filters)
+			w := peertest.WatchesIn(p.rec)[0]
+			require.Equal(t, "lock/~mutex/", w.Key)
+			require.Zero(t, w.Start)
+			require.Equal(t, []pb.WatchCreateRequest_FilterType{pb.WatchCreateRequest_NODELETE}, w.Filters)
 			unlock(t, take(t, other.mutex(t)))
 			synctest.Wait()
 			require.Equal(t, 1, p.rec.Count("WatchCancel"))

@@ -36,7 +36,7 @@ var clusterFaults = []struct {
 	}},
 	{"reconnect", func(_ *testing.T, _ *etcdtest.Cluster, peers []*peer) {
 		for _, p := range peers {
-			p.net.Reset()
+			p.Net.Reset()
 		}
 	}},
 	{"leader move", func(t *testing.T, c *etcdtest.Cluster, _ []*peer) {
@@ -86,7 +86,7 @@ func TestWaitersKeepTheirPlacesThroughFaultsOfTheCluster(t *testing.T) {
 		}
 		unlock(t, h)
 		for _, p := range peers {
-			p.rec.Reset()
+			p.Rec.Reset()
 		}
 	}
 }
@@ -134,7 +134,7 @@ func TestWaiterOfAMemberThatVanishedSilentlyIsGranted(t *testing.T) {
 	holder, p := newPeer(t, c), newPeer(t, c, withTTL(unhurried))
 	h := holder.lock(t, "m")
 	done, e := p.queueUp(guarded(t), t, "m")
-	p.net.Member(watchMember(t, c, p.rec)).HalfOpen()
+	p.Net.Member(watchMember(t, c, p.Rec)).HalfOpen()
 	unlock(t, h)
 	next := granted(t, done)
 	require.Equal(t, e.Revision, next.Token().Revision(), "found by the look, before the lease was lost")
@@ -170,10 +170,10 @@ func TestWaiterKeepsItsPlaceWhenItsMemberLosesTheLeader(t *testing.T) {
 		holder := newPeer(t, c, withTTL(calm), withClient(etcdtest.ViaMember(leader)))
 		h := holder.lock(t, "m")
 		done, e := p.queueUp(guarded(t), t, "m")
-		streams := p.rec.Count("Watch")
+		streams := p.Rec.Count("Watch")
 		require.NoError(t, c.Isolate(follower))
 		// RequireLeader: the member ends the stream instead of keeping quiet.
-		eventually(t, func() bool { return p.rec.Count("Watch") > streams }, "the watch is opened anew")
+		eventually(t, func() bool { return p.Rec.Count("Watch") > streams }, "the watch is opened anew")
 		stillWaits(t, done)
 		if released {
 			unlock(t, h)

@@ -25,16 +25,16 @@ func TestMultiOfAnyNumberOfFreeLocksCostsOneWriteAndOneMoreToUnlock(t *testing.T
 	p := newPeer(t, c, withTTL(calm))
 	for _, n := range []int{1, 2, 8, lock.MaxNames} {
 		m := p.multi(t, manyNames("", n)...)
-		before := revision(t, p.client)
-		p.rec.Reset()
+		before := revision(t, p.Client)
+		p.Rec.Reset()
 		h, err := m.Lock(guarded(t))
 		require.NoError(t, err)
-		require.Equal(t, tally{writes: 1}, sent(p.rec), "%d names", n)
-		require.Equal(t, before+1, revision(t, p.client), "%d names in one revision", n)
-		p.rec.Reset()
+		require.Equal(t, tally{writes: 1}, sent(p.Rec), "%d names", n)
+		require.Equal(t, before+1, revision(t, p.Client), "%d names in one revision", n)
+		p.Rec.Reset()
 		unlock(t, h)
-		require.Equal(t, tally{writes: 1}, sent(p.rec), "%d names", n)
-		require.Equal(t, before+2, revision(t, p.client), "%d names", n)
+		require.Equal(t, tally{writes: 1}, sent(p.Rec), "%d names", n)
+		require.Equal(t, before+2, revision(t, p.Client), "%d names", n)
 	}
 }
 
@@ -44,20 +44,20 @@ func TestMultiThatWaitsForOneLockCostsWhatAMutexDoes(t *testing.T) {
 	p, holder := waiter(t, c), newPeer(t, c, withTTL(calm))
 	h := holder.take(t, exclusively, "b")
 	m := p.multi(t, "a", "b", "c")
-	p.rec.Reset()
+	p.Rec.Reset()
 	done := make(chan outcome, 1)
 	go func() {
 		h, err := m.Lock(guarded(t))
 		done <- outcome{h, err}
 	}()
-	await(t, p.waiting, "it waits")
+	await(t, p.Waiting, "it waits")
 	p.awaitTally(t, tally{writes: 1, watches: 1}, "it waits")
 	p.awaitWatching(t, 1)
-	require.Equal(t, h.Key(), watches(p.rec)[0].key)
-	p.rec.Reset()
+	require.Equal(t, h.Key(), p.Watches()[0].Key)
+	p.Rec.Reset()
 	unlock(t, h)
 	next := granted(t, done)
-	require.Equal(t, tally{local: 1}, sent(p.rec), "the wake-up is one read")
+	require.Equal(t, tally{local: 1}, sent(p.Rec), "the wake-up is one read")
 	unlock(t, next)
 }
 
@@ -68,18 +68,18 @@ func TestMultiThatWaitsForOneHolderOfAllItsLocksIsWokenByOneRead(t *testing.T) {
 	h, err := holder.multi(t, names...).Lock(guarded(t))
 	require.NoError(t, err)
 	m := p.multi(t, names...)
-	p.rec.Reset()
+	p.Rec.Reset()
 	done := make(chan outcome, 1)
 	go func() {
 		h, err := m.Lock(guarded(t))
 		done <- outcome{h, err}
 	}()
-	await(t, p.waiting, "it waits")
+	await(t, p.Waiting, "it waits")
 	p.awaitWatching(t, 1)
-	require.Equal(t, tally{writes: 1, watches: 1}, sent(p.rec))
-	p.rec.Reset()
+	require.Equal(t, tally{writes: 1, watches: 1}, sent(p.Rec))
+	p.Rec.Reset()
 	unlock(t, h)
 	next := granted(t, done)
-	require.Equal(t, tally{local: 1}, sent(p.rec))
+	require.Equal(t, tally{local: 1}, sent(p.Rec))
 	unlock(t, next)
 }

@@ -29,7 +29,7 @@ func someOf(random *rand.Rand, names []string) []string {
 type grab func(ctx context.Context, p *peer, names []string) (release func(context.Context) error, err error)
 
 func grabTogether(ctx context.Context, p *peer, names []string) (func(context.Context) error, error) {
-	m, err := lock.NewMulti(p.session, names)
+	m, err := lock.NewMulti(p.Session, names)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func TestOverlappingMultisNeverDeadlock(t *testing.T) {
 	}
 	wg.Wait()
 	for _, name := range names {
-		require.Empty(t, queueOf(t, peers[0].client, name))
+		require.Empty(t, queueOf(t, peers[0].Client, name))
 	}
 }
 

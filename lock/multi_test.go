@@ -15,7 +15,7 @@ import (
 func TestNewMultiRefusesBadNames(t *testing.T) {
 	t.Parallel()
 	p := newPeer(t, etcdtest.New(t))
-	p.rec.Reset()
+	p.Rec.Reset()
 	for _, bad := range []struct {
 		names []string
 		want  string
@@ -27,10 +27,10 @@ func TestNewMultiRefusesBadNames(t *testing.T) {
 		{[]string{"a", "b/"}, `lock: name "b/": must not end with a slash`},
 		{[]string{"a", ""}, "lock: name is empty: must be at least one byte"},
 	} {
-		_, err := lock.NewMulti(p.session, bad.names)
+		_, err := lock.NewMulti(p.Session, bad.names)
 		require.EqualError(t, err, bad.want)
 	}
-	require.Empty(t, p.rec.Calls())
+	require.Empty(t, p.Rec.Calls())
 }
 
 func TestMultiKeepsItsNamesWhateverBecomesOfTheCallers(t *testing.T) {
@@ -60,7 +60,7 @@ func TestMultiExcludesMutexesOfItsNames(t *testing.T) {
 		for _, name := range names {
 			_, err := q.mutex(t, name).TryLock(guarded(t))
 			require.ErrorIs(t, err, lock.ErrLocked)
-			entries := queueOf(t, q.client, name)
+			entries := queueOf(t, q.Client, name)
 			require.Len(t, entries, 1)
 			require.Equal(t, h.Token(), entries[0].Token, "one revision in every queue")
 			require.Equal(t, lock.ModeMutex, entries[0].Mode)
@@ -96,7 +96,7 @@ func TestMultiWaitsForEachOfItsNames(t *testing.T) {
 		h, err := m.Lock(guarded(t))
 		done <- outcome{h, err}
 	}()
-	e := await(t, p.waiting, "it waits")
+	e := await(t, p.Waiting, "it waits")
 	require.Equal(t, held[0].Key(), e.Predecessor)
 	for i, name := range names {
 		_, err := q.mutex(t, name).TryLock(guarded(t))
@@ -110,7 +110,7 @@ func TestMultiWaitsForEachOfItsNames(t *testing.T) {
 	require.Equal(t, e.Revision, h.Token().Revision(), "its place was kept")
 	unlock(t, h)
 	for _, name := range names {
-		require.Empty(t, queueOf(t, q.client, name))
+		require.Empty(t, queueOf(t, q.Client, name))
 	}
 }
 
@@ -201,10 +201,10 @@ func TestMultiThatLosesAKeyWhileItWaitsQueuesAgainWithAll(t *testing.T) {
 				h, err := m.Lock(guarded(t))
 				done <- outcome{h, err}
 			}()
-			e := await(t, p.waiting, "it waits")
+			e := await(t, p.Waiting, "it waits")
 			entries := queueOf(t, operator, names[i])
 			remove(t, operator, entries[len(entries)-1].Key)
-			again := await(t, p.waiting, "it queues again")
+			again := await(t, p.Waiting, "it queues again")
 			require.Greater(t, again.Revision, e.Revision)
 			for _, name := range names { // the old entries may be on their way out
 				eventually(t, func() bool {

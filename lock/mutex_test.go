@@ -23,7 +23,7 @@ import (
 func TestNewMutexRefusesBadInput(t *testing.T) {
 	t.Parallel()
 	p := newPeer(t, etcdtest.New(t))
-	p.rec.Reset()
+	p.Rec.Reset()
 	for _, bad := range []struct {
 		name string
 		opts []lock.Option
@@ -45,21 +45,21 @@ func TestNewMutexRefusesBadInput(t *testing.T) {
 		{"a", []lock.Option{lock.WithOwner("\xff")}, "owner \"\\xff\": must be valid UTF-8"},
 		{"a", []lock.Option{nil}, "option is nil: must come from one of the With functions"},
 	} {
-		_, err := lock.NewMutex(p.session, bad.name, bad.opts...)
+		_, err := lock.NewMutex(p.Session, bad.name, bad.opts...)
 		require.ErrorContains(t, err, bad.want)
 		require.ErrorContains(t, err, "lock: ")
 		if bad.opts == nil {
-			_, err = lock.Inspect(guarded(t), p.client, bad.name)
+			_, err = lock.Inspect(guarded(t), p.Client, bad.name)
 			require.ErrorContains(t, err, bad.want)
 		}
 	}
 	_, err := lock.NewMutex(nil, "a")
 	require.ErrorContains(t, err, "session is nil")
-	_, err = lock.NewMutex(p.session, "", nil, lock.WithOwner("\xff"))
+	_, err = lock.NewMutex(p.Session, "", nil, lock.WithOwner("\xff"))
 	for _, want := range []string{"name is empty", "option is nil", "owner"} {
 		require.ErrorContains(t, err, want, "every mistake is named")
 	}
-	require.Empty(t, p.rec.Calls(), "no request is made")
+	require.Empty(t, p.Rec.Calls(), "no request is made")
 }
 
 func TestNamesOfAnyOtherKindAreLocks(t *testing.T) {
@@ -82,19 +82,19 @@ func TestHoldIsAnEntryUnderTheSessionsLease(t *testing.T) {
 	c := etcdtest.New(t)
 	p, name := newPeer(t, c), c.Prefix(t)+"m"
 	h := p.lock(t, name)
-	kv := get(t, p.client, h.Key())
+	kv := get(t, p.Client, h.Key())
 	require.NotNil(t, kv)
-	require.EqualValues(t, p.leaseID(t), kv.Lease)
+	require.EqualValues(t, p.LeaseID(t), kv.Lease)
 	require.Equal(t, kv.CreateRevision, h.Token().Revision())
 	require.NoError(t, h.Err())
 	require.NoError(t, h.Context().Err())
-	l, err := p.session.Lease(guarded(t))
+	l, err := p.Session.Lease(guarded(t))
 	require.NoError(t, err)
 	require.False(t, h.Deadline().After(l.Deadline()))
 	require.Positive(t, h.Remaining())
 	require.LessOrEqual(t, h.Remaining(), l.TTL())
 	unlock(t, h)
-	require.Nil(t, get(t, p.client, h.Key()))
+	require.Nil(t, get(t, p.Client, h.Key()))
 }
 
 func TestWaitersAreGrantedInTheOrderOfTheirRequests(t *testing.T) {
@@ -160,7 +160,7 @@ func TestAcquiringWithADoneContextFailsWithoutARequest(t *testing.T) {
 	why := errors.New("why")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(why)
-	p.rec.Reset()
+	p.Rec.Reset()
 	fn := func(context.Context, *lock.Hold) error {
 		t.Error("fn was called")
 		return nil
@@ -171,7 +171,7 @@ func TestAcquiringWithADoneContextFailsWithoutARequest(t *testing.T) {
 		require.ErrorIs(t, err, context.Canceled)
 		require.ErrorIs(t, err, why)
 	}
-	require.Empty(t, p.rec.Calls())
+	require.Empty(t, p.Rec.Calls())
 }
 
 func TestAcquiringWithAClosedSessionFails(t *testing.T) {
@@ -179,8 +179,8 @@ func TestAcquiringWithAClosedSessionFails(t *testing.T) {
 	c := etcdtest.New(t)
 	name := c.Prefix(t) + "m"
 	for _, end := range []func(p *peer) error{
-		func(p *peer) error { return p.session.Close(guarded(t)) },
-		func(p *peer) error { return p.client.Close() },
+		func(p *peer) error { return p.Session.Close(guarded(t)) },
+		func(p *peer) error { return p.Client.Close() },
 	} {
 		p := newPeer(t, c)
 		m := p.mutex(t, name)
@@ -227,7 +227,7 @@ func TestOwnersAreHostAndProcessByDefault(t *testing.T) {
 	h := p.lock(t, name)
 	host, err := os.Hostname()
 	require.NoError(t, err)
-	require.Equal(t, host+":"+strconv.Itoa(os.Getpid()), queueOf(t, p.client, name)[0].Owner)
+	require.Equal(t, host+":"+strconv.Itoa(os.Getpid()), queueOf(t, p.Client, name)[0].Owner)
 	unlock(t, h)
 }
 
@@ -285,7 +285,7 @@ func TestHoldEndsBeforeItsKeyIsDeleted(t *testing.T) {
 	p := newPeer(t, c, withTTL(calm))
 	h := p.lock(t, c.Prefix(t)+"m")
 	sent := make(chan error, 1)
-	p.rec.Hook("Txn", func(_ context.Context, _ any, invoke func() error) error {
+	p.Rec.Hook("Txn", func(_ context.Context, _ any, invoke func() error) error {
 		if h.Deadline().After(time.Now()) || h.Remaining() > 0 {
 			t.Error("its deadline has not been capped")
 		}
@@ -303,7 +303,7 @@ func TestHoldIsOverAfterUnlock(t *testing.T) {
 	h := p.lock(t, c.Prefix(t)+"m")
 	name, token := h.Key(), h.Token()
 	unlock(t, h)
-	p.rec.Reset()
+	p.Rec.Reset()
 
 	require.ErrorIs(t, h.Err(), lock.ErrReleased)
 	require.NotErrorIs(t, h.Err(), lock.ErrLost)
@@ -317,8 +317,8 @@ func TestHoldIsOverAfterUnlock(t *testing.T) {
 	_, err := h.Txn(guarded(t)).Then(clientv3.OpPut("k", "v")).Commit()
 	require.ErrorIs(t, err, lock.ErrReleased)
 	unlock(t, h)
-	require.Empty(t, p.rec.Calls(), "no request is made")
-	resp, err := p.client.Txn(guarded(t)).If(h.Guard()...).Commit()
+	require.Empty(t, p.Rec.Calls(), "no request is made")
+	resp, err := p.Client.Txn(guarded(t)).If(h.Guard()...).Commit()
 	require.NoError(t, err)
 	require.False(t, resp.Succeeded)
 }
@@ -331,7 +331,7 @@ func TestUnlockFromManyGoroutinesDeletesOnce(t *testing.T) {
 	for range 20 {
 		h, err := m.Lock(guarded(t))
 		require.NoError(t, err)
-		p.rec.Reset()
+		p.Rec.Reset()
 		var wg sync.WaitGroup
 		for range 8 {
 			wg.Go(func() {
@@ -341,7 +341,7 @@ func TestUnlockFromManyGoroutinesDeletesOnce(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		require.Equal(t, tally{writes: 1}, sent(p.rec))
+		require.Equal(t, tally{writes: 1}, sent(p.Rec))
 	}
 }
 
@@ -356,7 +356,7 @@ func TestUnlockWithADoneContextReleasesInTheBackground(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	require.ErrorIs(t, h.Err(), lock.ErrReleased)
 	unlock(t, h) // waits
-	require.Empty(t, queueOf(t, p.client, name))
+	require.Empty(t, queueOf(t, p.Client, name))
 }
 
 func TestUnlockDuringAPartitionReturnsWithItsContextAndReleasesLater(t *testing.T) {
@@ -365,7 +365,7 @@ func TestUnlockDuringAPartitionReturnsWithItsContextAndReleasesLater(t *testing.
 	operator, name := c.Client(t), c.Prefix(t)+"m"
 	p := newPeer(t, c, withTTL(calm))
 	h := p.lock(t, name)
-	p.net.Cut()
+	p.Net.Cut()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 2)
 	for range 2 {
@@ -377,7 +377,7 @@ func TestUnlockDuringAPartitionReturnsWithItsContextAndReleasesLater(t *testing.
 		require.ErrorIs(t, await(t, done, "Unlock returns"), context.Canceled)
 	}
 	require.Len(t, queueOf(t, operator, name), 1, "still cut off")
-	p.net.Heal()
+	p.Net.Heal()
 	awaitQueue(t, operator, name, 0)
 	unlock(t, h)
 }
@@ -386,8 +386,8 @@ func TestUnlockAfterTheSessionWasClosedSaysThatTheLockWasLost(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
 	for what, end := range map[string]func(p *peer) error{
-		"session": func(p *peer) error { return p.session.Close(guarded(t)) },
-		"client":  func(p *peer) error { return p.client.Close() },
+		"session": func(p *peer) error { return p.Session.Close(guarded(t)) },
+		"client":  func(p *peer) error { return p.Client.Close() },
 	} {
 		p := newPeer(t, c)
 		h := p.lock(t, c.Prefix(t)+"m")
@@ -407,7 +407,7 @@ func TestUnlockAfterUnlockAndCloseIsStillFine(t *testing.T) {
 	p := newPeer(t, c)
 	h := p.lock(t, c.Prefix(t)+"m")
 	unlock(t, h)
-	require.NoError(t, p.session.Close(guarded(t)))
+	require.NoError(t, p.Session.Close(guarded(t)))
 	unlock(t, h)
 	require.ErrorIs(t, h.Err(), lock.ErrReleased)
 }
@@ -423,13 +423,13 @@ func TestDoHoldsTheLockWhileItsFunctionRuns(t *testing.T) {
 		err := do(context.WithValue(guarded(t), key{}, "value"), func(ctx context.Context, h *lock.Hold) error {
 			held = h
 			require.Equal(t, "value", ctx.Value(key{}))
-			requireOnly(t, p.client, name, h)
+			requireOnly(t, p.Client, name, h)
 			require.ErrorIs(t, m.TryDo(ctx, nil), lock.ErrLocked)
 			return why
 		})
 		require.Equal(t, why, err)
 		require.ErrorIs(t, held.Err(), lock.ErrReleased)
-		require.Empty(t, queueOf(t, p.client, name))
+		require.Empty(t, queueOf(t, p.Client, name))
 		require.NoError(t, do(guarded(t), func(context.Context, *lock.Hold) error { return nil }))
 	}
 }
@@ -446,7 +446,7 @@ func TestDoEndsItsContextWithTheCallersAndReleasesAllTheSame(t *testing.T) {
 		return nil
 	})
 	require.NoError(t, err)
-	awaitQueue(t, p.client, name, 0)
+	awaitQueue(t, p.Client, name, 0)
 }
 
 func TestDoSaysThatTheLockWasLost(t *testing.T) {
@@ -483,7 +483,7 @@ func TestDoReleasesWhenItsFunctionPanicsOrExits(t *testing.T) {
 	require.PanicsWithValue(t, "why", func() {
 		_ = m.Do(guarded(t), func(context.Context, *lock.Hold) error { panic("why") })
 	})
-	require.Empty(t, queueOf(t, p.client, name))
+	require.Empty(t, queueOf(t, p.Client, name))
 
 	exited := make(chan struct{})
 	go func() {
@@ -494,7 +494,7 @@ func TestDoReleasesWhenItsFunctionPanicsOrExits(t *testing.T) {
 		})
 	}()
 	await(t, exited, "the goroutine exits")
-	require.Empty(t, queueOf(t, p.client, name))
+	require.Empty(t, queueOf(t, p.Client, name))
 }
 
 func TestDoMayUnlockEarlyWithItsOwnContext(t *testing.T) {
@@ -503,7 +503,7 @@ func TestDoMayUnlockEarlyWithItsOwnContext(t *testing.T) {
 	p, name := newPeer(t, c), c.Prefix(t)+"m"
 	require.NoError(t, p.mutex(t, name).Do(guarded(t), func(ctx context.Context, h *lock.Hold) error {
 		require.NoError(t, h.Unlock(ctx), "its end is that of the hold")
-		require.Empty(t, queueOf(t, p.client, name), "it has waited")
+		require.Empty(t, queueOf(t, p.Client, name), "it has waited")
 		await(t, ctx.Done(), "its context ends")
 		return nil
 	}))
@@ -520,18 +520,18 @@ func TestTxnTakesEffectWhileTheLockIsHeld(t *testing.T) {
 	require.True(t, resp.Succeeded)
 	require.Len(t, resp.Responses, 2)
 	require.Equal(t, "1", string(resp.Responses[1].GetResponseRange().Kvs[0].Value))
-	require.Equal(t, get(t, p.client, k).ModRevision, resp.Header.Revision)
+	require.Equal(t, get(t, p.Client, k).ModRevision, resp.Header.Revision)
 
 	is := func(v string) clientv3.Cmp { return clientv3.Compare(clientv3.Value(k), "=", v) }
 	resp, err = h.Txn(guarded(t)).If(is("1")).Then(clientv3.OpPut(k, "2")).Else(clientv3.OpPut(k, "else")).Commit()
 	require.NoError(t, err)
 	require.True(t, resp.Succeeded)
-	require.Equal(t, "2", string(get(t, p.client, k).Value))
+	require.Equal(t, "2", string(get(t, p.Client, k).Value))
 
 	resp, err = h.Txn(guarded(t)).If(is("1")).Then(clientv3.OpPut(k, "then")).Else(clientv3.OpPut(k, "3")).Commit()
 	require.NoError(t, err, "the caller's own condition is not the guard")
 	require.False(t, resp.Succeeded)
-	require.Equal(t, "3", string(get(t, p.client, k).Value))
+	require.Equal(t, "3", string(get(t, p.Client, k).Value))
 
 	resp, err = h.Txn(guarded(t)).Commit()
 	require.NoError(t, err)
@@ -565,10 +565,10 @@ func TestTxnOfALostHoldWritesNothing(t *testing.T) {
 		require.ErrorIs(t, err, lock.ErrLost)
 		require.Nil(t, get(t, operator, k))
 		lost(t, h)
-		p.rec.Reset()
+		p.Rec.Reset()
 		_, err = h.Txn(guarded(t)).Then(clientv3.OpPut(k, "again")).Commit()
 		require.ErrorIs(t, err, lock.ErrLost)
-		require.Empty(t, p.rec.Calls(), "refused without a request")
+		require.Empty(t, p.Rec.Calls(), "refused without a request")
 		_, err = operator.Delete(guarded(t), h.Key())
 		require.NoError(t, err)
 	}
@@ -613,13 +613,13 @@ func TestNamespacedClientsShareTheQueueOfTheirPrefix(t *testing.T) {
 	h, err := inside.Lock(guarded(t))
 	require.NoError(t, err)
 	require.True(t, strings.HasPrefix(h.Key(), "m/"), h.Key())
-	require.Equal(t, prefix+h.Key(), queueOf(t, outside.client, prefix+"m")[0].Key)
+	require.Equal(t, prefix+h.Key(), queueOf(t, outside.Client, prefix+"m")[0].Key)
 	require.Equal(t, h.Key(), queueOf(t, spaced, "m")[0].Key)
 
 	_, err = h.Txn(guarded(t)).If(clientv3.Compare(clientv3.Version("k"), "=", 0)).
 		Then(clientv3.OpPut("k", "v"), clientv3.OpGet("k")).Commit()
 	require.NoError(t, err)
-	require.Equal(t, "v", string(get(t, outside.client, prefix+"k").Value))
+	require.Equal(t, "v", string(get(t, outside.Client, prefix+"k").Value))
 
 	done, _ := outside.queueUp(guarded(t), t, prefix+"m")
 	unlock(t, h)
@@ -633,11 +633,11 @@ func TestNamespacedClientsShareTheQueueOfTheirPrefix(t *testing.T) {
 		h, err := inside.Lock(guarded(t))
 		granting <- outcome{h, err}
 	}()
-	awaitQueue(t, outside.client, prefix+"m", 2)
+	awaitQueue(t, outside.Client, prefix+"m", 2)
 	unlock(t, h)
 	h = granted(t, granting)
 
 	// Its look works, too.
-	remove(t, outside.client, prefix+h.Key())
+	remove(t, outside.Client, prefix+h.Key())
 	lost(t, h)
 }

@@ -16,14 +16,14 @@ func TestReadersCostOneWriteEachAndOneMoreToLeave(t *testing.T) {
 	var holds []*lock.Hold
 	peers := newPeers(t, c, 3, withTTL(calm))
 	for _, p := range peers {
-		p.rec.Reset()
+		p.Rec.Reset()
 		holds = append(holds, p.take(t, reading, "m"))
-		require.Equal(t, tally{writes: 1}, sent(p.rec), "free, or behind readers")
+		require.Equal(t, tally{writes: 1}, sent(p.Rec), "free, or behind readers")
 	}
 	for i, h := range holds {
-		peers[i].rec.Reset()
+		peers[i].Rec.Reset()
 		unlock(t, h)
-		require.Equal(t, tally{writes: 1}, sent(peers[i].rec))
+		require.Equal(t, tally{writes: 1}, sent(peers[i].Rec))
 	}
 }
 
@@ -31,12 +31,12 @@ func TestWriterOfAFreeLockCostsOneWriteAndOneMoreToLeave(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t, etcdtest.WithControl())
 	p := newPeer(t, c, withTTL(calm))
-	p.rec.Reset()
+	p.Rec.Reset()
 	h := p.take(t, writing, "m")
-	require.Equal(t, tally{writes: 1}, sent(p.rec))
-	p.rec.Reset()
+	require.Equal(t, tally{writes: 1}, sent(p.Rec))
+	p.Rec.Reset()
 	unlock(t, h)
-	require.Equal(t, tally{writes: 1}, sent(p.rec))
+	require.Equal(t, tally{writes: 1}, sent(p.Rec))
 }
 
 func TestWaitingForReadersAndWritersCostsOneWriteOneWatchAndOneRead(t *testing.T) {
@@ -53,22 +53,22 @@ func TestWaitingForReadersAndWritersCostsOneWriteOneWatchAndOneRead(t *testing.T
 	} {
 		p, holder := waiter(t, c), newPeer(t, c, withTTL(calm))
 		h := holder.take(t, k.first, "rw")
-		p.rec.Reset()
+		p.Rec.Reset()
 		done, e := p.queueUpTo(guarded(t), t, k.next, "rw")
-		require.Equal(t, tally{writes: 1, watches: 1}, sent(p.rec), what)
-		w := watches(p.rec)[0]
-		require.Equal(t, h.Key(), w.key, what)
+		require.Equal(t, tally{writes: 1, watches: 1}, sent(p.Rec), what)
+		w := p.Watches()[0]
+		require.Equal(t, h.Key(), w.Key, what)
 		require.Equal(t, h.Key(), e.Predecessor, what)
-		require.Zero(t, w.start, what)
-		require.Equal(t, k.filters, w.filters, what)
+		require.Zero(t, w.Start, what)
+		require.Equal(t, k.filters, w.Filters, what)
 
-		p.rec.Reset()
+		p.Rec.Reset()
 		unlock(t, h)
 		next := granted(t, done)
-		require.Equal(t, tally{local: 1}, sent(p.rec), "%s: the wake-up is one read", what)
-		p.rec.Reset()
+		require.Equal(t, tally{local: 1}, sent(p.Rec), "%s: the wake-up is one read", what)
+		p.Rec.Reset()
 		unlock(t, next)
-		require.Equal(t, tally{writes: 1}, sent(p.rec), what)
+		require.Equal(t, tally{writes: 1}, sent(p.Rec), what)
 	}
 }
 
@@ -77,8 +77,8 @@ func TestReaderReadsOnceWhenTheStoreMovedBeforeItsWatchBegan(t *testing.T) {
 	c := etcdtest.New(t, etcdtest.WithControl())
 	p, holder, operator := waiter(t, c), newPeer(t, c, withTTL(calm)), c.Client(t)
 	h := holder.take(t, writing, "rw")
-	p.rec.Reset()
-	p.rec.HookStream(func(_ string, d etcdtest.Direction, msg any) (bool, error) {
+	p.Rec.Reset()
+	p.Rec.HookStream(func(_ string, d etcdtest.Direction, msg any) (bool, error) {
 		if req, ok := msg.(*pb.WatchRequest); ok && d == etcdtest.Send && req.GetCreateRequest() != nil {
 			_, err := operator.Put(guarded(t), "somewhere", "else")
 			return false, err
@@ -89,7 +89,7 @@ func TestReaderReadsOnceWhenTheStoreMovedBeforeItsWatchBegan(t *testing.T) {
 	p.awaitTally(t, tally{writes: 1, local: 1, watches: 1}, "the read of the predecessor")
 	unlock(t, h)
 	unlock(t, granted(t, done))
-	require.Equal(t, tally{writes: 2, local: 2, watches: 1}, sent(p.rec))
+	require.Equal(t, tally{writes: 2, local: 2, watches: 1}, sent(p.Rec))
 }
 
 func TestTryRLockAndTryLockCostOneRoundTripAndStoreNothingWhenRefused(t *testing.T) {
@@ -119,16 +119,16 @@ func TestTryRLockAndTryLockCostOneRoundTripAndStoreNothingWhenRefused(t *testing
 			h = holder.take(t, k.held, "m")
 		}
 		before := revision(t, operator)
-		p.rec.Reset()
+		p.Rec.Reset()
 		own, err := k.try(guarded(t))
 		want := tally{writes: 1}
-		if len(p.rec.Calls()) > 0 && p.rec.Count("Range") > 0 { // a semaphore's entries are read first
+		if len(p.Rec.Calls()) > 0 && p.Rec.Count("Range") > 0 { // a semaphore's entries are read first
 			want = tally{other: 1}
 			if k.free {
 				want.writes = 1
 			}
 		}
-		require.Equal(t, want, sent(p.rec), what)
+		require.Equal(t, want, sent(p.Rec), what)
 		if k.free {
 			require.NoError(t, err, what)
 			unlock(t, own)
@@ -149,13 +149,13 @@ func TestDowngradeCostsOneWrite(t *testing.T) {
 	m := p.rwMutex(t, "m")
 	h, err := m.Lock(guarded(t))
 	require.NoError(t, err)
-	p.rec.Reset()
+	p.Rec.Reset()
 	read, err := m.Downgrade(guarded(t), h)
 	require.NoError(t, err)
-	require.Equal(t, tally{writes: 1}, sent(p.rec))
-	p.rec.Reset()
+	require.Equal(t, tally{writes: 1}, sent(p.Rec))
+	p.Rec.Reset()
 	unlock(t, h)
-	require.Empty(t, p.rec.Calls(), "Unlock of what was downgraded")
+	require.Empty(t, p.Rec.Calls(), "Unlock of what was downgraded")
 	unlock(t, read)
-	require.Equal(t, tally{writes: 1}, sent(p.rec))
+	require.Equal(t, tally{writes: 1}, sent(p.Rec))
 }

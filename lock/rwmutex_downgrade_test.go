@@ -46,7 +46,7 @@ func TestDowngradeLetsReadersInAndNoWriterBetween(t *testing.T) {
 	stillWaits(t, late)
 	unlock(t, h)
 	require.NoError(t, read.Err(), "Unlock of the old hold does nothing")
-	require.NotNil(t, get(t, p.client, read.Key()))
+	require.NotNil(t, get(t, p.Client, read.Key()))
 
 	unlock(t, read)
 	stillWaits(t, writer)
@@ -139,7 +139,7 @@ func TestDowngradeRefusesWhatIsNotAWritersHold(t *testing.T) {
 	require.ErrorContains(t, err, "is not for writing it")
 	require.NoError(t, read.Err())
 	unlock(t, read)
-	require.Empty(t, queueOf(t, p.client, name))
+	require.Empty(t, queueOf(t, p.Client, name))
 }
 
 func TestDowngradeOfALostHoldSaysSo(t *testing.T) {
@@ -158,10 +158,10 @@ func TestDowngradeOfALostHoldSaysSo(t *testing.T) {
 			put(t, operator, h.Key(), "somebody else")
 		}, lock.ErrLost},
 		"its lease revoked, unnoticed": {func(t *testing.T, p *peer, _ *lock.Hold) { //nolint:thelper // one of the cases
-			revoke(t, operator, p.leaseID(t))
+			revoke(t, operator, p.LeaseID(t))
 		}, lock.ErrLost},
 		"its session closed": {func(t *testing.T, p *peer, h *lock.Hold) { //nolint:thelper // one of the cases
-			require.NoError(t, p.session.Close(guarded(t)))
+			require.NoError(t, p.Session.Close(guarded(t)))
 			lost(t, h)
 		}, lease.ErrClosed},
 	} {
@@ -182,7 +182,7 @@ func TestDowngradeOfALostHoldSaysSo(t *testing.T) {
 // cutOffDowngrade lets a downgrade wait for an answer, and returns what it will return.
 func cutOffDowngrade(ctx context.Context, t *testing.T, p *peer, m *lock.RWMutex, h *lock.Hold) <-chan outcome {
 	t.Helper()
-	p.net.Cut()
+	p.Net.Cut()
 	done := make(chan outcome, 1)
 	go func() {
 		read, err := m.Downgrade(ctx, h)
@@ -208,10 +208,10 @@ func TestDowngradeReturnsWhenItsContextEndsAndHoldsNothing(t *testing.T) {
 	require.ErrorIs(t, o.err, why)
 	require.Nil(t, o.hold)
 	stillWaits(t, writer)
-	p.net.Heal()
+	p.Net.Heal()
 	unlock(t, granted(t, writer))
 	unlock(t, h)
-	awaitQueue(t, q.client, name, 0)
+	awaitQueue(t, q.Client, name, 0)
 }
 
 func TestDowngradeWithADoneContextFailsAndTheHoldGoesOn(t *testing.T) {
@@ -222,13 +222,13 @@ func TestDowngradeWithADoneContextFailsAndTheHoldGoesOn(t *testing.T) {
 	h := written(t, m)
 	ctx, cancel := context.WithCancel(guarded(t))
 	cancel()
-	p.rec.Reset()
+	p.Rec.Reset()
 	_, err := m.Downgrade(ctx, h)
 	require.ErrorIs(t, err, context.Canceled)
 	require.NoError(t, h.Err())
-	require.Empty(t, p.rec.Calls())
+	require.Empty(t, p.Rec.Calls())
 	unlock(t, h)
-	require.Empty(t, queueOf(t, p.client, name))
+	require.Empty(t, queueOf(t, p.Client, name))
 }
 
 func TestDowngradeEndsWithTheLeaseInAPartition(t *testing.T) {
@@ -251,9 +251,9 @@ func TestDowngradeSucceedsWhenItsRepliesAreLostOrItsRequestsFail(t *testing.T) {
 	p, q, name := newPeer(t, c, withTTL(calm)), newPeer(t, c, withTTL(calm)), c.Prefix(t)+"m"
 	m := p.rwMutex(t, name)
 	for what, fault := range map[string]func() <-chan struct{}{
-		"one reply":     func() <-chan struct{} { return p.rec.DropReplies("Txn", 1) },
-		"three replies": func() <-chan struct{} { return p.rec.DropReplies("Txn", 3) },
-		"two requests":  func() <-chan struct{} { return p.rec.FailCalls("Txn", 2, codes.Unavailable) },
+		"one reply":     func() <-chan struct{} { return p.Rec.DropReplies("Txn", 1) },
+		"three replies": func() <-chan struct{} { return p.Rec.DropReplies("Txn", 3) },
+		"two requests":  func() <-chan struct{} { return p.Rec.FailCalls("Txn", 2, codes.Unavailable) },
 	} {
 		h := written(t, m)
 		reader, _ := q.queueUpTo(guarded(t), t, reading, name)
@@ -262,7 +262,7 @@ func TestDowngradeSucceedsWhenItsRepliesAreLostOrItsRequestsFail(t *testing.T) {
 		read, err := m.Downgrade(guarded(t), h)
 		require.NoError(t, err, what)
 		await(t, happened, what)
-		require.EqualValues(t, 2, get(t, p.client, read.Key()).Version, "%s: it was put again once", what)
+		require.EqualValues(t, 2, get(t, p.Client, read.Key()).Version, "%s: it was put again once", what)
 		unlock(t, granted(t, reader))
 		stillWaits(t, writer)
 		unlock(t, read)
@@ -280,7 +280,7 @@ func TestTransactionsOfAWriterDoNotTakeEffectAfterItsDowngrade(t *testing.T) {
 	guard := h.Guard()
 	sent, goOn := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	removeHook := p.rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
+	removeHook := p.Rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
 		if txn, ok := req.(*pb.TxnRequest); ok && txn.Success[0].GetRequestTxn() != nil {
 			once.Do(func() { close(sent) })
 			<-goOn
@@ -299,11 +299,11 @@ func TestTransactionsOfAWriterDoNotTakeEffectAfterItsDowngrade(t *testing.T) {
 	reader := q.take(t, reading, prefix+"m")
 	close(goOn)
 	require.Error(t, await(t, written, "the transaction returns"))
-	require.Nil(t, get(t, q.client, prefix+"k"), "readers hold the lock")
-	resp, err := q.client.Txn(guarded(t)).If(guard...).Commit()
+	require.Nil(t, get(t, q.Client, prefix+"k"), "readers hold the lock")
+	resp, err := q.Client.Txn(guarded(t)).If(guard...).Commit()
 	require.NoError(t, err)
 	require.False(t, resp.Succeeded, "nor does the writer's guard hold any more")
-	resp, err = q.client.Txn(guarded(t)).If(read.Guard()...).Commit()
+	resp, err = q.Client.Txn(guarded(t)).If(read.Guard()...).Commit()
 	require.NoError(t, err)
 	require.True(t, resp.Succeeded, "the reader's does")
 	require.NoError(t, read.Err(), "the hold that was downgraded to is none the worse")
@@ -337,6 +337,6 @@ func TestDowngradeFromManyGoroutinesSucceedsOnce(t *testing.T) {
 		require.Len(t, reads, 1)
 		require.NoError(t, reads[0].Err())
 		unlock(t, reads[0])
-		require.Empty(t, queueOf(t, p.client, prefix+"m"))
+		require.Empty(t, queueOf(t, p.Client, prefix+"m"))
 	}
 }

@@ -17,18 +17,18 @@ import (
 func TestConstructorsOfTheFamilyRefuseBadInput(t *testing.T) {
 	t.Parallel()
 	p := newPeer(t, etcdtest.New(t))
-	p.rec.Reset()
+	p.Rec.Reset()
 	constructors := map[string]func(name string, opts ...lock.Option) error{
 		"rwmutex": func(name string, opts ...lock.Option) error {
-			_, err := lock.NewRWMutex(p.session, name, opts...)
+			_, err := lock.NewRWMutex(p.Session, name, opts...)
 			return err
 		},
 		"semaphore": func(name string, opts ...lock.Option) error {
-			_, err := lock.NewSemaphore(p.session, name, 3, opts...)
+			_, err := lock.NewSemaphore(p.Session, name, 3, opts...)
 			return err
 		},
 		"multi": func(name string, opts ...lock.Option) error {
-			_, err := lock.NewMulti(p.session, []string{"fine", name}, opts...)
+			_, err := lock.NewMulti(p.Session, []string{"fine", name}, opts...)
 			return err
 		},
 	}
@@ -58,7 +58,7 @@ func TestConstructorsOfTheFamilyRefuseBadInput(t *testing.T) {
 	require.ErrorContains(t, err, "session is nil")
 	_, err = lock.NewMulti(nil, []string{"a"})
 	require.ErrorContains(t, err, "session is nil")
-	require.Empty(t, p.rec.Calls(), "no request is made")
+	require.Empty(t, p.Rec.Calls(), "no request is made")
 }
 
 func TestReadersShareAndWritersExclude(t *testing.T) {
@@ -144,7 +144,7 @@ func TestWritersAreGrantedUnderAStreamOfReaders(t *testing.T) {
 	writer := newPeer(t, c, withTTL(calm))
 	for range 10 {
 		h := writer.take(t, writing, name)
-		for _, e := range queueOf(t, writer.client, name) {
+		for _, e := range queueOf(t, writer.Client, name) {
 			require.Equal(t, e.Token == h.Token(), e.Held())
 		}
 		so := reads.Load()
@@ -153,7 +153,7 @@ func TestWritersAreGrantedUnderAStreamOfReaders(t *testing.T) {
 	}
 	stop()
 	stream.Wait()
-	awaitQueue(t, writer.client, name, 0)
+	awaitQueue(t, writer.Client, name, 0)
 }
 
 // shared is a section that readers share, and which knows whether a writer was in it
@@ -204,7 +204,7 @@ func TestReadersAndWritersUnderContentionNeverMeet(t *testing.T) {
 	}
 	wg.Wait()
 	require.Greater(t, s.most.Load(), int64(1), "readers did share it")
-	awaitQueue(t, peers[0].client, name, 0)
+	awaitQueue(t, peers[0].Client, name, 0)
 }
 
 // visitShared reads mostly, writes sometimes, and sometimes writes and then reads.

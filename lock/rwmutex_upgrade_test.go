@@ -23,7 +23,7 @@ func TestUpgradeIsRefusedWithoutARequest(t *testing.T) {
 		err := rdo(guarded(t), func(ctx context.Context, h *lock.Hold) error {
 			ctx, cancel := context.WithCancel(context.WithValue(ctx, key{}, "nested"))
 			defer cancel()
-			p.rec.Reset()
+			p.Rec.Reset()
 			for _, m := range []*lock.RWMutex{m, same} {
 				_, lockErr := m.Lock(ctx)
 				_, tryErr := m.TryLock(ctx)
@@ -34,7 +34,7 @@ func TestUpgradeIsRefusedWithoutARequest(t *testing.T) {
 					require.ErrorContains(t, err, h.Key())
 				}
 			}
-			require.Empty(t, p.rec.Calls())
+			require.Empty(t, p.Rec.Calls())
 			return h.Err()
 		})
 		require.NoError(t, err)

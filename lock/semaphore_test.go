@@ -17,9 +17,9 @@ import (
 func TestPermitsOutOfRangeAreRefusedWithoutARequest(t *testing.T) {
 	t.Parallel()
 	p := newPeer(t, etcdtest.New(t))
-	p.rec.Reset()
+	p.Rec.Reset()
 	for _, n := range []int{-1, 0, lock.MaxPermits + 1} {
-		_, err := lock.NewSemaphore(p.session, "m", n)
+		_, err := lock.NewSemaphore(p.Session, "m", n)
 		require.EqualError(t, err, fmt.Sprintf("lock: %d permits: must be from 1 to %d", n, lock.MaxPermits))
 	}
 	s := p.semaphore(t, "m", 3)
@@ -34,7 +34,7 @@ func TestPermitsOutOfRangeAreRefusedWithoutARequest(t *testing.T) {
 			require.EqualError(t, err, fmt.Sprintf(`lock: acquiring %d permits of "m": must be from 1 to 3`, n))
 		}
 	}
-	require.Empty(t, p.rec.Calls())
+	require.Empty(t, p.Rec.Calls())
 }
 
 func TestPermitsAreSharedAndComeBackWithUnlock(t *testing.T) {
@@ -60,7 +60,7 @@ func TestPermitsAreSharedAndComeBackWithUnlock(t *testing.T) {
 	unlock(t, two)
 	unlock(t, four)
 	unlock(t, p.take(t, permits(6, 6), name))
-	require.Empty(t, queueOf(t, p.client, name))
+	require.Empty(t, queueOf(t, p.Client, name))
 }
 
 func TestPermitsAreGrantedInOrderSoThatALargeRequestIsNotStarved(t *testing.T) {
@@ -129,7 +129,7 @@ func TestPermitsOfALostHolderComeBackWithItsLease(t *testing.T) {
 	dying, p := newPeer(t, c, withTTL(c.MinTTL(t))), newPeer(t, c, withTTL(calm))
 	h, stays := dying.take(t, permits(2, 3), name), p.take(t, permits(1, 3), name)
 	waits, _ := p.queueUpTo(guarded(t), t, permits(2, 3), name)
-	dying.net.Cut()
+	dying.Net.Cut()
 	next := granted(t, waits)
 	lost(t, h)
 	require.NoError(t, stays.Err())
@@ -149,14 +149,14 @@ func TestAnotherNumberOfPermitsIsRefusedNamingBoth(t *testing.T) {
 		for _, lostReplies := range []int{0, 1, 2} {
 			p, other, name := newPeer(t, c, withTTL(calm)), newPeer(t, c, withTTL(calm)), c.Prefix(t)+"m"
 			h := p.take(t, permits(1, 3), name)
-			other.rec.DropReplies("Txn", lostReplies)
+			other.Rec.DropReplies("Txn", lostReplies)
 			_, err := acquire(other.semaphore(t, name, 5), guarded(t), 1)
 			var refused *lock.PermitsError
 			require.ErrorAs(t, err, &refused, "%s, %d replies lost", what, lostReplies)
 			require.Equal(t, lock.PermitsError{Name: name, Permits: 5, Agreed: 3, Key: h.Key()}, *refused)
 			require.ErrorContains(t, err, "has 5 permits here, but its users count with 3")
 			require.NotErrorIs(t, err, lock.ErrLocked)
-			awaitQueue(t, p.client, name, 1)
+			awaitQueue(t, p.Client, name, 1)
 			unlock(t, h)
 			unlock(t, other.take(t, permits(5, 5), name)) // nobody is left to disagree
 		}
@@ -171,7 +171,7 @@ func TestWhoCountsWithOtherPermitsDoesNotMakeOthersFail(t *testing.T) {
 	h := p.take(t, permits(1, 3), name)
 	// From its second transaction on it is cut off: what it has put stays.
 	var sent atomic.Int64
-	other.rec.Hook("Txn", func(ctx context.Context, _ any, invoke func() error) error {
+	other.Rec.Hook("Txn", func(ctx context.Context, _ any, invoke func() error) error {
 		if sent.Add(1) == 1 {
 			return invoke()
 		}
@@ -222,7 +222,7 @@ func TestThereAreNeverMoreHoldersThanPermits(t *testing.T) {
 	}
 	wg.Wait()
 	require.Greater(t, most.Load(), int64(1), "they did share it")
-	awaitQueue(t, peers[0].client, name, 0)
+	awaitQueue(t, peers[0].Client, name, 0)
 }
 
 // The entries of a semaphore say what their weights are; one put by hand counts for one.
@@ -231,14 +231,14 @@ func TestEntriesPutByHandTakeOnePermit(t *testing.T) {
 	c := etcdtest.New(t)
 	p, name := newPeer(t, c, withTTL(calm)), c.Prefix(t)+"m"
 	key := name + "/~semaphore/3/by hand"
-	put(t, p.client, key, "")
+	put(t, p.Client, key, "")
 	h := p.take(t, permits(2, 3), name)
-	entries := queueOf(t, p.client, name)
+	entries := queueOf(t, p.Client, name)
 	require.Len(t, entries, 2)
 	require.True(t, entries[0].Held())
 	require.True(t, entries[1].Held(), "it was granted")
 	waits, _ := p.queueUpTo(guarded(t), t, permits(1, 3), name)
-	remove(t, p.client, key)
+	remove(t, p.Client, key)
 	unlock(t, granted(t, waits))
 	unlock(t, h)
 }

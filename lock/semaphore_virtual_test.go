@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/conclave-go/conclave/internal/peertest"
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
@@ -25,7 +26,7 @@ func newVirtualPeer(t *testing.T, client *clientv3.Client, ttl time.Duration) *p
 		cancel()
 		_ = session.Close(done) // as in newVirtualMutex
 	})
-	return &peer{client: client, session: session}
+	return &peer{&peertest.Peer{Client: client, Session: session}}
 }
 
 // lineUp takes permits for holders, lets waiters queue behind them, one permit each,

@@ -571,11 +571,11 @@ func TestOptionsOfOneNameHaveToAgree(t *testing.T) {
 		{lock.WithLocalHandoff(3), lock.WithOwner("o"), lock.WithLinger(time.Second)},
 		{lock.WithLocalHandoff(3), lock.WithOwner("o"), lock.WithLockDelay(time.Second)},
 	} {
-		_, err := lock.NewMutex(p.session, "m", opts...)
+		_, err := lock.NewMutex(p.Session, "m", opts...)
 		require.ErrorContains(t, err, `lock: mutex "m" of this session is in use with 3 local hand-offs, 0s of lingering, a lock delay of 0s and owner "o"`)
 		require.ErrorContains(t, err, "it cannot have ")
 	}
-	_, err := lock.NewMutex(p.session, "m", lock.WithLinger(time.Second), lock.WithLockDelay(2*time.Second), lock.WithOwner("x"))
+	_, err := lock.NewMutex(p.Session, "m", lock.WithLinger(time.Second), lock.WithLockDelay(2*time.Second), lock.WithOwner("x"))
 	require.ErrorContains(t, err, `it cannot have 0 local hand-offs, 1s of lingering, a lock delay of 2s and owner "x"`)
 	p.mutex(t, "m", lock.WithLocalHandoff(3), lock.WithOwner("o"))
 	p.mutex(t, "m/other", lock.WithLocalHandoff(4))
@@ -596,19 +596,19 @@ func TestOptionsOutOfRangeAreRefused(t *testing.T) {
 		"lock: lock delay of 5m0.000000001s: must be from 1s to 5m0s":   lock.WithLockDelay(lock.MaxLockDelay + 1),
 		"lock: lock delay of -2562047h47m16.854775808s: must be from 1": lock.WithLockDelay(-1 << 63),
 	} {
-		_, err := lock.NewMutex(p.session, "m", opt)
+		_, err := lock.NewMutex(p.Session, "m", opt)
 		require.ErrorContains(t, err, want)
 	}
 	for name, opt := range map[string]lock.Option{
 		"WithLocalHandoff": lock.WithLocalHandoff(1), "WithLinger": lock.WithLinger(time.Second), "WithLockDelay": lock.WithLockDelay(time.Second),
 	} {
-		_, err := lock.NewMutex(p.session, "m", opt, lock.WithEtcdLayout())
+		_, err := lock.NewMutex(p.Session, "m", opt, lock.WithEtcdLayout())
 		require.ErrorContains(t, err, "lock: options WithEtcdLayout and "+name)
-		_, err = lock.NewRWMutex(p.session, "m", opt)
+		_, err = lock.NewRWMutex(p.Session, "m", opt)
 		require.ErrorContains(t, err, "lock: option "+name+" given to a rwmutex: it is for a mutex only")
-		_, err = lock.NewSemaphore(p.session, "m", 1, opt)
+		_, err = lock.NewSemaphore(p.Session, "m", 1, opt)
 		require.ErrorContains(t, err, name)
-		_, err = lock.NewMulti(p.session, []string{"m"}, opt)
+		_, err = lock.NewMulti(p.Session, []string{"m"}, opt)
 		require.ErrorContains(t, err, name)
 	}
 }
@@ -618,7 +618,7 @@ func TestAProcessForgetsNamesThatItDoesNotUseAnyMore(t *testing.T) {
 	c := etcdtest.New(t)
 	p, prefix := newPeer(t, c, withTTL(calm)), c.Prefix(t)
 	shared := func() (n int) {
-		p.session.Shared().Range(func(any, any) bool { n++; return true })
+		p.Session.Shared().Range(func(any, any) bool { n++; return true })
 		return n
 	}
 	kept := p.mutex(t, prefix+"kept", lock.WithLocalHandoff(3))
@@ -628,7 +628,7 @@ func TestAProcessForgetsNamesThatItDoesNotUseAnyMore(t *testing.T) {
 		unlock(t, p.lock(t, fmt.Sprintf("%sm%d", prefix, i), lock.WithLocalHandoff(3), lock.WithLinger(time.Millisecond)))
 	}
 	eventually(t, func() bool { runtime.GC(); return shared() == 2 }, "all but two are forgotten")
-	_, err := lock.NewMutex(p.session, prefix+"held", lock.WithLocalHandoff(4))
+	_, err := lock.NewMutex(p.Session, prefix+"held", lock.WithLocalHandoff(4))
 	require.ErrorContains(t, err, "in use", "its hold uses it")
 	unlock(t, held)
 	runtime.KeepAlive(kept)
