@@ -43,7 +43,7 @@ func TestNoLeaseIsLostWhenOneOfThreeMembersVanishesInSilence(t *testing.T) {
 			for range clients {
 				client, net := c.ProxiedClient(t)
 				p := newPulse()
-				l := newLease(t, client, lease.WithTTL(3*time.Second), p.observe())
+				l := newLease(t, client, lease.WithTTL(unhurried), p.observe())
 				p.round(t, l)
 				pulses, nets, leases = append(pulses, p), append(nets, net), append(leases, l)
 			}
@@ -125,7 +125,7 @@ func TestASessionHealsAfterAQuorumWasLostForLonger(t *testing.T) {
 	c := newTrio(t)
 	op := newOperator(t, c)
 	p := newPulse()
-	s := newSession(t, c.Client(t, etcdtest.WithFastReconnect()), lease.WithTTL(c.MinTTL(t)), p.observe())
+	s := newSession(t, c.Client(t, etcdtest.WithFastReconnect()), lease.WithTTL(unhurried), p.observe())
 	first := liveLease(t, s)
 	key := c.Prefix(t) + "k"
 	r, err := lease.Register(guarded(t), s, key, "v")

@@ -21,6 +21,9 @@ const (
 	// calm is a TTL so long that a round takes place only when a test asks for
 	// it, and that a machine under load loses no lease.
 	calm = lease.MaxTTL
+	// unhurried is a TTL whose rounds and end a test can wait for, and which a busy
+	// machine does not lose.
+	unhurried = 6 * time.Second
 )
 
 // guarded is the test's context with a limit.

@@ -61,7 +61,7 @@ func TestRoundsTakePlaceByThemselvesThreeTimesPerTTL(t *testing.T) {
 	var rec etcdtest.Recorder
 	p := newPulse()
 	begin := time.Now()
-	l := newLease(t, c.Client(t, etcdtest.WithRecorder(&rec)), lease.WithTTL(c.MinTTL(t)), p.observe(), p.listen())
+	l := newLease(t, c.Client(t, etcdtest.WithRecorder(&rec)), lease.WithTTL(unhurried), p.observe(), p.listen())
 	deadline := l.Deadline()
 	for range rounds {
 		require.Positive(t, await(t, p.renewed, "a renewal"))

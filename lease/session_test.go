@@ -22,7 +22,7 @@ func TestASessionWhoseLeaseWasRevokedWhileIdleHealsByItself(t *testing.T) {
 	c := etcdtest.New(t)
 	op := newOperator(t, c)
 	p := newPulse()
-	s := newSession(t, c.Client(t), lease.WithTTL(2*c.MinTTL(t)), p.observe())
+	s := newSession(t, c.Client(t), lease.WithTTL(unhurried), p.observe())
 	first := liveLease(t, s)
 	op.revoke(t, first.ID())
 	require.ErrorIs(t, await(t, p.lost, "the loss, without anybody asking"), lease.ErrLost)

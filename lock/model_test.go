@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -30,79 +29,6 @@ const (
 	settleOperator = modelTTL/3 + settleQuiet
 	settleOutage   = modelTTL + 2*time.Second
 )
-
-// action is something that a client or an operator does in a step.
-type action struct {
-	Do     string
-	Client int
-	// Pick chooses among the acquisitions that the action could be about.
-	Pick  int
-	After time.Duration
-}
-
-// step is some actions at about the same time, possibly while a client is cut off.
-type step struct {
-	Actions []action
-	Outage  *outage
-}
-
-type outage struct {
-	Client int
-	Way    int
-	Lasts  time.Duration
-}
-
-// GoString is what rapid prints.
-func (s step) GoString() string {
-	out := make([]string, 0, len(s.Actions))
-	for _, a := range s.Actions {
-		out = append(out, fmt.Sprintf("%v: %d %s #%d", a.After, a.Client, a.Do, a.Pick))
-	}
-	if o := s.Outage; o != nil {
-		out = append(out, fmt.Sprintf("%d cut %s for %v", o.Client, cutWays[o.Way].name, o.Lasts))
-	}
-	return "\n\t" + strings.Join(out, ", ")
-}
-
-// scenario is what rapid draws, and shrinks if it fails.
-type scenario struct {
-	Drag  uint64
-	Steps []step
-}
-
-func drawScenario(t *rapid.T) scenario {
-	millis := func(most int) *rapid.Generator[time.Duration] {
-		return rapid.Map(rapid.IntRange(0, most), func(ms int) time.Duration { return time.Duration(ms) * time.Millisecond })
-	}
-	client := rapid.IntRange(0, modelClients-1)
-	actions := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) action {
-		return action{
-			Do: rapid.SampledFrom([]string{
-				"lock", "lock", "lock", "unlock", "unlock", "relock", "cancel", "try", "unlock and leave",
-				"delete", "revoke", "close", "lock, ctx done",
-			}).Draw(t, "do"),
-			Client: client.Draw(t, "client"),
-			Pick:   rapid.IntRange(0, 7).Draw(t, "pick"),
-			After:  millis(200).Draw(t, "after"),
-		}
-	}), 1, 4)
-	outages := rapid.Custom(func(t *rapid.T) *outage {
-		if rapid.IntRange(0, 4).Draw(t, "outage") < 4 {
-			return nil
-		}
-		return &outage{
-			Client: client.Draw(t, "client"),
-			Way:    rapid.IntRange(0, len(cutWays)-1).Draw(t, "way"),
-			Lasts:  millis(int(2*modelTTL/time.Millisecond)).Draw(t, "lasts"),
-		}
-	})
-	steps := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) step {
-		return step{actions.Draw(t, "actions"), outages.Draw(t, "outage")}
-	}), 1, 10)
-	// Slices of slices, because rapid prefers slices of about six elements.
-	chapters := rapid.SliceOfN(steps, 1, 10).Draw(t, "steps")
-	return scenario{rapid.Uint64Range(0, 1<<20).Draw(t, "drag"), slices.Concat(chapters...)}
-}
 
 // The model is a queue: acquisitions stand in it in the order of their keys' revisions, the first holds the lock and
 // knows it, all others wait. What a step may change is known for each acquisition; all else is as it was.
@@ -407,29 +333,6 @@ func (w *world) unlock(ctx context.Context, next func(by int)) {
 	}
 }
 
-// refusal is an error of Unlock.
-type refusal struct {
-	of  *acquisition
-	err error
-}
-
-// judgeRefusals checks that Unlock has failed only for those whose entries were disturbed. mu must be held.
-func (w *world) judgeRefusals() {
-	for _, r := range w.refused {
-		lost := errors.Is(r.err, lock.ErrLost) || errors.Is(r.err, lease.ErrLost) || errors.Is(r.err, lease.ErrClosed)
-		if !lost || !w.disturbed(r.of) {
-			w.fail("%s: unlock: %w", r.of.id, r.err)
-		}
-	}
-	w.refused = nil
-}
-
-// disturbed reports whether x's entry may have gone without its doing. mu must be held.
-func (w *world) disturbed(x *acquisition) bool {
-	c := w.clients[x.by]
-	return x.overrule || c.closed || c.losses.Load() > c.before
-}
-
 // delete is an operator's, of any entry.
 func (w *world) delete(n int) {
 	all := w.queue()
@@ -489,134 +392,4 @@ func (w *world) close(by int) {
 		defer cancel()
 		_ = c.session.Close(ctx) // it goes on in the background
 	})
-}
-
-// replay follows the events of the queue's keys, to find which entries have ever owned the lock.
-func (w *world) replay() {
-	for ; len(w.history) > 0; synctest.Wait() { // it holds one batch at a time
-		for _, ev := range (<-w.history).Events {
-			if ev.IsCreate() {
-				w.stands = append(w.stands, ev.Kv)
-			} else if ev.Type == clientv3.EventTypeDelete {
-				w.stands = slices.DeleteFunc(w.stands, func(kv *mvccpb.KeyValue) bool { return string(kv.Key) == string(ev.Kv.Key) })
-			}
-			if len(w.stands) > 0 {
-				w.owned[w.stands[0].CreateRevision] = true
-			}
-		}
-	}
-}
-
-// end compares how things are after a step with the model.
-func (w *world) end() {
-	w.inStep.Wait()
-	w.replay()
-	queue := w.queue()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.judgeRefusals()
-	rank := make(map[string]int)
-	for i, e := range queue {
-		rank[e.Owner] = i
-	}
-	for _, x := range w.all {
-		if x.over {
-			if _, ok := rank[x.id]; ok {
-				w.fail("%s: there is an entry of an acquisition that is over", x.id)
-			}
-			continue
-		}
-		if x.hold != nil && !w.owned[x.hold.Token().Revision()] {
-			w.fail("%s: granted entry %v, which has never been first", x.id, x.hold.Token())
-		}
-		if i, ok := rank[x.id]; ok {
-			w.inQueue(x, i, queue[i].Token)
-		} else {
-			w.notInQueue(x)
-		}
-		delete(rank, x.id)
-		x.overrule = false
-	}
-	for id := range rank {
-		w.fail("%s: there is an entry that nobody knows", id)
-	}
-	for _, c := range w.clients {
-		if c.closed {
-			w.mu.Unlock()
-			w.newSession(c)
-			w.mu.Lock()
-		}
-	}
-}
-
-// inQueue checks an acquisition whose entry is there. mu must be held.
-func (w *world) inQueue(x *acquisition, rank int, token lock.Token) {
-	held := x.hold != nil && x.hold.Err() == nil
-	switch {
-	case x.leaving, x.err != nil:
-		w.fail("%s: left its entry behind (error: %v)", x.id, x.err)
-	case rank == 0 && !held:
-		w.fail("%s: the lock is its, but it has not been granted (returned: %v)", x.id, x.done)
-	case rank > 0 && x.done:
-		w.fail("%s: granted as number %d of the queue", x.id, rank)
-	case held && x.hold.Token() != token:
-		w.fail("%s: has token %v, its entry %v", x.id, x.hold.Token(), token)
-	case x.token != 0 && x.token != token && !w.disturbed(x):
-		w.fail("%s: lost its place: entry %v is now %v", x.id, x.token, token)
-	}
-	x.token = token
-}
-
-// notInQueue checks an acquisition whose entry is not there, and ends its story. mu must be held.
-func (w *world) notInQueue(x *acquisition) {
-	x.over = true
-	lost := x.hold != nil && errors.Is(x.hold.Err(), lock.ErrLost)
-	switch {
-	case x.hold != nil && x.hold.Err() == nil:
-		w.fail("%s: thinks that it holds, but has no entry", x.id)
-	case lost && w.disturbed(x):
-		w.happened["lost"]++
-	case x.leaving && (lost || errors.Is(x.hold.Err(), lock.ErrReleased)):
-	case x.canceled && errors.Is(x.err, context.Canceled):
-	case w.clients[x.by].closed && errors.Is(x.err, lease.ErrClosed):
-	case x.try && errors.Is(x.err, lock.ErrLocked):
-		w.happened["try: locked"]++
-	default:
-		w.fail("%s: has no entry (returned %v, error %v)", x.id, x.done, x.err)
-	}
-}
-
-// queue returns the entries as the server has them.
-func (w *world) queue() []lock.Entry {
-	all, err := lock.Inspect(w.t.Context(), w.observer, "lock")
-	if err != nil {
-		w.failf("inspect: %w", err)
-	}
-	return all
-}
-
-// finish has everybody who waits get the lock and leave, and looks for what is left.
-func (w *world) finish() {
-	for w.err == nil && len(w.queue()) > 0 {
-		w.begin()
-		w.unlock(w.t.Context(), nil)
-		vtime.Advance(settleQuiet)
-		w.end()
-	}
-	if w.err == nil {
-		vtime.Advance(settleOutage)
-		w.end()
-	}
-	for _, x := range w.all {
-		x.cancel()
-	}
-	for _, c := range w.clients {
-		if err := c.session.Close(w.t.Context()); err != nil {
-			w.failf("close: %w", err)
-		}
-	}
-	left, err := w.observer.Leases(w.t.Context())
-	if err != nil || len(left.Leases) > 0 {
-		w.failf("leases are left: %v, %v", left, err)
-	}
 }

@@ -1,0 +1,176 @@
+package lease_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/conclave-go/conclave/lease"
+)
+
+func TestAWriteWhoseReplyIsLostIsFoundToHaveSucceeded(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	events := g.op.watch(t, g.key)
+	g.rec.DropReplies("Txn", 1)
+	r := g.register(t, "v")
+	require.Equal(t, "v", string(awaitPut(t, events).Kv.Value))
+	g.rec.DropReplies("Txn", 1)
+	require.NoError(t, r.Update(guarded(t), "w"))
+	require.Equal(t, "w", string(awaitPut(t, events).Kv.Value))
+	g.rec.DropReplies("Txn", 1)
+	require.NoError(t, r.Close(guarded(t)))
+	awaitDelete(t, events)
+	require.Empty(t, events, "nothing was written twice")
+	require.Zero(t, liveLease(t, g.Session).Look().Doubts())
+}
+
+// The put is under way when the caller gives up, and is carried out after that.
+func TestAKeyPutAfterItsCallerGaveUpIsRemoved(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	events := g.op.watch(t, g.key)
+	ctx, giveUp := context.WithCancel(t.Context())
+	left := make(chan struct{})
+	var once sync.Once
+	g.rec.Hook("Txn", func(_ context.Context, _ any, invoke func() error) error {
+		first := false
+		once.Do(func() { first = true })
+		if first {
+			giveUp()
+			<-left
+		}
+		return invoke()
+	})
+	_, err := lease.Register(ctx, g.Session, g.key, "v")
+	close(left)
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorContains(t, err, g.key)
+	awaitPut(t, events)
+	awaitDelete(t, events)
+	g.round(t)
+	require.Empty(t, events)
+	require.Zero(t, liveLease(t, g.Session).Look().Doubts())
+}
+
+// stuckPut has a registration given up whose put got stuck on its way, and returns
+// the put. The key is absent, and in doubt.
+func stuckPut(t *testing.T, g registry) *pb.TxnRequest {
+	t.Helper()
+	ctx, giveUp := context.WithCancel(t.Context())
+	stuck := make(chan *pb.TxnRequest, 1)
+	var remove func()
+	hooked := make(chan struct{})
+	remove = g.rec.Hook("Txn", func(_ context.Context, req any, _ func() error) error {
+		<-hooked
+		remove()
+		if txn, ok := req.(*pb.TxnRequest); ok {
+			stuck <- proto.CloneOf(txn)
+		}
+		giveUp()
+		return status.Error(codes.Unavailable, "no reply")
+	})
+	close(hooked)
+	_, err := lease.Register(ctx, g.Session, g.key, "v")
+	require.ErrorIs(t, err, context.Canceled)
+	list := liveLease(t, g.Session).Look()
+	eventually(t, func() bool { return list.Doubts() == 1 }, "the key is in doubt")
+	g.op.requireNoKey(t, g.key)
+	return await(t, stuck, "the request")
+}
+
+// Found absent once proves nothing: the put is carried out after its own removal.
+func TestAPutThatArrivesAfterItsRemovalIsRemovedByTheLook(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	put := stuckPut(t, g)
+	list := liveLease(t, g.Session).Look()
+	g.round(t)
+	g.round(t)
+	require.Equal(t, 1, list.Doubts(), "absence settles nothing")
+
+	_, err := pb.NewKVClient(g.op.ActiveConnection()).Txn(guarded(t), put)
+	require.NoError(t, err)
+	g.op.requireKey(t, g.key, "v", g.id(t))
+	g.round(t)
+	g.op.requireNoKey(t, g.key)
+	require.Zero(t, list.Doubts())
+}
+
+func TestAKeyInDoubtCanBeRegisteredAgain(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	put := stuckPut(t, g)
+	list := liveLease(t, g.Session).Look()
+	r := g.register(t, "new")
+	events := g.op.watch(t, g.key)
+	g.round(t)
+	g.round(t)
+	require.Empty(t, events, "the look leaves the new entry alone")
+	g.op.requireKey(t, g.key, "new", g.id(t))
+
+	require.NoError(t, r.Close(guarded(t)))
+	awaitDelete(t, events)
+	require.Equal(t, 1, list.Doubts(), "the old put may still arrive")
+	_, err := pb.NewKVClient(g.op.ActiveConnection()).Txn(guarded(t), put)
+	require.NoError(t, err)
+	awaitPut(t, events)
+	g.round(t)
+	awaitDelete(t, events)
+	require.Zero(t, list.Doubts())
+}
+
+func TestClosingTheSessionDuringRegisterEndsIt(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	putting := make(chan struct{}, 1)
+	g.rec.Hook("Txn", func(ctx context.Context, _ any, _ func() error) error {
+		putting <- struct{}{}
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	failed := make(chan error, 1)
+	go func() {
+		_, err := lease.Register(t.Context(), g.Session, g.key, "v")
+		failed <- err
+	}()
+	await(t, putting, "the put")
+	require.NoError(t, g.Close(guarded(t)))
+	require.ErrorIs(t, await(t, failed, "Register"), lease.ErrClosed)
+	g.op.requireNoKey(t, g.key)
+}
+
+func TestClosingTheSessionEndsItsRegistrations(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	r := g.register(t, "v")
+	require.NoError(t, g.Close(guarded(t)))
+	g.op.requireNoKey(t, g.key)
+	require.ErrorIs(t, r.Err(), lease.ErrClosed)
+	require.ErrorIs(t, r.Update(guarded(t), "w"), lease.ErrClosed)
+	require.NoError(t, r.Close(guarded(t)))
+	g.op.requireNoKey(t, g.key)
+}
+
+func TestClosingARegistrationWithADoneContextStillRemovesTheKey(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	r := g.register(t, "v")
+	events := g.op.watch(t, g.key)
+	let := make(chan struct{})
+	g.rec.Hook("Txn", func(_ context.Context, _ any, invoke func() error) error {
+		<-let
+		return invoke()
+	})
+	require.ErrorIs(t, r.Close(ended(t)), context.Canceled)
+	require.ErrorIs(t, r.Err(), lease.ErrClosed, "over at once")
+	close(let)
+	awaitDelete(t, events)
+	require.NoError(t, r.Close(guarded(t)))
+}

@@ -1,0 +1,81 @@
+package lease_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/internal/vtime"
+	"github.com/conclave-go/conclave/lease"
+)
+
+func TestARegistrationIsBackSoonAfterAnOutageOfAnyLength(t *testing.T) {
+	t.Parallel()
+	for _, outage := range []time.Duration{2 * time.Second, 20 * time.Second, time.Hour} {
+		for name, cutOff := range map[string]func(*vtime.Cut){"cut": (*vtime.Cut).Cut, "held": (*vtime.Cut).Hold, "cut to the client": (*vtime.Cut).CutToClient} {
+			t.Run(fmt.Sprint(name, " for ", outage), func(t *testing.T) {
+				t.Parallel()
+				vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+					calls := vtime.NewDrag(1, mostDrag)
+					client, cut := s.CutClient(vtime.WithDrag(calls))
+					session, err := lease.NewSession(t.Context(), client, lease.WithTTL(5*time.Second))
+					require.NoError(t, err)
+					r, err := lease.Register(t.Context(), session, "key", "value")
+					require.NoError(t, err)
+					vtime.Advance(time.Minute)
+					require.NoError(t, r.Err())
+
+					before := total(calls)
+					cutOff(cut)
+					vtime.Advance(outage)
+					t.Logf("%d calls in %v", total(calls)-before, outage)
+					require.LessOrEqual(t, total(calls)-before, 30+int(outage/time.Second), "no hot loop")
+					cut.Heal()
+					vtime.Advance(10 * time.Second)
+					require.NoError(t, r.Err())
+					requireOwned(t, s, session, "key")
+					vtime.Advance(time.Minute) // what the outage left behind has expired
+					requireOwned(t, s, session, "key")
+					left, err := s.Client().Leases(t.Context())
+					require.NoError(t, err)
+					require.Len(t, left.Leases, 1)
+					require.NoError(t, session.Close(t.Context()))
+				})
+			})
+		}
+	}
+}
+
+func TestADeletedRegistrationIsBackWithinARound(t *testing.T) {
+	t.Parallel()
+	const ttl = 10 * time.Second
+	draw := rand.New(rand.NewPCG(1, 2))
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		session, err := lease.NewSession(t.Context(), s.Client(vtime.WithDrag(vtime.NewDrag(1, mostDrag))), lease.WithTTL(ttl))
+		require.NoError(t, err)
+		r, err := lease.Register(t.Context(), session, "key", "value")
+		require.NoError(t, err)
+		operator := s.Client()
+		var longest time.Duration
+		for range 100 {
+			vtime.Sleep(time.Duration(draw.Int64N(int64(ttl))))
+			_, err := operator.Delete(t.Context(), "key")
+			require.NoError(t, err)
+			began := time.Now()
+			events := operator.Watch(anHour(t), "key", clientv3.WithFilterDelete())
+			require.NotEmpty(t, (<-events).Events)
+			longest = max(longest, time.Since(began))
+			synctest.Wait()
+		}
+		t.Logf("back within %v", longest)
+		require.LessOrEqual(t, longest, ttl/3+10*mostDrag)
+		vtime.Advance(time.Second)
+		require.NoError(t, r.Err())
+		require.NoError(t, session.Close(t.Context()))
+	})
+}
