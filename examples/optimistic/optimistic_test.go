@@ -1,0 +1,126 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/examples/internal/programtest"
+	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/lease"
+	"github.com/conclave-go/conclave/lock"
+)
+
+func TestMain(m *testing.M) { programtest.Main(m, main) }
+
+func TestOnlyTheBlindLoseAdditions(t *testing.T) {
+	t.Parallel()
+	out := programtest.Play(t, nil, "-duration", "50ms", "-work", "1ms")
+	programtest.RequireInOrder(t, out,
+		`embedded etcd`,
+		`1/4  Neither`, `after 40 additions the number is 5: 35 are lost`,
+		`2/4  One number`, ` 1 at once: \d+/s swapping \(1\.00 tries\), \d+/s locking, ratio \d`, `16 at once`,
+		`3/4  One number, and 1ms`, ` 1 at once: \d+/s swapping \(1\.00 tries\)`, `16 at once`,
+		`4/4  64 numbers`, `16 at once`,
+		`swapping +locking\n`, `ratio\n`, `(?m)^0s +1 +1 +\d+ +1\.00`, `(?m)^1ms +16 +64 `,
+		`Alone, swapping is`,
+	)
+}
+
+func TestNamedClusterIsUsedWithItsUserAndLeftClean(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t, etcdtest.WithControl())
+	require.NoError(t, c.EnableAuth(t.Context()))
+	out := programtest.Play(t, []string{
+		"ETCDCTL_ENDPOINTS=http://" + strings.TrimPrefix(c.Endpoints()[0], "http://"),
+		"ETCDCTL_USER=" + etcdtest.RootUser + ":" + etcdtest.RootPassword,
+	}, "-duration", "20ms", "-prefix", "test/")
+	assert.Contains(t, out, "etcd at http://")
+	client := c.Client(t, etcdtest.WithUser(etcdtest.RootUser, etcdtest.RootPassword))
+	resp, err := client.Get(t.Context(), "\x00", clientv3.WithFromKey())
+	require.NoError(t, err)
+	assert.Empty(t, resp.Kvs)
+}
+
+func TestInterruptLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
+	programtest.RequireInterruptible(t, "2/4", "-duration", "1h")
+}
+
+// newNumber returns a number that takes its time to be changed.
+func newNumber(t *testing.T, work time.Duration) *number {
+	t.Helper()
+	client, err := programtest.Embedded(t).Spec().Dial()
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	return &number{client: client, key: "test/number", work: work}
+}
+
+func TestSwappingBeginsAgainFromWhatRefusedIt(t *testing.T) {
+	t.Parallel()
+	n := newNumber(t, 0)
+	_, err := n.client.Put(t.Context(), n.key, "4")
+	require.NoError(t, err)
+	stale, err := n.read(t.Context())
+	require.NoError(t, err)
+	// The same value again is another revision: what was seen is out of date.
+	_, err = n.client.Put(t.Context(), n.key, "4")
+	require.NoError(t, err)
+	tries, err := n.swapFrom(t.Context(), stale)
+	require.NoError(t, err)
+	assert.Equal(t, 2, tries)
+	now, err := n.read(t.Context())
+	require.NoError(t, err)
+	assert.EqualValues(t, 5, now.value)
+}
+
+func TestALockLostDuringTheWorkLeavesTheNumberAlone(t *testing.T) {
+	t.Parallel()
+	n := newNumber(t, time.Hour)
+	granted := make(chan struct{})
+	session, err := lease.NewSession(t.Context(), n.client, lease.WithObserver(lease.Observer{
+		Granted: func(lease.Event) { close(granted) },
+	}))
+	require.NoError(t, err)
+	mutex, err := lock.NewMutex(session, n.key)
+	require.NoError(t, err)
+	lost := make(chan error, 1)
+	go func() { lost <- n.addLocked(t.Context(), mutex) }()
+	<-granted
+	require.NoError(t, session.Close(t.Context()))
+	require.ErrorIs(t, <-lost, lock.ErrLost)
+	now, err := n.read(t.Context())
+	require.NoError(t, err)
+	assert.Zero(t, now)
+}
+
+func TestALostAdditionIsAFailure(t *testing.T) {
+	t.Parallel()
+	n := newNumber(t, 0)
+	require.NoError(t, n.addBlindly(t.Context(), 2))
+	require.NoError(t, check(t.Context(), []*number{n}, 1))
+	require.ErrorContains(t, check(t.Context(), []*number{n}, 2), "add up to 1 after 2 additions")
+}
+
+func TestBadCommandLinesGetUsageAndCode2(t *testing.T) {
+	t.Parallel()
+	programtest.RequireUsage(t, "usage: optimistic ", map[string][]string{
+		"unknown flag": {"-nope"},
+		"argument":     {"now"},
+		"duration":     {"-duration", "0s"},
+		"work":         {"-work", "1h"},
+		"no password":  {"-endpoints", "localhost:1", "-user", "u"},
+	})
+}
+
+func TestHelpExplainsTheFlags(t *testing.T) {
+	t.Parallel()
+	out, code := programtest.Start(t, []string{"ETCDCTL_PASSWORD=secret"}, "-h").Finish(t)
+	assert.Zero(t, code)
+	assert.Contains(t, out, "-work")
+	assert.NotContains(t, out, "secret")
+}

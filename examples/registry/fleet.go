@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/conclave-go/conclave/examples/internal/program"
+	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/watch"
+)
+
+// patience is how long anything may take, beyond three TTLs.
+const patience = 20 * time.Second
+
+// mostEvents is more than the servers of a run report.
+const mostEvents = 1000
+
+// fleet is the servers and what the clients have to find them.
+type fleet struct {
+	job       job // of each, but for what start is given
+	prefix    string
+	events    chan event
+	failed    context.CancelCauseFunc // called when a server ends that was not asked to
+	client    *clientv3.Client
+	directory *watch.Cache[instance]
+	conn      *grpc.ClientConn
+	servers   []*workers.Process
+}
+
+// openFleet returns one without servers. The caller closes it.
+func openFleet(ctx context.Context, failed context.CancelCauseFunc, s *store, o options) (*fleet, error) {
+	client, err := s.spec.Dial()
+	if err != nil {
+		return nil, err
+	}
+	f := &fleet{
+		job: job{TTL: o.ttl, Etcd: s.spec}, prefix: o.prefix + "servers/",
+		events: make(chan event, mostEvents), failed: failed, client: client,
+	}
+	if f.directory, err = openDirectory(ctx, client, f.prefix); err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
+	f.conn, err = grpc.NewClient(scheme+":///whoami",
+		grpc.WithResolvers(builder{f.directory}),
+		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}]}`),
+		grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return nil, errors.Join(err, f.directory.Close(ctx), client.Close())
+	}
+	return f, nil
+}
+
+// start starts a server.
+func (f *fleet) start(name, zone, version string) error {
+	j := f.job
+	j.Name, j.Key, j.Zone, j.Version = name, f.prefix+name, zone, version
+	p, err := workers.Start(name, serverVariable, j, func(e event) { f.events <- e }, func(detail string) event {
+		if detail != "" {
+			f.failed(fmt.Errorf("server %s has ended: %s", name, detail))
+		}
+		return event{Server: name, Kind: exited, Detail: detail}
+	})
+	if p != nil {
+		f.servers = append(f.servers, p)
+	}
+	return err
+}
+
+// next returns what a server reports next.
+func (f *fleet) next(ctx context.Context) (event, error) {
+	select {
+	case e := <-f.events:
+		return e, nil
+	case <-ctx.Done():
+		return event{}, context.Cause(ctx)
+	}
+}
+
+// await waits for a report that meets a condition.
+func (f *fleet) await(ctx context.Context, what string, cond func(event) bool) (event, error) {
+	return workers.Await(ctx, f.next, patience+3*f.job.TTL, what, cond)
+}
+
+// awaitKey waits until what the directory has of a server meets a condition. It is
+// asked at first, and with each change.
+func (f *fleet) awaitKey(
+	ctx context.Context, name string, cond func(i watch.Item[instance], exists bool) bool,
+) (watch.Item[instance], error) {
+	limit := patience + 3*f.job.TTL
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no sign of the change of %s within %s", name, limit))
+	defer cancel()
+	item, ok := f.directory.Get(f.prefix + name)
+	if cond(item, ok) {
+		return item, nil
+	}
+	for _, err := range f.directory.Changes(ctx) {
+		if err != nil {
+			return item, program.CauseOr(ctx, err)
+		}
+		if item, ok = f.directory.Get(f.prefix + name); cond(item, ok) {
+			break
+		}
+	}
+	return item, nil
+}
+
+func isGone(_ watch.Item[instance], exists bool) bool { return !exists }
+
+func isThere(_ watch.Item[instance], exists bool) bool { return exists }
+
+func isDraining(i watch.Item[instance], exists bool) bool { return exists && i.Value.Draining }
+
+// close lets the servers that are left end in good order and waits for them.
+func (f *fleet) close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	var ending sync.WaitGroup
+	for _, p := range f.servers {
+		p.Quit()
+		ending.Go(func() {
+			late := time.AfterFunc(closeTimeout+time.Second, func() { _ = p.Kill() })
+			defer late.Stop()
+			p.Wait()
+		})
+	}
+	ending.Wait()
+	return errors.Join(f.conn.Close(), f.directory.Close(ctx), f.client.Close())
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/resolver"
+
+	"github.com/conclave-go/conclave/examples/internal/programtest"
+	"github.com/conclave-go/conclave/internal/etcdtest"
+)
+
+func TestMain(m *testing.M) { programtest.Main(m, main) }
+
+// testTTL is one that a busy machine can keep: a server that has lost its registration
+// and another that is killed may be all there are.
+const testTTL = "3s"
+
+// Of the parts that every etcd can show.
+var commonParts = []string{
+	`1/\d  Three servers`, `s1 registers: 127\.0\.0\.1:\d+, zone a`, `s2 registers`, `s3 registers`,
+	`\d+ calls, \d+ by s1, \d+ by s2, \d+ by s3`,
+	`2/\d  s2 is drained`, `s2 is marked as draining`, `is gone; it answered \d+`, `\d+ calls, \d+ by s1, \d+ by s3`,
+	`3/\d  s3 is killed`, `s3 disappears, [\d.]+ m?s after the kill`, `s4 registers`, `\d+ calls, \d+ by s1, \d+ by s4`,
+}
+
+func TestOnlyAKilledServerFailsCalls(t *testing.T) {
+	t.Parallel()
+	out := programtest.Play(t, nil, "-ttl", testTTL)
+	programtest.RequireInOrder(t, out, `embedded etcd`)
+	programtest.RequireInOrder(t, out, commonParts...)
+	programtest.RequireInOrder(t, out,
+		`4/4  etcd is stopped`, `s[14] has lost its lease`, `s[14] has lost its lease`, `\d+ calls meanwhile, 0 failed`,
+		`started again`, `s1 is registered under a new lease`, `s4 is registered under a new lease`, `\d+ by s1, \d+ by s4`,
+		`calls +failed\n`,
+		`three servers +\d+ +0\n`, `s2 drained +\d+ +0\n`, `s3 killed +\d+ +[0-4](  those .*)?\n`, `etcd stopped +\d+ +0\n`,
+	)
+}
+
+func TestNamedClusterIsNotStoppedAndLeftClean(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t, etcdtest.WithControl())
+	require.NoError(t, c.EnableAuth(t.Context()))
+	out := programtest.Play(t, []string{
+		"ETCDCTL_ENDPOINTS=http://" + strings.TrimPrefix(c.Endpoints()[0], "http://"),
+		"ETCDCTL_USER=" + etcdtest.RootUser + ":" + etcdtest.RootPassword,
+	}, "-ttl", testTTL, "-prefix", "test/")
+	assert.Contains(t, out, "etcd at http://")
+	programtest.RequireInOrder(t, out, commonParts...)
+	assert.NotContains(t, out, "etcd is stopped")
+	client := c.Client(t, etcdtest.WithUser(etcdtest.RootUser, etcdtest.RootPassword))
+	resp, err := client.Get(t.Context(), "\x00", clientv3.WithFromKey())
+	require.NoError(t, err)
+	assert.Empty(t, resp.Kvs)
+}
+
+func TestInterruptLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
+	out := programtest.RequireInterruptible(t, "s3 is killed (SIGKILL)")
+	assert.Contains(t, out, "s2 drained", "the table, as far as it goes")
+}
+
+func TestServersEndWhenTheirParentIsKilled(t *testing.T) {
+	t.Parallel()
+	programtest.RequireOrphansEnd(t, "s3 registers")
+}
+
+// told is a connection that passes on what its resolver tells it.
+type told struct {
+	resolver.ClientConn
+
+	states chan []string
+}
+
+func (c told) UpdateState(s resolver.State) error {
+	var addrs []string
+	for _, e := range s.Endpoints {
+		addrs = append(addrs, e.Addresses[0].Addr)
+	}
+	c.states <- addrs
+	return nil
+}
+
+func TestResolverKeepsTheLastServersWhenTheDirectoryIsEmpty(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	client, err := programtest.Embedded(t).Spec().Dial()
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	put := func(name string, i instance) {
+		_, err := client.Put(ctx, "test/"+name, i.json())
+		require.NoError(t, err)
+	}
+	put("s1", instance{Addr: "a1"})
+	put("s2", instance{Addr: "a2"})
+	directory, err := openDirectory(ctx, client, "test/")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, directory.Close(context.WithoutCancel(ctx))) })
+	conn := told{states: make(chan []string, 100)}
+	r, err := builder{directory}.Build(resolver.Target{}, conn, resolver.BuildOptions{})
+	require.NoError(t, err)
+	t.Cleanup(r.Close)
+	next := func(want ...string) {
+		t.Helper()
+		for {
+			select {
+			case got := <-conn.states:
+				if assert.ObjectsAreEqual(want, got) {
+					return
+				}
+				require.NotEmpty(t, got)
+			case <-time.After(programtest.Hang):
+				require.Failf(t, "never told", "%v", want)
+			}
+		}
+	}
+	next("a1", "a2")
+	put("s2", instance{Addr: "a2", Draining: true})
+	next("a1")
+	_, err = client.Delete(ctx, "test/", clientv3.WithPrefix())
+	require.NoError(t, err)
+	put("s3", instance{Addr: "a3"})
+	next("a3")
+	_, err = client.Put(ctx, "test/s4", "not JSON")
+	require.NoError(t, err)
+	put("s5", instance{Addr: "a5"})
+	next("a3", "a5")
+}
+
+func TestMoreFailedCallsThanExpectedAreAFailure(t *testing.T) {
+	t.Parallel()
+	cause := errors.New("the cause")
+	r := result{act: act{name: "a", mayFail: 2}, failed: 2, err: cause}
+	require.NoError(t, r.check())
+	r.failed++
+	require.ErrorIs(t, r.check(), cause)
+}
+
+func TestBadCommandLinesGetUsageAndCode2(t *testing.T) {
+	t.Parallel()
+	programtest.RequireUsage(t, "usage: registry ", map[string][]string{
+		"unknown flag":   {"-nope"},
+		"argument":       {"now"},
+		"fractional TTL": {"-ttl", "1500ms"},
+		"callers":        {"-callers", "0"},
+		"no password":    {"-endpoints", "localhost:1", "-user", "u"},
+	})
+}
+
+func TestHelpExplainsTheFlags(t *testing.T) {
+	t.Parallel()
+	out, code := programtest.Start(t, []string{"ETCDCTL_PASSWORD=secret"}, "-h").Finish(t)
+	assert.Zero(t, code)
+	assert.Contains(t, out, "-callers")
+	assert.NotContains(t, out, "secret")
+}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/conclave-go/conclave/examples/internal/cluster"
+	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/lease"
+)
+
+const (
+	// serverVariable in the environment makes the program a server.
+	serverVariable = "CONCLAVE_REGISTRY_SERVER"
+	// callTakes is how long a server thinks about a call, so that some are under way
+	// at any time.
+	callTakes = 5 * time.Millisecond
+	// quietFor is for how long a server that is draining must not have been called
+	// before it stops: a good deal longer than a change takes to reach the clients.
+	quietFor = 300 * time.Millisecond
+	// drainTimeout is after how long it stops although there are calls, or no etcd.
+	drainTimeout = 10 * time.Second
+	// closeTimeout bounds the rest of the end.
+	closeTimeout = 2 * time.Second
+)
+
+// job is what a server is told to be.
+type job struct {
+	Name, Key     string
+	Zone, Version string
+	TTL           time.Duration
+	Etcd          cluster.Spec
+}
+
+// drain is the line that makes a server leave in good order.
+const drain = "drain"
+
+// kind says what an event is about.
+type kind string
+
+const (
+	lost   kind = "lost"   // its lease has ended; Detail says why
+	left   kind = "left"   // it has been drained; Calls came after it had asked for none
+	exited kind = "exited" // unexpectedly; Detail says how
+)
+
+// event is what a server reports, as a line on its standard output.
+type event struct {
+	At     int64 // see [workers.Now]
+	Server string
+	Kind   kind
+	Detail string
+	Calls  int64
+}
+
+// server answers calls.
+type server struct {
+	job   job
+	drain chan struct{} // closed when it was told to drain
+	once  sync.Once     // closes drain
+	calls atomic.Int64
+
+	mu  sync.Mutex
+	out *json.Encoder
+}
+
+// runServer is the program as a server.
+func runServer(ctx context.Context, in io.Reader, out io.Writer) int {
+	s := &server{out: json.NewEncoder(out), drain: make(chan struct{})}
+	told := func(line string) {
+		if line == drain {
+			s.once.Do(func() { close(s.drain) })
+		}
+	}
+	if err := workers.Serve(ctx, in, &s.job, told, s.run); err != nil {
+		_, _ = os.Stderr.WriteString(err.Error())
+		return 1
+	}
+	return 0
+}
+
+// report writes an event. If the parent is gone, so is its end of in.
+func (s *server) report(e event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e.At, e.Server = workers.Now(), s.job.Name
+	_ = s.out.Encode(e)
+}
+
+// ask implements whoami.
+func (s *server) ask(ctx context.Context) (string, error) {
+	s.calls.Add(1)
+	select {
+	case <-time.After(callTakes):
+		return s.job.Name, nil
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
+}
+
+// run listens, and registers what it listens on, until ctx ends.
+func (s *server) run(ctx context.Context) (err error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	g := grpc.NewServer()
+	g.RegisterService(serviceDesc(), s)
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = g.Serve(listener) }) // fails when it is stopped
+	defer serving.Wait()
+	defer g.Stop()
+
+	client, err := s.job.Etcd.Dial()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, client.Close()) }()
+	session, err := lease.NewSession(ctx, client, lease.WithTTL(s.job.TTL), lease.WithStateListener(s.leaseIs))
+	if err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		// What etcd does not hear of now, it finds out when the lease expires.
+		_ = session.Close(ctx)
+	}()
+	return workers.UnlessDone(ctx, s.serve(ctx, g, session, listener.Addr().String()))
+}
+
+func (s *server) leaseIs(l *lease.Lease, state lease.State) {
+	if state == lease.Lost {
+		s.report(event{Kind: lost, Detail: l.Err().Error()})
+	}
+}
+
+// serve registers once calls can be answered, and is there until ctx ends or it is
+// drained. A lease that is lost meanwhile is no reason to do anything: the registration
+// is put again under the next.
+func (s *server) serve(ctx context.Context, g *grpc.Server, session *lease.Session, addr string) error {
+	self := instance{Addr: addr, Zone: s.job.Zone, Version: s.job.Version}
+	r, err := lease.Register(ctx, session, s.job.Key, self.json())
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-s.drain:
+	}
+	if err := s.leave(ctx, g, r, self); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// leave drains: it asks for no more calls, waits until there are none, and only then
+// stops, also if etcd does not answer. What is under way at that moment, or comes in it,
+// is answered: gRPC tells clients to send nothing more on a connection before it is
+// closed.
+func (s *server) leave(ctx context.Context, g *grpc.Server, r *lease.Registration, self instance) error {
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+	defer cancel()
+	self.Draining = true
+	before := s.calls.Load()
+	err := r.Update(ctx, self.json())
+	s.awaitQuiet(ctx)
+	err = errors.Join(err, r.Close(ctx))
+	g.GracefulStop()
+	s.report(event{Kind: left, Calls: s.calls.Load() - before})
+	return err
+}
+
+// awaitQuiet waits until there was no call for a while.
+func (s *server) awaitQuiet(ctx context.Context) {
+	for last := int64(-1); last != s.calls.Load(); {
+		last = s.calls.Load()
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(quietFor):
+		}
+	}
+}
+
+func (i instance) json() string {
+	text, _ := json.Marshal(i) // cannot fail: strings and a bool
+	return string(text)
+}
