@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/conclave-go/conclave/examples/internal/program"
+	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/workers"
 	"github.com/conclave-go/conclave/watch"
 )
@@ -35,13 +36,13 @@ type fleet struct {
 }
 
 // openFleet returns one without servers. The caller closes it.
-func openFleet(ctx context.Context, failed context.CancelCauseFunc, s *store, o options) (*fleet, error) {
-	client, err := s.spec.Dial()
+func openFleet(ctx context.Context, failed context.CancelCauseFunc, c *cluster.Cluster, o options) (*fleet, error) {
+	client, err := c.Spec().Dial()
 	if err != nil {
 		return nil, err
 	}
 	f := &fleet{
-		job: job{TTL: o.ttl, Etcd: s.spec}, prefix: o.prefix + "servers/",
+		job: job{TTL: o.ttl, Etcd: c.Spec()}, prefix: o.prefix + "servers/",
 		events: make(chan event, mostEvents), failed: failed, client: client,
 	}
 	if f.directory, err = openDirectory(ctx, client, f.prefix); err != nil {

@@ -19,6 +19,7 @@ import (
 	"errors"
 	"os"
 
+	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/program"
 )
 
@@ -39,20 +40,20 @@ func run(ctx context.Context, args []string, out *os.File) (err error) {
 	ctx, end := program.Interruptible(ctx)
 	defer end(nil)
 	defer func() { err = program.CauseOr(ctx, err) }()
-	s, err := openStore(ctx, o.etcd)
+	c, err := cluster.Open(ctx, o.etcd)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.close()) }()
+	defer func() { err = errors.Join(err, c.Close()) }()
 	v := newView(out, end)
-	v.printf("%d callers, TTL %s, %s\n", o.callers, o.ttl, s)
+	v.printf("%d callers, TTL %s, %s\n", o.callers, o.ttl, c)
 	o.prefix += rand.Text()[:8] + "/"
-	defer func() { err = errors.Join(err, s.remove(ctx, o.prefix)) }()
-	f, err := openFleet(ctx, end, s, o)
+	defer func() { err = errors.Join(err, c.Remove(ctx, o.prefix)) }()
+	f, err := openFleet(ctx, end, c, o)
 	if err != nil {
 		return err
 	}
-	p := &play{fleet: f, store: s, view: v, callers: newCallers(f.conn), options: o}
+	p := &play{fleet: f, etcd: c, view: v, callers: newCallers(f.conn), options: o}
 	err = p.perform(ctx)
 	p.callers.stop()
 	err = errors.Join(err, f.close(ctx))

@@ -8,6 +8,7 @@ import (
 
 	"charm.land/lipgloss/v2"
 
+	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/screen"
 	"github.com/conclave-go/conclave/examples/internal/workers"
 	"github.com/conclave-go/conclave/watch"
@@ -21,7 +22,7 @@ type play struct {
 	*fleet
 
 	options options
-	store   *store
+	etcd    *cluster.Cluster
 	view    *view
 	callers *callers
 	results []result
@@ -59,7 +60,7 @@ func (p *play) perform(ctx context.Context) error {
 		{"s3 killed", "s3 is killed: its registration disappears when its lease has ended.", p.options.callers, p.kill},
 		{"etcd stopped", "etcd is stopped until all leases are lost, and started again.", 0, p.outage},
 	}
-	if !p.store.canStop() {
+	if !p.etcd.Embedded() {
 		acts = acts[:len(acts)-1]
 	}
 	var errs []error
@@ -75,7 +76,7 @@ func (p *play) perform(ctx context.Context) error {
 		p.results = append(p.results, r)
 		errs = append(errs, r.check())
 	}
-	if !p.store.canStop() {
+	if !p.etcd.Embedded() {
 		p.view.say(p.view.styles.Dim, "(A last part stops etcd, which is left to the embedded one.)")
 	}
 	return errors.Join(errs...)
@@ -189,7 +190,7 @@ func (p *play) outage(ctx context.Context) error {
 	names := []string{"s1", "s4"}
 	before, _ := p.callers.now()
 	stopped := workers.Now()
-	if err := p.store.stop(); err != nil {
+	if err := p.etcd.Stop(); err != nil {
 		return err
 	}
 	p.say(p.view.styles.Title, "etcd is stopped")
@@ -213,7 +214,7 @@ func (p *play) outage(ctx context.Context) error {
 // comeBack starts etcd again and waits for the registrations.
 func (p *play) comeBack(ctx context.Context, names []string) error {
 	old := p.directory.Snapshot()
-	if err := p.store.restart(ctx); err != nil {
+	if err := p.etcd.Restart(ctx); err != nil {
 		return err
 	}
 	began := time.Now()

@@ -106,6 +106,26 @@ func (c *Cluster) Close() error {
 	return c.embedded.Close()
 }
 
+// Stop kills an embedded etcd: connections break.
+func (c *Cluster) Stop() error {
+	if c.embedded == nil {
+		return errElsewhere
+	}
+	return c.embedded.Kill(0)
+}
+
+// Restart starts an embedded etcd again after Stop, with its data, and returns when it
+// serves.
+func (c *Cluster) Restart(ctx context.Context) error {
+	if c.embedded == nil {
+		return errElsewhere
+	}
+	return c.embedded.Restart(ctx, 0)
+}
+
+// errElsewhere says that an etcd that runs elsewhere is not this program's to stop.
+var errElsewhere = errors.New("only an embedded etcd can be stopped")
+
 // Remove deletes what begins with prefix, even if ctx is done, unless the cluster
 // goes away with it.
 func (c *Cluster) Remove(ctx context.Context, prefix string) error {

@@ -85,3 +85,18 @@ func TestEmbeddedClusterCountsWhatItsClientsAsk(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, map[string]int{"Put": 1, "Range": 1}, counter.Counts())
 }
+
+func TestEmbeddedClusterComesBackWithItsData(t *testing.T) {
+	t.Parallel()
+	c := programtest.Embedded(t)
+	client, err := c.Spec().Dial()
+	require.NoError(t, err)
+	defer func() { require.NoError(t, client.Close()) }()
+	_, err = client.Put(t.Context(), "k", "v")
+	require.NoError(t, err)
+	require.NoError(t, c.Stop())
+	require.NoError(t, c.Restart(t.Context()))
+	resp, err := client.Get(t.Context(), "k")
+	require.NoError(t, err)
+	assert.Len(t, resp.Kvs, 1)
+}
