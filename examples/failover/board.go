@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/conclave-go/conclave/internal/timeline"
 	"github.com/conclave-go/conclave/lock"
 )
 
@@ -40,6 +41,7 @@ type board struct {
 	seen      event // by the observer
 	failovers []failover
 	record    record
+	charts    []timeline.Chart // of the acts that were played
 
 	queue  map[string]lock.Token // the entries, by key
 	owners map[string]string     // who a key belongs to
@@ -62,7 +64,7 @@ func (b *board) clone() *board {
 		c.members = append(c.members, &copied)
 	}
 	c.failovers = slices.Clone(b.failovers)
-	c.record = record{}
+	c.record, c.charts = record{}, nil
 	c.queue, c.owners = maps.Clone(b.queue), maps.Clone(b.owners)
 	return &c
 }

@@ -19,7 +19,7 @@ const (
 	resigns   kind = "resigns"   // it is about to give up its term; Token
 	transfers kind = "transfers" // it is about to give its term to another; Token
 	refused   kind = "refused"   // it could not give its term to another and goes on; Token, Detail
-	told      kind = "told"      // it was told that its term is lost; Token, Detail
+	told      kind = "told"      // it was told that its term is lost; Token, Until, Detail
 	wrote     kind = "wrote"     // the outcome of a write after that; Token, OK, Detail
 	failed    kind = "failed"    // it gives up; Detail
 )

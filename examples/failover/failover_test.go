@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -96,7 +98,8 @@ func TestNamedClusterIsUsedWithItsUserAndLeftClean(t *testing.T) {
 func TestTwoLeadersAtOneTimeAreAFailure(t *testing.T) {
 	t.Parallel()
 	client, environment := named(t)
-	r := programtest.Start(t, environment, "-partition", "-ttl", "5s", "-prefix", "test/")
+	path := filepath.Join(t.TempDir(), "p.html")
+	r := programtest.Start(t, environment, "-partition", "-ttl", "5s", "-prefix", "test/", "-html", path)
 	r.AwaitLine(t, "is cut off from etcd")
 	oldest, err := client.Get(t.Context(), "test/", append(clientv3.WithFirstCreate(), clientv3.WithPrefix())...)
 	require.NoError(t, err)
@@ -109,6 +112,29 @@ func TestTwoLeadersAtOneTimeAreAFailure(t *testing.T) {
 	assert.Regexp(t, `two leaders for [\d.]+ m?s: c\d in term \d+ and c\d in term \d+`, r.Stderr.String())
 	programtest.RequireInOrder(t, out, `told [\d.]+ m?s AFTER the next was elected`, `refused by etcd`, `AFTER the next\n`)
 	assert.NotContains(t, out, "Never two leaders")
+	page, err := os.ReadFile(path)
+	require.NoError(t, err)
+	programtest.RequireInOrder(t, string(page), `What should not have happened: two leaders for`, `✗</span> BROKEN`, `id="act-1"`,
+		`More than one held at once, before their deadlines: 1 time`, `2 held at once: c\d, c\d`)
+}
+
+func TestPageHasAChartForEachAct(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "p.html")
+	out := programtest.Play(t, nil, "-crash", "-resign", "-transfer", "-times", "2", "-html", path)
+	assert.Contains(t, out, "\nThe time line is in "+path+"\n")
+	page, err := os.ReadFile(path)
+	require.NoError(t, err)
+	programtest.RequireInOrder(t, string(page),
+		`<h1>Leaders that fail</h1>`, `<a href="#act-1">`, `<a href="#act-3">`, `<a href="#act-5">`,
+		`id="act-1"`, `>crash</h2>`, `✓</span> HELD`, `the next knew`, `c\d: holds \S+, 0\.000 s to`, `c\d: killed`, `c\d: started again`,
+		`id="act-2"`, `>crash</h2>`,
+		`id="act-3"`, `>transfer</h2>`, `c\d: transfers`,
+		`id="act-5"`, `>resign</h2>`, `c\d: resigns`,
+		`id="act-6"`,
+	)
+	assert.NotContains(t, string(page), "act-7")
+	assert.NotContains(t, string(page), "More than one held")
 }
 
 func TestKeysDoWhatFlagsDo(t *testing.T) {
@@ -172,6 +198,7 @@ func TestBadCommandLinesGetUsageAndCode2(t *testing.T) {
 		"many candidates": {"-candidates", "9"},
 		"times":           {"-times", "0"},
 		"fractional TTL":  {"-ttl", "1500ms"},
+		"page in a void":  {"-html", filepath.Join(t.TempDir(), "no", "p.html")},
 		"no password":     {"-endpoints", "localhost:1", "-user", "u"},
 	})
 }
@@ -181,5 +208,6 @@ func TestHelpExplainsTheFlags(t *testing.T) {
 	out, code := programtest.Start(t, []string{"ETCDCTL_PASSWORD=secret"}, "-h").Finish(t)
 	assert.Zero(t, code)
 	assert.Contains(t, out, "-transfer")
+	assert.Contains(t, out, "-html file")
 	assert.NotContains(t, out, "secret")
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/program"
+	"github.com/conclave-go/conclave/examples/internal/report"
 	"github.com/conclave-go/conclave/examples/internal/workers"
 	"github.com/conclave-go/conclave/lease"
 )
@@ -30,6 +31,7 @@ const (
 type settings struct {
 	candidates int
 	ttl        time.Duration
+	recorded   bool // on charts
 }
 
 // options are what the command line says.
@@ -42,6 +44,7 @@ type options struct {
 	tour   bool
 	plain  bool
 	prefix string
+	html   *string
 }
 
 // parse reads the command line. The error is [flag.ErrHelp] if that was asked for,
@@ -60,6 +63,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	fs.IntVar(&o.candidates, "candidates", defaultCandidates, "`number` of processes")
 	fs.DurationVar(&o.ttl, "ttl", defaultTTL, "TTL of the candidates' leases, whole seconds")
 	fs.BoolVar(&o.plain, "plain", false, "plain lines, as in a pipe or with NO_COLOR")
+	o.html = report.Flag(fs)
 	fs.StringVar(&o.prefix, "prefix", "conclave-failover/", "of the `keys` in etcd")
 	var err error
 	if o.etcd, err = cluster.Register(fs); err != nil {
@@ -127,7 +131,8 @@ func help(fs *flag.FlagSet, out io.Writer) {
 Without -crash, -pause, -partition, -transfer or -resign: a short tour of all of
 them. On a terminal it goes on until you press q, and the keys c, p, x, t and r do
 them too. Flags about etcd take their defaults from etcdctl's variables, -endpoints
-from ETCDCTL_ENDPOINTS.
+from ETCDCTL_ENDPOINTS. With -html, what happened is also written as a page with a
+time line for each.
 
 `, usage)
 	fs.SetOutput(out)

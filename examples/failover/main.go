@@ -6,6 +6,7 @@
 //
 //	go run ./examples/failover              # a tour of all that, then the keys are yours
 //	go run ./examples/failover -crash -partition -times 5
+//	go run ./examples/failover -tour -html failover.html
 //	go run ./examples/failover -endpoints https://etcd.example:2379 -cacert ca.pem
 //
 // worker.go and worker_lead.go are what a program would do: the candidates are
@@ -26,6 +27,7 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/program"
+	"github.com/conclave-go/conclave/examples/internal/report"
 	"github.com/conclave-go/conclave/examples/internal/screen"
 	"github.com/conclave-go/conclave/examples/internal/workers"
 )
@@ -39,11 +41,17 @@ func main() {
 }
 
 // run is the program as its user sees it.
-func run(ctx context.Context, args []string, out *os.File) error {
+func run(ctx context.Context, args []string, out *os.File) (err error) {
 	o, err := parse(args, out)
 	if err != nil {
 		return err
 	}
+	file, err := report.Open(*o.html)
+	if err != nil {
+		return program.Misuse(err, usage)
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	o.recorded = file.Wanted()
 	ctx, end := program.Interruptible(ctx)
 	defer end(nil)
 	c, err := cluster.Open(ctx, o.etcd)
@@ -65,6 +73,7 @@ func run(ctx context.Context, args []string, out *os.File) error {
 		_, werr := io.WriteString(out, "\n"+summary(b))
 		err = errors.Join(err, werr)
 	}
+	err = errors.Join(err, file.Save(o.page(c, b), out))
 	return judge(err, b.record.verdict())
 }
 
@@ -89,6 +98,9 @@ func (o *options) perform(ctx context.Context, c *cluster.Cluster, v view, keys 
 		names[i] = cand.job.Worker
 	}
 	s := &stage{crew: cr, board: newBoard(names), view: v, keys: keys, began: began}
+	if o.recorded {
+		s.chart = report.NewRecorder(began, names...)
+	}
 	if err == nil {
 		err = o.play(ctx, s)
 		s.leave(ctx)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/conclave-go/conclave/examples/internal/workers"
 )
 
 // errEnough is the cause of the end of a run that its user has seen enough of.
@@ -35,6 +37,9 @@ func (o *options) play(ctx context.Context, s *stage) error {
 func (s *stage) perform(ctx context.Context, a act, number string) error {
 	s.view.Title(number + a.intro)
 	s.view.update(s.board)
+	s.chart.Restart(workers.Now())
+	before := len(s.board.failovers)
+	defer func() { s.finishChart(a, s.board.outcome(before)) }()
 	if err := s.linger(ctx); err != nil {
 		return err
 	}

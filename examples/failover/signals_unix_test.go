@@ -13,7 +13,7 @@ import (
 func TestInterruptLeavesNothingBehindWhileTheLeaderIsStopped(t *testing.T) {
 	t.Parallel()
 	out := programtest.RequireInterruptible(t, "is stopped (SIGSTOP)", "-pause")
-	assert.Contains(t, out, "1 term,", "the summary, as far as it goes")
+	assert.Regexp(t, `\d terms?, `, out, "the summary, as far as it goes")
 }
 
 func TestCandidatesEndWhenTheirParentIsKilled(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/conclave-go/conclave/examples/internal/report"
 	"github.com/conclave-go/conclave/examples/internal/workers"
 )
 
@@ -25,8 +26,9 @@ type stage struct {
 
 	board *board
 	view  view
-	keys  <-chan string // what the user presses; nil if nobody can
-	key   string        // the latest that was not heeded yet
+	chart *report.Recorder // nil without -html
+	keys  <-chan string    // what the user presses; nil if nobody can
+	key   string           // the latest that was not heeded yet
 	began int64
 }
 
@@ -44,6 +46,7 @@ func (s *stage) next(ctx context.Context) (event, error) {
 		return event{At: workers.Now(), Kind: pressed, Detail: s.key}, nil
 	case e := <-s.Out():
 		s.board.apply(e)
+		chart(s.chart, e)
 		s.view.update(s.board)
 		if e.Kind == failed || e.Kind == exited && e.Detail != "" {
 			return e, errors.New(strings.TrimSpace(e.Worker + " has failed: " + strings.ReplaceAll(e.Detail, "\n", "; ")))

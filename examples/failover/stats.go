@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,15 +40,21 @@ func (b *board) figure() []figures {
 	return all
 }
 
+// cells writes them: how many, the least, the median, the most, and by how much the
+// old leader was told before the next was elected, if the act is about that.
+func (f figures) cells() [5]string {
+	n := len(f.took)
+	cells := [5]string{strconv.Itoa(n), screen.Short(f.took[0]), screen.Short(f.took[(n-1)/2]), screen.Short(f.took[n-1])}
+	if len(f.told) > 0 {
+		cells[4] = verdict(f.told[0])
+	}
+	return cells
+}
+
 // row writes them, 72 columns wide.
 func (f figures) row() string {
-	n := len(f.took)
-	row := fmt.Sprintf("%-10s %5d %10s %10s %10s", f.act, n,
-		screen.Short(f.took[0]), screen.Short(f.took[(n-1)/2]), screen.Short(f.took[n-1]))
-	if len(f.told) > 0 {
-		row += "   " + verdict(f.told[0])
-	}
-	return row
+	c := f.cells()
+	return strings.TrimRight(fmt.Sprintf("%-10s %5s %10s %10s %10s   %s", f.act, c[0], c[1], c[2], c[3], c[4]), " ")
 }
 
 // header is the first line of a table of figures.

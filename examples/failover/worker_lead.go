@@ -76,7 +76,8 @@ func (w *worker) tell(term *election.Term) <-chan struct{} {
 	lost := make(chan struct{})
 	context.AfterFunc(term.Context(), func() {
 		if cause := term.Err(); !errors.Is(cause, election.ErrResigned) {
-			w.report(event{Kind: told, Token: term.Token(), Detail: cause.Error()})
+			until := workers.Now() + int64(time.Until(term.Deadline()))
+			w.report(event{Kind: told, Token: term.Token(), Until: until, Detail: cause.Error()})
 			close(lost)
 		}
 	})

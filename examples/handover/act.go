@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
+	"github.com/conclave-go/conclave/examples/internal/report"
 	"github.com/conclave-go/conclave/examples/internal/screen"
 	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/timeline"
 )
 
 // aftermath is for how long an act goes on after what it is about.
@@ -30,6 +32,7 @@ type settings struct {
 	hold     time.Duration
 	ttl      time.Duration
 	duration time.Duration
+	recorded bool // on a chart
 }
 
 // result is what an act has shown.
@@ -39,6 +42,7 @@ type result struct {
 	rpcs         map[string]int
 	acquisitions int
 	outcome      string
+	chart        timeline.Chart
 }
 
 // perform plays an act with workers of its own, on a lock of its own.
@@ -53,9 +57,13 @@ func perform(ctx context.Context, c *cluster.Cluster, a act, prefix string, set 
 		names[i] = p.Name()
 	}
 	s := &stage{crew: cr, board: newBoard(names), view: v, began: began}
+	if set.recorded {
+		s.chart = report.NewRecorder(began, names...)
+	}
 	r := result{act: a}
 	if err == nil {
 		r.outcome, err = a.play(ctx, s, set)
+		r.chart = s.chart.Chart(workers.Now(), a.name, r.outcome, a.library == official)
 		s.leave(ctx)
 	}
 	r.took = s.board.took()
@@ -71,7 +79,7 @@ func playRun(ctx context.Context, s *stage, set settings) (string, error) {
 	if err := s.watch(ctx, set.duration); err != nil {
 		return "", err
 	}
-	s.say(workers.Now(), "%s", summary(s.board))
+	s.say(workers.Now(), "%s", screen.Spread("hand-overs", s.board.took()))
 	return "", nil
 }
 
@@ -81,7 +89,7 @@ func playCrash(ctx context.Context, s *stage, _ settings) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	e, err := s.act(ctx, p, killed, p.Kill)
+	e, err := s.fault(ctx, p, killed, p.Kill)
 	if err != nil {
 		return "", err
 	}
@@ -113,7 +121,7 @@ func playPause(ctx context.Context, s *stage, _ settings) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	e, err := s.act(ctx, p, stopped, p.Pause)
+	e, err := s.fault(ctx, p, stopped, p.Pause)
 	if err != nil {
 		return "", err
 	}

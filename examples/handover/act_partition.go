@@ -41,7 +41,7 @@ func (s *stage) cut(ctx context.Context) (outcome string, two bool, err error) {
 	if err := s.watch(ctx, rand.N(time.Second)); err != nil {
 		return "", false, err
 	}
-	cut, err := s.act(ctx, p, cutOff, func() error { s.proxy.Blackhole(); return nil })
+	cut, err := s.fault(ctx, p, cutOff, func() error { s.proxy.Blackhole(); return nil })
 	if err != nil {
 		return "", false, err
 	}

@@ -29,6 +29,7 @@ type member struct {
 	token    string
 	wanted   int64 // when it last asked for the lock
 	acquired int
+	has      bool          // the lock, as far as it was told
 	last     time.Duration // its last hand-over
 	gone     bool          // the process has ended
 }
@@ -114,14 +115,14 @@ func (b *board) apply(e event) (handover, bool) {
 	case granted:
 		return b.grant(m, e)
 	case released:
-		m.doing, b.released = between, e
+		m.doing, m.has, b.released = between, false, e
 	case lost:
-		m.doing = toldLost
+		m.doing, m.has = toldLost, false
 	case acted:
 		m.doing = doing(e.Detail)
 	case exited:
 		m.gone = true
-	case wrote, failed: // for the act
+	case keeps, wrote, failed: // for the act
 	case counts:
 		b.counted[e.Worker] = e
 	case enqueued:
@@ -134,7 +135,7 @@ func (b *board) apply(e event) (handover, bool) {
 
 func (b *board) grant(m *member, e event) (handover, bool) {
 	b.owners[e.Key] = m.name
-	m.doing, m.token = holds, b.token(e)
+	m.doing, m.has, m.token = holds, true, b.token(e)
 	m.acquired++
 	from := b.released
 	b.released = event{}

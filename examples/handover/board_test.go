@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"testing"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/conclave-go/conclave/examples/internal/screen"
+	"github.com/conclave-go/conclave/examples/internal/workers"
 )
 
 // exampleBoard is one on which w2 has the lock, after w1, and w3 waits.
@@ -66,21 +68,23 @@ func TestPanelFitsTheScreen(t *testing.T) {
 	}
 }
 
-func TestBarsGrowWithTheTime(t *testing.T) {
+func TestAFaultIsOnlyOfUseToAHolder(t *testing.T) {
 	t.Parallel()
-	assert.Equal(t, '▁', bar(0))
-	assert.Equal(t, '▁', bar(time.Millisecond/2))
-	assert.Equal(t, '▄', bar(4*time.Millisecond))
-	assert.Equal(t, '▇', bar(32*time.Millisecond))
-	assert.Equal(t, '█', bar(33*time.Millisecond))
-	assert.Equal(t, '█', bar(time.Hour))
-}
+	s := &stage{
+		crew: &crew{Merger: workers.NewMerger[event]()}, board: newBoard([]string{""}),
+		view: &plain{Lines: screen.Lines{W: io.Discard}},
+	}
+	defer s.Stop()
+	p := &workers.Process{} // without a name
+	happens := func(k kind) { s.Add(event{At: workers.Now() - int64(5*time.Millisecond), Kind: k, Detail: "late"}) }
+	_, err := s.fault(t.Context(), p, cutOff, func() error { t.Error("done to one that waits"); return nil })
+	require.ErrorIs(t, err, errDeposed)
 
-func TestPercentilesAreNearestRank(t *testing.T) {
-	t.Parallel()
-	sorted := []time.Duration{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}
-	assert.Equal(t, time.Duration(5), percentile(sorted, 50))
-	assert.Equal(t, time.Duration(9), percentile(sorted, 90))
-	assert.Equal(t, time.Duration(10), percentile(sorted, 99))
-	assert.Zero(t, percentile(nil, 50))
+	happens(granted)
+	_, err = s.await(t.Context(), "the lock", func(e event) bool { return e.Kind == granted })
+	require.NoError(t, err)
+	_, err = s.fault(t.Context(), p, cutOff, func() error { return nil })
+	require.NoError(t, err)
+	_, err = s.fault(t.Context(), p, cutOff, func() error { happens(lost); return nil })
+	require.ErrorIs(t, err, errDeposed, "lost just before")
 }

@@ -14,9 +14,10 @@ const (
 	ready    kind = "ready"    // it has a session; TTL
 	wants    kind = "wants"    // it is about to ask for the lock
 	waits    kind = "waits"    // its entry is in the queue; Key
-	granted  kind = "granted"  // it has the lock; Key, Token, Stays
+	granted  kind = "granted"  // it has the lock; Key, Token, Stays, Until
+	keeps    kind = "keeps"    // it still has it; Until
 	released kind = "released" // it is about to give the lock up
-	lost     kind = "lost"     // it was told that it no longer has the lock; Detail
+	lost     kind = "lost"     // it was told that it no longer has the lock; Detail, Until
 	wrote    kind = "wrote"    // a write after the loss, or one that was refused; OK, Detail
 	counts   kind = "counts"   // RPCs and Acquisitions so far
 	failed   kind = "failed"   // it gives up; Detail
@@ -41,6 +42,7 @@ type event struct {
 	Key          string         `json:"key,omitempty"`
 	Token        string         `json:"token,omitempty"`
 	Stays        bool           `json:"stays,omitempty"`
+	Until        int64          `json:"until,omitempty"` // the deadline, on the same clock; 0 if the library tells none
 	OK           bool           `json:"ok,omitempty"`
 	Revision     int64          `json:"revision,omitempty"`
 	Detail       string         `json:"detail,omitempty"`

@@ -9,6 +9,7 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/program"
+	"github.com/conclave-go/conclave/examples/internal/report"
 	"github.com/conclave-go/conclave/examples/internal/workers"
 	"github.com/conclave-go/conclave/lease"
 )
@@ -37,6 +38,7 @@ type options struct {
 	run, crash, pause, partition bool
 	official, plain, verbose     bool
 	prefix                       string
+	html                         *string
 }
 
 // parse reads the command line. The error is [flag.ErrHelp] if that was asked for,
@@ -56,6 +58,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	fs.DurationVar(&o.duration, "duration", 0, "of -run (default 10s, in the tour 3s)")
 	fs.BoolVar(&o.plain, "plain", false, "plain lines, as in a pipe or with NO_COLOR")
 	fs.BoolVar(&o.verbose, "v", false, "plain lines for every hand-over")
+	o.html = report.Flag(fs)
 	fs.StringVar(&o.prefix, "prefix", "conclave-handover/", "of the `keys` in etcd")
 	var err error
 	if o.etcd, err = cluster.Register(fs); err != nil {
@@ -101,6 +104,7 @@ func help(fs *flag.FlagSet, out io.Writer) {
 Without -run, -crash, -pause, -partition or -official: a short tour of all of
 them. With several of the first four, one after another. Flags about etcd take
 their defaults from etcdctl's variables, -endpoints from ETCDCTL_ENDPOINTS.
+With -html, what happened is also written as a page with a time line for each.
 
 `, usage)
 	fs.SetOutput(out)

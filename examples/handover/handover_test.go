@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -70,7 +72,7 @@ func TestPartitionTellsTheHolderBeforeItsSuccessor(t *testing.T) {
 func TestOfficialPartitionGivesAVerdict(t *testing.T) {
 	t.Parallel()
 	assert.Regexp(t, `so it was told [\d.]+ m?s (before its successor|AFTER its successor was granted: two holders)`,
-		programtest.Play(t, nil, "-partition", "-official", "-ttl", "1s"))
+		programtest.Play(t, nil, "-partition", "-official"))
 }
 
 func TestTourShowsEverything(t *testing.T) {
@@ -83,6 +85,25 @@ func TestTourShowsEverything(t *testing.T) {
 	assert.Regexp(t, `\nclientv3/concurrency, cut off +\d+`, out)
 }
 
+func TestPageHasAChartForEachAct(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "p.html")
+	out := programtest.Play(t, nil, "-crash", "-partition", "-html", path)
+	assert.Contains(t, out, "\nThe time line is in "+path+"\n")
+	page, err := os.ReadFile(path)
+	require.NoError(t, err)
+	programtest.RequireInOrder(t, string(page),
+		`<h1>A lock handed from process to process</h1>`,
+		`<a href="#act-1">`, `<a href="#act-2">`,
+		`id="act-1"`, `conclave, killed`, `✓</span> HELD`, `successor granted`, `Never did more than one hold`,
+		`w1: killed`,
+		`id="act-2"`, `conclave, cut off`, `✓</span> HELD`, `before its successor was granted`, `Never did more than one hold`,
+		`w1: cut off, [\d.]+ s to [\d.]+ s`, `w1: told, [\d.]+ s. lock: lost`, `w1: late write refused`,
+	)
+	assert.Regexp(t, `w1: holds \d+, [\d.]+ s to [\d.]+ s \([^)]+\), deadline [\d.]+ s`, string(page))
+	assert.Regexp(t, `<rect class="tail"`, string(page), "of the one that was killed")
+}
+
 func TestNamedClusterIsUsedWithItsUserAndLeftClean(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t, etcdtest.WithControl())
@@ -91,7 +112,7 @@ func TestNamedClusterIsUsedWithItsUserAndLeftClean(t *testing.T) {
 		"ETCDCTL_ENDPOINTS=http://" + strings.TrimPrefix(c.Endpoints()[0], "http://"),
 		"ETCDCTL_USER=" + etcdtest.RootUser + ":" + etcdtest.RootPassword,
 	}
-	out := programtest.Play(t, environment, "-partition", "-ttl", "1s", "-prefix", "test/")
+	out := programtest.Play(t, environment, "-partition", "-prefix", "test/")
 	assert.Contains(t, out, "etcd at http://")
 	assert.Contains(t, out, "before its successor was granted")
 	client := c.Client(t, etcdtest.WithUser(etcdtest.RootUser, etcdtest.RootPassword))
@@ -109,6 +130,8 @@ func TestBadCommandLinesGetUsageAndCode2(t *testing.T) {
 		"fractional TTL": {"-ttl", "1500ms"},
 		"duration":       {"-duration", "-1s"},
 		"no password":    {"-endpoints", "localhost:1", "-user", "u"},
+		"page in a void": {"-html", filepath.Join(t.TempDir(), "no", "p.html")},
+		"page, a folder": {"-html", t.TempDir()},
 		"cert, no key":   {"-endpoints", "localhost:1", "-cert", "c.pem"},
 	})
 }
@@ -118,5 +141,6 @@ func TestHelpExplainsTheFlags(t *testing.T) {
 	out, code := programtest.Start(t, []string{"ETCDCTL_PASSWORD=secret"}, "-h").Finish(t)
 	assert.Zero(t, code)
 	assert.Contains(t, out, "-partition")
+	assert.Contains(t, out, "-html file")
 	assert.NotContains(t, out, "secret")
 }

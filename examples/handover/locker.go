@@ -22,6 +22,7 @@ type locker interface {
 type holding interface {
 	key() string
 	token() string
+	left() time.Duration   // until the deadline; negative after it, 0 if there is none
 	guard() []clientv3.Cmp // true only while the lock is held
 	done() <-chan struct{} // closed when the holder is told that it lost the lock
 	cause() error
@@ -77,6 +78,7 @@ type conclaveHolding struct{ hold *lock.Hold }
 
 func (h conclaveHolding) key() string                      { return h.hold.Key() }
 func (h conclaveHolding) token() string                    { return h.hold.Token().String() }
+func (h conclaveHolding) left() time.Duration              { return time.Until(h.hold.Deadline()) }
 func (h conclaveHolding) guard() []clientv3.Cmp            { return h.hold.Guard() }
 func (h conclaveHolding) done() <-chan struct{}            { return h.hold.Context().Done() }
 func (h conclaveHolding) cause() error                     { return context.Cause(h.hold.Context()) }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
 )
@@ -51,13 +52,23 @@ func (o *officialLocker) lock(ctx context.Context) (holding, error) {
 	switch {
 	case errors.Is(err, concurrency.ErrSessionExpired):
 		return o.lock(ctx)
+	case errors.Is(err, rpctypes.ErrLeaseNotFound): // it has expired, and the session does not know yet
+		if err := o.renew(); err != nil {
+			return nil, err
+		}
+		return o.lock(ctx)
 	case err != nil:
 		return nil, err
 	}
 	return officialHolding{mutex: mutex, session: o.session}, nil
 }
 
-func (o *officialLocker) close(context.Context) error { return o.session.Close() }
+func (o *officialLocker) close(context.Context) error {
+	if err := o.session.Close(); !errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		return err
+	}
+	return nil
+}
 
 // officialHolding is a locked concurrency.Mutex.
 type officialHolding struct {
@@ -71,6 +82,7 @@ func (h officialHolding) key() string { return h.mutex.Key() }
 // finds it in the queue.
 func (h officialHolding) token() string { return "" }
 
+func (h officialHolding) left() time.Duration              { return 0 }
 func (h officialHolding) guard() []clientv3.Cmp            { return []clientv3.Cmp{h.mutex.IsOwner()} }
 func (h officialHolding) done() <-chan struct{}            { return h.session.Done() }
 func (h officialHolding) cause() error                     { return errSessionDone }

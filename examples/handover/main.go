@@ -5,6 +5,7 @@
 //	go run ./examples/handover              # a tour of all that, on an embedded etcd
 //	go run ./examples/handover -run -workers 8
 //	go run ./examples/handover -partition -official
+//	go run ./examples/handover -html handover.html
 //	go run ./examples/handover -endpoints https://etcd.example:2379 -cacert ca.pem
 //
 // The workers are processes of the same program; they report what they do as lines
@@ -21,6 +22,7 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/program"
+	"github.com/conclave-go/conclave/examples/internal/report"
 	"github.com/conclave-go/conclave/examples/internal/screen"
 )
 
@@ -33,11 +35,17 @@ func main() {
 }
 
 // run is the program as its user sees it.
-func run(ctx context.Context, args []string, out *os.File) error {
+func run(ctx context.Context, args []string, out *os.File) (err error) {
 	o, err := parse(args, out)
 	if err != nil {
 		return err
 	}
+	file, err := report.Open(*o.html)
+	if err != nil {
+		return program.Misuse(err, usage)
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	o.recorded = file.Wanted()
 	ctx, end := program.Interruptible(ctx)
 	defer end(nil)
 	c, err := cluster.Open(ctx, o.etcd)
@@ -55,7 +63,7 @@ func run(ctx context.Context, args []string, out *os.File) error {
 		_, werr := io.WriteString(out, "\n"+table(results))
 		err = errors.Join(err, werr)
 	}
-	return err
+	return errors.Join(err, file.Save(o.page(c, results), out))
 }
 
 func headline(o options, c *cluster.Cluster) string {
@@ -80,13 +88,27 @@ func (o *options) perform(ctx context.Context, c *cluster.Cluster, v view) ([]re
 			intro = fmt.Sprintf("%d/%d  %s", i+1, len(acts), intro)
 		}
 		v.Title(intro)
-		r, err := perform(ctx, c, a, fmt.Sprintf("%s%d/", o.prefix, i+1), set, v)
+		r, err := o.try(ctx, c, a, fmt.Sprintf("%s%d/", o.prefix, i+1), set, v)
 		results = append(results, r)
 		if err != nil {
 			return results, err
 		}
 	}
 	return results, nil
+}
+
+// tries is how often an act is tried whose holder loses the lock by itself.
+const tries = 3
+
+// try plays an act, anew if need be, each time on a lock of its own.
+func (o *options) try(ctx context.Context, c *cluster.Cluster, a act, prefix string, set settings, v view) (result, error) {
+	for n := 1; ; n++ {
+		r, err := perform(ctx, c, a, fmt.Sprintf("%s%d/", prefix, n), set, v)
+		if n == tries || !errors.Is(err, errDeposed) {
+			return r, err
+		}
+		v.Title("The holder has lost the lock by itself, so this begins anew.")
+	}
 }
 
 // newView returns what suits the place where the output goes. end is called when

@@ -2,12 +2,8 @@ package main
 
 import (
 	"fmt"
-	"math"
 	"slices"
-	"strings"
 	"time"
-
-	"charm.land/lipgloss/v2"
 
 	"github.com/conclave-go/conclave/examples/internal/screen"
 	"github.com/conclave-go/conclave/examples/internal/workers"
@@ -25,7 +21,8 @@ func (p panel) draw(b *board) []string {
 	for _, m := range b.members {
 		lines = append(lines, p.drawMember(b, m))
 	}
-	lines = append(lines, "", "  "+summary(b), p.drawBars(b), "", p.styles.Dim.Render("  q or Ctrl-C ends it"))
+	lines = append(lines, "", "  "+screen.Spread("hand-overs", b.took()),
+		"  "+screen.Bars(b.took(), p.width-len("  "), p.styles), "", p.styles.Dim.Render("  q or Ctrl-C ends it"))
 	return screen.Cut(lines, p.width)
 }
 
@@ -66,27 +63,4 @@ func drawWait(b *board, m *member) (state, detail string) {
 		detail += fmt.Sprintf(" (%.1f s)", d.Seconds())
 	}
 	return string(waiting), detail
-}
-
-// drawBars draws the latest hand-overs, one bar each: the lowest is under half a
-// millisecond, and each step twice as long, up to 32 ms and more.
-func (p panel) drawBars(b *board) string {
-	const legend = "  ▁ <0.5  ▄ <4  █ >32 ms"
-	room := max(p.width-len("  ")-lipgloss.Width(legend)-2, 0)
-	took := b.took()
-	took = took[max(0, len(took)-room):]
-	var bars strings.Builder
-	for _, d := range took {
-		bars.WriteRune(bar(d))
-	}
-	return "  " + bars.String() + strings.Repeat(" ", room-len(took)) + p.styles.Dim.Render(legend)
-}
-
-func bar(d time.Duration) rune {
-	levels := []rune("▁▂▃▄▅▆▇█")
-	if d <= 0 {
-		return levels[0]
-	}
-	level := int(math.Ceil(math.Log2(float64(d) / float64(time.Millisecond/2))))
-	return levels[min(max(level, 0), len(levels)-1)]
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -14,8 +15,12 @@ import (
 
 func TestInterruptLeavesNothingBehindWhileAWorkerIsStopped(t *testing.T) {
 	t.Parallel()
-	out := programtest.RequireInterruptible(t, "is stopped (SIGSTOP)", "-pause")
+	path := filepath.Join(t.TempDir(), "p.html")
+	out := programtest.RequireInterruptible(t, "is stopped (SIGSTOP)", "-pause", "-html", path)
 	assert.Contains(t, out, "conclave, stopped", "the table, as far as it goes")
+	page, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.Regexp(t, `w1: stopped, from [\d.]+ m?s to the end`, string(page), "and the page")
 }
 
 func TestWorkersEndWhenTheirParentIsKilled(t *testing.T) {

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	"github.com/conclave-go/conclave/examples/internal/report"
 	"github.com/conclave-go/conclave/examples/internal/workers"
 )
 
@@ -22,6 +24,7 @@ type stage struct {
 
 	board *board
 	view  view
+	chart *report.Recorder
 	began int64
 }
 
@@ -37,6 +40,7 @@ func (s *stage) next(ctx context.Context) (event, error) {
 		return event{}, context.Cause(ctx)
 	case e := <-s.Out():
 		h, handed := s.board.apply(e)
+		s.board.record(s.chart, e)
 		s.view.update(s.board)
 		if handed {
 			s.view.handover(time.Duration(e.At-s.began), s.board, h)
@@ -91,6 +95,22 @@ func (s *stage) act(ctx context.Context, p *workers.Process, what doing, do func
 	}
 	go s.Add(e) // ends when it is taken or the crew closed; taking it here would wait for the stage itself
 	return s.await(ctx, e.Detail, func(x event) bool { return x.Kind == acted && x.Worker == p.Name() })
+}
+
+// errDeposed is that the holder has lost the lock before anything was done to it: on a
+// busy machine leases end.
+var errDeposed = errors.New("the holder has lost the lock by itself")
+
+// fault does something to the holder, unless that is no longer the holder by then.
+func (s *stage) fault(ctx context.Context, p *workers.Process, what doing, do func() error) (event, error) {
+	if !s.board.member(p.Name()).has {
+		return event{}, errDeposed
+	}
+	e, err := s.act(ctx, p, what, do)
+	if err == nil && !s.board.member(p.Name()).has {
+		err = errDeposed
+	}
+	return e, err
 }
 
 // successor waits for a grant to another than p.

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,33 +11,19 @@ import (
 	"github.com/conclave-go/conclave/examples/internal/screen"
 )
 
-// percentile returns the nearest-rank percentile of sorted durations.
-func percentile(sorted []time.Duration, p float64) time.Duration {
-	if len(sorted) == 0 {
-		return 0
-	}
-	rank := int(math.Ceil(p / 100 * float64(len(sorted))))
-	return sorted[max(rank, 1)-1]
-}
-
 func formatRevision(r int64) string { return strconv.FormatInt(r, 10) }
 
-// summary writes how long the hand-overs of a board took.
-func summary(b *board) string {
-	took := slices.Sorted(slices.Values(b.took()))
-	return fmt.Sprintf("%d hand-overs   p50 %s   p90 %s   p99 %s   max %s", len(took),
-		screen.Millis(percentile(took, 50)), screen.Millis(percentile(took, 90)), screen.Millis(percentile(took, 99)), screen.Millis(percentile(took, 100)))
-}
+func sorted(took []time.Duration) []time.Duration { return slices.Sorted(slices.Values(took)) }
 
 // table writes what the acts have shown, 79 columns wide at most.
 func table(results []result) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%-29s %10s %9s %9s %9s %9s\n", "", "hand-overs", "p50", "p90", "p99", "max")
 	for _, r := range results {
-		took := slices.Sorted(slices.Values(r.took))
+		took := sorted(r.took)
 		fmt.Fprintf(&b, "%-29s %10d", r.act.name, len(took))
 		for _, p := range []float64{50, 90, 99, 100} {
-			fmt.Fprintf(&b, " %9s", screen.Millis(percentile(took, p)))
+			fmt.Fprintf(&b, " %9s", screen.Millis(screen.Percentile(took, p)))
 		}
 		b.WriteByte('\n')
 	}

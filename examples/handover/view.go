@@ -57,7 +57,7 @@ func (p *plain) handover(at time.Duration, b *board, h handover) {
 	}
 	slices.Sort(p.pending)
 	p.Say(at, fmt.Sprintf("... %d more hand-overs, p50 %s, max %s; now %s",
-		len(p.pending), screen.Millis(percentile(p.pending, 50)), screen.Millis(percentile(p.pending, 100)), holdsNow(h)))
+		len(p.pending), screen.Millis(screen.Percentile(p.pending, 50)), screen.Millis(screen.Percentile(p.pending, 100)), holdsNow(h)))
 	p.pending, p.next = nil, at+summaryEvery
 }
 

@@ -132,7 +132,7 @@ func (w *worker) work(ctx context.Context) error {
 		if stays {
 			use = w.linger
 		}
-		w.report(event{At: at, Kind: granted, Key: h.key(), Token: h.token(), Stays: stays})
+		w.report(event{At: at, Kind: granted, Key: h.key(), Token: h.token(), Stays: stays, Until: until(h)})
 		if err := w.hold(ctx, h, use); err != nil {
 			return err
 		}

@@ -42,13 +42,24 @@ func (w *worker) tell(h holding) (stop func()) {
 		case <-h.done():
 		}
 		if isClosed(h.done()) {
-			w.report(event{Kind: lost, Detail: h.cause().Error()})
+			w.report(event{Kind: lost, Detail: h.cause().Error(), Until: until(h)})
 		}
 	})
 	return sync.OnceFunc(func() {
 		close(end)
 		wg.Wait()
 	})
+}
+
+// until returns the deadline of a hold on the clock that all processes share. A pause
+// between the two readings of the time makes it too early, never too late.
+func until(h holding) int64 {
+	at := workers.Now()
+	left := h.left()
+	if left == 0 {
+		return 0
+	}
+	return at + int64(left)
 }
 
 // use keeps the lock for as long as the job says, after a write under guard if it
@@ -83,6 +94,7 @@ func (w *worker) linger(ctx context.Context, h holding) error {
 			return nil
 		case <-t.C:
 		}
+		w.report(event{Kind: keeps, Until: until(h)})
 		if w.job.Resource == "" {
 			continue
 		}
