@@ -87,7 +87,7 @@ type scene struct {
 
 // play has w1 look, w2 overtake it, and w1 write.
 func (s *scene) play() result {
-	styles, r := s.view.styles, &s.result
+	styles, r := s.view.Styles, &s.result
 	s.do(s.w1.start)
 	r.first = s.looks(s.w1)
 	s.do(s.w2.start)
@@ -121,9 +121,9 @@ func (s *scene) looks(p *process) event {
 func (s *scene) sells(p *process) (write, unlock event) {
 	s.do(p.goOn)
 	write = s.await(p, wrote)
-	style := s.view.styles.Good
+	style := s.view.Styles.Good
 	if write.Newer == 0 && write.Token < s.result.second.Token {
-		style = s.view.styles.Bad
+		style = s.view.Styles.Bad
 	}
 	s.say(style, "%s sells %d, so it writes %d: %s", p.job.Worker, p.job.Sells, write.Amount, outcome(write))
 	if unlock = s.await(p, unlocked); unlock.Lost != "" {
@@ -156,6 +156,6 @@ func (s *scene) await(p *process, k kind) (e event) {
 
 func (s *scene) say(style lipgloss.Style, format string, args ...any) {
 	if s.err == nil {
-		s.view.say(style, fmt.Sprintf(format, args...))
+		s.view.Tell(style, format, args...)
 	}
 }

@@ -23,6 +23,7 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/program"
+	"github.com/conclave-go/conclave/examples/internal/screen"
 )
 
 func main() {
@@ -51,8 +52,8 @@ func run(ctx context.Context, args []string, out *os.File) (err error) {
 		return causeOr(ctx, err)
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	v := newView(out, end)
-	v.printf("2 workers, TTL %s, SQLite, %s\n", o.ttl, c)
+	v := &view{screen.NewActs(out, end)}
+	v.Printf("2 workers, TTL %s, SQLite, %s\n", o.ttl, c)
 	j := job{Lock: o.prefix + rand.Text()[:8] + "/inventory", File: filepath.Join(dir, "stock.db"), TTL: o.ttl}
 	return causeOr(ctx, perform(ctx, c, o, j, v))
 }
@@ -68,7 +69,7 @@ func perform(ctx context.Context, c *cluster.Cluster, o options, j job, v *view)
 	}
 	var results []result
 	for _, a := range acts {
-		v.title(a.title)
+		v.Begin("%s", a.title)
 		r, err := performAct(ctx, c, a, o, j, v)
 		if err != nil {
 			return err

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/conclave-go/conclave/examples/internal/programtest"
+	"github.com/conclave-go/conclave/examples/internal/screen"
 )
 
 func TestMain(m *testing.M) { programtest.Main(m, main) }
@@ -34,7 +35,7 @@ func TestOnlyTheExpectedOutcomeIsASuccess(t *testing.T) {
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, null.Close()) })
-	v := newView(null, func(err error) { assert.NoError(t, err) })
+	v := &view{screen.NewActs(null, func(err error) { assert.NoError(t, err) })}
 	refused := result{
 		act: act{guarded: true}, first: event{Token: 1}, second: event{Token: 2},
 		late: event{Token: 1, Newer: 2}, told: event{Lost: "lost"}, left: shouldBeLeft,

@@ -23,6 +23,7 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/program"
+	"github.com/conclave-go/conclave/examples/internal/screen"
 	"github.com/conclave-go/conclave/lease"
 )
 
@@ -47,8 +48,8 @@ func run(ctx context.Context, args []string, out *os.File) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	v := newView(out, end)
-	v.printf("%s for each measurement, %s\n", o.duration, c)
+	v := &view{screen.NewActs(out, end)}
+	v.Printf("%s for each measurement, %s\n", o.duration, c)
 	o.prefix += rand.Text()[:8] + "/"
 	defer func() { err = errors.Join(err, c.Remove(ctx, o.prefix)) }()
 	return measureAll(ctx, c, o, v)
@@ -75,13 +76,13 @@ func measureAll(ctx context.Context, c *cluster.Cluster, o options, v *view) (er
 	}
 	var results []result
 	for i, a := range acts(o) {
-		v.title(fmt.Sprintf("%d/4  %s", i+2, a.intro))
+		v.Begin("%d/4  %s", i+2, a.intro)
 		for _, s := range a.settings {
 			r, err := compare(ctx, session, s, fmt.Sprintf("%s%d/", o.prefix, len(results)))
 			if err != nil {
 				return err
 			}
-			v.say(v.styles.Dim, r.String())
+			v.Tell(v.Styles.Dim, "%s", r.String())
 			results = append(results, r)
 		}
 	}
@@ -91,7 +92,7 @@ func measureAll(ctx context.Context, c *cluster.Cluster, o options, v *view) (er
 
 // playBlind shows what both ways prevent.
 func playBlind(ctx context.Context, client *clientv3.Client, o options, v *view) error {
-	v.title(fmt.Sprintf("1/4  Neither: %d at a time read, then write what they read plus one.", blindAtOnce))
+	v.Begin("1/4  Neither: %d at a time read, then write what they read plus one.", blindAtOnce)
 	n := &number{client: client, key: o.prefix + "blind"}
 	for range blindRounds {
 		if err := n.addBlindly(ctx, blindAtOnce); err != nil {
@@ -103,6 +104,6 @@ func playBlind(ctx context.Context, client *clientv3.Client, o options, v *view)
 		return err
 	}
 	made := int64(blindRounds * blindAtOnce)
-	v.say(v.styles.Bad, fmt.Sprintf("after %d additions the number is %d: %d are lost", made, at.value, made-at.value))
+	v.Tell(v.Styles.Bad, "after %d additions the number is %d: %d are lost", made, at.value, made-at.value)
 	return nil
 }

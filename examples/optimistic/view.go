@@ -1,10 +1,7 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"os"
-	"time"
 
 	"charm.land/lipgloss/v2"
 
@@ -12,51 +9,22 @@ import (
 )
 
 // view shows what was measured, coloured on a terminal.
-type view struct {
-	lines  screen.Lines
-	styles screen.Styles
-	began  time.Time // the present act
-}
-
-func newView(out *os.File, failed context.CancelCauseFunc) *view {
-	v := &view{lines: screen.Lines{W: out, Failed: failed}}
-	if screen.Live(out) {
-		v.styles = screen.NewStyles()
-	}
-	return v
-}
-
-func (v *view) printf(format string, args ...any) {
-	if _, err := fmt.Fprintf(v.lines.W, format, args...); err != nil {
-		v.lines.Failed(err)
-	}
-}
-
-// title introduces an act, whose time begins.
-func (v *view) title(text string) {
-	v.began = time.Now()
-	v.lines.Title(v.styles.Title.Render(text))
-}
-
-// say tells what has just happened.
-func (v *view) say(style lipgloss.Style, text string) {
-	v.lines.Say(time.Since(v.began), style.Render(text))
-}
+type view struct{ *screen.Acts }
 
 // sum shows the table, and what there is to learn from it.
 func (v *view) sum(results []result) {
-	v.printf("\n%28s%-28s%s\n", "", "swapping", "locking")
-	v.printf("%-7s%7s%8s%9s%8s%11s%9s%11s%8s\n", "work", "at once", "numbers", "per s", "tries", "p99", "per s", "p99", "ratio")
+	v.Printf("\n%28s%-28s%s\n", "", "swapping", "locking")
+	v.Printf("%-7s%7s%8s%9s%8s%11s%9s%11s%8s\n", "work", "at once", "numbers", "per s", "tries", "p99", "per s", "p99", "ratio")
 	for _, r := range results {
 		style := lipgloss.Style{}
 		if r.ratio() >= 1 {
-			style = v.styles.Good
+			style = v.Styles.Good
 		}
-		v.printf("%-7s%7d%8d%9.0f%8.2f%11s%9.0f%11s%s\n", r.work, r.atOnce, r.numbers,
+		v.Printf("%-7s%7d%8d%9.0f%8.2f%11s%9.0f%11s%s\n", r.work, r.atOnce, r.numbers,
 			r.swap.perSecond(), r.swap.triesEach(), p99(r.swap), r.lock.perSecond(), p99(r.lock),
 			style.Render(fmt.Sprintf("%8.2f", r.ratio())))
 	}
-	v.printf("\n%s\n", screen.Wrap(lesson(results), screen.DefaultWidth))
+	v.Printf("\n%s\n", screen.Wrap(lesson(results), screen.DefaultWidth))
 }
 
 func p99(m measured) string { return screen.Millis(screen.Percentile(m.took, 99)) }

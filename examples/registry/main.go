@@ -21,6 +21,7 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/program"
+	"github.com/conclave-go/conclave/examples/internal/screen"
 )
 
 func main() {
@@ -45,8 +46,8 @@ func run(ctx context.Context, args []string, out *os.File) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	v := newView(out, end)
-	v.printf("%d callers, TTL %s, %s\n", o.callers, o.ttl, c)
+	v := &view{screen.NewActs(out, end)}
+	v.Printf("%d callers, TTL %s, %s\n", o.callers, o.ttl, c)
 	o.prefix += rand.Text()[:8] + "/"
 	defer func() { err = errors.Join(err, c.Remove(ctx, o.prefix)) }()
 	f, err := openFleet(ctx, end, c, o)

@@ -65,7 +65,7 @@ func (p *play) perform(ctx context.Context) error {
 	}
 	var errs []error
 	for i, a := range acts {
-		p.view.title(fmt.Sprintf("%d/%d  %s", i+1, len(acts), a.intro))
+		p.view.Begin("%d/%d  %s", i+1, len(acts), a.intro)
 		before, _ := p.callers.now()
 		if err := a.play(ctx); err != nil {
 			return err
@@ -77,7 +77,7 @@ func (p *play) perform(ctx context.Context) error {
 		errs = append(errs, r.check())
 	}
 	if !p.etcd.Embedded() {
-		p.view.say(p.view.styles.Dim, "(A last part stops etcd, which is left to the embedded one.)")
+		p.view.Tell(p.view.Styles.Dim, "(A last part stops etcd, which is left to the embedded one.)")
 	}
 	return errors.Join(errs...)
 }
@@ -128,7 +128,7 @@ func (p *play) takeTurns(ctx context.Context, names ...string) error {
 		text += fmt.Sprintf(", %d by %s", t.by[name], name)
 		others -= t.by[name]
 	}
-	p.say(p.view.styles.Good, "%d calls%s", t.calls(), text)
+	p.say(p.view.Styles.Good, "%d calls%s", t.calls(), text)
 	if others > p.options.callers {
 		return fmt.Errorf("%d calls were answered by others", others)
 	}
@@ -143,7 +143,7 @@ func (p *play) drain(ctx context.Context) error {
 	if _, err := p.awaitKey(ctx, "s2", isDraining); err != nil {
 		return err
 	}
-	p.say(p.view.styles.Title, "s2 is marked as draining")
+	p.say(p.view.Styles.Title, "s2 is marked as draining")
 	e, err := p.await(ctx, "the end of s2", func(e event) bool { return e.Server == "s2" && e.Kind == left })
 	if err != nil {
 		return err
@@ -168,7 +168,7 @@ func (p *play) kill(ctx context.Context) error {
 	if err := p.servers[2].Kill(); err != nil {
 		return err
 	}
-	p.say(p.view.styles.Title, "s3 is killed (SIGKILL)")
+	p.say(p.view.Styles.Title, "s3 is killed (SIGKILL)")
 	if _, err := p.awaitKey(ctx, "s3", isGone); err != nil {
 		return err
 	}
@@ -193,7 +193,7 @@ func (p *play) outage(ctx context.Context) error {
 	if err := p.etcd.Stop(); err != nil {
 		return err
 	}
-	p.say(p.view.styles.Title, "etcd is stopped")
+	p.say(p.view.Styles.Title, "etcd is stopped")
 	lose := make(map[string]bool)
 	_, err := p.await(ctx, "the loss of both leases", func(e event) bool {
 		if e.Kind == lost && e.At > stopped && !lose[e.Server] {
@@ -218,7 +218,7 @@ func (p *play) comeBack(ctx context.Context, names []string) error {
 		return err
 	}
 	began := time.Now()
-	p.say(p.view.styles.Title, "etcd is started again, with the data that it had")
+	p.say(p.view.Styles.Title, "etcd is started again, with the data that it had")
 	for _, name := range names {
 		item, _ := old.Get(p.prefix + name)
 		_, err := p.awaitKey(ctx, name, func(i watch.Item[instance], exists bool) bool { return exists && i.Lease != item.Lease })
@@ -231,5 +231,5 @@ func (p *play) comeBack(ctx context.Context, names []string) error {
 }
 
 func (p *play) say(style lipgloss.Style, format string, args ...any) {
-	p.view.say(style, fmt.Sprintf(format, args...))
+	p.view.Tell(style, format, args...)
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/conclave-go/conclave/election"
 	"github.com/conclave-go/conclave/examples/internal/cluster"
+	"github.com/conclave-go/conclave/examples/internal/screen"
 	"github.com/conclave-go/conclave/examples/internal/workers"
 	"github.com/conclave-go/conclave/watch"
 )
@@ -29,7 +30,7 @@ const (
 // should do.
 type crew struct {
 	job      job // of each, but for the name
-	view     *view
+	view     *screen.Acts
 	client   *clientv3.Client
 	world    *watch.Cache[product] // as it is
 	watching sync.WaitGroup        // ends with world
@@ -50,7 +51,7 @@ type crew struct {
 type about struct{ replica, tenant string }
 
 // openCrew returns one without replicas. The caller closes it.
-func openCrew(ctx context.Context, failed context.CancelCauseFunc, c *cluster.Cluster, o options, v *view) (*crew, error) {
+func openCrew(ctx context.Context, failed context.CancelCauseFunc, c *cluster.Cluster, o options, v *screen.Acts) (*crew, error) {
 	client, err := c.Spec().Dial()
 	if err != nil {
 		return nil, err
@@ -124,19 +125,19 @@ func (c *crew) next(ctx context.Context) (e event, err error) {
 		c.stands[e.Replica] = true
 	case leads:
 		c.leader = e.Replica
-		c.say(c.view.styles.Good, "%s is elected, term %s", e.Replica, e.Term)
+		c.say(c.view.Styles.Good, "%s is elected, term %s", e.Replica, e.Term)
 	case seen:
 		c.sees(e)
 	case exited: // what there is to say of it was said
 	case failed:
 		c.refused[e.Key]++
 		tenant, name := c.job.Root.split(e.Key)
-		c.say(c.view.styles.Bad, "%s cannot see to %s/%s: %s", e.Replica, tenant, name, e.Detail)
+		c.say(c.view.Styles.Bad, "%s cannot see to %s/%s: %s", e.Replica, tenant, name, e.Detail)
 	case learned:
 		err = c.learns(key, e)
 		c.say(lipgloss.Style{}, "%s learns version %d of %s, %s", e.Replica, e.Stated.Version, e.Stated.Tenant, e.From)
 	case ignored:
-		c.say(c.view.styles.Dim, "%s ignores version %d of %s, %s", e.Replica, e.Stated.Version, e.Stated.Tenant, e.From)
+		c.say(c.view.Styles.Dim, "%s ignores version %d of %s, %s", e.Replica, e.Stated.Version, e.Stated.Tenant, e.From)
 	}
 	if e.From == pushed {
 		c.pushes[e.Stated.Tenant]++
@@ -204,7 +205,7 @@ func (c *crew) push(s stated) error {
 }
 
 func (c *crew) say(style lipgloss.Style, format string, args ...any) {
-	c.view.say(style, fmt.Sprintf(format, args...))
+	c.view.Tell(style, format, args...)
 }
 
 // close lets the replicas that are left end in good order and waits for them.

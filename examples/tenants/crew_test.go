@@ -6,6 +6,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/conclave-go/conclave/examples/internal/screen"
 )
 
 func TestGoingBackAndReadingTwiceAreFailures(t *testing.T) {
@@ -14,7 +16,7 @@ func TestGoingBackAndReadingTwiceAreFailures(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, null.Close()) })
 	c := &crew{
-		view:   newView(null, func(err error) { assert.NoError(t, err) }),
+		view:   screen.NewActs(null, func(err error) { assert.NoError(t, err) }),
 		events: make(chan event, 10), knows: make(map[about]int64), missed: make(map[about]int), pushes: make(map[string]int),
 	}
 	hears := func(version int64, from source) error {

@@ -23,6 +23,7 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/program"
+	"github.com/conclave-go/conclave/examples/internal/screen"
 )
 
 func main() {
@@ -47,8 +48,8 @@ func run(ctx context.Context, args []string, out *os.File) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	v := newView(out, end)
-	v.printf("3 replicas, TTL %s, a pull every %s, %s\n", o.ttl, o.pull, c)
+	v := screen.NewActs(out, end)
+	v.Printf("3 replicas, TTL %s, a pull every %s, %s\n", o.ttl, o.pull, c)
 	o.prefix += rand.Text()[:8]
 	defer func() { err = errors.Join(err, c.Remove(ctx, o.prefix)) }()
 	p, err := openPlay(ctx, end, c, o, v)

@@ -25,7 +25,7 @@ type play struct {
 	want map[string]int // instances, by key
 }
 
-func openPlay(ctx context.Context, failed context.CancelCauseFunc, c *cluster.Cluster, o options, v *view) (*play, error) {
+func openPlay(ctx context.Context, failed context.CancelCauseFunc, c *cluster.Cluster, o options, v *screen.Acts) (*play, error) {
 	cr, err := openCrew(ctx, failed, c, o, v)
 	return &play{crew: cr, want: make(map[string]int)}, err
 }
@@ -42,7 +42,7 @@ func (p *play) perform(ctx context.Context) error {
 		{"The leader is killed: the next begins with all there is.", p.kill},
 	}
 	for i, a := range acts {
-		p.view.title(fmt.Sprintf("%d/%d  %s", i+1, len(acts), a.intro))
+		p.view.Begin("%d/%d  %s", i+1, len(acts), a.intro)
 		if err := a.play(ctx); err != nil {
 			return err
 		}
@@ -108,7 +108,7 @@ func (p *play) elect(ctx context.Context) error {
 	for _, n := range p.missed {
 		reads += n
 	}
-	p.say(p.view.styles.Title, "%d products of %d tenants, %d at a time: %d policies read", len(p.want), len(tenants), runners, reads)
+	p.say(p.view.Styles.Title, "%d products of %d tenants, %d at a time: %d policies read", len(p.want), len(tenants), runners, reads)
 	return nil
 }
 
@@ -122,7 +122,7 @@ func (p *play) change(ctx context.Context) error {
 		}
 		versions = append(versions, s)
 	}
-	p.say(p.view.styles.Title, "acme: versions %d, %d, %d are pushed as 3rd, 1st, 2nd, 3rd",
+	p.say(p.view.Styles.Title, "acme: versions %d, %d, %d are pushed as 3rd, 1st, 2nd, 3rd",
 		versions[0].Version, versions[1].Version, versions[2].Version)
 	order := []int{2, 0, 1, 2}
 	heard := p.pushes["acme"] + len(order)*len(p.replicas)
@@ -139,7 +139,7 @@ func (p *play) change(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.say(p.view.styles.Title, "globex: version %d, and the push is lost", s.Version)
+	p.say(p.view.Styles.Title, "globex: version %d, and the push is lost", s.Version)
 	return p.await(ctx, "a pull by all", func() bool { return p.know(s) })
 }
 
@@ -157,7 +157,7 @@ func (p *play) exceed(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.say(p.view.styles.Title, "globex: version %d allows %d, pushed", s.Version, more)
+	p.say(p.view.Styles.Title, "globex: version %d allows %d, pushed", s.Version, more)
 	if err := p.push(s); err != nil {
 		return err
 	}
@@ -171,7 +171,7 @@ func (p *play) kill(ctx context.Context) error {
 	if err := p.replicas[i].Kill(); err != nil {
 		return err
 	}
-	p.say(p.view.styles.Title, "%s, which leads, is killed (SIGKILL)", old)
+	p.say(p.view.Styles.Title, "%s, which leads, is killed (SIGKILL)", old)
 	if err := p.wish(ctx, "acme", map[string]int{"mail": 2, "wiki": 0}); err != nil {
 		return err
 	}
@@ -199,7 +199,7 @@ func (p *play) check(ctx context.Context) error {
 		}
 	}
 	if len(errs) == 0 {
-		p.view.printf("\n%d products are as they should be.\n", len(resp.Kvs))
+		p.view.Printf("\n%d products are as they should be.\n", len(resp.Kvs))
 	}
 	return errors.Join(errs...)
 }
