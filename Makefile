@@ -1,6 +1,6 @@
 # What CI runs (.ci/run), target by target; each also works by itself.
 
-MODULES := . examples internal/compare
+MODULES := . examples conclaveprom conclaveotel internal/compare
 BIN     := $(CURDIR)/bin
 
 GOLANGCI_VERSION    := v2.15.0
@@ -14,7 +14,7 @@ GOVULNCHECK := $(BIN)/govulncheck-$(GOVULNCHECK_VERSION)
 # importers see it. Without it, commands go through go.work.
 each = @set -e; for m in $(MODULES); do (cd $$m; export GOWORK=off; echo "[$$m] $(1)"; $(1)); done
 
-.PHONY: all test race heavy bench lint fix tidy cross consumer external vuln tools
+.PHONY: all test race heavy bench lint docs fix tidy cross consumer external vuln tools
 
 all: tidy lint test
 
@@ -35,6 +35,10 @@ bench:
 
 lint: $(GOLANGCI)
 	$(call each,$(GOLANGCI) run ./...)
+
+# docs checks links, Go blocks and commands in the Markdown files.
+docs:
+	bash .ci/docs
 
 # fix applies what tidy and lint can mend by themselves.
 fix: $(GOLANGCI)

@@ -2,6 +2,20 @@
 // tells a leader of the end of its term before the next one is elected, and shows who
 // leads to everybody else.
 //
+// # Use
+//
+//	e, err := election.New(session, "scheduler") // a *lease.Session
+//	...
+//	err = e.Run(ctx, "10.0.0.7:8080", func(ctx context.Context, t *election.Term) error {
+//		return schedule(ctx, t.Token()) // ctx ends with the term
+//	})
+//
+// and elsewhere, without a session:
+//
+//	for leader, err := range election.Observe(ctx, client, "scheduler") {
+//		...
+//	}
+//
 // # Model
 //
 // An [Election] is a name. Each call of [Election.Campaign] or [Election.Run] is a

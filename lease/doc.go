@@ -1,5 +1,15 @@
 // Package lease keeps etcd leases alive and says until when they can be trusted.
 //
+// # Use
+//
+//	session, err := lease.NewSession(ctx, client, lease.WithTTL(10*time.Second))
+//	...
+//	defer session.Close(ctx)
+//	_, err = lease.Register(ctx, session, "services/api/1", "10.0.0.1:443")
+//
+// A process needs one session, which its locks, elections and registrations share. How
+// to choose the TTL is in docs/operations.md of the repository.
+//
 // # Model
 //
 // A [Lease] is one etcd lease, renewed until it is closed or lost. A [Session] is

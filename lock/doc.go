@@ -2,6 +2,21 @@
 // tell their holder of a loss before the next one is granted, and come with fencing
 // tokens for resources that can check them.
 //
+// # Use
+//
+//	session, err := lease.NewSession(ctx, client) // one for the process
+//	...
+//	mutex, err := lock.NewMutex(session, "reports/nightly")
+//	...
+//	err = mutex.Do(ctx, func(ctx context.Context, h *lock.Hold) error {
+//		return writeReport(ctx, h.Token()) // ctx ends if the lock is lost
+//	})
+//
+// [Mutex.Lock] returns a [Hold] to those who need it for longer than a function, and
+// [Mutex.TryLock] does not wait. Which primitive is for what, and what to do if the
+// resource cannot check tokens, is in docs/guarantees.md of the repository; TTLs, roles
+// in etcd and run-books are in docs/operations.md.
+//
 // # Model
 //
 // A lock is a name. Each call of Lock is an acquisition of its own with a [Hold] of its

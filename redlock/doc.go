@@ -2,6 +2,16 @@
 // three or more that know nothing of each other. It takes from Redis what there is to
 // take, and says where that ends. For the lock that ends later, see package lock.
 //
+// # Use
+//
+//	nodes, err := redlock.NewNodes(clients) // []redis.UniversalClient, of go-redis
+//	...
+//	mutex, err := redlock.NewMutex(nodes, "reports/nightly")
+//	...
+//	err = mutex.Do(ctx, func(ctx context.Context, h *redlock.Hold) error {
+//		return writeReport(ctx) // ctx ends if the lock is lost
+//	})
+//
 // # Model
 //
 // [Nodes] are the servers, a [Mutex] is a name on them, and each [Mutex.Lock] that

@@ -2,6 +2,23 @@
 // order, [Cache] keeps a decoded copy of a prefix in memory, and [Reconcile] runs a
 // function for each key that changed.
 //
+// # Use
+//
+//	for batch, err := range watch.Stream(ctx, client, "jobs/", watch.WithPrefix(), watch.WithSnapshot()) {
+//		// the state first, then what changes
+//	}
+//
+//	backends, err := watch.NewCache(ctx, client, "backends/", decode)
+//	...
+//	item, ok := backends.Get("backends/a")
+//
+//	err = watch.Reconcile(ctx, backends, func(ctx context.Context, key string) error {
+//		return apply(ctx, key) // again when it fails, again when the key changes
+//	})
+//
+// Take a Stream to see every change, a Cache to look things up, Reconcile to make
+// something else agree with the keys.
+//
 // # Stream: model
 //
 // The store has a revision that grows with each transaction. A stream stands at a
