@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -16,26 +15,12 @@ import (
 	"github.com/conclave-go/conclave/lease"
 )
 
-// candidateVariable holds what a re-executed test binary needs to be a candidate:
-// endpoint, name and value.
-const candidateVariable = "ELECTION_TEST_CANDIDATE"
-
 // candidateTTL is the TTL of candidates that are processes.
 const candidateTTL = 2 * time.Second
 
-// standIfCandidate turns the process into a candidate, until its input ends, where the
-// environment says so: only a process of its own can be stopped by a signal.
-func standIfCandidate() {
-	spec := strings.Fields(os.Getenv(candidateVariable))
-	if len(spec) == 0 {
-		return
-	}
-	if err := stand(spec[0], spec[1], spec[2]); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(0)
-}
+// candidate is the role of a process that stands for election: its arguments are an
+// endpoint, the name and its value. Only a process can be stopped by a signal.
+func candidate(args []string) error { return stand(args[0], args[1], args[2]) }
 
 // stand campaigns and says "elected". To each line that it reads it answers whether a
 // write under the guard, a transaction of the term and a proclamation have succeeded.

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/proctest"
 )
 
 // parallel is how many tests run at a time unless -parallel says otherwise: most of
@@ -16,7 +17,7 @@ import (
 const parallel = "6"
 
 func TestMain(m *testing.M) {
-	serveIfMember()
+	proctest.Play(etcdtest.Roles())
 	if !slices.ContainsFunc(os.Args, func(arg string) bool { return strings.Contains(arg, "test.parallel") }) {
 		if err := flag.Set("test.parallel", parallel); err != nil {
 			log.Fatal(err)

@@ -84,9 +84,8 @@ func (c *Cluster) Client(tb testing.TB, opts ...ClientOption) *clientv3.Client {
 	return client
 }
 
-// NewClient returns a client of all members, which logs nothing. The caller
-// closes it.
-func (c *Cluster) NewClient(opts ...ClientOption) (*clientv3.Client, error) {
+// Config returns the configuration of a client of all members, which logs nothing.
+func (c *Cluster) Config(opts ...ClientOption) clientv3.Config {
 	cfg := clientv3.Config{
 		Endpoints:   c.Endpoints(),
 		DialTimeout: dialTimeout,
@@ -95,7 +94,13 @@ func (c *Cluster) NewClient(opts ...ClientOption) (*clientv3.Client, error) {
 	for _, opt := range opts {
 		opt(&cfg, c)
 	}
-	client, err := clientv3.New(cfg)
+	return cfg
+}
+
+// NewClient returns a client with the configuration of [Cluster.Config]. The caller
+// closes it.
+func (c *Cluster) NewClient(opts ...ClientOption) (*clientv3.Client, error) {
+	client, err := clientv3.New(c.Config(opts...))
 	if err != nil {
 		return nil, fmt.Errorf("etcdtest: client: %w", err)
 	}

@@ -1,6 +1,7 @@
 // Package etcdtest runs etcd inside the test process, on ports and directories
 // of its own, and gives tests control over its members, over the network
-// between clients and members, and over single RPCs.
+// between clients and members, and over single RPCs. Package conclavetest is what
+// of this is fit for the public.
 //
 // # Clusters
 //

@@ -24,11 +24,15 @@ import (
 // Methods go by their short names: "Txn", "Range", "LeaseGrant". A message sent
 // on a stream is a call as well, see [Call].
 type Recorder struct {
+	// Forget makes it keep no calls, only counts. Set it before the first.
+	Forget bool
+
 	mu          sync.Mutex
 	counts      map[string]int
 	calls       []*Call
 	hooks       []*unaryHook // the latest is the outermost
 	streamHooks []*streamHook
+	stalls      map[string]chan struct{} // by method; closed when released
 
 	sent, received atomic.Int64
 }
@@ -224,7 +228,9 @@ func (r *Recorder) count(method string) {
 // keep needs mu held.
 func (r *Recorder) keep(c *Call) {
 	c.Start = time.Now()
-	r.calls = append(r.calls, c)
+	if !r.Forget {
+		r.calls = append(r.calls, c)
+	}
 }
 
 func (r *Recorder) finish(c *Call, reply any, err error) {

@@ -8,6 +8,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
 )
 
 // Direction is which way a message on a stream goes.
@@ -46,6 +47,50 @@ func (r *Recorder) HookStream(fn StreamHook) (remove func()) {
 	}
 }
 
+// Stall holds back what arrives on the streams of a method, "Watch" or
+// "LeaseKeepAlive", those opened later included, until release is called. Then it
+// is received, in order. A stream that the client ends meanwhile ends. Stalling
+// a method that is stalled changes nothing; one release is enough.
+func (r *Recorder) Stall(method string) (release func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stalls == nil {
+		r.stalls = make(map[string]chan struct{})
+	}
+	if r.stalls[method] == nil {
+		r.stalls[method] = make(chan struct{})
+	}
+	stall := r.stalls[method]
+	return func() { r.release(method, stall) }
+}
+
+// release ends a stall, unless it has ended.
+func (r *Recorder) release(method string, stall chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stalls[method] == stall {
+		delete(r.stalls, method)
+		close(stall)
+	}
+}
+
+// pass waits until the method is not stalled, or for the end of the stream.
+func (r *Recorder) pass(ctx context.Context, method string) error {
+	for {
+		r.mu.Lock()
+		stall := r.stalls[method]
+		r.mu.Unlock()
+		if stall == nil {
+			return nil
+		}
+		select {
+		case <-stall:
+		case <-ctx.Done():
+			return status.FromContextError(ctx.Err()).Err()
+		}
+	}
+}
+
 // stream is the interceptor for streams.
 func (r *Recorder) stream(
 	ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption,
@@ -61,7 +106,7 @@ func (r *Recorder) stream(
 		cancel()
 		return nil, err
 	}
-	return &recordedStream{ClientStream: inner, recorder: r, method: short, cancel: cancel}, nil
+	return &recordedStream{ClientStream: inner, recorder: r, method: short, ctx: ctx, cancel: cancel}, nil
 }
 
 // recordedStream is a stream whose messages are recorded and hooked.
@@ -69,6 +114,7 @@ type recordedStream struct {
 	grpc.ClientStream
 	recorder *Recorder
 	method   string
+	ctx      context.Context
 	cancel   context.CancelFunc // breaks the stream; called when it has ended, too
 }
 
@@ -92,6 +138,9 @@ func (s *recordedStream) RecvMsg(msg any) error {
 		s.recorder.mu.Lock()
 		s.recorder.keep(&Call{Method: s.method, Stream: true, Response: clone(msg)})
 		s.recorder.mu.Unlock()
+		if err := s.recorder.pass(s.ctx, s.method); err != nil {
+			return err
+		}
 		drop, err := s.ask(Recv, msg)
 		if !drop || err != nil {
 			return err

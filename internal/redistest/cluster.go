@@ -24,7 +24,10 @@ const callTimeout = 10 * time.Second
 // Option configures [New] and [Start].
 type Option func(*config)
 
-type config struct{ appendOnly, cluster bool }
+type config struct {
+	appendOnly, cluster bool
+	clock               string // library that moves it; empty for none
+}
 
 func newConfig(opts []Option) config {
 	var cfg config
@@ -207,7 +210,7 @@ func (n *Node) Admin() *redis.Client { return n.admin }
 // Kill ends the node at once, as a crash does.
 func (n *Node) Kill(tb testing.TB) {
 	tb.Helper()
-	if err := n.kill(); err != nil {
+	if err := n.Crash(); err != nil {
 		tb.Fatal(err)
 	}
 }
@@ -217,7 +220,7 @@ func (n *Node) Restart(tb testing.TB) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), callTimeout)
 	defer cancel()
-	if err := errors.Join(n.kill(), n.restart(ctx)); err != nil {
+	if err := n.Revive(ctx); err != nil {
 		tb.Fatal(err)
 	}
 }
@@ -225,10 +228,7 @@ func (n *Node) Restart(tb testing.TB) {
 // Stop suspends a process, until [Node.Continue]. Its connections stay open.
 func (n *Node) Stop(tb testing.TB) {
 	tb.Helper()
-	if n.process == nil {
-		tb.Fatal("redistest: an embedded node cannot be stopped; use a Net")
-	}
-	if err := n.process.stop(); err != nil {
+	if err := n.Suspend(); err != nil {
 		tb.Fatal(err)
 	}
 }
@@ -236,7 +236,7 @@ func (n *Node) Stop(tb testing.TB) {
 // Continue resumes a process that was stopped.
 func (n *Node) Continue(tb testing.TB) {
 	tb.Helper()
-	if err := n.process.resume(); err != nil {
+	if err := n.Resume(); err != nil {
 		tb.Fatal(err)
 	}
 }

@@ -18,6 +18,9 @@
 // keys, or with them if [WithAppendOnly]. [Node.Stop] suspends a
 // process. [Node.Load] makes an embedded node answer as one that is still loading its
 // data. A [Net] is a network of a client's own, with a TCP proxy before each node.
+// [Node.SkewClock] moves a node's wall clock, that of a process by a library that
+// [CompileClock] makes. Programs, which have no [testing.TB], use [Node.Crash],
+// [Node.Revive], [Node.Suspend] and [Node.Resume].
 //
 // On Linux processes die with the program that started them, however that ends.
 package redistest

@@ -59,6 +59,9 @@ func (p *process) restart(ctx context.Context) error {
 	}
 	cmd := exec.Command(binary, "--port", port, "--bind", host, "--dir", p.dir,
 		"--save", "", "--appendonly", yesNo[p.cfg.appendOnly], "--cluster-enabled", yesNo[p.cfg.cluster], "--daemonize", "no", "--loglevel", "notice")
+	if cmd.Env, err = p.environment(); err != nil {
+		return err
+	}
 	dieWithParent(cmd)
 	out, err := cmd.StdoutPipe()
 	if err != nil {

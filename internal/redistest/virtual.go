@@ -21,6 +21,7 @@ type Virtual struct{ wires []*Wire }
 // Wire is a virtual node with the network before it, which can be cut.
 type Wire struct {
 	redis *miniredis.Miniredis
+	first *Wire     // the one to the same node that knows its uptime
 	hook  sync.Once // sets what answers INFO
 
 	mu      sync.Mutex
@@ -35,7 +36,8 @@ func NewVirtual(tb testing.TB, n int) *Virtual {
 	tb.Helper()
 	v := &Virtual{}
 	for range n {
-		w := &Wire{redis: miniredis.NewMiniRedis(), changed: make(chan struct{}), calls: newCounter(), since: time.Now()}
+		w := newWire(miniredis.NewMiniRedis())
+		w.first, w.since = w, time.Now()
 		w.redis.ClockTTL(true)
 		tb.Cleanup(w.redis.Close)
 		v.wires = append(v.wires, w)
@@ -43,16 +45,41 @@ func NewVirtual(tb testing.TB, n int) *Virtual {
 	return v
 }
 
-// Clients returns a client per node that lives as long as the test.
-func (v *Virtual) Clients(tb testing.TB) []redis.UniversalClient {
-	tb.Helper()
-	var all []redis.UniversalClient
+func newWire(node *miniredis.Miniredis) *Wire {
+	return &Wire{redis: node, changed: make(chan struct{}), calls: newCounter()}
+}
+
+// Apart returns the same nodes with wires of their own, for clients that share neither
+// cuts nor counts with those of v.
+func (v *Virtual) Apart() *Virtual {
+	apart := &Virtual{}
+	for _, w := range v.wires {
+		other := newWire(w.redis)
+		other.first = w.first
+		apart.wires = append(apart.wires, other)
+	}
+	return apart
+}
+
+// Options returns the settings of a client per node. Their addresses are names only.
+func (v *Virtual) Options() []*redis.Options {
+	var all []*redis.Options
 	for i, w := range v.wires {
 		// Not dialled; an IP address, because go-redis looks up names.
 		opts := Options(fmt.Sprintf("127.0.0.%d:6379", i+1))
 		opts.Dialer = w.dial
+		all = append(all, opts)
+	}
+	return all
+}
+
+// Clients returns a client per node that lives as long as the test.
+func (v *Virtual) Clients(tb testing.TB) []redis.UniversalClient {
+	tb.Helper()
+	var all []redis.UniversalClient
+	for i, opts := range v.Options() {
 		client := redis.NewClient(opts)
-		client.AddHook(w.calls)
+		client.AddHook(v.wires[i].calls)
 		tb.Cleanup(func() { _ = client.Close() }) // a test may have closed it
 		all = append(all, client)
 	}
@@ -70,10 +97,14 @@ func (w *Wire) Calls() int { return int(w.calls.calls.Load()) }
 
 // Restart makes the node forget everything, and its uptime begin again.
 func (w *Wire) Restart() {
-	w.mu.Lock()
-	w.since = time.Now()
-	w.mu.Unlock()
+	w.first.begin()
 	w.redis.FlushAll()
+}
+
+func (w *Wire) begin() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.since = time.Now()
 }
 
 func (w *Wire) uptime() time.Duration {
@@ -101,9 +132,9 @@ func (w *Wire) dial(context.Context, string, string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.hook.Do(func() {
+	w.first.hook.Do(func() {
 		w.redis.Server().SetPreHook(func(peer *server.Peer, command string, args ...string) bool {
-			return answerInfo(peer, command, args, w.uptime())
+			return answerInfo(peer, command, args, w.first.uptime())
 		})
 	})
 	client, near := net.Pipe()

@@ -21,6 +21,18 @@ func (s *Server) Client(opts ...ClientOption) *clientv3.Client {
 // CutClient is [Server.Client], with control over what the network does to this client.
 func (s *Server) CutClient(opts ...ClientOption) (*clientv3.Client, *Cut) {
 	s.t.Helper()
+	config, cut := s.CutConfig(opts...)
+	client, err := clientv3.New(config)
+	require.NoError(s.t, err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clients = append(s.clients, client)
+	return client, cut
+}
+
+// CutConfig returns the configuration of clients that share the connections which the cut controls. Who makes such a
+// client closes it.
+func (s *Server) CutConfig(opts ...ClientOption) (clientv3.Config, *Cut) {
 	cut := newCut()
 	config := clientv3.Config{
 		Endpoints: []string{memberName},
@@ -33,13 +45,10 @@ func (s *Server) CutClient(opts ...ClientOption) (*clientv3.Client, *Cut) {
 	for _, opt := range opts {
 		opt.applyClient(&config)
 	}
-	client, err := clientv3.New(config)
-	require.NoError(s.t, err)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.clients = append(s.clients, client)
 	s.cuts = append(s.cuts, cut)
-	return client, cut
+	return config, cut
 }
 
 // ClientOption changes a client.

@@ -1,0 +1,178 @@
+package conclavetest_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/status"
+
+	"github.com/conclave-go/conclave/conclavetest"
+)
+
+// connected returns a client that has a connection.
+func connected(t *testing.T, n *conclavetest.Network) *clientv3.Client {
+	t.Helper()
+	client := n.Client(t)
+	_, err := client.Get(guarded(t), "any")
+	require.NoError(t, err)
+	return client
+}
+
+// requireSilence requires that client gets no answer.
+func requireSilence(t *testing.T, client *clientv3.Client) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond) // an answer takes one
+	defer cancel()
+	_, err := client.Get(ctx, "any")
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+}
+
+func TestACutLetsNothingPassUntilItIsHealed(t *testing.T) {
+	onBoth(t, func(t *testing.T, c *conclavetest.Cluster) {
+		n := c.Network(t)
+		client := connected(t, n)
+		n.Cut()
+		requireSilence(t, client)
+		requireSilence(t, n.Client(t)) // a new connection hangs
+		require.False(t, exists(t, c.Client(t), "any"), "others are not concerned")
+		held := make(chan error, 1)
+		go func() {
+			_, err := client.Put(guarded(t), "key", "value")
+			held <- err
+		}()
+		if isVirtual() {
+			conclavetest.Advance(time.Second)
+			require.Empty(t, held)
+		}
+		n.Heal()
+		require.NoError(t, await(t, held, "what was held arrives"))
+	})
+}
+
+func TestRequestsTakeEffectWhileTheWayToTheClientIsCut(t *testing.T) {
+	onBoth(t, func(t *testing.T, c *conclavetest.Cluster) {
+		n := c.Network(t)
+		client := connected(t, n)
+		puts := watch(t, c.Client(t), "key")
+		n.CutToClient()
+		ctx, cancel := context.WithCancel(guarded(t))
+		done := make(chan error, 1)
+		go func() {
+			_, err := client.Put(ctx, "key", "value")
+			done <- err
+		}()
+		require.Equal(t, []string{"key"}, keys(t, puts))
+		select {
+		case err := <-done:
+			require.Fail(t, "the client has got a reply", "%v", err)
+		default:
+		}
+		cancel()
+		require.ErrorIs(t, <-done, context.Canceled)
+	})
+}
+
+func TestEventsArriveWhileTheWayToTheServerIsCut(t *testing.T) {
+	onBoth(t, func(t *testing.T, c *conclavetest.Cluster) {
+		n := c.Network(t)
+		client := connected(t, n)
+		puts := watch(t, client, "key")
+		n.CutToServer()
+		put(t, c.Client(t), "key")
+		require.Equal(t, []string{"key"}, keys(t, puts))
+		requireSilence(t, client)
+	})
+}
+
+func TestCutMemberLeavesTheOthers(t *testing.T) {
+	t.Parallel()
+	n := conclavetest.NewCluster(t, conclavetest.WithMembers(3)).Network(t)
+	var clients []*clientv3.Client
+	for _, endpoint := range n.Config().Endpoints {
+		cfg := n.Config()
+		cfg.Endpoints = []string{endpoint}
+		client, err := clientv3.New(cfg)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, client.Close()) })
+		require.False(t, exists(t, client, "any"))
+		clients = append(clients, client)
+	}
+	n.CutMember(t, 1)
+	requireSilence(t, clients[1])
+	require.False(t, exists(t, clients[0], "any"))
+	require.False(t, exists(t, clients[2], "any"))
+	require.Contains(t, failure(t, func(tb testing.TB) { n.CutMember(tb, 3) }), "conclavetest: member 3: must be 0 to 2")
+}
+
+func TestResetBreaksConnections(t *testing.T) {
+	onBoth(t, func(t *testing.T, c *conclavetest.Cluster) {
+		n := c.Network(t)
+		client := connected(t, n)
+		n.Reset()
+		require.True(t, client.ActiveConnection().WaitForStateChange(guarded(t), connectivity.Ready))
+		require.False(t, exists(t, client, "any"))
+	})
+}
+
+func TestAStalledWatchDeliversWhatItMissedOnceHealed(t *testing.T) {
+	onBoth(t, func(t *testing.T, c *conclavetest.Cluster) {
+		n := c.Network(t)
+		client, other := connected(t, n), c.Client(t)
+		puts := watch(t, client, "key")
+		n.StallWatches()
+		n.StallWatches() // again
+		put(t, other, "key")
+		put(t, other, "key")
+		require.True(t, exists(t, client, "key"), "the rest works")
+		late := make(chan clientv3.WatchResponse, 1)
+		go func() { // Watch waits for the word that the watch exists
+			late <- <-client.Watch(guarded(t), "key", clientv3.WithCreatedNotify())
+		}()
+		if isVirtual() {
+			conclavetest.Advance(5 * time.Second)
+			require.Empty(t, puts)
+			require.Empty(t, late)
+		}
+		n.Heal()
+		require.True(t, await(t, late, "the later watch exists").Created)
+		var all []string
+		for len(all) < 2 {
+			all = append(all, keys(t, puts)...)
+		}
+		require.Equal(t, []string{"key", "key"}, all)
+	})
+}
+
+func TestADroppedReplyIsThatOfARequestWhichTookEffect(t *testing.T) {
+	onBoth(t, func(t *testing.T, c *conclavetest.Cluster) {
+		n := c.Network(t)
+		client := n.Client(t)
+		dropped := n.DropReply(t, "Put")
+		require.False(t, exists(t, client, "key"), "other methods are not concerned")
+		_, err := client.Put(guarded(t), "key", "value")
+		require.Equal(t, codes.Unavailable, status.Code(err), "%v", err)
+		await(t, dropped, "the reply is dropped")
+		require.True(t, exists(t, client, "key"))
+		put(t, client, "key") // the next one is not
+	})
+}
+
+func TestOnlyRepliesOfUnaryMethodsCanBeDropped(t *testing.T) {
+	onBoth(t, func(t *testing.T, c *conclavetest.Cluster) {
+		n := c.Network(t)
+		require.Contains(t, failure(t, func(tb testing.TB) { n.DropReply(tb, "Watch") }), `method "Watch": must be one of Txn`)
+	})
+}
+
+func TestEachConfigCanBeChanged(t *testing.T) {
+	t.Parallel()
+	n := conclavetest.NewCluster(t).Network(t)
+	cfg := n.Config()
+	cfg.Endpoints[0], cfg.DialOptions[0] = "elsewhere", nil
+	put(t, n.Client(t), "key")
+}
