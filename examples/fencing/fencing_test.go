@@ -6,12 +6,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
-	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/examples/internal/programtest"
 	"github.com/conclave-go/conclave/examples/internal/workers"
-	"github.com/conclave-go/conclave/internal/etcdtest"
 )
 
 // play runs the program to its end.
@@ -59,17 +56,7 @@ func TestOnlyTheConditionOnTheTokenStopsTheLateWrite(t *testing.T) {
 
 func TestNamedClusterIsUsedWithItsUserAndLeftClean(t *testing.T) {
 	t.Parallel()
-	c := etcdtest.New(t, etcdtest.WithControl())
-	require.NoError(t, c.EnableAuth(t.Context()))
-	out := play(t, []string{
-		"ETCDCTL_ENDPOINTS=" + c.Endpoints()[0],
-		"ETCDCTL_USER=" + etcdtest.RootUser + ":" + etcdtest.RootPassword,
-	}, "-unguarded")
-	assert.NotContains(t, out, "embedded")
+	out := programtest.PlayNamed(t, "-ttl", "1s", "-unguarded")
 	assert.NotContains(t, out, "Guarded")
 	programtest.RequireInOrder(t, out, append(unguardedPart, unguardedRow)...)
-	client := c.Client(t, etcdtest.WithUser(etcdtest.RootUser, etcdtest.RootPassword))
-	resp, err := client.Get(t.Context(), "\x00", clientv3.WithFromKey())
-	require.NoError(t, err)
-	assert.Empty(t, resp.Kvs)
 }

@@ -1,16 +1,13 @@
 package main
 
 import (
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/examples/internal/programtest"
-	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
 )
@@ -33,17 +30,7 @@ func TestOnlyTheBlindLoseAdditions(t *testing.T) {
 
 func TestNamedClusterIsUsedWithItsUserAndLeftClean(t *testing.T) {
 	t.Parallel()
-	c := etcdtest.New(t, etcdtest.WithControl())
-	require.NoError(t, c.EnableAuth(t.Context()))
-	out := programtest.Play(t, []string{
-		"ETCDCTL_ENDPOINTS=http://" + strings.TrimPrefix(c.Endpoints()[0], "http://"),
-		"ETCDCTL_USER=" + etcdtest.RootUser + ":" + etcdtest.RootPassword,
-	}, "-duration", "20ms", "-prefix", "test/")
-	assert.Contains(t, out, "etcd at http://")
-	client := c.Client(t, etcdtest.WithUser(etcdtest.RootUser, etcdtest.RootPassword))
-	resp, err := client.Get(t.Context(), "\x00", clientv3.WithFromKey())
-	require.NoError(t, err)
-	assert.Empty(t, resp.Kvs)
+	programtest.PlayNamed(t, "-duration", "20ms", "-prefix", "test/")
 }
 
 func TestInterruptLeavesNothingBehind(t *testing.T) {

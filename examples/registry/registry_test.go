@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"strings"
 	"testing"
 	"time"
 
@@ -13,7 +12,6 @@ import (
 	"google.golang.org/grpc/resolver"
 
 	"github.com/conclave-go/conclave/examples/internal/programtest"
-	"github.com/conclave-go/conclave/internal/etcdtest"
 )
 
 func TestMain(m *testing.M) { programtest.Main(m, main) }
@@ -45,19 +43,9 @@ func TestOnlyAKilledServerFailsCalls(t *testing.T) {
 
 func TestNamedClusterIsNotStoppedAndLeftClean(t *testing.T) {
 	t.Parallel()
-	c := etcdtest.New(t, etcdtest.WithControl())
-	require.NoError(t, c.EnableAuth(t.Context()))
-	out := programtest.Play(t, []string{
-		"ETCDCTL_ENDPOINTS=http://" + strings.TrimPrefix(c.Endpoints()[0], "http://"),
-		"ETCDCTL_USER=" + etcdtest.RootUser + ":" + etcdtest.RootPassword,
-	}, "-ttl", testTTL, "-prefix", "test/")
-	assert.Contains(t, out, "etcd at http://")
+	out := programtest.PlayNamed(t, "-ttl", testTTL, "-prefix", "test/")
 	programtest.RequireInOrder(t, out, commonParts...)
 	assert.NotContains(t, out, "etcd is stopped")
-	client := c.Client(t, etcdtest.WithUser(etcdtest.RootUser, etcdtest.RootPassword))
-	resp, err := client.Get(t.Context(), "\x00", clientv3.WithFromKey())
-	require.NoError(t, err)
-	assert.Empty(t, resp.Kvs)
 }
 
 func TestInterruptLeavesNothingBehind(t *testing.T) {

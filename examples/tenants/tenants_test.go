@@ -5,11 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
-	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/examples/internal/programtest"
-	"github.com/conclave-go/conclave/internal/etcdtest"
 )
 
 func TestMain(m *testing.M) { programtest.Main(m, main) }
@@ -36,18 +33,8 @@ func TestProductsEndAsTheyShouldBe(t *testing.T) {
 
 func TestNamedClusterIsUsedWithItsUserAndLeftClean(t *testing.T) {
 	t.Parallel()
-	c := etcdtest.New(t, etcdtest.WithControl())
-	require.NoError(t, c.EnableAuth(t.Context()))
-	out := programtest.Play(t, []string{
-		"ETCDCTL_ENDPOINTS=http://" + strings.TrimPrefix(c.Endpoints()[0], "http://"),
-		"ETCDCTL_USER=" + etcdtest.RootUser + ":" + etcdtest.RootPassword,
-	}, "-ttl", "3s", "-pull", "300ms", "-prefix", "test/")
-	assert.Contains(t, out, "etcd at http://")
+	out := programtest.PlayNamed(t, "-ttl", "3s", "-pull", "300ms", "-prefix", "test/")
 	programtest.RequireInOrder(t, out, parts...)
-	client := c.Client(t, etcdtest.WithUser(etcdtest.RootUser, etcdtest.RootPassword))
-	resp, err := client.Get(t.Context(), "\x00", clientv3.WithFromKey())
-	require.NoError(t, err)
-	assert.Empty(t, resp.Kvs)
 }
 
 func TestInterruptLeavesNothingBehind(t *testing.T) {

@@ -19,7 +19,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/conclave-go/conclave/conclavetest"
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/internal/etcdtest"
 )
@@ -41,7 +43,7 @@ func Main(m *testing.M, program func()) {
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
-	etcdtest.Main(m)
+	conclavetest.Main(m)
 }
 
 // Run is one run of the program.
@@ -145,6 +147,26 @@ func Play(t *testing.T, environment []string, args ...string) string {
 	for line := range strings.Lines(out) {
 		assert.LessOrEqual(t, len([]rune(strings.TrimSuffix(line, "\n"))), 80, "width of %q", line)
 	}
+	return out
+}
+
+// PlayNamed is Play on a cluster that is not the program's own, as a user of it. The
+// program has to leave it as it was.
+func PlayNamed(t *testing.T, args ...string) string {
+	t.Helper()
+	c := etcdtest.New(t, etcdtest.WithControl())
+	require.NoError(t, c.EnableAuth(t.Context()))
+	out := Play(t, []string{
+		"ETCDCTL_DIAL_TIMEOUT=30s", // a login takes a while on a busy machine
+		"ETCDCTL_ENDPOINTS=" + c.Endpoints()[0],
+		"ETCDCTL_USER=" + etcdtest.RootUser + ":" + etcdtest.RootPassword,
+	}, args...)
+	assert.Contains(t, out, "etcd at "+c.Endpoints()[0])
+	assert.NotContains(t, out, "embedded etcd")
+	client := c.Client(t, etcdtest.WithUser(etcdtest.RootUser, etcdtest.RootPassword))
+	resp, err := client.Get(t.Context(), "\x00", clientv3.WithFromKey())
+	require.NoError(t, err)
+	assert.Empty(t, resp.Kvs)
 	return out
 }
 

@@ -6,8 +6,8 @@ import (
 	"os"
 	"testing"
 
+	"github.com/conclave-go/conclave/conclavetest"
 	"github.com/conclave-go/conclave/examples/internal/workers"
-	"github.com/conclave-go/conclave/internal/etcdtest"
 )
 
 // workerVariable in the environment makes the test binary a worker.
@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(workerVariable) != "" {
 		work()
 	}
-	etcdtest.Main(m)
+	conclavetest.Main(m)
 }
 
 // work repeats its job and each line that it is told, to its end.

@@ -81,8 +81,14 @@ func (p *Process) wait(stderr *bytes.Buffer) (detail string) {
 	if p.asked {
 		return ""
 	}
+	if err == nil {
+		return EndedWell
+	}
 	return strings.TrimSpace(fmt.Sprintf("%v %s", err, lastLines(stderr.String())))
 }
+
+// EndedWell is what is said of a worker that has ended by itself, without an error.
+const EndedWell = "ended by itself"
 
 // lastLines keeps what fits in a message of what a dead worker left behind.
 func lastLines(s string) string {

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/netresearch/go-cron"
+)
+
+// mostMissed is where the counting of missed times stops: a job for every second that
+// nobody has run for a year has missed 31 million.
+const mostMissed = 1000
+
+// job is something to be done at certain times: a number of pages to be written.
+type job struct {
+	name     string
+	pages    int
+	schedule cron.ScheduleWithPrev
+}
+
+// newJob reads a schedule of six fields, seconds first.
+func newJob(name, spec string, pages int) (job, error) {
+	parser := cron.MustNewParser(cron.Second | cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor)
+	parsed, err := parser.Parse(spec)
+	if err != nil {
+		return job{}, fmt.Errorf("%s: schedule %q: %w", name, spec, err)
+	}
+	schedule, ok := parsed.(cron.ScheduleWithPrev)
+	if !ok {
+		return job{}, fmt.Errorf("%s: schedule %q does not say what was before", name, spec)
+	}
+	return job{name, pages, schedule}, nil
+}
+
+// due returns the latest time at which the job should have run since the last, zero if
+// there is none, and how many there were before it.
+func (j job) due(last, now time.Time) (slot time.Time, missed int) {
+	slot = j.schedule.Prev(now.Add(time.Second)) // which is in a second before this one
+	if !slot.After(last) {
+		return time.Time{}, 0
+	}
+	return slot, len(cron.BetweenWithLimit(j.schedule, last.Add(1), slot, mostMissed))
+}

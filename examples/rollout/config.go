@@ -1,0 +1,126 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/lock"
+)
+
+// Below the prefix of all keys.
+const (
+	lockKey    = "lock"     // the lock of those who write the configuration
+	configKey  = "config/"  // and the name of a part
+	appliedKey = "applied/" // and the name of a reader that is alive: the version it has applied
+)
+
+// settings are the values of a part, by name.
+type settings map[string]int
+
+// part is what one key has.
+type part struct {
+	Version  int        // of the whole configuration, written with this value
+	Token    lock.Token // of the writer
+	Settings settings
+}
+
+// config is all parts, by name.
+type config map[string]part
+
+// change is what is to be set, by part.
+type change map[string]settings
+
+// version returns the version that all parts have, 0 if there are none. It fails if they
+// do not have the same.
+func (c config) version() (int, error) {
+	versions := make(map[int]string)
+	for _, name := range slices.Sorted(maps.Keys(c)) {
+		versions[c[name].Version] = name
+	}
+	if len(versions) > 1 {
+		return 0, fmt.Errorf("a mixture of versions: %v", versions)
+	}
+	for v := range versions {
+		return v, nil
+	}
+	return 0, nil
+}
+
+// merged returns the next version: c with a change.
+func (c config) merged(by change, version int, token lock.Token) config {
+	next := make(config)
+	for name := range c {
+		next[name] = part{version, token, maps.Clone(c[name].Settings)}
+	}
+	for name, values := range by {
+		if next[name].Settings == nil {
+			next[name] = part{version, token, make(settings)}
+		}
+		maps.Copy(next[name].Settings, values)
+	}
+	return next
+}
+
+// validate says what is wrong with a configuration: rules about one part, and about
+// parts that have to fit together.
+func (c config) validate() error {
+	limits, routes, features := c["limits"].Settings, c["routes"].Settings, c["features"].Settings
+	sum := 0
+	for _, percent := range routes {
+		sum += percent
+	}
+	switch {
+	case sum != 100:
+		return fmt.Errorf("the routes add up to %d %%", sum)
+	case limits["burst"] < limits["rps"]:
+		return fmt.Errorf("limits: burst %d is below rps %d", limits["burst"], limits["rps"])
+	case routes["green"] > 0 && features["green"] == 0:
+		return fmt.Errorf("%d %% are routed to green, which is not among the features", routes["green"])
+	}
+	return nil
+}
+
+// take takes note of a key that was written or deleted.
+func (c config) take(e *clientv3.Event, prefix string) error {
+	name := strings.TrimPrefix(string(e.Kv.Key), prefix)
+	if e.Type == clientv3.EventTypeDelete {
+		delete(c, name)
+		return nil
+	}
+	var p part
+	if err := json.Unmarshal(e.Kv.Value, &p); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	c[name] = p
+	return nil
+}
+
+// puts writes all parts.
+func (c config) puts(prefix string) (ops []clientv3.Op, err error) {
+	for _, name := range slices.Sorted(maps.Keys(c)) {
+		value, err := json.Marshal(c[name])
+		if err != nil {
+			return nil, err
+		}
+		ops = append(ops, clientv3.OpPut(prefix+name, string(value)))
+	}
+	return ops, nil
+}
+
+// String writes the settings: "features green 0; limits burst 200, rps 100".
+func (c config) String() string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(c)) {
+		var values []string
+		for _, s := range slices.Sorted(maps.Keys(c[name].Settings)) {
+			values = append(values, fmt.Sprintf("%s %d", s, c[name].Settings[s]))
+		}
+		parts = append(parts, name+" "+strings.Join(values, ", "))
+	}
+	return strings.Join(parts, "; ")
+}
