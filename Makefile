@@ -29,6 +29,7 @@ race:
 heavy:
 	cd examples && GOWORK=off go test ./fencing
 	cd internal/compare && GOWORK=off go test ./leaderelection
+	cd conclaveprom/internal/rules && GOWORK=off go test ./...
 
 bench:
 	go test -run='^$$' -bench=. -benchmem ./...
@@ -47,6 +48,7 @@ fix: $(GOLANGCI)
 
 tidy:
 	$(call each,go mod tidy -diff)
+	cd conclaveprom/internal/rules && GOWORK=off go mod tidy -diff
 
 # nosqlite leaves out a driver that takes minutes to compile.
 cross:

@@ -74,7 +74,7 @@ func (r *runner) round(ctx context.Context) (again bool, err error) {
 	case err == nil:
 		return r.serve(ctx, well, t)
 	case ctx.Err() == nil && well.Err() != nil:
-		r.election.log().Warn("candidate left the queue", "cause", context.Cause(well))
+		r.election.log().Warn("election: candidate left the queue", "cause", context.Cause(well))
 		return true, err
 	default:
 		return false, err
@@ -85,9 +85,9 @@ func (r *runner) round(ctx context.Context) (again bool, err error) {
 func (r *runner) serve(ctx, well context.Context, t *Term) (again bool, err error) {
 	began := time.Now()
 	r.won = r.election.cfg.limit.won(r.won, began)
-	r.election.log().Info("elected", "term", t.Token())
+	r.election.log().Info("election: elected", "term", t.Token())
 	led, resigned := r.hold(ctx, well, t)
-	r.election.log().Info("stepped down", "term", t.Token(), "cause", t.Err(), "result", led)
+	r.election.log().Info("election: stepped down", "term", t.Token(), "cause", t.Err(), "result", led)
 	switch {
 	case ctx.Err() != nil:
 		return false, r.over(ctx, led)
@@ -132,7 +132,7 @@ func (r *runner) resign(ctx context.Context, t *Term) error {
 	defer cancel()
 	err := t.release(ctx)
 	if err != nil && !errors.Is(err, ErrLost) {
-		r.election.log().Warn("resignation not confirmed", "term", t.Token(), "error", err)
+		r.election.log().Warn("election: resignation not confirmed", "term", t.Token(), "error", err)
 	}
 	return err
 }

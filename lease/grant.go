@@ -58,9 +58,11 @@ func newLease(client *clientv3.Client, cfg config, id clientv3.LeaseID, ttl time
 	ctx, cancel := context.WithCancelCause(context.Background())
 	l := &Lease{client: client, id: id, ttl: ttl, cfg: cfg, ctx: ctx, cancel: cancel, look: look.New(ctx), done: make(chan struct{})}
 	l.mu.Lock() // the timer may fire before it is assigned
-	l.until, l.wall = start.Add(l.valid(ttl)), wall.Add(l.valid(ttl))
+	l.until, l.wall, l.confirmed = start.Add(l.valid(ttl)), wall.Add(l.valid(ttl)), start
+	l.note(change{to: Healthy, first: true})
 	l.timer = clock.AfterFunc(l.until, l.expire)
 	l.mu.Unlock()
+	l.tell()
 	go l.keep() // ends when the lease has ended and been revoked, at most one TTL later
 	return l
 }

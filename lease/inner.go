@@ -46,6 +46,10 @@ func (s *Session) roomy() *Lease {
 // keys of their own types. It is for Conclave's own packages.
 func (s *Session) Shared() *sync.Map { return &s.shared }
 
+// Heard returns the callbacks of the observer, nil if none of them is for acquisitions.
+// It is for Conclave's own packages.
+func (s *Session) Heard() *Observer { return s.heard }
+
 // Context returns a context that is done once the session is closed. It is for
 // Conclave's own packages.
 func (s *Session) Context() context.Context { return s.ctx }

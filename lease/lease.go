@@ -32,10 +32,18 @@ type Lease struct {
 	state State
 	until clock.Instant // the deadline, suspension counted
 	wall  time.Time     // the deadline as callers see it
-	// changes holds states the listener has not heard of; telling is set while
-	// somebody tells it.
-	changes []State
+	// confirmed is when the last confirmed renewal was sent, the grant being the first.
+	confirmed clock.Instant
+	// changes holds states that were not told yet; telling is set while somebody tells
+	// them.
+	changes []change
 	telling bool
+}
+
+// change is a state to be told of.
+type change struct {
+	to    State
+	first bool // it was granted so, which is no change to a listener
 }
 
 // ID returns the lease's ID in etcd.
@@ -68,6 +76,23 @@ func (l *Lease) Remaining() time.Duration {
 	defer l.mu.Unlock()
 	return clock.Until(l.until)
 }
+
+// SinceRenewal returns how long ago the last confirmed renewal was sent, or the grant if
+// there was none yet, suspension counted as for Remaining. While all is well it stays
+// below about a third of the TTL.
+func (l *Lease) SinceRenewal() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return clock.Now().Sub(l.confirmed)
+}
+
+// Doubts returns for how many keys it is not known whether they are in etcd: after
+// replies were lost, or a removal failed. They are removed with the next rounds if they
+// turn up, and end with the lease.
+func (l *Lease) Doubts() int { return l.look.Doubts() }
+
+// Session returns the session that the lease belongs to, nil for one of [Grant].
+func (l *Lease) Session() *Session { return l.cfg.session }
 
 // Err returns nil while the lease is valid, and afterwards the cause of its end,
 // which wraps [ErrLost] or [ErrClosed].
@@ -137,7 +162,7 @@ func (l *Lease) end(s State, cause error) {
 	l.mu.Unlock()
 	l.timer.Stop()
 	if s == Lost {
-		l.cfg.log.Warn("lease lost", "lease", l.hex(), "cause", cause)
+		l.cfg.log.Warn("lease: lost", "lease", l.hex(), "cause", cause)
 		if l.cfg.observer.Lost != nil {
 			l.cfg.observer.Lost(l, cause)
 		}
@@ -166,12 +191,13 @@ func (l *Lease) extend(start clock.Instant, wall time.Time, ttl time.Duration) b
 	if until := start.Add(valid); until > l.until {
 		l.until, l.wall = until, wall.Add(valid)
 	}
+	l.confirmed = start
 	l.timer.Reset(l.until)
 	healed := l.state == Suspended
 	l.changeTo(Healthy)
 	l.mu.Unlock()
 	if healed {
-		l.cfg.log.Info("lease healthy again", "lease", l.hex())
+		l.cfg.log.Info("lease: healthy again", "lease", l.hex())
 	}
 	l.tell()
 	return true
@@ -191,25 +217,30 @@ func (l *Lease) suspend(why error) {
 	}
 	l.mu.Unlock()
 	if first {
-		l.cfg.log.Info("lease renewal overdue", "lease", l.hex(), "remaining", l.Remaining(), "error", why)
+		l.cfg.log.Info("lease: renewal overdue", "lease", l.hex(), "remaining", l.Remaining(), "error", why)
 	} else {
-		l.cfg.log.Debug("lease renewal failed again", "lease", l.hex(), "remaining", l.Remaining(), "error", why)
+		l.cfg.log.Debug("lease: renewal failed again", "lease", l.hex(), "remaining", l.Remaining(), "error", why)
 	}
 	l.tell()
 }
 
-// changeTo sets the state and notes it for the listener. mu must be held.
+// changeTo sets the state and notes it for those who listen. mu must be held.
 func (l *Lease) changeTo(s State) {
 	if l.state == s {
 		return
 	}
 	l.state = s
-	if l.cfg.listener != nil {
-		l.changes = append(l.changes, s)
+	l.note(change{to: s})
+}
+
+// note keeps a change to be told, if anybody listens. mu must be held.
+func (l *Lease) note(c change) {
+	if l.cfg.listener != nil || l.cfg.observer.Changed != nil {
+		l.changes = append(l.changes, c)
 	}
 }
 
-// tell reports changes of state to the listener. Whoever comes first tells all of
+// tell reports changes of state to those who listen. Whoever comes first tells all of
 // them, so that they arrive one at a time and in order.
 func (l *Lease) tell() {
 	l.mu.Lock()
@@ -220,13 +251,22 @@ func (l *Lease) tell() {
 	l.telling = true
 	defer func() { l.telling = false }()
 	for len(l.changes) > 0 {
-		s := l.changes[0]
+		c := l.changes[0]
 		l.changes = l.changes[1:]
 		func() {
 			l.mu.Unlock()
 			defer l.mu.Lock()
-			l.cfg.listener(l, s)
+			l.report(c)
 		}()
+	}
+}
+
+func (l *Lease) report(c change) {
+	if l.cfg.observer.Changed != nil {
+		l.cfg.observer.Changed(l, c.to)
+	}
+	if l.cfg.listener != nil && !c.first {
+		l.cfg.listener(l, c.to)
 	}
 }
 

@@ -36,6 +36,7 @@ type config struct {
 	log      *slog.Logger
 	listener func(l *Lease, s State)
 	observer Observer
+	session  *Session // whose lease it is, nil for one of Grant
 }
 
 type option func(*config) error
@@ -70,9 +71,9 @@ func WithClockDrift(fraction float64) Option {
 	})
 }
 
-// WithLogger sets where the session reports what an operator may want to know:
-// losses and healing at Warn and Info, failed renewal attempts at Debug. By
-// default nothing is logged.
+// WithLogger sets where the session, and the locks and elections on it, report what an
+// operator may want to know: at Warn what was lost or left behind, at Info changes of
+// state, at Debug attempts that failed and are repeated. By default nothing is logged.
 func WithLogger(log *slog.Logger) Option {
 	return option(func(c *config) error {
 		if log == nil {
@@ -96,10 +97,11 @@ func WithStateListener(fn func(l *Lease, s State)) Option {
 	})
 }
 
-// WithObserver sets the callbacks of o.
+// WithObserver adds the callbacks of o: given more than once, all are called, in the
+// order of the options. By default there are none.
 func WithObserver(o Observer) Option {
 	return option(func(c *config) error {
-		c.observer = o
+		c.observer = c.observer.and(o)
 		return nil
 	})
 }

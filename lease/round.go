@@ -152,6 +152,6 @@ func (l *Lease) revoke() {
 		return err
 	})
 	if err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
-		l.cfg.log.Info("lease not revoked; it expires by itself", "lease", l.hex(), "error", err)
+		l.cfg.log.Warn("lease: not revoked; it expires by itself", "lease", l.hex(), "error", err)
 	}
 }

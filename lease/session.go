@@ -23,6 +23,8 @@ type Session struct {
 	cancel context.CancelCauseFunc
 	turn   chan struct{} // holds one token: whoever has it may grant a lease
 	reg    *registrar
+	// heard are the callbacks of the observer, nil if none of them is for acquisitions.
+	heard *Observer
 
 	shared sync.Map // see Shared
 
@@ -47,6 +49,10 @@ func NewSession(ctx context.Context, client *clientv3.Client, opts ...Option) (*
 	s := &Session{client: client, cfg: cfg, turn: make(chan struct{}, 1)}
 	//nolint:forbidigo // a session lives until it is closed; ctx bounds the first grant only
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	s.cfg.session = s
+	if s.cfg.observer.acquisitions() {
+		s.heard = &s.cfg.observer
+	}
 	s.reg = newRegistrar(s)
 	s.turn <- struct{}{}
 	if _, err := s.Lease(ctx); err != nil {
@@ -62,8 +68,23 @@ func (s *Session) Client() *clientv3.Client { return s.client }
 // Logger returns the logger set by [WithLogger], or one that discards.
 func (s *Session) Logger() *slog.Logger { return s.cfg.log }
 
-// Observer returns the callbacks set by [WithObserver].
+// Observer returns the callbacks set by [WithObserver], of several options the joint
+// ones.
 func (s *Session) Observer() Observer { return s.cfg.observer }
+
+// State returns the state of the session: [Healthy] or [Suspended] as the better of its
+// leases, [Lost] while it has none, which the next use of it will change, and [Closed]
+// once it is closed, or its client is.
+func (s *Session) State() State {
+	if s.closed() != nil {
+		return Closed
+	}
+	best := Lost
+	for _, l := range s.chain() {
+		best = min(best, l.State()) // in this order they are declared
+	}
+	return best
+}
 
 // Lease returns the session's live lease. After a loss it grants a new one, trying
 // until ctx ends; concurrent callers share it. It returns [ErrClosed] once the
@@ -145,7 +166,7 @@ func (s *Session) grant(ctx context.Context) (*Lease, error) {
 		return nil, ErrClosed
 	}
 	if !first {
-		s.cfg.log.Info("session has a new lease", "lease", l.hex())
+		s.cfg.log.Info("lease: session has a new lease", "lease", l.hex())
 	}
 	return l, nil
 }

@@ -283,9 +283,9 @@ func TestLossesAndHealingAreLogged(t *testing.T) {
 	newOperator(t, c).revoke(t, liveLease(t, s).ID())
 	liveLease(t, s).Look().Hurry()
 	require.Error(t, await(t, p.lost, "the loss"))
-	require.Contains(t, out.String(), "level=WARN msg=\"lease lost\"")
+	require.Contains(t, out.String(), "level=WARN msg=\"lease: lost\"")
 	liveLease(t, s)
-	require.Contains(t, out.String(), "level=INFO msg=\"session has a new lease\"")
+	require.Contains(t, out.String(), "level=INFO msg=\"lease: session has a new lease\"")
 }
 
 type syncBuffer struct {

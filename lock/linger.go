@@ -14,7 +14,7 @@ func (s *station) rest(g *queue.Grant) bool {
 		s.stopWatching()
 		return false
 	}
-	nobody, err := g.Next(g.Context(), time.Time{})
+	nobody, err := g.Rest()
 	if err != nil { // the lease has ended, and the entry with it
 		return true
 	}

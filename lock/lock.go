@@ -21,7 +21,7 @@ func newQueue(s *lease.Session, kind, name string, opts []Option) (*queue.Queue,
 	}
 	return &queue.Queue{
 		Session: s, Kind: kind, Name: name, Owner: c.owner,
-		Errors: queue.Errors{Lost: ErrLost, Released: ErrReleased},
+		Errors: queue.Errors{Lost: ErrLost, Released: ErrReleased, Taken: ErrLocked},
 	}, c, nil
 }
 

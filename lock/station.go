@@ -2,6 +2,7 @@ package lock
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -42,8 +43,8 @@ type station struct {
 
 // waiter is a call of Lock.
 type waiter struct {
-	ctx   context.Context
-	began time.Time
+	ctx  context.Context
+	call *queue.Call
 	// granted delivers the result, once.
 	granted chan turn
 }
@@ -63,7 +64,7 @@ type stationKey struct{ prefix string }
 func stationOf(q *queue.Queue, prefix string, c config) (*station, error) {
 	fresh := &station{max: c.handoffs, linger: c.linger}
 	own := *q
-	own.Lost, own.Quiet = fresh.lost, true
+	own.Lost, own.Waits, own.Quiet = fresh.lost, fresh.waits, true
 	fresh.queue = &own
 	shared, key := q.Session.Shared(), stationKey{prefix}
 	for {
@@ -92,7 +93,15 @@ func (s *station) String() string {
 
 // lock waits for the caller's turn.
 func (s *station) lock(ctx context.Context) (*Hold, error) {
-	w := &waiter{ctx: ctx, began: time.Now()}
+	w := &waiter{}
+	w.call, w.ctx = s.queue.Begin(ctx)
+	h, err := s.await(w)
+	w.call.Failed(err)
+	return h, err
+}
+
+func (s *station) await(w *waiter) (*Hold, error) {
+	ctx := w.ctx
 	if ctx.Err() != nil {
 		return nil, attempt.Ended(ctx, nil)
 	}
@@ -124,6 +133,9 @@ func (s *station) enter(w *waiter) (t turn, ok bool) {
 		}
 	}
 	w.granted = make(chan turn, 1)
+	if s.current != nil || len(s.waiters) > 0 { // else etcd will say whether it waits
+		s.tellWaiting(w)
+	}
 	s.waiters = append(s.waiters, w)
 	s.advance()
 	return turn{}, false
@@ -132,11 +144,21 @@ func (s *station) enter(w *waiter) (t turn, ok bool) {
 // try takes the lock if nobody of this process has it or waits for it, and nobody else
 // is in etcd's queue.
 func (s *station) try(ctx context.Context) (*Hold, error) {
-	began := time.Now()
-	if ctx.Err() != nil {
-		return nil, attempt.Ended(ctx, nil)
+	w := &waiter{}
+	w.call, w.ctx = s.queue.Begin(ctx)
+	h, err := s.tryNow(w)
+	if errors.Is(err, ErrLocked) {
+		w.call.Taken(err)
+	} else {
+		w.call.Failed(err)
 	}
-	w := &waiter{ctx: ctx, began: began}
+	return h, err
+}
+
+func (s *station) tryNow(w *waiter) (*Hold, error) {
+	if w.ctx.Err() != nil {
+		return nil, attempt.Ended(w.ctx, nil)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.dismiss()
@@ -168,7 +190,7 @@ func (s *station) tryEtcd(w *waiter) turn {
 		}
 		s.sequence = 0
 		if left, _ := g.Leave(); left {
-			if t := s.pass(g, w); t.err == nil {
+			if t := s.pass(g, w, lease.ViaFree); t.err == nil {
 				return t
 			}
 		}
@@ -234,14 +256,14 @@ func (s *station) wake(w *waiter) (t turn, ok bool) {
 	if left, _ := g.Leave(); !left {
 		return turn{}, false
 	}
-	t = s.pass(g, w)
+	t = s.pass(g, w, lease.ViaLinger)
 	return t, t.err == nil
 }
 
 // give hands an entry, of a grant that was left, to the first waiter, and reports
 // whether it could: not if the lease has ended. mu must be held.
-func (s *station) give(g *queue.Grant) bool {
-	t := s.pass(g, s.waiters[0])
+func (s *station) give(g *queue.Grant, via lease.Via) bool {
+	t := s.pass(g, s.waiters[0], via)
 	if t.err == nil {
 		s.deliver(t)
 	}
@@ -256,8 +278,8 @@ func (s *station) deliver(t turn) {
 }
 
 // pass makes w the holder of an entry, of a grant that was left. mu must be held.
-func (s *station) pass(g *queue.Grant, w *waiter) turn {
-	next, err := g.Next(w.ctx, w.began)
+func (s *station) pass(g *queue.Grant, w *waiter, via lease.Via) turn {
+	next, err := g.Next(w.ctx, w.call, via, s.sequence)
 	s.current = next
 	return turn{grant: next, sequence: s.sequence, err: err}
 }
@@ -317,7 +339,7 @@ func (s *station) arrived(ctx context.Context, g *queue.Grant, err error) (left 
 func (s *station) settle(g *queue.Grant) (left *queue.Grant) {
 	ok, _ := g.Leave()
 	switch {
-	case !ok || len(s.waiters) > 0 && !s.give(g):
+	case !ok || len(s.waiters) > 0 && !s.give(g, g.Via()):
 		s.advance() // the lease has ended
 	case s.current == nil && !s.rest(g):
 		return g
@@ -335,7 +357,7 @@ func (s *station) unlock(ctx context.Context, g *queue.Grant) error {
 	if left {
 		within, done := g.Outlive(ctx, before)
 		defer done()
-		ctx = within
+		ctx = g.Releasing(within)
 	}
 	disposed := !left
 	switch {
@@ -361,7 +383,7 @@ func (s *station) handOn(g *queue.Grant) bool {
 		return s.replace(g)
 	}
 	s.sequence++
-	if !s.give(g) {
+	if !s.give(g, lease.ViaHandoff) {
 		s.advance() // the lease has ended
 	}
 	return true
@@ -374,6 +396,26 @@ func (s *station) replace(g *queue.Grant) bool {
 	s.current = nil
 	s.stopWatching()
 	return len(s.waiters) > 0 && s.acquire(g)
+}
+
+// tellWaiting tells the observer that w waits behind what this process has or queues
+// for. mu must be held.
+func (s *station) tellWaiting(w *waiter) {
+	var e lease.Event
+	if s.current != nil {
+		e.Predecessor, e.Followed = s.current.Key(), s.current.Revision()
+	}
+	w.call.Waiting(e)
+}
+
+// waits tells the observer that all who wait here do, as e says of the entry that one of
+// them will have.
+func (s *station) waits(e lease.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.waiters {
+		w.call.Waiting(e)
+	}
 }
 
 // lost notes the loss of a grant. It is called with all sorts of locks held.

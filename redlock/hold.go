@@ -19,6 +19,7 @@ import (
 type Hold struct {
 	m      *Mutex
 	claim  *claim
+	call   *call // what observers were told of it, nil if nothing
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	timer  *clock.Timer // ends the hold at its deadline
@@ -34,9 +35,9 @@ type Hold struct {
 
 // newHold returns the hold of a claim that a quorum has granted in round r, unless
 // its deadline has passed or the nodes are closed.
-func newHold(ctx context.Context, c *claim, r *round) (*Hold, error) {
-	h := &Hold{m: c.m, claim: c}
-	h.ctx, h.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+func newHold(ctx context.Context, c *claim, r *round, by *call) (*Hold, error) {
+	h := &Hold{m: c.m, claim: c, call: by}
+	h.ctx, h.cancel = context.WithCancelCause(context.WithoutCancel(by.caller(ctx)))
 	h.mu.Lock() // the timers may fire before all is set
 	defer h.mu.Unlock()
 	h.until, h.wall = c.m.deadline(r)
@@ -46,6 +47,7 @@ func newHold(ctx context.Context, c *claim, r *round) (*Hold, error) {
 	if !c.m.nodes.add(h) {
 		return nil, ErrClosed
 	}
+	by.granted()
 	h.timer = clock.AfterFunc(h.until, h.expire)
 	if !c.m.cfg.manual {
 		h.renew = time.AfterFunc(c.m.cfg.ttl/roundsPerTTL-clock.Now().Sub(r.start), h.keep)
@@ -133,11 +135,18 @@ func (h *Hold) Extend(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("redlock: extending %q: %w", h.m.name, ended(ctx, nil))
 	}
+	start := time.Now()
 	r := h.claim.extend(ctx)
-	if err := r.wait(ctx); err != nil {
-		return fmt.Errorf("redlock: extending %q: %w", h.m.name, err)
+	err := r.wait(ctx)
+	if err != nil {
+		err = fmt.Errorf("redlock: extending %q: %w", h.m.name, err)
+	} else {
+		err = h.extended(r)
 	}
-	return h.extended(r)
+	if h.Err() == nil {
+		h.call.extended(h.ctx, ctx, start, err)
+	}
+	return err
 }
 
 // extended draws the consequences of an extension round.
@@ -176,13 +185,23 @@ func (h *Hold) prolong(r *round) {
 // the removal goes on, too: the lock was held up to the call, and is free after the TTL at
 // the latest. Unlock may be called again, and returns the same.
 func (h *Hold) Unlock(ctx context.Context) error {
-	if alive := ctx.Err() == nil; h.Err() == nil && h.end(ErrReleased) {
-		// A holder's context is often derived from the hold, whose end is not the one
-		// that is meant. The wait is short: the node timeout.
-		if alive && ctx.Err() != nil && errors.Is(context.Cause(ctx), ErrReleased) {
-			ctx = context.WithoutCancel(ctx)
-		}
+	alive := ctx.Err() == nil
+	if h.Err() != nil || !h.end(ErrReleased) {
+		return h.removed(ctx)
 	}
+	// A holder's context is often derived from the hold, whose end is not the one
+	// that is meant. The wait is short: the node timeout.
+	if alive && ctx.Err() != nil && errors.Is(context.Cause(ctx), ErrReleased) {
+		ctx = context.WithoutCancel(ctx)
+	}
+	ctx, tell := h.call.releasing(ctx)
+	err := h.removed(ctx)
+	tell(err)
+	return err
+}
+
+// removed waits for the removal and says what came of it, or of the hold before.
+func (h *Hold) removed(ctx context.Context) error {
 	if err := context.Cause(h.ctx); !errors.Is(err, ErrReleased) {
 		return err
 	}
@@ -209,7 +228,7 @@ func (h *Hold) expire() { h.lose(errDeadline) }
 // lose ends the hold because of why.
 func (h *Hold) lose(why error) {
 	if h.end(fmt.Errorf("%w: %w", ErrLost, why)) {
-		h.m.nodes.cfg.log.Warn("lock lost", "lock", h.m.name, "cause", why)
+		h.m.nodes.cfg.log.Warn("redlock: lost", "name", h.m.name, "cause", why)
 	}
 }
 
@@ -239,6 +258,7 @@ func (h *Hold) end(cause error) bool {
 	// others for another TTL.
 	h.released = h.claim.remove(h.ctx)
 	h.m.nodes.remove(h)
+	h.call.released(h.ctx, cause)
 	return true
 }
 

@@ -58,9 +58,12 @@ func NewMutex(nodes *Nodes, name string, opts ...MutexOption) (*Mutex, error) {
 // example for lack of permission (a [*QuorumError]), or after [Nodes.Close]
 // ([ErrClosed]). Nothing is held then; what was written is removed in the background.
 func (m *Mutex) Lock(ctx context.Context) (*Hold, error) {
-	h, err := m.lock(ctx)
+	c, ctx := m.begin(ctx)
+	h, err := m.lock(ctx, c)
 	if err != nil {
-		return nil, fmt.Errorf("redlock: locking %q: %w", m.name, err)
+		err = fmt.Errorf("redlock: locking %q: %w", m.name, err)
+		c.failed(err)
+		return nil, err
 	}
 	return h, nil
 }
@@ -70,7 +73,14 @@ func (m *Mutex) Lock(ctx context.Context) (*Hold, error) {
 // fail to answer within the node timeout, it returns a [*QuorumError]. It fails as
 // Lock does besides.
 func (m *Mutex) TryLock(ctx context.Context) (*Hold, error) {
-	h, r, err := m.attempt(ctx)
+	c, ctx := m.begin(ctx)
+	h, err := m.try(ctx, c)
+	c.failed(err)
+	return h, err
+}
+
+func (m *Mutex) try(ctx context.Context, c *call) (*Hold, error) {
+	h, r, err := m.attempt(ctx, c)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("redlock: trying to lock %q: %w", m.name, err)
@@ -106,8 +116,9 @@ func (m *Mutex) TryDo(ctx context.Context, fn func(ctx context.Context, h *Hold)
 	return h.do(ctx, fn)
 }
 
-// attempt asks every node once. It returns the hold, or the round that failed.
-func (m *Mutex) attempt(ctx context.Context) (*Hold, *round, error) {
+// attempt asks every node once, on behalf of call by. It returns the hold, or the round
+// that failed.
+func (m *Mutex) attempt(ctx context.Context, by *call) (*Hold, *round, error) {
 	if ctx.Err() != nil {
 		return nil, nil, ended(ctx, nil)
 	}
@@ -127,7 +138,7 @@ func (m *Mutex) attempt(ctx context.Context) (*Hold, *round, error) {
 	}
 	if err == nil {
 		var h *Hold
-		if h, err = newHold(ctx, c, r); err == nil {
+		if h, err = newHold(ctx, c, r, by); err == nil {
 			return h, nil, nil
 		}
 	}

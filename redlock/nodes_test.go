@@ -222,7 +222,7 @@ func TestLossesAreLogged(t *testing.T) {
 	h := p.lock(t, name)
 	require.NoError(t, c.Node(0).Admin().Del(guarded(t), name).Err())
 	require.ErrorIs(t, h.Extend(guarded(t)), redlock.ErrLost)
-	require.Contains(t, l.text(), "level=WARN msg=\"lock lost\" lock=job")
+	require.Contains(t, l.text(), "level=WARN msg=\"redlock: lost\" name=job")
 }
 
 func TestStatesHaveNames(t *testing.T) {

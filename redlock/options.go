@@ -43,6 +43,7 @@ type config struct {
 	minUptime time.Duration
 	prefix    string
 	log       *slog.Logger
+	observers []Observer
 }
 
 type mutexConfig struct {
@@ -143,9 +144,9 @@ func WithKeyPrefix(prefix string) Option {
 	})
 }
 
-// WithLogger sets where is reported what an operator may want to know: losses at
-// Warn, keys that could not be removed at Info, failed renewals at Debug. By default
-// nothing is logged.
+// WithLogger sets where is reported what an operator may want to know: losses, and keys
+// that could not be removed, at Warn, failed renewals at Debug. By default nothing is
+// logged.
 func WithLogger(log *slog.Logger) Option {
 	return option(func(c *config) error {
 		if log == nil {

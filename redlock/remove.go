@@ -69,7 +69,7 @@ func (c *claim) removeAt(ctx context.Context, r *round, i int) {
 	r.answer(i, a)
 	for pause := firstPause; a.state == NodeFailed; pause = min(2*pause, maxPause) {
 		if !c.pause(pause) {
-			c.m.nodes.cfg.log.Info("key not removed; it expires", "lock", c.m.name, "node", c.m.nodes.list[i].name, "error", a.err)
+			c.m.nodes.cfg.log.Warn("redlock: key not removed; it expires", "name", c.m.name, "node", c.m.nodes.list[i].name, "error", a.err)
 			return
 		}
 		a = c.deleteAt(ctx, i)

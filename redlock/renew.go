@@ -22,7 +22,7 @@ func (h *Hold) keep() {
 			return
 		}
 		next = jitter(h.m.cfg.ttl / pausesPerTTL)
-		h.m.nodes.cfg.log.Debug("renewal failed", "lock", h.m.name, "remaining", h.Remaining(), "error", err)
+		h.m.nodes.cfg.log.Debug("redlock: renewal failed", "name", h.m.name, "remaining", h.Remaining(), "error", err)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()

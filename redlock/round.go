@@ -25,8 +25,11 @@ type round struct {
 
 	mu      sync.Mutex
 	answers []answer // no longer changed once over is set
-	over    bool
-	left    int // goroutines
+	// answered says by node whether it has, also after that was decided.
+	answered []bool
+	over     bool
+	late     bool // the node timeout is over; who had not answered was told to have failed
+	left     int  // goroutines
 }
 
 // newRound returns a round and the context for its calls. That keeps the values of ctx
@@ -35,7 +38,7 @@ func newRound(ctx context.Context, m *Mutex, op string, judge judge) (*round, co
 	n := len(m.nodes.list)
 	r := &round{
 		op: op, m: m, judge: judge, start: clock.Now(), wall: time.Now(),
-		decided: make(chan struct{}), answers: make([]answer, n), left: n,
+		decided: make(chan struct{}), answers: make([]answer, n), answered: make([]bool, n), left: n,
 	}
 	ctx, r.cancel = context.WithTimeout(context.WithoutCancel(ctx), m.nodes.cfg.timeout)
 	r.stop = context.AfterFunc(ctx, r.overdue)
@@ -46,6 +49,10 @@ func newRound(ctx context.Context, m *Mutex, op string, judge judge) (*round, co
 func (r *round) answer(i int, a answer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !r.late {
+		r.answered[i] = true
+		r.tell(i, a)
+	}
 	if r.over {
 		return
 	}
@@ -59,6 +66,12 @@ func (r *round) answer(i int, a answer) {
 func (r *round) overdue() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.late = true
+	for i := range r.answers {
+		if !r.answered[i] {
+			r.tell(i, answer{state: NodeFailed, err: errOverdue})
+		}
+	}
 	if r.over {
 		return
 	}
@@ -71,9 +84,15 @@ func (r *round) overdue() {
 	r.decide()
 }
 
+// tell tells observers what node i has answered, if that is a failure.
+func (r *round) tell(i int, a answer) { r.m.nodes.cfg.failure(r.m.nodes.list[i].name, r.op, a) }
+
 // decide freezes the answers. mu must be held.
 func (r *round) decide() {
 	r.over = true
+	if r.unreachable() {
+		r.m.nodes.cfg.noQuorum(r.op)
+	}
 	close(r.decided)
 }
 

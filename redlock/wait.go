@@ -19,12 +19,12 @@ const (
 )
 
 // lock tries until it succeeds.
-func (m *Mutex) lock(ctx context.Context) (*Hold, error) {
+func (m *Mutex) lock(ctx context.Context, c *call) (*Hold, error) {
 	w := m.nodes.hub.joinIfKnown(m)
 	defer func() { m.nodes.hub.leave(w) }()
 	var p pacer
 	for {
-		h, r, err := m.attempt(ctx)
+		h, r, err := m.attempt(ctx, c)
 		switch {
 		case h != nil:
 			return h, nil
@@ -40,6 +40,7 @@ func (m *Mutex) lock(ctx context.Context) (*Hold, error) {
 		default:
 			p.last = m.reason(r)
 		}
+		c.waiting(p.last)
 		if w == nil && r != nil && !r.unreachable() {
 			var told bool
 			if w, told = m.nodes.hub.join(ctx, m); told {

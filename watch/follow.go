@@ -38,6 +38,8 @@ type follower struct {
 	buffer *buffer
 	poke   <-chan struct{}
 
+	progress *Progress // nil if nobody listens
+
 	// position is the revision up to which everything is in the buffer, or not
 	// wanted; unknown until a watch from now has been created.
 	position   int64
@@ -59,7 +61,7 @@ const unknown = -1
 
 func newFollower(d *delivery, poke <-chan struct{}) *follower {
 	return &follower{
-		config: d.config, client: d.client, keys: d.keys, buffer: d.buffer, poke: poke,
+		config: d.config, client: d.client, keys: d.keys, buffer: d.buffer, poke: poke, progress: d.progress,
 		position: d.revision - 1, pause: firstPause,
 	}
 }
@@ -72,10 +74,12 @@ func (f *follower) run(ctx context.Context) {
 			return
 		}
 		f.buffer.hold(err)
+		why := reasonOf(err)
 		if err := f.recover(ctx, err); err != nil {
 			f.buffer.end(err)
 			return
 		}
+		f.progress.reopened(why)
 	}
 }
 
@@ -119,6 +123,21 @@ func (f *follower) recover(ctx context.Context, err error) error {
 	attempt.Pause(ctx, f.pause)
 	f.pause = min(2*f.pause, maxPause)
 	return f.probe(ctx)
+}
+
+// reasonOf returns the kind of reason for which a watch has ended.
+func reasonOf(err error) Reason {
+	switch {
+	case errors.Is(err, errFull):
+		return ReasonSlow
+	case errors.Is(err, errSilent):
+		return ReasonSilent
+	case errors.Is(err, errOverdue):
+		return ReasonStalled
+	case errors.Is(err, ErrCompacted):
+		return ReasonCompacted
+	}
+	return ReasonEnded
 }
 
 // probe reads the key until a member answers, or until it is clear that none ever

@@ -42,6 +42,8 @@ type config struct {
 	stall    time.Duration
 	buffer   int
 	log      *slog.Logger
+
+	observers []Observer
 }
 
 type option func(*config) error
@@ -136,9 +138,9 @@ func WithConflation() Option {
 	})
 }
 
-// WithLogger sets where a stream reports what an operator may want to know: stalls
-// and compaction at Warn, a consumer that is too slow at Info, a watch opened
-// again at Debug. By default nothing is logged.
+// WithLogger sets where a stream reports what an operator may want to know: stalls,
+// compaction, and values that do not decode at Warn, a consumer that is too slow at
+// Info, a watch opened again at Debug. By default nothing is logged.
 func WithLogger(log *slog.Logger) SharedOption {
 	return sharedOption(func(c *config) error {
 		if log == nil {

@@ -25,6 +25,7 @@ func (f *follower) watch(ctx context.Context) error {
 	}
 	defer w.close()
 	f.buffer.hold(nil)
+	f.progress.receive(w.created)
 	f.refusals, f.pause = 0, firstPause
 	return f.drain(ctx, w)
 }
@@ -118,6 +119,7 @@ func (f *follower) receive(ctx context.Context, resp clientv3.WatchResponse, ok 
 	if n := len(resp.Events); n > 0 {
 		b.Revision = resp.Events[n-1].Kv.ModRevision
 	}
+	f.progress.receive(b.Revision)
 	if b.Revision < f.position && len(resp.Events) == 0 {
 		return f.checkFuture(ctx)
 	}

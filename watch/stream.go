@@ -54,12 +54,16 @@ func stream(ctx context.Context, client *clientv3.Client, key string, cfg config
 	}
 	return func(yield func(Batch, error) bool) {
 		d := newDelivery(client, keyRange(key, cfg), cfg, k)
+		d.progress = cfg.open(key, k != nil)
+		var ended error
+		defer func() { d.progress.close(ended) }()
 		stop := d.follow(ctx, poke)
 		defer stop()
 		for {
 			b, err := d.next(ctx)
 			if err != nil {
-				yield(Batch{}, fmt.Errorf("watch: stream of %q: %w", key, err))
+				ended = fmt.Errorf("watch: stream of %q: %w", key, err)
+				yield(Batch{}, ended)
 				return
 			}
 			if !yield(b, nil) {
@@ -78,6 +82,9 @@ type delivery struct {
 	known  known
 	memory memory // of this stream's own, nil if known is somebody else's or not needed
 	begun  bool   // the snapshot has been delivered
+
+	progress *Progress // nil if nobody listens
+	last     int64     // the revision of the last batch
 }
 
 func newDelivery(client *clientv3.Client, keys span, cfg config, k known) *delivery {
@@ -104,6 +111,7 @@ func (d *delivery) follow(ctx context.Context, poke <-chan struct{}) (stop func(
 
 // next returns the next batch.
 func (d *delivery) next(ctx context.Context) (b Batch, err error) {
+	d.progress.handle(d.last)
 	it, err := d.buffer.take(ctx)
 	if err != nil {
 		return Batch{}, err
@@ -115,6 +123,7 @@ func (d *delivery) next(ctx context.Context) (b Batch, err error) {
 		}
 	}
 	d.memory.apply(b.Events)
+	d.last = b.Revision
 	return b, nil
 }
 
@@ -131,6 +140,9 @@ func (d *delivery) load(ctx context.Context) (Batch, error) {
 		return Batch{}, err
 	}
 	d.buffer.skip(revision)
+	if d.begun {
+		d.progress.resynced()
+	}
 	b := Batch{Revision: revision, Snapshot: !d.begun, Resync: d.begun}
 	b.Events = difference(d.known.revisions(), kvs, revision)
 	d.begun = true

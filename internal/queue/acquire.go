@@ -17,13 +17,19 @@ import (
 // fails only when ctx ends, when the session does, or when the server refuses; the
 // entry is then removed in the background.
 func (q *Queue) Acquire(ctx context.Context) (*Grant, error) {
-	began := time.Now()
+	c, ctx := q.begin(ctx)
+	g, err := q.acquire(ctx, c)
+	c.Failed(err)
+	return g, err
+}
+
+func (q *Queue) acquire(ctx context.Context, c *Call) (*Grant, error) {
 	for {
 		e, err := q.place(ctx)
 		if err != nil {
 			return nil, err
 		}
-		g, again, err := e.queued(ctx, e.enqueue(ctx), began)
+		g, again, err := e.queued(ctx, e.enqueue(ctx), c)
 		if !again {
 			return g, err
 		}
@@ -32,31 +38,43 @@ func (q *Queue) Acquire(ctx context.Context) (*Grant, error) {
 
 // queued waits for the entry's turn, if putting it has succeeded, and grants it. again
 // is set if the acquisition shall begin anew.
-func (e *entry) queued(ctx context.Context, put error, began time.Time) (g *Grant, again bool, err error) {
+func (e *entry) queued(ctx context.Context, put error, c *Call) (g *Grant, again bool, err error) {
 	err = put
 	if err == nil && e.waits() {
-		e.tellWaiting()
+		e.tellWaiting(c)
 		if err = e.wait(ctx); err == nil {
 			e.mark()
 		}
 	}
 	if err == nil {
-		err = e.claim(ctx)
+		err = e.claim(ctx, c)
 	}
 	if err == nil {
-		g, err = e.q.grant(ctx, e, began)
+		g, err = e.q.grant(ctx, e, c)
 	}
 	if err == nil {
 		return g, false, nil
 	}
-	err = e.giveUp(ctx, err)
+	why := err
+	if err = e.giveUp(ctx, why); err == nil {
+		c.Waited(e.cause(why))
+	}
 	return nil, err == nil, err
 }
 
 // TryAcquire acquires if nobody is in the way, without waiting. Otherwise taken is set
 // and head says who is first; nothing was written then.
 func (q *Queue) TryAcquire(ctx context.Context) (g *Grant, head Occupant, taken bool, err error) {
-	began := time.Now()
+	c, ctx := q.begin(ctx)
+	g, head, taken, err = q.tryAcquire(ctx, c)
+	c.Failed(err)
+	if taken {
+		c.Taken(q.Errors.Taken)
+	}
+	return g, head, taken, err
+}
+
+func (q *Queue) tryAcquire(ctx context.Context, c *Call) (g *Grant, head Occupant, taken bool, err error) {
 	for {
 		e, err := q.place(ctx)
 		if err != nil {
@@ -68,7 +86,7 @@ func (q *Queue) TryAcquire(ctx context.Context) (g *Grant, head Occupant, taken 
 			return nil, head, true, nil
 		}
 		if err == nil {
-			if g, err := q.grant(ctx, e, began); err == nil {
+			if g, err := q.grant(ctx, e, c); err == nil {
 				return g, Occupant{}, false, nil
 			}
 		}
@@ -87,6 +105,14 @@ func (q *Queue) place(ctx context.Context) (*entry, error) {
 	return q.newEntry(l), nil
 }
 
+// cause returns the loss of the entry's lease if there was one, and else why.
+func (e *entry) cause(why error) error {
+	if lost := e.lease.Err(); lost != nil {
+		return lost
+	}
+	return why
+}
+
 // giveUp lets go of an entry that could not be granted because of why, and returns
 // nil if the acquisition shall begin anew: the lease was lost, or an operator deleted
 // the entry.
@@ -96,13 +122,13 @@ func (e *entry) giveUp(ctx context.Context, why error) error {
 	case ctx.Err() != nil:
 		return attempt.Ended(ctx, why)
 	case e.lease.Err() != nil:
-		e.log().Info("waiter lost its lease and queues again", "cause", e.lease.Err())
+		e.log().Info("queue: waiter lost its lease and queues again", "cause", e.lease.Err())
 	case errors.Is(why, rpctypes.ErrLeaseNotFound):
 		return e.awaitLoss(ctx)
 	case errors.Is(why, errOwnGone):
-		e.log().Warn("entry was deleted while it waited; queueing again")
+		e.log().Warn("queue: entry was deleted while it waited; queueing again")
 	case errors.Is(why, errForeign):
-		e.log().Warn("key of the entry is in use; taking another")
+		e.log().Warn("queue: key of the entry is in use; taking another")
 	default:
 		return why
 	}
@@ -142,7 +168,7 @@ func (e *entry) remove() {
 		switch {
 		case e.lease.Err() != nil: // which takes the entry with it
 		case err != nil:
-			e.log().Warn("entry not removed; tried again with each look", "error", err)
+			e.log().Warn("queue: entry not removed; tried again with each look", "error", err)
 		case removed || e.created != 0:
 			e.gone()
 		case attempt.Pause(ctx, latePause):
@@ -226,21 +252,26 @@ func (e *entry) mark() {
 	})
 }
 
+// event returns what an observer may want to know of the entry: whom it waits for, or
+// has waited for last.
 func (e *entry) event() lease.Event {
-	return lease.Event{Kind: e.q.Kind, Name: e.q.Name, Key: e.key(), Predecessor: e.predecessor(), Revision: e.created}
-}
-
-// predecessor returns the key that the entry waits for, empty if it has to find out
-// or waits for none.
-func (e *entry) predecessor() string {
+	after := e.followed
 	if g := e.waitsAt(); g != nil {
-		return g.before.key
+		after = g.before
 	}
-	return ""
+	ev := lease.Event{Key: e.key(), Revision: e.created, Predecessor: after.key}
+	if after.key != "" {
+		ev.Followed = after.created
+	}
+	return ev
 }
 
-func (e *entry) tellWaiting() {
-	if o := e.q.Session.Observer(); o.Waiting != nil {
-		o.Waiting(e.event())
+// tellWaiting tells that the entry waits: on behalf of its call, or those who are behind
+// a quiet one.
+func (e *entry) tellWaiting(c *Call) {
+	if c != nil {
+		c.Waiting(e.event())
+	} else if e.q.Waits != nil {
+		e.q.Waits(e.event())
 	}
 }

@@ -78,7 +78,7 @@ func (e *entry) unmarking() []clientv3.Op {
 
 // claim leaves the entry's mark, after waiting for the delay if it finds another's. The
 // entry must be the first of its queue.
-func (e *entry) claim(ctx context.Context) error {
+func (e *entry) claim(ctx context.Context, c *Call) error {
 	if e.q.Delay == 0 || e.marked {
 		return nil
 	}
@@ -100,7 +100,8 @@ func (e *entry) claim(ctx context.Context) error {
 		due = clientv3.Compare(clientv3.Value(e.q.marker()), "=", string(found.Value))
 		m := parseMark(found)
 		delay := max(m.Delay, e.q.Delay)
-		e.log().Warn("owner before was lost; waiting before the grant", "owner", m.Owner, "delay", delay)
+		e.log().Warn("queue: owner before was lost; waiting before the grant", "owner", m.Owner, "delay", delay)
+		e.tellWaiting(c)
 		if !pauseFor(ctx, delay) {
 			return attempt.Ended(ctx, nil)
 		}
@@ -167,7 +168,7 @@ func (e *entry) countDown(found *mvccpb.KeyValue) {
 			return err
 		})
 		if err != nil && e.lease.Err() == nil {
-			e.log().Warn("mark of a lost owner not given an end", "error", err)
+			e.log().Warn("queue: mark of a lost owner not given an end", "error", err)
 		}
 	})
 }

@@ -34,6 +34,8 @@ type entry struct {
 	modified int64
 	// unsettled counts puts that may still be applied.
 	unsettled int
+	// followed is the entry that it has waited for last.
+	followed position
 	// undeleted is set once a deletion went without an answer, so that the next
 	// may find nothing.
 	undeleted bool

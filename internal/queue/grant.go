@@ -12,6 +12,7 @@ import (
 
 	"github.com/conclave-go/conclave/internal/attempt"
 	"github.com/conclave-go/conclave/internal/look"
+	"github.com/conclave-go/conclave/lease"
 )
 
 // Errors are a package's own names for the ways in which a grant ends.
@@ -20,21 +21,32 @@ type Errors struct {
 	Lost error
 	// Released is the cause after Release.
 	Released error
+	// Taken is the outcome of a Try with somebody in the way.
+	Taken error
 }
 
-var errDeleted = errors.New("its key was deleted by somebody else")
+// errDeleted is the cause of the end of a grant whose key is gone.
+var errDeleted error = deletedError("its key was deleted by somebody else")
+
+// deletedError says that a key of ours is gone.
+type deletedError string
+
+func (e deletedError) Error() string { return string(e) }
+
+// Reason is what lease.ReasonOf returns.
+func (deletedError) Reason() lease.Reason { return lease.ReasonDeleted }
 
 // Grant is an acquisition that owns, until it is released or lost.
 type Grant struct {
-	entry   *entry
-	errs    Errors
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
-	items   []*look.Item
-	one     [1]*look.Item // what items is made of if there is one
-	unbind  func() bool   // stops waiting for the end of the lease, nil if nobody does
-	granted time.Time
-	quiet   bool // not for the observer
+	entry  *entry
+	errs   Errors
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	items  []*look.Item
+	one    [1]*look.Item // what items is made of if there is one
+	unbind func() bool   // stops waiting for the end of the lease, nil if nobody does
+	quiet  bool          // nobody's, or another queue's: not for the observer
+	told   *tale         // what the observer was told of it; nil if nothing
 	// released is closed once Release knows its outcome, which is in err.
 	released chan struct{}
 	err      error
@@ -54,19 +66,20 @@ type Grant struct {
 }
 
 // grant makes the entry a grant, unless its lease is over.
-func (q *Queue) grant(ctx context.Context, e *entry, began time.Time) (*Grant, error) {
-	return (&Grant{entry: e, errs: q.Errors, quiet: q.Quiet}).start(ctx, began)
+func (q *Queue) grant(ctx context.Context, e *entry, c *Call) (*Grant, error) {
+	g := &Grant{entry: e, errs: q.Errors, quiet: q.Quiet}
+	return g.start(c.caller(ctx), c, turn{via: g.Via()})
 }
 
 // start begins the grant, of which only the entry, the errors and quiet are set.
-func (g *Grant) start(ctx context.Context, began time.Time) (*Grant, error) {
+func (g *Grant) start(ctx context.Context, c *Call, t turn) (*Grant, error) {
 	e := g.entry
 	if err := e.lease.Err(); err != nil { // the last look at the deadline
 		return nil, err
 	}
 	g.released = make(chan struct{})
 	g.ctx, g.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
-	g.tellGranted(began)
+	g.tellGranted(c, t)
 	g.mu.Lock() // both of these may end the grant before it is complete
 	defer g.mu.Unlock()
 	g.items = g.one[:0]
@@ -176,11 +189,13 @@ func (g *Grant) judge(kv *mvccpb.KeyValue, rev int64) {
 
 // deleted ends the grant because its entry is known to be gone.
 func (g *Grant) deleted() {
-	switch {
-	case !g.lose(errDeleted):
-	case len(g.entry.legs) > 1: // the others may be there
+	if !g.lose(errDeleted) {
+		return
+	}
+	g.entry.log().Warn("queue: key of the holder was deleted", "revision", g.entry.created)
+	if len(g.entry.legs) > 1 { // the others may be there
 		g.entry.remove()
-	default:
+	} else {
 		g.entry.free()
 	}
 }
@@ -228,32 +243,6 @@ func (g *Grant) end(cause error) bool {
 	return true
 }
 
-func (g *Grant) tellGranted(began time.Time) {
-	o := g.entry.q.Session.Observer()
-	if g.quiet || o.Granted == nil && o.Released == nil {
-		return
-	}
-	g.granted = time.Now()
-	if o.Granted != nil {
-		ev := g.entry.event()
-		ev.Took = g.granted.Sub(began)
-		o.Granted(ev)
-	}
-}
-
-func (g *Grant) tellReleased(cause error) {
-	o := g.entry.q.Session.Observer()
-	if o.Released == nil || g.quiet {
-		return
-	}
-	ev := g.entry.event()
-	ev.Took = time.Since(g.granted)
-	if !errors.Is(cause, g.errs.Released) {
-		ev.Err = cause
-	}
-	o.Released(ev)
-}
-
 // Release ends the grant locally at once and then deletes its entry, if it is still
 // the same. ctx bounds only the wait for that: when it is done first its error is
 // returned and the removal goes on in the background. Release returns Errors.Lost if
@@ -262,7 +251,7 @@ func (g *Grant) Release(ctx context.Context) error {
 	if before := ctx.Err(); g.leave() {
 		within, done := g.Outlive(ctx, before)
 		defer done()
-		ctx = within
+		ctx = g.Releasing(within)
 		g.settle(ctx)
 	}
 	if err := context.Cause(g.ctx); !errors.Is(err, g.errs.Released) {
@@ -319,6 +308,7 @@ func (g *Grant) delete(ctx context.Context) bool {
 // settled notes the outcome of Release.
 func (g *Grant) settled(err error) {
 	g.err = err
+	g.tellRemoved()
 	close(g.released)
 }
 

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/conclave-go/conclave/internal/attempt"
+	"github.com/conclave-go/conclave/lease"
 )
 
 // Downgrade ends the grant of a writer and returns one of a reader, on the same
@@ -16,10 +16,16 @@ import (
 // the grant was lost, ctx ended, or the server refused, the entry is given up: after a
 // put without an answer nobody can say what it was.
 func (g *Grant) Downgrade(ctx context.Context, q *Queue) (*Grant, error) {
-	began := time.Now()
 	if ctx.Err() != nil {
 		return nil, attempt.Ended(ctx, nil)
 	}
+	c, ctx := q.begin(ctx)
+	next, err := g.downgrade(ctx, q, c)
+	c.Failed(err)
+	return next, err
+}
+
+func (g *Grant) downgrade(ctx context.Context, q *Queue, c *Call) (*Grant, error) {
 	within, done := g.outlive(ctx)
 	defer done()
 	if !g.leave() {
@@ -31,8 +37,8 @@ func (g *Grant) Downgrade(ctx context.Context, q *Queue) (*Grant, error) {
 		return nil, g.why(err)
 	}
 	as := *e // the old hold goes on being asked what it was
-	as.q = q
-	next, err := q.grant(ctx, &as, began)
+	as.q, as.followed = q, position{}
+	next, err := q.grant(ctx, &as, c)
 	if err != nil {
 		g.settle(ctx)
 		return nil, g.why(err)
@@ -85,11 +91,22 @@ func (g *Grant) Leave() (left, clean bool) {
 	return true, g.txns == 0 && !g.exposed
 }
 
-// Next returns a grant of the entry for its next holder in this process, after Leave.
-// The holder began to wait when told; for nobody in particular began is zero, and the
-// observer does not hear of it. It fails if the lease has ended.
-func (g *Grant) Next(ctx context.Context, began time.Time) (*Grant, error) {
-	next, err := (&Grant{entry: g.entry, errs: g.errs, quiet: began.IsZero()}).start(ctx, began)
+// Next returns a grant of the entry for its next holder in this process, after Leave:
+// one that has called with ctx as c, and comes to own as via says, with the entry handed
+// on sequence times before. It fails if the lease has ended.
+func (g *Grant) Next(ctx context.Context, c *Call, via lease.Via, sequence int) (*Grant, error) {
+	next := &Grant{entry: g.entry, errs: g.errs}
+	return g.follow(next.start(c.caller(ctx), c, turn{via: via, sequence: sequence}))
+}
+
+// Rest is Next for nobody in particular, of whom the observer does not hear.
+func (g *Grant) Rest() (*Grant, error) {
+	nobody := &Grant{entry: g.entry, errs: g.errs, quiet: true}
+	return g.follow(nobody.start(g.ctx, nil, turn{}))
+}
+
+// follow settles a grant that was left with the next of its entry.
+func (g *Grant) follow(next *Grant, err error) (*Grant, error) {
 	if err != nil {
 		g.settled(g.unconfirmed())
 		return nil, err
@@ -117,7 +134,6 @@ func (g *Grant) Drop(ctx context.Context) error {
 // Reacquire gives up the entry, after Leave, and queues again at the end, in one
 // transaction; apart from that it is Acquire.
 func (q *Queue) Reacquire(ctx context.Context, g *Grant) (*Grant, error) {
-	began := time.Now()
 	e, err := q.place(ctx)
 	if err != nil {
 		g.settle(ctx)
@@ -130,7 +146,7 @@ func (q *Queue) Reacquire(ctx context.Context, g *Grant) (*Grant, error) {
 	} else {
 		g.settle(ctx)
 	}
-	next, again, err := e.queued(ctx, err, began)
+	next, again, err := e.queued(ctx, err, nil)
 	if again {
 		return q.Acquire(ctx)
 	}

@@ -19,6 +19,7 @@ func (g *Grant) Pass(ctx context.Context, conds []clientv3.Cmp, ops []clientv3.O
 	}
 	ctx, done := g.Outlive(ctx, before)
 	defer done()
+	ctx = g.Releasing(ctx)
 	passed, removed, err := g.entry.pass(ctx, conds, ops)
 	if err != nil {
 		g.settle(ctx)

@@ -35,8 +35,11 @@ type Queue struct {
 	// Lost, if not nil, is called when a grant ends without having been released.
 	// It must not block.
 	Lost func(g *Grant)
-	// Quiet keeps Acquire's and TryAcquire's grants from the observer.
+	// Quiet keeps Acquire, TryAcquire, Reacquire and their grants from the observer.
 	Quiet bool
+	// Waits, if not nil, is told instead of the observer when an Acquire of a quiet queue
+	// starts to wait.
+	Waits func(e lease.Event)
 }
 
 // Record is the value of an entry.

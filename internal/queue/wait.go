@@ -16,9 +16,9 @@ import (
 
 // Reasons for which a watch on the predecessor ends, besides its deletion.
 var (
-	errOwnGone = errors.New("own entry was deleted")
-	errOverdue = errors.New("the watch was not created in time")
-	errCalled  = errors.New("the caller's context ended")
+	errOwnGone error = deletedError("own entry was deleted")
+	errOverdue       = errors.New("the watch was not created in time")
+	errCalled        = errors.New("the caller's context ended")
 
 	errWatchEnded = errors.New("the server ended the watch")
 )
@@ -40,6 +40,7 @@ func (e *entry) wait(ctx context.Context) error {
 	pause := firstWatchPause
 	for g := e.waitsAt(); g != nil; g = e.waitsAt() {
 		before := g.before
+		e.follow(before)
 		after, silent, err := e.awaitGone(ctx, g)
 		switch {
 		case errors.Is(err, errWatchEnded):
@@ -60,6 +61,13 @@ func (e *entry) wait(ctx context.Context) error {
 		}
 	}
 	return e.lease.Err()
+}
+
+// follow notes whom the entry waits for, if that is known.
+func (e *entry) follow(before position) {
+	if before.created != unknownRevision {
+		e.followed = before
+	}
 }
 
 // awaitGone waits until there is reason to believe that the leg need not wait for its
