@@ -14,7 +14,7 @@ GOVULNCHECK := $(BIN)/govulncheck-$(GOVULNCHECK_VERSION)
 # importers see it. Without it, commands go through go.work.
 each = @set -e; for m in $(MODULES); do (cd $$m; export GOWORK=off; echo "[$$m] $(1)"; $(1)); done
 
-.PHONY: all test race heavy bench lint docs fix tidy cross consumer external vuln tools
+.PHONY: all test race heavy chaos bench lint docs fix tidy cross consumer external vuln tools
 
 all: tidy lint test
 
@@ -30,6 +30,12 @@ heavy:
 	cd examples && GOWORK=off go test ./fencing
 	cd internal/compare && GOWORK=off go test ./leaderelection
 	cd conclaveprom/internal/rules && GOWORK=off go test ./...
+
+# chaos puts the locks of real processes under real faults, see docs/chaos.md. What
+# broke leaves its schedule and history in _artifacts.
+chaos:
+	CONCLAVE_CHAOS=1 go test -count=1 -timeout 15m -run TestLocksKeepWhatTheyPromise -artifacts ./internal/chaos
+	cd internal/compare && CONCLAVE_CHAOS=1 GOWORK=off go test -count=1 -tags chaos ./chaos
 
 bench:
 	go test -run='^$$' -bench=. -benchmem ./...

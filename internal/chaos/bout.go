@@ -1,0 +1,218 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/conclave-go/conclave/internal/chaos/history"
+	"github.com/conclave-go/conclave/internal/chaos/worker"
+)
+
+// bout is one entry of a schedule as it is played: several systems under the same steps,
+// in step, because a fault of the servers hits all of them.
+type bout struct {
+	entry  Entry
+	named  func(system string) (System, bool)
+	arena  *arena
+	trials []*trial
+	say    func(text string)
+	count  func(s System, c class)
+}
+
+// open starts all trials. The caller closes them, even when open fails.
+func (b *bout) open(ctx context.Context, seed uint64) error {
+	made := make([]*trial, len(b.entry.Systems))
+	err := together(len(made), func(i int) error {
+		s, ok := b.named(b.entry.Systems[i])
+		if !ok {
+			return fmt.Errorf("chaos: no system %q", b.entry.Systems[i])
+		}
+		var err error
+		made[i], err = newTrial(ctx, b.arena, s, b.entry.Scenario, b.entry.TTL, seed+uint64(i))
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.Name, err)
+		}
+		return nil
+	})
+	for _, t := range made {
+		if t != nil {
+			b.trials = append(b.trials, t)
+		}
+	}
+	return err
+}
+
+// together does something n times at once, and joins the errors.
+func together(n int, do func(i int) error) error {
+	errs := make([]error, n)
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() { errs[i] = do(i) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// each does something to all trials at once. What goes wrong in one is noted there and
+// stops it only.
+func (b *bout) each(ctx context.Context, do func(t *trial) error) {
+	_ = together(len(b.trials), func(i int) error {
+		t := b.trials[i]
+		if err := do(t); err != nil && ctx.Err() == nil {
+			t.note(history.Event{Kind: history.Broken, Detail: err.Error()})
+			b.say(t.System.Name + ": " + err.Error())
+		}
+		return nil
+	})
+}
+
+// play plays all steps.
+func (b *bout) play(ctx context.Context) error {
+	for i, step := range b.entry.Steps {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		b.say(fmt.Sprintf("%d/%d %s %s", i+1, len(b.entry.Steps), step.Fault, step.For.Round(100*time.Millisecond)))
+		if err := b.limited(ctx, step); err != nil {
+			return fmt.Errorf("step %d, %s: %w", i+1, step.Fault, err)
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// limited plays one step, which must not take for ever.
+func (b *bout) limited(ctx context.Context, step Step) error {
+	limit := step.For + 4*hang
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not over within %s", limit))
+	defer cancel()
+	return errors.Join(b.perform(ctx, step), context.Cause(ctx))
+}
+
+// perform plays one step: a worker of each trial comes to the point, the fault begins,
+// the worker goes on, the fault ends, and the lock goes round again.
+func (b *bout) perform(ctx context.Context, step Step) error {
+	f, ok := faults()[step.Fault]
+	if !ok {
+		return fmt.Errorf("chaos: no fault %q", step.Fault)
+	}
+	if step.Fault == failOver {
+		if err := b.lag(ctx); err != nil {
+			return err
+		}
+	}
+	var mu sync.Mutex
+	hit := make(map[*trial]*target)
+	b.each(ctx, func(t *trial) error {
+		g, err := t.aim(ctx, step)
+		mu.Lock()
+		defer mu.Unlock()
+		hit[t] = g
+		return err
+	})
+	var heal func(context.Context) error
+	if f.server {
+		var err error
+		if heal, err = b.strike(ctx, step, hit); err != nil {
+			return err
+		}
+	}
+	b.each(ctx, func(t *trial) error {
+		g := hit[t]
+		if f.server {
+			return g.proceed(ctx, step.For)
+		}
+		b.count(t.System, f.class)
+		return errors.Join(g.strike(ctx), g.settle(ctx))
+	})
+	if !f.server {
+		return nil
+	}
+	err := heal(ctx)
+	b.ended(step)
+	b.each(ctx, func(t *trial) error { return hit[t].settle(ctx) })
+	return err
+}
+
+// begun notes a fault of the servers in all trials, and counts it once for each kind.
+func (b *bout) begun(step Step, detail string) {
+	counted := false
+	for _, t := range b.trials {
+		t.note(history.Event{Kind: history.Begun, Fault: step.Fault, Detail: detail})
+		if !counted {
+			b.count(t.System, faults()[step.Fault].class)
+			counted = true
+		}
+	}
+}
+
+func (b *bout) ended(step Step) {
+	for _, t := range b.trials {
+		t.note(history.Event{Kind: history.Ended, Fault: step.Fault})
+	}
+}
+
+// target is the worker of a trial that a step is aimed at.
+type target struct {
+	*trial
+
+	step    Step
+	hand    *hand
+	reached history.Event // where it waits, if it does
+}
+
+// aim lets the worker come to the point of the step.
+func (t *trial) aim(ctx context.Context, step Step) (*target, error) {
+	g := &target{trial: t, step: step, hand: t.hands[step.Worker%len(t.hands)]}
+	if step.Point == "" {
+		return g, nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, hang, fmt.Errorf("%s did not come to %q within %s", g.hand.name(), step.Point, hang))
+	defer cancel()
+	e, err := g.hand.reach(ctx, step.Point)
+	if err != nil {
+		return g, t.blame(err)
+	}
+	g.reached = e
+	return g, nil
+}
+
+// proceed lets the worker go on, and time pass.
+func (g *target) proceed(ctx context.Context, d time.Duration) error {
+	g.hand.tell(worker.Go)
+	return pass(ctx, d)
+}
+
+// settle ends a stay and returns when the lock goes round again.
+func (g *target) settle(ctx context.Context) error {
+	g.hand.tell(worker.Enough)
+	return g.await(ctx, "a grant after "+g.step.Fault, 1)
+}
+
+// begun and ended note the fault, with the worker that it hits.
+func (g *target) begun(h *hand, detail string) {
+	g.note(history.Event{Kind: history.Begun, Fault: g.step.Fault, Worker: h.name(), Hold: g.reached.Hold, Detail: detail})
+}
+
+func (g *target) ended(h *hand) {
+	g.note(history.Event{Kind: history.Ended, Fault: g.step.Fault, Worker: h.name()})
+}
+
+// died notes that the holder is as good as dead since a time.
+func (g *target) died(at int64) {
+	g.note(history.Event{At: at, Kind: history.Died, Worker: g.reached.Worker, Hold: g.reached.Hold})
+}
+
+// pass lets time pass.
+func pass(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,92 @@
+package history
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Property is what a lock may promise.
+type Property string
+
+// The properties, as DESIGN and the packages' documentation name them.
+const (
+	S1 Property = "S1" // at every revision one owner, the oldest entry
+	S2 Property = "S2" // tokens increase in the order of grants
+	S3 Property = "S3" // no two holders before their deadlines
+	S4 Property = "S4" // no guarded transaction after the entry is gone
+	S5 Property = "S5" // no older token accepted after a newer one
+	L  Property = "L"  // the next is granted in time
+	// Live is that the lock goes on at all once the faults are over.
+	Live Property = "live"
+	// Real is that who is granted the lock has an entry: no phantom.
+	Real Property = "real"
+	// InTime is that a hold does not say that it is valid after its own deadline.
+	InTime Property = "in time"
+	// Order is that a lock with expiry could have done the same, one thing at a time.
+	Order Property = "order"
+)
+
+// Finding is a break of a property.
+type Finding struct {
+	Property Property `json:"property"`
+	At       int64    `json:"at"`
+	Text     string   `json:"text"`
+}
+
+// Result is what the checkers found.
+type Result struct {
+	Findings []Finding `json:"findings,omitempty"`
+	// Grants is how often the lock was granted, Writes how many writes of each way
+	// were accepted, Refused how many were not, Lost how many were overwritten unseen.
+	Grants  int         `json:"grants"`
+	Writes  map[Way]int `json:"writes,omitempty"`
+	Refused map[Way]int `json:"refused,omitempty"`
+	Lost    map[Way]int `json:"lost,omitempty"`
+	// Recoveries are the times from the death of a holder to the next grant.
+	Recoveries []time.Duration `json:"recoveries,omitempty"`
+	// Late are how long after the grant of the next the holder still said it was valid.
+	Late []time.Duration `json:"late,omitempty"`
+	// Notes say what could not be checked.
+	Notes []string `json:"notes,omitempty"`
+	// Order is porcupine's picture of the search, if it found no legal order.
+	Order string `json:"-"`
+}
+
+// Rules are what Check has to know of the lock.
+type Rules struct {
+	// TTL bounds L: a recovery takes that and a second at most; 0 checks nothing.
+	TTL time.Duration
+	// Tokens is set if holds have tokens.
+	Tokens bool
+	// Late is by how much the machine was late from one time to another, which is
+	// allowed on top; nil is never.
+	Late func(from, to int64) time.Duration
+}
+
+// Check runs all checkers over what happened to one lock.
+func Check(events []Event, rules Rules) Result {
+	holds := Holds(events)
+	r := Result{Grants: len(holds), Writes: map[Way]int{}, Refused: map[Way]int{}, Lost: map[Way]int{}}
+	r.sweep(holds)
+	if rules.Tokens {
+		r.tokens(holds)
+		r.ledger(events, holds)
+	}
+	r.resource(events)
+	r.recoveries(events, holds, rules)
+	r.order(events, holds)
+	slices.SortStableFunc(r.Findings, func(a, b Finding) int { return cmp.Compare(a.At, b.At) })
+	return r
+}
+
+// found notes a break.
+func (r *Result) found(p Property, at int64, format string, args ...any) {
+	r.Findings = append(r.Findings, Finding{Property: p, At: at, Text: fmt.Sprintf(format, args...)})
+}
+
+// Broken reports whether a property was broken.
+func (r *Result) Broken(p Property) bool {
+	return slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Property == p })
+}

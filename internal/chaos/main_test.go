@@ -1,0 +1,14 @@
+package chaos_test
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/conclave-go/conclave/internal/chaos"
+)
+
+func TestMain(m *testing.M) {
+	chaos.Main(nil)
+	goleak.VerifyTestMain(m)
+}

@@ -1,0 +1,176 @@
+package process
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+)
+
+// statePoll is how often is looked whether a process has stopped.
+const statePoll = time.Millisecond
+
+// Process is a child. Use Start.
+type Process struct {
+	name string
+	cmd  *exec.Cmd
+	gone chan struct{} // closed when all that it said has been passed on
+
+	mu    sync.Mutex // serialises writes to, and the closing of, in
+	in    io.WriteCloser
+	asked bool // to go
+}
+
+// Start runs this program again in a role, see [Main], and tells it its job, as JSON.
+// Each line that it reports goes to emit, and last of all how it ended to exited: the
+// empty string if it was asked to. Both are called by one goroutine.
+func Start[E any](name, role string, job any, emit func(E), exited func(detail string)) (*Process, error) {
+	line, err := json.Marshal(job)
+	if err != nil {
+		return nil, err
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(program)
+	cmd.Env = append(os.Environ(), Variable+"="+role)
+	cmd.SysProcAttr = attributes()
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("starting %s: %w", name, err)
+	}
+	p := &Process{name: name, cmd: cmd, in: in, gone: make(chan struct{})}
+	go func() { // ends with the process; Wait waits for it
+		defer close(p.gone)
+		pass(out, emit)
+		exited(p.wait(&stderr))
+	}()
+	if err := p.Send(string(line)); err != nil {
+		return nil, errors.Join(err, p.Kill())
+	}
+	return p, nil
+}
+
+// pass passes on what the child reports, to the end.
+func pass[E any](out io.Reader, emit func(E)) {
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		var e E
+		if err := json.Unmarshal(lines.Bytes(), &e); err == nil {
+			emit(e)
+		}
+	}
+}
+
+// wait waits for the end of the process and says what there is to say of it.
+func (p *Process) wait(stderr *bytes.Buffer) (detail string) {
+	err := p.cmd.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.asked {
+		return ""
+	}
+	const most = 600
+	said := stderr.String()
+	return strings.TrimSpace(fmt.Sprintf("%s ended: %v %s", p.name, err, said[max(0, len(said)-most):]))
+}
+
+// Name returns what the child is called.
+func (p *Process) Name() string { return p.name }
+
+// Send writes one line to the child.
+func (p *Process) Send(line string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, err := io.WriteString(p.in, line+"\n"); err != nil {
+		return fmt.Errorf("%s: %w", p.name, err)
+	}
+	return nil
+}
+
+// Pause stops the child with SIGSTOP, and returns when it has stopped, as far as the
+// system tells.
+func (p *Process) Pause(ctx context.Context) error {
+	if err := pause(p.cmd.Process); err != nil {
+		return fmt.Errorf("%s: %w", p.name, err)
+	}
+	for {
+		if p.stopped() {
+			return nil
+		}
+		select {
+		case <-time.After(statePoll):
+		case <-p.gone:
+			return fmt.Errorf("%s has ended", p.name)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// stopped reports whether the child has stopped, and true where the system does not tell.
+func (p *Process) stopped() bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	return err != nil || strings.Contains(string(stat), ") T ")
+}
+
+// Resume continues a child that is stopped.
+func (p *Process) Resume() error {
+	if err := resume(p.cmd.Process); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("%s: %w", p.name, err)
+	}
+	return nil
+}
+
+// Kill ends the child at once, stopped or not.
+func (p *Process) Kill() error {
+	p.mu.Lock()
+	p.asked = true
+	p.mu.Unlock()
+	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("%s: %w", p.name, err)
+	}
+	return nil
+}
+
+// Quit asks the child to end in good order, waking it if it is stopped, and kills it if
+// it has not ended within grace. It returns when the child is gone.
+func (p *Process) Quit(grace time.Duration) error {
+	p.mu.Lock()
+	p.asked = true
+	// Both fail if it is gone already, which is what is wanted.
+	_ = p.in.Close()
+	_ = resume(p.cmd.Process)
+	p.mu.Unlock()
+	t := time.NewTimer(grace)
+	defer t.Stop()
+	select {
+	case <-p.gone:
+		return nil
+	case <-t.C:
+	}
+	err := p.Kill()
+	<-p.gone
+	return err
+}
+
+// Wait waits until the child is gone and its end passed on.
+func (p *Process) Wait() { <-p.gone }

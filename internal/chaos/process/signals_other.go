@@ -1,0 +1,17 @@
+//go:build !unix
+
+package process
+
+import (
+	"errors"
+	"os"
+	"syscall"
+)
+
+// CanPause says that a process can be stopped and continued here.
+const CanPause = false
+
+func pause(*os.Process) error  { return errors.ErrUnsupported }
+func resume(*os.Process) error { return nil }
+
+func attributes() *syscall.SysProcAttr { return nil }

@@ -1,0 +1,113 @@
+package chaos
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Schedule is what a run does. Written to a file it can be run again.
+type Schedule struct {
+	Seed    uint64  `json:"seed"`
+	Entries []Entry `json:"entries"`
+	// Peers are the locks of other libraries, see [Main].
+	Peers []System `json:"peers,omitempty"`
+}
+
+// Entry is one scenario with all its choices made.
+type Entry struct {
+	Scenario string        `json:"scenario"`
+	Meaning  string        `json:"meaning,omitempty"`
+	Systems  []string      `json:"systems"`
+	TTL      time.Duration `json:"ttl"`
+	Replica  bool          `json:"replica,omitempty"`
+	Steps    []Step        `json:"steps"`
+}
+
+// server reports whether the entry needs servers of its own, because it breaks them.
+func (e Entry) server() bool {
+	return e.Replica || slices.ContainsFunc(e.Steps, func(s Step) bool { return faults()[s.Fault].server })
+}
+
+// check finds what a file says that nobody can do.
+func (s Schedule) check(e Entry) error {
+	var errs []error
+	if e.TTL < time.Second || e.TTL%time.Second != 0 {
+		errs = append(errs, fmt.Errorf("chaos: %s: TTL %v: must be whole seconds, at least one", e.Scenario, e.TTL))
+	}
+	for _, name := range e.Systems {
+		if _, ok := s.named(name); !ok {
+			errs = append(errs, fmt.Errorf("chaos: %s: no system %q: must be one of %s", e.Scenario, name, strings.Join(names(func(System) bool { return true }), ", ")))
+		}
+	}
+	for i, step := range e.Steps {
+		if _, ok := faults()[step.Fault]; !ok {
+			errs = append(errs, fmt.Errorf("chaos: %s: step %d: no fault %q", e.Scenario, i+1, step.Fault))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// NewSchedule draws the scenarios that only admits from a seed, with n rounds each. A
+// scenario's choices depend on the seed and its name alone.
+func NewSchedule(seed uint64, ttl time.Duration, n int, only func(scenario, system string) bool) Schedule {
+	s := Schedule{Seed: seed}
+	for _, sc := range Scenarios() {
+		e := Entry{Scenario: sc.Name, Meaning: sc.Meaning, TTL: ttl, Replica: sc.Replica}
+		rounds := n
+		if sc.TTL != 0 {
+			// These take three times as long.
+			e.TTL, rounds = sc.TTL, max(2, n/2)
+		}
+		for _, name := range sc.Systems {
+			if only(sc.Name, name) {
+				e.Systems = append(e.Systems, name)
+			}
+		}
+		if len(e.Systems) > 0 {
+			e.Steps = sc.script(newDraw(seed, sc.Name, e.TTL), rounds)
+			s.Entries = append(s.Entries, e)
+		}
+	}
+	return s
+}
+
+func newDraw(seed uint64, name string, ttl time.Duration) *draw {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(name)) // it has no error
+	return &draw{Rand: rand.New(rand.NewPCG(seed, h.Sum64())), ttl: ttl}
+}
+
+// ReadSchedule reads a file that [Schedule.Save] has written.
+func ReadSchedule(path string) (s Schedule, err error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal(text, &s); err != nil {
+		return s, fmt.Errorf("chaos: schedule %s: %w", path, err)
+	}
+	if len(s.Entries) == 0 {
+		return s, fmt.Errorf("chaos: schedule %s has no entries", path)
+	}
+	var errs []error
+	for _, e := range s.Entries {
+		errs = append(errs, s.check(e))
+	}
+	return s, errors.Join(errs...)
+}
+
+// Save writes the schedule to a file.
+func (s Schedule) Save(path string) error {
+	text, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(text, '\n'), 0o644)
+}

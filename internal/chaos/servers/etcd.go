@@ -1,0 +1,289 @@
+package servers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"github.com/conclave-go/conclave/internal/chaos/process"
+)
+
+const (
+	// members is the size of a cluster.
+	members = 3
+	// startTimeout bounds the start of a member; startTries is how often a cluster is
+	// started anew when another program has taken one of its ports.
+	startTimeout = 30 * time.Second
+	startTries   = 5
+	// leaderPoll is how often is asked who leads.
+	leaderPoll = 20 * time.Millisecond
+	// Ports below the ephemeral ranges of Linux and macOS, so that the kernel gives
+	// them to nobody while a member is down.
+	firstPort = 20_000
+	lastPort  = 32_000
+)
+
+// Etcd is a cluster of three members, each a process. Use StartEtcd.
+type Etcd struct {
+	dir    string
+	client *clientv3.Client
+	list   []*member
+}
+
+// member is one of them, seen from outside.
+type member struct {
+	job memberJob
+	id  uint64
+
+	mu      sync.Mutex
+	process *process.Process // nil while it is down
+	ready   chan uint64
+	ended   chan string
+}
+
+// StartEtcd starts a cluster and returns when all its members serve. ctx bounds the
+// start.
+func StartEtcd(ctx context.Context) (*Etcd, error) {
+	var errs []error
+	for range startTries {
+		e, err := startEtcd(ctx)
+		if err == nil {
+			return e, nil
+		}
+		if errs = append(errs, err); !strings.Contains(err.Error(), "address already in use") {
+			break
+		}
+	}
+	return nil, fmt.Errorf("starting etcd: %w", errors.Join(errs...))
+}
+
+func startEtcd(ctx context.Context) (*Etcd, error) {
+	dir, err := os.MkdirTemp("", "chaos-etcd-")
+	if err != nil {
+		return nil, err
+	}
+	e := &Etcd{dir: dir}
+	var peers []string
+	for i := range members {
+		m := &member{job: memberJob{
+			Name: memberName(i), Dir: filepath.Join(dir, memberName(i)), Client: freeAddress(), Peer: freeAddress(), Token: filepath.Base(dir),
+		}}
+		e.list = append(e.list, m)
+		peers = append(peers, m.job.Name+"=http://"+m.job.Peer)
+	}
+	for _, m := range e.list {
+		m.job.Cluster = strings.Join(peers, ",")
+		if err := m.start(); err != nil {
+			return nil, errors.Join(err, e.Close())
+		}
+	}
+	for _, m := range e.list {
+		if err := m.await(ctx); err != nil {
+			return nil, errors.Join(err, e.Close())
+		}
+	}
+	e.client, err = clientv3.New(clientv3.Config{Endpoints: e.Endpoints(), Logger: zap.NewNop(), DialTimeout: 5 * time.Second})
+	if err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	return e, nil
+}
+
+// freeAddress returns an address that can be bound now.
+func freeAddress() string {
+	for {
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(firstPort+rand.IntN(lastPort-firstPort)))
+		if l, err := net.Listen("tcp", addr); err == nil {
+			_ = l.Close()
+			return addr
+		}
+	}
+}
+
+// start starts the member's process.
+func (m *member) start() (err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	ready, ended := make(chan uint64, 1), make(chan string, 1)
+	m.ready, m.ended = ready, ended
+	m.process, err = process.Start(m.job.Name, MemberRole, m.job,
+		func(r memberReport) { ready <- r.ID },
+		func(detail string) { ended <- detail })
+	return err
+}
+
+// await returns when the member serves.
+func (m *member) await(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("%s is not ready after %s", m.job.Name, startTimeout))
+	defer cancel()
+	select {
+	case m.id = <-m.ready:
+		return nil
+	case detail := <-m.ended:
+		return errors.New(detail)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// running returns the member's process, nil if it is down.
+func (m *member) running() *process.Process {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.process
+}
+
+// Endpoints returns the members' client addresses.
+func (e *Etcd) Endpoints() []string {
+	var all []string
+	for _, m := range e.list {
+		all = append(all, m.job.Client)
+	}
+	return all
+}
+
+// Client returns a client of all members, which is closed with the cluster.
+func (e *Etcd) Client() *clientv3.Client { return e.client }
+
+// Close kills all members and removes their data.
+func (e *Etcd) Close() error {
+	var errs []error
+	if e.client != nil {
+		errs = append(errs, e.client.Close())
+	}
+	for _, m := range e.list {
+		if p := m.running(); p != nil {
+			errs = append(errs, p.Kill())
+			p.Wait()
+		}
+	}
+	return errors.Join(append(errs, os.RemoveAll(e.dir))...)
+}
+
+// Kill ends member i at once.
+func (e *Etcd) Kill(i int) error {
+	m := e.list[i]
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.process == nil {
+		return nil
+	}
+	err := m.process.Kill()
+	m.process.Wait()
+	m.process = nil
+	return err
+}
+
+// Restart starts member i again, on its data, and returns when it serves.
+func (e *Etcd) Restart(ctx context.Context, i int) error {
+	if err := e.Kill(i); err != nil {
+		return err
+	}
+	if err := e.list[i].start(); err != nil {
+		return err
+	}
+	return e.list[i].await(ctx)
+}
+
+// Pause stops member i with SIGSTOP: its connections stay open and silent.
+func (e *Etcd) Pause(ctx context.Context, i int) error { return e.list[i].running().Pause(ctx) }
+
+// Resume continues it.
+func (e *Etcd) Resume(i int) error { return e.list[i].running().Resume() }
+
+// Isolate drops all messages between member i and the others, until Mend. Members are
+// told so rather than cut off by proxies: all dial a member at the same peer URL, so that
+// a proxy there could not tell one from another, and half of the streams between two
+// members are dialled by either side.
+func (e *Etcd) Isolate(i int) error {
+	var errs []error
+	for j, m := range e.list {
+		if j != i {
+			errs = append(errs,
+				m.running().Send(fmt.Sprintf("%s%x", cutPeer, e.list[i].id)),
+				e.list[i].running().Send(fmt.Sprintf("%s%x", cutPeer, m.id)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Mend ends what Isolate did.
+func (e *Etcd) Mend() error {
+	var errs []error
+	for _, m := range e.list {
+		if p := m.running(); p != nil {
+			errs = append(errs, p.Send(mendPeers))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Leader returns the index of the member that leads, when there is one.
+func (e *Etcd) Leader(ctx context.Context) (int, error) {
+	for {
+		for _, m := range e.list {
+			if m.running() == nil {
+				continue
+			}
+			if i, ok := e.leaderOf(ctx, m); ok {
+				return i, nil
+			}
+		}
+		select {
+		case <-time.After(leaderPoll):
+		case <-ctx.Done():
+			return 0, fmt.Errorf("no leader: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// leaderOf asks a member who leads.
+func (e *Etcd) leaderOf(ctx context.Context, m *member) (int, bool) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	status, err := e.client.Status(ctx, m.job.Client)
+	if err != nil {
+		return 0, false
+	}
+	for i, other := range e.list {
+		if other.id == status.Leader && other.running() != nil {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// MoveLeader hands the leadership to another member.
+func (e *Etcd) MoveLeader(ctx context.Context) error {
+	i, err := e.Leader(ctx)
+	if err != nil {
+		return err
+	}
+	leader, err := clientv3.New(clientv3.Config{Endpoints: []string{e.list[i].job.Client}, Logger: zap.NewNop(), DialTimeout: 5 * time.Second})
+	if err != nil {
+		return err
+	}
+	_, err = leader.MoveLeader(ctx, e.list[(i+1)%members].id)
+	return errors.Join(err, leader.Close())
+}
+
+// Compact compacts the history up to the present revision.
+func (e *Etcd) Compact(ctx context.Context) error {
+	resp, err := e.client.Get(ctx, "\x00", clientv3.WithCountOnly())
+	if err != nil {
+		return err
+	}
+	_, err = e.client.Compact(ctx, resp.Header.Revision)
+	return err
+}

@@ -1,0 +1,115 @@
+package servers_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/goleak"
+
+	"github.com/conclave-go/conclave/internal/chaos/process"
+	"github.com/conclave-go/conclave/internal/chaos/servers"
+)
+
+// hang bounds what should have happened long before.
+const hang = time.Minute
+
+func TestMain(m *testing.M) {
+	process.Main(map[string]process.Role{servers.MemberRole: servers.Member})
+	goleak.VerifyTestMain(m)
+}
+
+func guarded(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// put requires that the cluster takes writes.
+func put(ctx context.Context, t *testing.T, c *clientv3.Client) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		_, err := c.Put(ctx, "k", "v")
+		return err == nil
+	}, hang, time.Millisecond)
+}
+
+func TestAClusterOutlivesWhatIsDoneToOneOfItsMembers(t *testing.T) {
+	t.Parallel()
+	ctx := guarded(t)
+	e, err := servers.StartEtcd(ctx)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, e.Close()) }()
+	put(ctx, t, e.Client())
+	leader := func(except int) int {
+		t.Helper()
+		i := except
+		require.Eventually(t, func() bool {
+			i, err = e.Leader(ctx)
+			return err == nil && i != except
+		}, hang, 10*time.Millisecond)
+		return i
+	}
+	first := leader(-1)
+	require.NoError(t, e.MoveLeader(ctx))
+	second := leader(first)
+	require.NoError(t, e.Pause(ctx, second))
+	third := leader(second)
+	put(ctx, t, e.Client())
+	require.NoError(t, e.Resume(second))
+	require.NoError(t, e.Isolate(third))
+	fourth := leader(third)
+	put(ctx, t, e.Client())
+	require.NoError(t, e.Mend())
+	require.NoError(t, e.Kill(fourth))
+	leader(fourth)
+	put(ctx, t, e.Client())
+	require.NoError(t, e.Compact(ctx))
+	require.NoError(t, e.Restart(ctx, fourth))
+	resp, err := e.Client().Get(ctx, "k")
+	require.NoError(t, err)
+	require.Len(t, resp.Kvs, 1)
+}
+
+func TestAReplicaThatLagsTakesOverWithoutTheKey(t *testing.T) {
+	t.Parallel()
+	if !servers.HasRedis() {
+		t.Skipf("SKIPPED %s: no redis-server", t.Name())
+	}
+	ctx := guarded(t)
+	r, err := servers.StartRedis(ctx, 2)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, r.Close()) }()
+	require.NoError(t, r.Replicate(ctx, 0, 1))
+	require.NoError(t, r.Node(0).Admin().Set(ctx, "copied", 1, 0).Err())
+	require.Eventually(t, func() bool { return r.Node(1).Admin().Exists(ctx, "copied").Val() == 1 }, hang, time.Millisecond)
+	require.NoError(t, r.Lag(ctx, 1, "k"))
+	require.NoError(t, r.Node(0).Admin().Set(ctx, "k", 1, 0).Err())
+	require.NoError(t, r.FailOver(ctx, 0, 1))
+	require.NoError(t, r.Node(1).Admin().Set(ctx, "new", 1, 0).Err(), "it serves")
+	require.Zero(t, r.Node(1).Admin().Exists(ctx, "k").Val())
+	require.NoError(t, r.Node(0).Revive(ctx))
+	require.NoError(t, r.Replicate(ctx, 1, 0))
+	require.Equal(t, int64(1), r.Node(0).Admin().Exists(ctx, "new").Val())
+}
+
+func TestClocksOfSomeNodesJump(t *testing.T) {
+	t.Parallel()
+	ctx := guarded(t)
+	r, err := servers.StartRedis(ctx, 3)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, r.Close()) }()
+	for i := range 3 {
+		require.NoError(t, r.Node(i).Admin().Set(ctx, "k", 1, 30*time.Second).Err())
+	}
+	require.NoError(t, r.Jump(ctx, 2, time.Minute, "k"))
+	for i, want := range []int64{0, 0, 1} {
+		require.Equal(t, want, r.Node(i).Admin().Exists(ctx, "k").Val())
+	}
+	require.NoError(t, r.Jump(ctx, 2, 0, "k"))
+}

@@ -1,0 +1,148 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/conclave-go/conclave/internal/chaos/history"
+	"github.com/conclave-go/conclave/internal/chaos/process"
+	"github.com/conclave-go/conclave/internal/chaos/servers"
+	"github.com/conclave-go/conclave/internal/chaos/worker"
+)
+
+const (
+	// hold and think are what workers take on average for a section and until the next.
+	hold  = 15 * time.Millisecond
+	think = 60 * time.Millisecond
+	// busyHold and busyThink are those of a busy system.
+	busyHold  = 120 * time.Millisecond
+	busyThink = 10 * time.Millisecond
+	// hang is how long the lab waits for what has to happen; only a break takes that long.
+	hang = 2 * time.Minute
+)
+
+// trial is one system in one scenario: a lock, three workers and what they report.
+type trial struct {
+	System System
+	Lock   string
+
+	arena  *arena
+	ttl    time.Duration
+	log    *history.Log
+	hands  []*hand
+	random *rand.Rand
+	etcd   *servers.Etcd  // nil if the lock is on Redis
+	redis  *servers.Redis // nil if it is on etcd
+
+	watching  sync.WaitGroup
+	stopWatch context.CancelFunc
+}
+
+// newTrial starts the workers and returns when the lock goes round among them. The
+// caller closes the trial, even when newTrial fails.
+func newTrial(ctx context.Context, a *arena, s System, scenario string, ttl time.Duration, seed uint64) (*trial, error) {
+	t := &trial{
+		System: s, Lock: fmt.Sprintf("chaos/%s/%s/l", scenario, s.Name), arena: a, ttl: ttl, log: history.NewLog(),
+		random: rand.New(rand.NewPCG(seed, 1)), stopWatch: func() {},
+	}
+	a.resource.record(t.Lock, t.log)
+	addrs, err := t.servers(ctx)
+	if err != nil {
+		return t, err
+	}
+	for i := range crew {
+		j := worker.Job{
+			Kind: s.Kind, Lock: t.Lock, TTL: ttl, Hold: hold, Think: think, Resource: a.resource.addr, Seed: t.random.Uint64() >> 1,
+		}
+		if s.Busy {
+			j.Hold, j.Think = busyHold, busyThink
+		}
+		if s.Delay {
+			j.Delay = ttl + time.Second
+		}
+		h, err := newHand(t, i, addrs, j)
+		t.hands = append(t.hands, h)
+		if err != nil {
+			return t, err
+		}
+		if err := h.start(); err != nil {
+			return t, err
+		}
+	}
+	return t, t.await(ctx, "a first round of the lock", crew)
+}
+
+// servers returns the addresses of those that the lock is kept on.
+func (t *trial) servers(ctx context.Context) (addrs []string, err error) {
+	if !t.System.onEtcd() {
+		if t.redis, err = t.arena.redis(ctx, t.System.Nodes); err != nil {
+			return nil, err
+		}
+		return t.redis.Addrs()[:t.System.Nodes], nil
+	}
+	if t.etcd, err = t.arena.etcd(ctx); err != nil {
+		return nil, err
+	}
+	return t.etcd.Endpoints(), t.watch(ctx)
+}
+
+// await waits until the lock has been granted n times more.
+func (t *trial) await(ctx context.Context, what string, n int) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, hang, fmt.Errorf("no sign of %s within %s", what, hang))
+	defer cancel()
+	mark := t.log.Mark()
+	for seen := 0; seen < n; {
+		_, err := t.log.Await(ctx, mark, func(e history.Event) bool {
+			mark++
+			return e.Kind == history.Granted
+		})
+		if err != nil {
+			return t.blame(err)
+		}
+		seen++
+	}
+	return nil
+}
+
+// blame adds what a worker that is gone has left behind.
+func (t *trial) blame(err error) error {
+	if e, ok := t.log.Last(func(e history.Event) bool { return e.Kind == history.Exited && e.Detail != "" }); ok {
+		return fmt.Errorf("%w; %s", err, e.Detail)
+	}
+	return err
+}
+
+// note adds an event of the lab's own.
+func (t *trial) note(e history.Event) {
+	if e.At == 0 {
+		e.At = process.Now()
+	}
+	e.Lock = t.Lock
+	t.log.Add(e)
+}
+
+// finish lets the workers end in good order and reads etcd's history to its end.
+func (t *trial) finish(ctx context.Context) error {
+	var errs []error
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	for _, h := range t.hands {
+		all.Go(func() {
+			err := h.close()
+			mu.Lock()
+			defer mu.Unlock()
+			errs = append(errs, err)
+		})
+	}
+	all.Wait()
+	if t.etcd != nil && ctx.Err() == nil {
+		errs = append(errs, t.catchUp(ctx))
+	}
+	t.stopWatch()
+	t.watching.Wait()
+	return errors.Join(errs...)
+}

@@ -1,0 +1,148 @@
+package chaos
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/conclave-go/conclave/internal/chaos/history"
+)
+
+// Verdict is what became of a system in a scenario.
+type Verdict string
+
+// The verdicts.
+const (
+	Held           Verdict = "HELD"
+	BrokenExpected Verdict = "BROKEN (expected)"
+	Broken         Verdict = "BROKEN (unexpected)"
+	Skipped        Verdict = "SKIPPED"
+)
+
+// Cell is one system in one scenario.
+type Cell struct {
+	Scenario string  `json:"scenario"`
+	System   string  `json:"system"`
+	Verdict  Verdict `json:"verdict"`
+	// Why says what was broken, or why it was skipped.
+	Why    string         `json:"why,omitempty"`
+	Result history.Result `json:"result"`
+	// Events is the whole history; it goes into a file of its own.
+	Events []history.Event `json:"-"`
+	Entry  Entry           `json:"-"`
+}
+
+// judge makes a cell of what was found. late is by how much the machine was late.
+func judge(e Entry, s System, events []history.Event, late func(from, to int64) time.Duration) Cell {
+	rules := history.Rules{TTL: e.TTL, Tokens: s.onEtcd(), Late: late}
+	c := Cell{Scenario: e.Scenario, System: s.Name, Verdict: Held, Events: events, Entry: e, Result: history.Check(events, rules)}
+	promised := s.promises(e.Steps)
+	var broken, expected []string
+	for _, f := range c.Result.Findings {
+		list := &expected
+		if slices.Contains(promised, f.Property) || f.Property == history.Live && !s.Control {
+			list = &broken
+		}
+		*list = append(*list, string(f.Property))
+	}
+	switch {
+	case len(broken) > 0:
+		c.Verdict, c.Why = Broken, tally(broken)
+	case len(expected) > 0:
+		// L is promised by locks on etcd only, and means nothing where nobody does.
+		expected = slices.DeleteFunc(expected, func(p string) bool { return p == string(history.L) })
+		if len(expected) > 0 {
+			c.Verdict, c.Why = BrokenExpected, tally(expected)
+		}
+	}
+	return c
+}
+
+// tally says what there is how often, in alphabetical order.
+func tally(words []string) string {
+	count := make(map[string]int)
+	for _, w := range words {
+		count[w]++
+	}
+	var parts []string
+	for _, w := range slices.Sorted(keys(count)) {
+		parts = append(parts, fmt.Sprintf("%s ×%d", w, count[w]))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// keys iterates over the keys of a map.
+func keys(m map[string]int) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+// skip makes a cell of what was not played.
+func skip(e Entry, s System, why string) Cell {
+	return Cell{Scenario: e.Scenario, System: s.Name, Verdict: Skipped, Why: why, Entry: e}
+}
+
+// Control is a break that the lab has to find.
+type Control struct {
+	// Name says what it is.
+	Name string `json:"name"`
+	// System breaks Property in one of the Scenarios.
+	System    string           `json:"system"`
+	Scenarios []string         `json:"scenarios"`
+	Property  history.Property `json:"property"`
+	// Caught and Skipped say how it went; neither is that the lab is blind.
+	Caught  bool `json:"caught"`
+	Skipped bool `json:"skipped"`
+}
+
+// Controls returns what the lab has to catch, if it plays it.
+func Controls() []Control {
+	cuts := []string{"cut", "cut-one-way", "vanish"}
+	return []Control{
+		{Name: "a stock session learns too late of a partition", System: stockMutex, Scenarios: cuts, Property: history.S3},
+		{Name: "a stock Campaign elects a phantom", System: stockElection, Scenarios: []string{"cut-waiting"}, Property: history.Real},
+		{Name: "Redlock when clocks jump", System: redlock5, Scenarios: []string{"redis-clock"}, Property: history.S3},
+		{Name: "Redlock when nodes restart without persistence", System: redlock5, Scenarios: []string{"redis-restart"}, Property: history.S3},
+		{Name: "plain Redis when it fails over", System: plainRedis, Scenarios: []string{"redis-failover"}, Property: history.S3},
+		{
+			Name: "an unlock that does not look whose lock it is", System: naiveRedis,
+			Scenarios: []string{"pause-before", "pause-between"}, Property: history.S3,
+		},
+	}
+}
+
+// catch looks for the controls among the cells, as far as they were to be played.
+func catch(s Schedule, cells []Cell) []Control {
+	var all []Control
+	for _, c := range Controls() {
+		planned := slices.ContainsFunc(s.Entries, func(e Entry) bool {
+			return slices.Contains(c.Scenarios, e.Scenario) && slices.Contains(e.Systems, c.System)
+		})
+		if !planned {
+			continue
+		}
+		c.Skipped = true
+		for _, cell := range cells {
+			if cell.System == c.System && slices.Contains(c.Scenarios, cell.Scenario) && cell.Verdict != Skipped {
+				c.Skipped = false
+				c.Caught = c.Caught || cell.Result.Broken(c.Property)
+			}
+		}
+		all = append(all, c)
+	}
+	return all
+}
+
+// percentile returns the nearest-rank percentile of sorted durations, 0 of none.
+func percentile(sorted []time.Duration, p float64) time.Duration {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[min(len(sorted)-1, int(p*float64(len(sorted))))]
+}

@@ -1,0 +1,75 @@
+package worker
+
+import (
+	"context"
+	"strings"
+	"sync"
+)
+
+// The points at which a worker can be asked to wait.
+const (
+	Stay    = "stay"    // it has the lock and has read; it keeps it until it is told, or Enough
+	Before  = "before"  // its look at the hold
+	Between = "between" // that and its writes
+)
+
+// The orders that a worker understands, besides [Arm] and [Dial].
+const (
+	Go     = "go"     // goes on from the point
+	Enough = "enough" // ends a stay
+)
+
+const (
+	arm  = "arm "
+	dial = "dial "
+)
+
+// Arm orders a worker to wait at a point, once.
+func Arm(point string) string { return arm + point }
+
+// Dial orders a worker to connect to addr from now on instead of its first node.
+func Dial(addr string) string { return dial + addr }
+
+// Gate is where a worker waits at points. Use NewGate.
+type Gate struct {
+	mu      sync.Mutex
+	armed   string
+	proceed chan struct{} // closed by Go
+	enough  chan struct{} // closed by Enough
+}
+
+// NewGate returns a gate that is open.
+func NewGate() *Gate { return &Gate{} }
+
+// Told carries out an order.
+func (g *Gate) Told(order string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	point, arms := strings.CutPrefix(order, arm)
+	switch {
+	case arms:
+		g.armed, g.proceed, g.enough = point, make(chan struct{}), make(chan struct{})
+	case order == Go && g.proceed != nil && !isClosed(g.proceed):
+		close(g.proceed)
+		g.armed = ""
+	case order == Enough && g.enough != nil && !isClosed(g.enough):
+		close(g.enough)
+	}
+}
+
+// at waits at the point if it was ordered, and then reports whether it was, and the
+// channel that ends a stay.
+func (g *Gate) at(ctx context.Context, point string, reached func()) (enough <-chan struct{}, waited bool) {
+	g.mu.Lock()
+	armed, proceed, enough := g.armed, g.proceed, g.enough
+	g.mu.Unlock()
+	if armed != point {
+		return nil, false
+	}
+	reached()
+	select {
+	case <-proceed:
+	case <-ctx.Done():
+	}
+	return enough, true
+}
