@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/conclave-go/conclave/examples/internal/programtest"
+	"github.com/conclave-go/conclave/conclavetest"
 	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
 )
@@ -69,12 +69,10 @@ func TestBadScheduleIsNamed(t *testing.T) {
 }
 
 // newRunner returns a runner on an etcd of the test's own, and the lock of a job.
-func newRunner(t *testing.T) (*runner, *lock.Hold) {
+func newRunner(t *testing.T) (*runner, *lock.Hold, *conclavetest.Cluster) {
 	t.Helper()
-	c := programtest.Embedded(t)
-	client, err := c.Spec().Dial()
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	c := conclavetest.NewCluster(t)
+	client := c.Client(t)
 	session, err := lease.NewSession(t.Context(), client, lease.WithTTL(10*time.Second))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, session.Close(context.Background())) })
@@ -82,12 +80,12 @@ func newRunner(t *testing.T) (*runner, *lock.Hold) {
 	require.NoError(t, err)
 	h, err := mutex.Lock(t.Context())
 	require.NoError(t, err)
-	return &runner{job: assignment{Worker: "w1", Prefix: "test/"}, client: client, session: session}, h
+	return &runner{job: assignment{Worker: "w1", Prefix: "test/"}, client: client, session: session}, h, c
 }
 
 func TestWhatWasMissedIsRunOnceAndWhatWasBegunIsResumed(t *testing.T) {
 	t.Parallel()
-	r, h := newRunner(t)
+	r, h, _ := newRunner(t)
 	j, err := newJob("report", "0 * * * * *", 4)
 	require.NoError(t, err)
 	begun := record{Job: "report", Slot: time.Now().UTC().Add(-time.Hour).Truncate(time.Minute), Pages: []page{{"w9", 1}, {"w9", 1}}}
@@ -109,7 +107,7 @@ func TestWhatWasMissedIsRunOnceAndWhatWasBegunIsResumed(t *testing.T) {
 
 func TestNeitherKeyIsWrittenTwiceOrWithoutTheLock(t *testing.T) {
 	t.Parallel()
-	r, h := newRunner(t)
+	r, h, _ := newRunner(t)
 	rec := record{Job: "report", Slot: time.Now().UTC(), Pages: []page{{"w1", h.Token()}}, Done: true}
 	require.NoError(t, r.store(t.Context(), h, rec))
 	again := rec
@@ -118,6 +116,20 @@ func TestNeitherKeyIsWrittenTwiceOrWithoutTheLock(t *testing.T) {
 	require.NoError(t, h.Unlock(t.Context()))
 	again.Slot = again.Slot.Add(time.Second)
 	require.ErrorIs(t, r.store(t.Context(), h, again), lock.ErrReleased)
+	left, err := r.load(t.Context(), job{name: "report"})
+	require.NoError(t, err)
+	require.Equal(t, rec, left)
+}
+
+func TestNoPageIsStoredOnceTheLeaseHasExpired(t *testing.T) {
+	t.Parallel()
+	r, h, c := newRunner(t)
+	rec := record{Job: "report", Slot: time.Now().UTC(), Pages: []page{{"w1", h.Token()}}}
+	require.NoError(t, r.store(t.Context(), h, rec))
+	c.ExpireLease(t, h.Key())
+	late := rec
+	late.Pages = append(late.Pages, page{"w1", h.Token()})
+	require.ErrorIs(t, r.store(t.Context(), h, late), lock.ErrLost, "whether or not the holder knows")
 	left, err := r.load(t.Context(), job{name: "report"})
 	require.NoError(t, err)
 	require.Equal(t, rec, left)

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/conclave-go/conclave/conclavetest"
 	"github.com/conclave-go/conclave/examples/internal/programtest"
 	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
@@ -41,9 +42,7 @@ func TestInterruptLeavesNothingBehind(t *testing.T) {
 // newNumber returns a number that takes its time to be changed.
 func newNumber(t *testing.T, work time.Duration) *number {
 	t.Helper()
-	client, err := programtest.Embedded(t).Spec().Dial()
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	client := conclavetest.NewCluster(t).Client(t)
 	return &number{client: client, key: "test/number", work: work}
 }
 

@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/resolver"
 
+	"github.com/conclave-go/conclave/conclavetest"
 	"github.com/conclave-go/conclave/examples/internal/programtest"
 )
 
@@ -78,9 +79,7 @@ func (c told) UpdateState(s resolver.State) error {
 func TestResolverKeepsTheLastServersWhenTheDirectoryIsEmpty(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	client, err := programtest.Embedded(t).Spec().Dial()
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	client := conclavetest.NewCluster(t).Client(t)
 	put := func(name string, i instance) {
 		_, err := client.Put(ctx, "test/"+name, i.json())
 		require.NoError(t, err)

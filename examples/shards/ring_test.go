@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/conclave-go/conclave/examples/internal/programtest"
+	"github.com/conclave-go/conclave/conclavetest"
 	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
 )
@@ -75,9 +75,7 @@ func TestDeviationIsThatOfTheWorst(t *testing.T) {
 
 func TestTheLedgerSeesTwoOwnersAndTokensThatDoNotRise(t *testing.T) {
 	t.Parallel()
-	client, err := programtest.Embedded(t).Spec().Dial()
-	require.NoError(t, err)
-	defer func() { require.NoError(t, client.Close()) }()
+	client := conclavetest.NewCluster(t).Client(t)
 	session, err := lease.NewSession(t.Context(), client, lease.WithTTL(10*time.Second))
 	require.NoError(t, err)
 	defer func() { require.NoError(t, session.Close(t.Context())) }()
