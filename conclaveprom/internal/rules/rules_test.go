@@ -98,7 +98,7 @@ func read(t *testing.T, body []byte, contentType string) series {
 		}
 		var ls labels.Labels
 		p.Labels(&ls)
-		name := ls.Get(labels.MetricName)
+		name := ls.Get(model.MetricNameLabel)
 		if all[name] == nil {
 			// What a server adds to each series.
 			all[name] = map[string]map[string]bool{"job": {}, "instance": {}}
@@ -127,7 +127,7 @@ func (s series) check(t *testing.T, expr string) (metrics []string) {
 			metrics = append(metrics, n.Name)
 			require.Contains(t, s, n.Name, expr)
 			for _, m := range n.LabelMatchers {
-				if m.Name == labels.MetricName {
+				if m.Name == model.MetricNameLabel {
 					continue
 				}
 				require.Contains(t, s[n.Name], m.Name, "%s: %s", expr, n.Name)
