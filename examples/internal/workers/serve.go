@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"time"
 )
 
 // UnlessDone returns err unless the end of ctx accounts for it.
@@ -20,7 +21,9 @@ func UnlessDone(ctx context.Context, err error) error {
 
 // Serve is the other side of [Start]: it reads the job from in and then does the
 // work, while told is given the lines that [Process.Send] sends. The work's context
-// ends with in: with the parent, or its wish that the worker ends.
+// ends with in: with the parent, or its wish that the worker ends. Work that does not end
+// then takes the process with it, since nobody may be left to kill it: a Lock of
+// clientv3/concurrency does not return without an etcd.
 func Serve(ctx context.Context, in io.Reader, job any, told func(line string), work func(context.Context) error) error {
 	signal.Ignore(os.Interrupt) // it is for the parent
 	lines := bufio.NewScanner(in)
@@ -32,11 +35,22 @@ func Serve(ctx context.Context, in io.Reader, job any, told func(line string), w
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go func() { // ends with in, which is the process's own
-		defer cancel()
+	worked := make(chan struct{})
+	defer close(worked)
+	go func() { // ends after in, which is the process's own
 		for lines.Scan() {
 			told(lines.Text())
+		}
+		cancel()
+		select {
+		case <-worked:
+		case <-time.After(grace):
+			os.Exit(1)
 		}
 	}()
 	return work(ctx)
 }
+
+// grace is how long work may take to end: more than it takes to drain, or to close a
+// session that cannot reach etcd.
+const grace = 15 * time.Second

@@ -23,7 +23,7 @@ type report struct {
 }
 
 func TestMain(m *testing.M) {
-	process.Main(map[string]process.Role{"echo": echo, "fail": fail})
+	process.Main(map[string]process.Role{"echo": echo, "fail": fail, "stay": stay})
 	goleak.VerifyTestMain(m)
 }
 
@@ -39,6 +39,12 @@ func echo(ctx context.Context, line *process.Line) error {
 }
 
 func fail(context.Context, *process.Line) error { return errors.New("on purpose") }
+
+// stay does not end when it should.
+func stay(ctx context.Context, line *process.Line) error {
+	var job string
+	return line.Serve(ctx, &job, func(string) {}, func(context.Context) error { select {} })
+}
 
 // start starts a child whose reports and end come out of the channels.
 func start(t *testing.T, role string) (*process.Process, <-chan report, <-chan string) {
@@ -104,6 +110,15 @@ func TestAPausedChildIsKilledWhenItDoesNotGo(t *testing.T) {
 	require.NoError(t, p.Kill())
 	require.Empty(t, receive(t, ended))
 	require.NoError(t, p.Kill(), "again")
+}
+
+func TestAChildThatStaysIsGoneWithoutAParentToKillIt(t *testing.T) {
+	t.Parallel()
+	p, _, ended := start(t, "stay")
+	quit := make(chan error, 1)
+	go func() { quit <- p.Quit(10 * hang) }()
+	require.NoError(t, receive(t, quit))
+	require.Empty(t, receive(t, ended))
 }
 
 func TestAnUnknownRoleIsReported(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"time"
 )
 
 // Variable is the environment variable that names the role of a child.
@@ -61,7 +62,9 @@ func (l *Line) Report(v any) {
 }
 
 // Serve reads the job and then does the work, while told is given every further line.
-// The work's context ends with the input: with the parent, or its wish.
+// The work's context ends with the input: with the parent, or its wish. Work that does not
+// end then takes the process with it, since nobody may be left to kill it: a stock Lock
+// does not return without an etcd.
 func (l *Line) Serve(ctx context.Context, job any, told func(line string), work func(context.Context) error) error {
 	if !l.in.Scan() {
 		return fmt.Errorf("no job: %w", io.ErrUnexpectedEOF)
@@ -71,11 +74,21 @@ func (l *Line) Serve(ctx context.Context, job any, told func(line string), work 
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go func() { // ends with the input, which is the process's own
-		defer cancel()
+	worked := make(chan struct{})
+	defer close(worked)
+	go func() { // ends after the input, which is the process's own
 		for l.in.Scan() {
 			told(l.in.Text())
+		}
+		cancel()
+		select {
+		case <-worked:
+		case <-time.After(grace):
+			os.Exit(1)
 		}
 	}()
 	return work(ctx)
 }
+
+// grace is how long work may take to end, more than any parent waits.
+const grace = 5 * time.Second
