@@ -481,8 +481,9 @@ func compacted(rec *etcdtest.Recorder) bool {
 
 func TestPredecessorGoneWithoutAnEventIsFoundByTheLook(t *testing.T) {
 	t.Parallel()
-	c := etcdtest.New(t)
-	name := c.Prefix(t) + "m"
+	// Nobody else may write, or the waiter reads as its watch begins, and that may be
+	// what finds the predecessor gone.
+	c, name := etcdtest.New(t, etcdtest.WithControl()), "m"
 	holder, p := newPeer(t, c), newPeer(t, c, withTTL(unhurried))
 	h := holder.lock(t, name)
 	done, e := p.queueUp(guarded(t), t, name)
