@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/conclave-go/conclave/internal/chaos/history"
-	"github.com/conclave-go/conclave/internal/chaos/process"
-	"github.com/conclave-go/conclave/internal/chaos/servers"
+	"github.com/conclave-go/conclave/internal/process"
+	"github.com/conclave-go/conclave/internal/servers"
 	"github.com/conclave-go/conclave/internal/chaos/worker"
 )
 

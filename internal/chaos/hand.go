@@ -7,7 +7,7 @@ import (
 	"sync"
 
 	"github.com/conclave-go/conclave/internal/chaos/history"
-	"github.com/conclave-go/conclave/internal/chaos/process"
+	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/internal/chaos/worker"
 	"github.com/conclave-go/conclave/internal/netfault"
 )

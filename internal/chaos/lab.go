@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/conclave-go/conclave/internal/chaos/history"
-	"github.com/conclave-go/conclave/internal/chaos/servers"
+	"github.com/conclave-go/conclave/internal/servers"
 )
 
 // Config is how a schedule is run.

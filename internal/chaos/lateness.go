@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/conclave-go/conclave/internal/chaos/process"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 const (

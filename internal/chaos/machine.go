@@ -12,8 +12,8 @@ import (
 
 	"go.etcd.io/etcd/api/v3/version"
 
-	"github.com/conclave-go/conclave/internal/chaos/process"
-	"github.com/conclave-go/conclave/internal/chaos/servers"
+	"github.com/conclave-go/conclave/internal/process"
+	"github.com/conclave-go/conclave/internal/servers"
 )
 
 func canPause() bool { return process.CanPause }

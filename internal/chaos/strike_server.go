@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/conclave-go/conclave/internal/chaos/history"
-	"github.com/conclave-go/conclave/internal/chaos/servers"
+	"github.com/conclave-go/conclave/internal/servers"
 	"github.com/conclave-go/conclave/internal/chaos/worker"
 )
 

@@ -16,7 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/conclave-go/conclave/internal/chaos/history"
-	"github.com/conclave-go/conclave/internal/chaos/process"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 // The roles of processes here, for [process.Main].

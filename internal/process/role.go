@@ -13,7 +13,7 @@ import (
 )
 
 // Variable is the environment variable that names the role of a child.
-const Variable = "CONCLAVE_CHAOS_ROLE"
+const Variable = "CONCLAVE_ROLE"
 
 // Line is where a child gets its job and orders, and reports.
 type Line struct {

@@ -36,7 +36,7 @@ func HasRedis() bool {
 // StartRedis starts n nodes: processes of redis-server, or embedded ones where there is
 // none.
 func StartRedis(ctx context.Context, n int) (*Redis, error) {
-	dir, err := os.MkdirTemp("", "chaos-redis-")
+	dir, err := os.MkdirTemp("", "conclave-redis-")
 	if err != nil {
 		return nil, err
 	}

@@ -16,7 +16,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
-	"github.com/conclave-go/conclave/internal/chaos/process"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 const (
@@ -69,7 +69,7 @@ func StartEtcd(ctx context.Context) (*Etcd, error) {
 }
 
 func startEtcd(ctx context.Context) (*Etcd, error) {
-	dir, err := os.MkdirTemp("", "chaos-etcd-")
+	dir, err := os.MkdirTemp("", "conclave-etcd-")
 	if err != nil {
 		return nil, err
 	}

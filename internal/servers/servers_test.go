@@ -9,8 +9,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/goleak"
 
-	"github.com/conclave-go/conclave/internal/chaos/process"
-	"github.com/conclave-go/conclave/internal/chaos/servers"
+	"github.com/conclave-go/conclave/internal/process"
+	"github.com/conclave-go/conclave/internal/servers"
 )
 
 // hang bounds what should have happened long before.

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/conclave-go/conclave/internal/chaos/process"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 // hang bounds what should have happened long before.

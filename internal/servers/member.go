@@ -13,7 +13,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
-	"github.com/conclave-go/conclave/internal/chaos/process"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 // MemberRole is the role of a process that is a member of an etcd cluster.
