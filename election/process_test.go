@@ -1,17 +1,15 @@
 package election_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
-	"fmt"
-	"os"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
 	"github.com/conclave-go/conclave/election"
+	"github.com/conclave-go/conclave/internal/proctest"
 	"github.com/conclave-go/conclave/lease"
 )
 
@@ -20,13 +18,13 @@ const candidateTTL = 2 * time.Second
 
 // candidate is the role of a process that stands for election: its arguments are an
 // endpoint, the name and its value. Only a process can be stopped by a signal.
-func candidate(args []string) error { return stand(args[0], args[1], args[2]) }
+func candidate(ctx context.Context, line *proctest.Line, args []string) error {
+	return stand(ctx, line, args[0], args[1], args[2])
+}
 
-// stand campaigns and says "elected". To each line that it reads it answers whether a
+// stand campaigns and says "elected". To each line that it is told it answers whether a
 // write under the guard, a transaction of the term and a proclamation have succeeded.
-func stand(endpoint, name, value string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), guard)
-	defer cancel()
+func stand(ctx context.Context, line *proctest.Line, endpoint, name, value string) error {
 	client, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, Logger: zap.NewNop()})
 	if err != nil {
 		return err
@@ -44,17 +42,21 @@ func stand(endpoint, name, value string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println("elected", term.Key(), term.Token())
+	line.Say("elected", term.Key(), term.Token())
 	write := clientv3.OpPut(name+"/written-by", value)
-	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+	for {
+		select {
+		case <-line.Told():
+		case <-ctx.Done():
+			return nil
+		}
 		resp, err := client.Txn(ctx).If(term.Guard()...).Then(write).Commit()
 		if err != nil {
 			return err
 		}
 		_, txn := term.Txn(ctx).Then(write).Commit()
 		proclaimed := term.Proclaim(ctx, value+" again")
-		fmt.Println("guard", resp.Succeeded, "txn lost", errors.Is(txn, election.ErrLost),
+		line.Say("guard", resp.Succeeded, "txn lost", errors.Is(txn, election.ErrLost),
 			"proclaim lost", errors.Is(proclaimed, election.ErrLost), "err lost", errors.Is(term.Err(), election.ErrLost))
 	}
-	return nil
 }

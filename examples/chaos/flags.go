@@ -53,7 +53,6 @@ func parse(args []string, out io.Writer) (options, error) {
 	var o options
 	var only string
 	fs := flag.NewFlagSet("chaos", flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
 	fs.Uint64Var(&o.seed, "seed", 0, "of all choices; 0 draws one")
 	fs.StringVar(&only, "only", "", "scenarios and systems, by parts of their `names`, separated by commas")
 	fs.BoolVar(&o.list, "list", false, "say what scenarios and systems there are, and end")
@@ -67,25 +66,26 @@ func parse(args []string, out io.Writer) (options, error) {
 	o.html = report.Flag(fs)
 	fs.BoolVar(&o.plain, "plain", false, "plain lines, as in a pipe or with NO_COLOR")
 	fs.BoolVar(&o.required, "required", false, "fail also when something is skipped")
-	err := fs.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		help(fs, out)
-		return o, err
+	help := program.Help{
+		Usage: usage,
+		About: `Locks go through faults, as processes on this machine, and you see which of them
+kept what they promise.`,
+		More: `It takes redis-server for the scenarios of Redis; without one they are played with
+miniredis, or skipped. The seed, the choices and what happened can be written to
+files, and a schedule can be played again. docs/chaos.md explains the scenarios.`,
 	}
-	if err == nil {
-		err = o.check(fs.Args())
-	}
-	if err == nil {
-		err = o.choose(only)
-	}
-	return o, program.Misuse(err, usage)
+	err := help.Parse(fs, args, out, func() error {
+		if err := o.check(); err != nil {
+			return err
+		}
+		return o.choose(only)
+	})
+	return o, err
 }
 
 // check finds what is wrong with values that were read.
-func (o *options) check(args []string) error {
+func (o *options) check() error {
 	switch {
-	case len(args) > 0:
-		return fmt.Errorf("unexpected argument %q", args[0])
 	case o.ttl%time.Second != 0 || o.ttl < time.Second || o.ttl > maxTTL:
 		return fmt.Errorf("-ttl %s: must be whole seconds, 1s to %s", o.ttl, maxTTL)
 	case o.rounds < 1 || o.rounds > maxRounds:
@@ -161,20 +161,4 @@ func list() string {
 		fmt.Fprintf(&b, "  %s\n%s", s.Name, indent(s.Meaning))
 	}
 	return b.String()
-}
-
-// help explains the flags.
-func help(fs *flag.FlagSet, out io.Writer) {
-	_, _ = fmt.Fprintf(out, `Locks go through faults, as processes on this machine, and you see which of them
-kept what they promise.
-
-%s
-
-It takes redis-server for the scenarios of Redis; without one they are played with
-miniredis, or skipped. The seed, the choices and what happened can be written to
-files, and a schedule can be played again. docs/chaos.md explains the scenarios.
-
-`, usage)
-	fs.SetOutput(out)
-	fs.PrintDefaults()
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/screen"
 	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 const (
@@ -37,7 +38,7 @@ func (s *stage) play(ctx context.Context) error {
 		{"Nobody is there for a while: what was missed is caught up once.", s.playAbsence},
 		{"A process is stopped in the middle of a run, and wakes up too late.", s.playPause},
 	}
-	if !workers.CanPause {
+	if !process.CanPause {
 		acts = acts[:3]
 	}
 	for i, a := range acts {
@@ -128,7 +129,7 @@ func (s *stage) playCrash(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	killed := workers.Now()
+	killed := process.Now()
 	if err := m.Kill(); err != nil {
 		return err
 	}
@@ -142,13 +143,14 @@ func (s *stage) playCrash(ctx context.Context) error {
 
 // playAbsence ends all processes, and starts them again later.
 func (s *stage) playAbsence(ctx context.Context) error {
-	s.ask()
+	for _, m := range s.members {
+		m.Ask()
+	}
 	for range s.members {
 		if _, err := s.await(ctx, "the end of all processes", func(e event) bool { return e.Kind == ended }); err != nil {
 			return err
 		}
 	}
-	s.wait()
 	s.view.Tell(s.view.Styles.Title, "all processes have ended")
 	if err := workers.Watch(ctx, s.next, absence); err != nil {
 		return err
@@ -175,8 +177,8 @@ func (s *stage) playPause(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	stopped := workers.Now()
-	if err := m.Pause(); err != nil {
+	stopped := process.Now()
+	if err := m.Pause(ctx); err != nil {
 		return err
 	}
 	s.view.Tell(s.view.Styles.Title, "%s is stopped (SIGSTOP)", m.Name())

@@ -3,15 +3,16 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
-	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/watch"
 )
 
@@ -31,7 +32,7 @@ type fleet struct {
 
 // member is a process that may be started again.
 type member struct {
-	*workers.Process
+	*process.Process
 
 	job assignment
 }
@@ -56,7 +57,7 @@ func openFleet(ctx context.Context, c *cluster.Cluster, o options) (*fleet, erro
 func (f *fleet) follow(ctx context.Context, prefix string) {
 	for batch, err := range watch.Stream(ctx, f.client, prefix, watch.WithPrefix(), watch.WithSnapshot()) {
 		if err != nil {
-			f.Add(event{At: workers.Now(), Worker: "watch", Kind: ended, Detail: err.Error()})
+			f.Add(event{At: process.Now(), Worker: "watch", Kind: ended, Detail: err.Error()})
 			return
 		}
 		for _, e := range batch.Events {
@@ -67,18 +68,18 @@ func (f *fleet) follow(ctx context.Context, prefix string) {
 			}
 			var rec record
 			if (isResult || strings.HasPrefix(key, stateKey)) && json.Unmarshal(e.Kv.Value, &rec) == nil {
-				f.Add(event{At: workers.Now(), Kind: what, Record: rec})
+				f.Add(event{At: process.Now(), Kind: what, Record: rec})
 			}
 		}
 	}
 }
 
 // start starts a process, for the first time or again.
-func (f *fleet) start(m *member) (err error) {
-	p, err := workers.Start(m.job.Worker, workerVariable, m.job, f.Add, func(detail string) event {
-		return event{At: workers.Now(), Worker: m.job.Worker, Kind: ended, Detail: detail}
+func (f *fleet) start(m *member) error {
+	p, err := process.Start(m.job.Worker, workerRole, m.job, f.Add, func(detail string) {
+		f.Add(event{At: process.Now(), Worker: m.job.Worker, Kind: ended, Detail: detail})
 	})
-	if p != nil {
+	if err == nil {
 		m.Process = p
 	}
 	return err
@@ -117,38 +118,22 @@ func (f *fleet) find(name string) *member {
 	return nil
 }
 
-// ask asks all processes to end, in good order.
-func (f *fleet) ask() {
+// quit has all processes end, in good order.
+func (f *fleet) quit() error {
+	var started []*process.Process
 	for _, m := range f.members {
 		if m.Process != nil {
-			m.Quit()
+			started = append(started, m.Process)
 		}
 	}
-}
-
-// wait waits until all processes have ended. Those that do not in time are killed.
-func (f *fleet) wait() {
-	late := time.AfterFunc(closeTimeout+time.Second, func() {
-		for _, m := range f.members {
-			if m.Process != nil {
-				_ = m.Kill()
-			}
-		}
-	})
-	defer late.Stop()
-	for _, m := range f.members {
-		if m.Process != nil {
-			m.Wait()
-		}
-	}
+	return workers.Quit(started...)
 }
 
 // close ends everything.
 func (f *fleet) close() error {
 	f.Stop() // nobody listens any more
-	f.ask()
-	f.wait()
+	err := f.quit()
 	f.stop()
 	f.watching.Wait()
-	return f.client.Close()
+	return errors.Join(err, f.client.Close())
 }

@@ -2,23 +2,20 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
-	"os"
 	"sync"
 	"time"
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
 )
 
 const (
-	// workerVariable in the environment makes the program a worker.
-	workerVariable = "CONCLAVE_CRON_WORKER"
+	// workerRole is the role of the processes that this program starts.
+	workerRole = "worker"
 	// closeTimeout bounds the worker's clean-up; its parent waits a little longer.
 	closeTimeout = 5 * time.Second
 	// stayAfter is how many pages a run has when its process may be asked to stay.
@@ -64,26 +61,19 @@ type event struct {
 func (e event) Time() int64 { return e.At }
 
 // when is the same on this process's clock.
-func (e event) when() time.Time { return time.Now().Add(time.Duration(e.At - workers.Now())) }
+func (e event) when() time.Time { return time.Now().Add(time.Duration(e.At - process.Now())) }
 
 // runWorker is the program as a worker.
-func runWorker(ctx context.Context, in io.Reader, out io.Writer) int {
-	r, encoder, mu := &runner{}, json.NewEncoder(out), sync.Mutex{}
+func runWorker(ctx context.Context, line *process.Line) error {
+	r := &runner{}
 	r.report = func(e event) {
-		mu.Lock()
-		defer mu.Unlock()
-		e.At, e.Worker = workers.Now(), r.job.Worker
-		_ = encoder.Encode(e) // if the parent is gone, so is its end of in
+		e.At, e.Worker = process.Now(), r.job.Worker
+		line.Report(e)
 	}
 	told := func(line string) { r.gate.set(line == askStay) }
-	err := workers.Serve(ctx, in, &r.job, told, func(ctx context.Context) error {
+	return line.Serve(ctx, &r.job, told, func(ctx context.Context) error {
 		return workers.UnlessDone(ctx, r.run(ctx))
 	})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
 }
 
 // run opens what a worker needs, and keeps all jobs until ctx ends.

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/conclave-go/conclave/examples/internal/screen"
-	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 // aftermath is for how long there is nothing to see but the outcome of something.
@@ -33,7 +33,7 @@ func acts() []act {
 		{"transfer", "t", "The leader gives its term to the last in the queue.", playTransfer},
 		{"resign", "r", "The leader resigns: the next is elected at once.", playResign},
 	}
-	if !workers.CanPause {
+	if !process.CanPause {
 		all = append(all[:1], all[2:]...)
 	}
 	return all
@@ -96,7 +96,7 @@ func playTransfer(ctx context.Context, s *stage, c *candidate) error {
 	next, err := s.successor(ctx, c, fault)
 	switch {
 	case errors.Is(err, errStays): // the last has lost its place meanwhile
-		s.say(workers.Now(), "%v", err)
+		s.say(process.Now(), "%v", err)
 		return nil
 	case err != nil:
 		return err

@@ -9,7 +9,7 @@ import (
 
 // playPause stops the leader past its TTL.
 func playPause(ctx context.Context, s *stage, c *candidate) error {
-	fault, err := s.act(ctx, c, stopped, c.Pause)
+	fault, err := s.act(ctx, c, stopped, func() error { return c.Pause(ctx) })
 	if err != nil {
 		return err
 	}

@@ -1,11 +1,11 @@
 package main
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"time"
 
+	"github.com/conclave-go/conclave/examples/internal/workers"
 	"github.com/conclave-go/conclave/internal/timeline"
 	"github.com/conclave-go/conclave/lock"
 )
@@ -37,7 +37,7 @@ type member struct {
 // board is the state of the election, as far as events tell.
 type board struct {
 	ttl       time.Duration
-	members   []*member
+	members   workers.Roster[member]
 	seen      event // by the observer
 	failovers []failover
 	record    record
@@ -48,35 +48,25 @@ type board struct {
 }
 
 func newBoard(names []string) *board {
-	b := &board{queue: make(map[string]lock.Token), owners: make(map[string]string)}
-	for _, n := range names {
-		b.members = append(b.members, &member{name: n, doing: starting})
+	return &board{
+		members: workers.NewRoster(names, func(name string) *member { return &member{name: name, doing: starting} }),
+		queue:   make(map[string]lock.Token),
+		owners:  make(map[string]string),
 	}
-	return b
 }
 
 // clone returns a copy that a view may keep.
 func (b *board) clone() *board {
 	c := *b
-	c.members = nil
-	for _, m := range b.members {
-		copied := *m
-		c.members = append(c.members, &copied)
-	}
+	c.members = b.members.Clone()
 	c.failovers = slices.Clone(b.failovers)
 	c.record, c.charts = record{}, nil
 	c.queue, c.owners = maps.Clone(b.queue), maps.Clone(b.owners)
 	return &c
 }
 
-func (b *board) member(name string) *member {
-	for _, m := range b.members {
-		if m.name == name {
-			return m
-		}
-	}
-	return &member{} // of nobody: events of the store
-}
+// member returns one of nobody for events of the store.
+func (b *board) member(name string) *member { return b.members.Find(name) }
 
 // apply takes an event in.
 func (b *board) apply(e event) {
@@ -137,14 +127,7 @@ func (b *board) first() lock.Token {
 
 // line returns who is in the queue, the oldest entry first.
 func (b *board) line() []string {
-	keys := slices.SortedFunc(maps.Keys(b.queue), func(x, y string) int { return cmp.Compare(b.queue[x], b.queue[y]) })
-	var line []string
-	for _, k := range keys {
-		if owner, ok := b.owners[k]; ok {
-			line = append(line, owner)
-		}
-	}
-	return line
+	return workers.Line(b.queue, b.owners)
 }
 
 // settled reports whether one of the candidates leads and all others wait.
@@ -155,16 +138,10 @@ func (b *board) settled() bool {
 			return false
 		}
 	}
-	return len(line) == len(b.members)
+	return len(line) == len(b.members.All())
 }
 
 // running returns how many of the processes have not ended.
 func (b *board) running() int {
-	n := 0
-	for _, m := range b.members {
-		if !m.gone {
-			n++
-		}
-	}
-	return n
+	return b.members.Count(func(m *member) bool { return !m.gone })
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/report"
 	"github.com/conclave-go/conclave/examples/internal/screen"
-	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/internal/timeline"
 )
 
@@ -34,11 +34,12 @@ func chart(r *report.Recorder, e event) {
 		r.Wrote(e.Worker, e.At, e.OK, e.Detail)
 	case acted:
 		chartAct(r, e)
-	case failed:
-		r.Mark(e.Worker, e.At, timeline.Bad, "gives up", e.Detail)
 	case exited:
+		if e.Detail != "" {
+			r.Mark(e.Worker, e.At, timeline.Bad, "gives up", e.Detail)
+		}
 		r.Dies(e.Worker, e.At)
-	case enqueued, dequeued, written, observed, pressed: // are of the election
+	case enqueued, dequeued, written, observed, pressed, failed: // are of the election
 	}
 }
 
@@ -77,7 +78,7 @@ func (s *stage) finishChart(a act, outcome string) {
 	if s.chart == nil {
 		return
 	}
-	c := s.chart.Chart(workers.Now(), a.name, outcome, false)
+	c := s.chart.Chart(process.Now(), a.name, outcome, false)
 	c.ID, c.Text = "act-"+strconv.Itoa(len(s.board.charts)+1), a.intro
 	s.board.charts = append(s.board.charts, c)
 }

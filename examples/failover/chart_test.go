@@ -31,7 +31,7 @@ func TestChartHasWhatCandidatesReported(t *testing.T) {
 		{At: 110, Worker: "c2", Kind: acted, Detail: string(killed)},
 		{At: 111, Worker: "c2", Kind: exited},
 		{At: 120, Worker: "c2", Kind: acted, Detail: string(starting)},
-		{At: 130, Worker: "c2", Kind: failed, Detail: "enough"},
+		{At: 130, Worker: "c2", Kind: exited, Detail: "enough"},
 	} {
 		chart(r, e)
 	}

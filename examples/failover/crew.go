@@ -11,6 +11,7 @@ import (
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/workers"
 	"github.com/conclave-go/conclave/internal/netfault"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 // crew is the candidates, and the way of each to etcd.
@@ -28,7 +29,7 @@ type crew struct {
 // candidate is a worker behind a proxy of its own, so that any can be cut off. Its
 // process may be started again.
 type candidate struct {
-	*workers.Process
+	*process.Process
 
 	job   job
 	proxy *netfault.Proxy
@@ -66,10 +67,10 @@ func startCrew(ctx context.Context, c *cluster.Cluster, prefix string, set setti
 
 // start starts the process of a candidate, for the first time or again.
 func (c *crew) start(cand *candidate) error {
-	p, err := workers.Start(cand.job.Worker, workerVariable, cand.job, c.Add, func(detail string) event {
-		return event{At: workers.Now(), Worker: cand.job.Worker, Kind: exited, Detail: detail}
+	p, err := process.Start(cand.job.Worker, workerRole, cand.job, c.Add, func(detail string) {
+		c.Add(event{At: process.Now(), Worker: cand.job.Worker, Kind: exited, Detail: detail})
 	})
-	if p != nil {
+	if err == nil {
 		cand.Process = p
 	}
 	return err
@@ -90,7 +91,7 @@ func (c *crew) quit() {
 	for _, cand := range c.candidates {
 		cand.proxy.Heal()
 		if cand.Process != nil {
-			cand.Quit()
+			cand.Ask()
 		}
 	}
 }

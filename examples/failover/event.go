@@ -21,7 +21,7 @@ const (
 	refused   kind = "refused"   // it could not give its term to another and goes on; Token, Detail
 	told      kind = "told"      // it was told that its term is lost; Token, Until, Detail
 	wrote     kind = "wrote"     // the outcome of a write after that; Token, OK, Detail
-	failed    kind = "failed"    // it gives up; Detail
+	failed    kind = "failed"    // nobody can look on any more; Detail
 )
 
 // What the parent adds.

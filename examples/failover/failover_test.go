@@ -18,13 +18,13 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/programtest"
 	"github.com/conclave-go/conclave/examples/internal/screen"
-	"github.com/conclave-go/conclave/examples/internal/workers"
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 func TestTourShowsEveryFailOver(t *testing.T) {
 	t.Parallel()
-	if !workers.CanPause {
+	if !process.CanPause {
 		t.Skip("no SIGSTOP here")
 	}
 	out := programtest.Play(t, nil)

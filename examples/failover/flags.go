@@ -10,8 +10,7 @@ import (
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/program"
 	"github.com/conclave-go/conclave/examples/internal/report"
-	"github.com/conclave-go/conclave/examples/internal/workers"
-	"github.com/conclave-go/conclave/lease"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 const usage = "usage: failover [-crash] [-pause] [-partition] [-transfer] [-resign] [flags]; -h explains them"
@@ -52,7 +51,6 @@ type options struct {
 func parse(args []string, out io.Writer) (options, error) {
 	o := options{named: make(map[string]*bool)}
 	fs := flag.NewFlagSet("failover", flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
 	o.named["crash"] = fs.Bool("crash", false, "kill the leader (SIGKILL)")
 	o.named["pause"] = fs.Bool("pause", false, "stop the leader past its TTL (SIGSTOP), then wake it")
 	o.named["partition"] = fs.Bool("partition", false, "cut the leader off from etcd")
@@ -65,37 +63,31 @@ func parse(args []string, out io.Writer) (options, error) {
 	fs.BoolVar(&o.plain, "plain", false, "plain lines, as in a pipe or with NO_COLOR")
 	o.html = report.Flag(fs)
 	fs.StringVar(&o.prefix, "prefix", "conclave-failover/", "of the `keys` in etcd")
-	var err error
-	if o.etcd, err = cluster.Register(fs); err != nil {
-		return o, program.Misuse(err, usage)
+	o.etcd = cluster.Register(fs)
+	help := program.Help{
+		Usage: usage,
+		About: `Processes stand for election; something happens to the leader, and you look on.`,
+		More: `Without -crash, -pause, -partition, -transfer or -resign: a short tour of all of
+them. On a terminal it goes on until you press q, and the keys c, p, x, t and r do
+them too. Flags about etcd take their defaults from etcdctl's variables, -endpoints
+from ETCDCTL_ENDPOINTS. With -html, what happened is also written as a page with a
+time line for each.`,
 	}
-	err = fs.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		help(fs, out)
-		return o, err
-	}
-	if err == nil {
-		err = o.check(fs.Args())
-	}
-	return o, program.Misuse(err, usage)
+	err := help.Parse(fs, args, out, o.check)
+	return o, err
 }
 
 // check finds what is wrong with values that were read.
-func (o *options) check(args []string) error {
-	_, etcdErr := o.etcd.Spec()
+func (o *options) check() error {
 	switch {
-	case len(args) > 0:
-		return fmt.Errorf("unexpected argument %q", args[0])
 	case o.candidates < 2 || o.candidates > maxCandidates:
 		return fmt.Errorf("-candidates %d: must be 2 to %d", o.candidates, maxCandidates)
 	case o.times < 1 || o.times > maxTimes:
 		return fmt.Errorf("-times %d: must be 1 to %d", o.times, maxTimes)
-	case o.ttl%time.Second != 0 || o.ttl < lease.MinTTL || o.ttl > lease.MaxTTL:
-		return fmt.Errorf("-ttl %s: must be whole seconds, %s to %s", o.ttl, lease.MinTTL, lease.MaxTTL)
-	case *o.named["pause"] && !workers.CanPause:
+	case *o.named["pause"] && !process.CanPause:
 		return errors.New("-pause needs SIGSTOP, which this system does not have")
 	}
-	return etcdErr
+	return o.etcd.Check(o.ttl)
 }
 
 // chosen reports whether acts were named.
@@ -120,21 +112,4 @@ func (o *options) wanted() []act {
 		}
 	}
 	return wanted
-}
-
-// help explains the flags.
-func help(fs *flag.FlagSet, out io.Writer) {
-	_, _ = fmt.Fprintf(out, `Processes stand for election; something happens to the leader, and you look on.
-
-%s
-
-Without -crash, -pause, -partition, -transfer or -resign: a short tour of all of
-them. On a terminal it goes on until you press q, and the keys c, p, x, t and r do
-them too. Flags about etcd take their defaults from etcdctl's variables, -endpoints
-from ETCDCTL_ENDPOINTS. With -html, what happened is also written as a page with a
-time line for each.
-
-`, usage)
-	fs.SetOutput(out)
-	fs.PrintDefaults()
 }

@@ -29,15 +29,12 @@ import (
 	"github.com/conclave-go/conclave/examples/internal/program"
 	"github.com/conclave-go/conclave/examples/internal/report"
 	"github.com/conclave-go/conclave/examples/internal/screen"
-	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 func main() {
-	ctx := context.Background()
-	if os.Getenv(workerVariable) != "" {
-		os.Exit(runWorker(ctx, os.Stdin, os.Stdout))
-	}
-	program.Exit("failover", run(ctx, os.Args[1:], os.Stdout))
+	process.Main(map[string]process.Role{workerRole: runWorker})
+	program.Exit("failover", run(context.Background(), os.Args[1:], os.Stdout))
 }
 
 // run is the program as its user sees it.
@@ -88,7 +85,7 @@ func judge(err, verdict error) error {
 
 // perform plays everything and returns what is known at the end.
 func (o *options) perform(ctx context.Context, c *cluster.Cluster, v view, keys <-chan string) (*board, error) {
-	began := workers.Now()
+	began := process.Now()
 	cr, err := startCrew(ctx, c, o.prefix, o.settings)
 	if cr == nil {
 		return newBoard(nil), err

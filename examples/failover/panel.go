@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/conclave-go/conclave/examples/internal/screen"
-	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 // panel is the part of the screen that moves.
@@ -44,7 +44,7 @@ func (b *board) inOrder() []*member {
 		}
 		return len(line)
 	}
-	return slices.SortedStableFunc(slices.Values(b.members), func(x, y *member) int { return place(x) - place(y) })
+	return slices.SortedStableFunc(slices.Values(b.members.All()), func(x, y *member) int { return place(x) - place(y) })
 }
 
 // row aligns the columns of the panel. Cells may be styled.
@@ -60,7 +60,7 @@ func (p panel) drawMember(b *board, m *member) string {
 // describe says what a candidate does.
 func (p panel) describe(b *board, m *member) (state, detail string) {
 	bad := p.styles.Bad.Render(string(m.doing))
-	left := fmt.Sprintf("%.1f s", time.Duration(m.until-workers.Now()).Seconds())
+	left := fmt.Sprintf("%.1f s", time.Duration(m.until-process.Now()).Seconds())
 	switch m.doing {
 	case leading:
 		return p.styles.Good.Render(string(m.doing)), fmt.Sprintf("term %s, %s before its deadline", m.token, left)

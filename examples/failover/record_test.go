@@ -142,7 +142,7 @@ func TestPanelFitsTheScreen(t *testing.T) {
 		b.failovers = append(b.failovers, failover{act: a.name, took: time.Hour, told: -time.Hour})
 	}
 	for _, state := range []doing{starting, standing, leading, toldLost, killed, stopped, cutOff} {
-		b.members[0].doing = state
+		b.members.All()[0].doing = state
 		for _, width := range []int{20, 80, 140} {
 			for _, l := range (panel{screen.NewStyles(), width, explainKeys()}).draw(b) {
 				assert.LessOrEqual(t, lipgloss.Width(l), width, "%q", l)

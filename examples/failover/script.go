@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 // errEnough is the cause of the end of a run that its user has seen enough of.
@@ -37,7 +37,7 @@ func (o *options) play(ctx context.Context, s *stage) error {
 func (s *stage) perform(ctx context.Context, a act, number string) error {
 	s.view.Title(number + a.intro)
 	s.view.update(s.board)
-	s.chart.Restart(workers.Now())
+	s.chart.Restart(process.Now())
 	before := len(s.board.failovers)
 	defer func() { s.finishChart(a, s.board.outcome(before)) }()
 	if err := s.linger(ctx); err != nil {

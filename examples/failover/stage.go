@@ -9,6 +9,7 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/report"
 	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 const (
@@ -43,13 +44,13 @@ func (s *stage) next(ctx context.Context) (event, error) {
 	case <-ctx.Done():
 		return event{}, context.Cause(ctx)
 	case s.key = <-s.keys:
-		return event{At: workers.Now(), Kind: pressed, Detail: s.key}, nil
+		return event{At: process.Now(), Kind: pressed, Detail: s.key}, nil
 	case e := <-s.Out():
 		s.board.apply(e)
 		chart(s.chart, e)
 		s.view.update(s.board)
 		if e.Kind == failed || e.Kind == exited && e.Detail != "" {
-			return e, errors.New(strings.TrimSpace(e.Worker + " has failed: " + strings.ReplaceAll(e.Detail, "\n", "; ")))
+			return e, errors.New(strings.ReplaceAll(e.Detail, "\n", "; "))
 		}
 		return e, nil
 	}
@@ -81,18 +82,18 @@ func (s *stage) sayOrder(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.say(workers.Now(), "%s leads, term %s; waiting, in this order: %s", leader.job.Worker,
+	s.say(process.Now(), "%s leads, term %s; waiting, in this order: %s", leader.job.Worker,
 		s.board.member(leader.job.Worker).token, strings.Join(s.board.line()[1:], ", "))
 	return nil
 }
 
 // act does something to the leader, which is then on record like its own events.
 func (s *stage) act(ctx context.Context, c *candidate, what doing, do func() error) (event, error) {
-	e := event{At: workers.Now(), Worker: c.Name(), Kind: acted, Detail: string(what)}
+	e := event{At: process.Now(), Worker: c.Name(), Kind: acted, Detail: string(what)}
 	if err := do(); err != nil {
 		return e, fmt.Errorf("%s: %s: %w", c.Name(), what, err)
 	}
-	go s.Add(e) // ends when it is taken or the crew closed; taking it here would wait for the stage itself
+	s.Add(e)
 	return s.await(ctx, e.Detail, func(x event) bool { return x.Kind == acted && x.Worker == c.Name() })
 }
 
@@ -131,12 +132,5 @@ func (s *stage) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), exitTimeout)
 	defer cancel()
 	s.quit()
-	for s.board.running() > 0 {
-		select {
-		case <-ctx.Done():
-			return
-		case e := <-s.Out():
-			s.board.apply(e)
-		}
-	}
+	_ = s.Drain(ctx, s.board.apply, func() bool { return s.board.running() == 0 })
 }

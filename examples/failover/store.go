@@ -8,7 +8,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/election"
-	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/lock"
 )
 
@@ -40,7 +40,7 @@ func (c *crew) watchStore(ctx context.Context) error {
 }
 
 func (c *crew) storeEvent(ev *clientv3.Event) event {
-	e := event{At: workers.Now(), Key: string(ev.Kv.Key), Kind: dequeued}
+	e := event{At: process.Now(), Key: string(ev.Kv.Key), Kind: dequeued}
 	var err error
 	switch {
 	case e.Key == c.job.Resource:
@@ -66,11 +66,11 @@ func (c *crew) observe(ctx context.Context) {
 			c.fail(err)
 			return
 		}
-		c.Add(event{At: workers.Now(), Kind: observed, Worker: l.Owner, Token: l.Token})
+		c.Add(event{At: process.Now(), Kind: observed, Worker: l.Owner, Token: l.Token})
 	}
 }
 
 // fail ends the run.
 func (c *crew) fail(err error) {
-	c.Add(event{At: workers.Now(), Kind: failed, Detail: err.Error()})
+	c.Add(event{At: process.Now(), Kind: failed, Detail: err.Error()})
 }

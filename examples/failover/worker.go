@@ -2,24 +2,22 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/election"
 	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/lease"
 )
 
 const (
-	// workerVariable in the environment makes the program a worker.
-	workerVariable = "CONCLAVE_FAILOVER_WORKER"
+	// workerRole is the role of the processes that this program starts.
+	workerRole = "worker"
 	// closeTimeout bounds the worker's clean-up, and its last resignation before
 	// that; its parent waits a little longer for both.
 	closeTimeout = time.Second
@@ -32,35 +30,25 @@ type worker struct {
 	client  *clientv3.Client
 	session *lease.Session
 	asked   chan string // what the parent asked and nobody has seen yet
-
-	mu  sync.Mutex
-	out *json.Encoder
+	line    *process.Line
 }
 
-// runWorker is the program as a worker: told by lines on in, reporting by lines on
-// out.
-func runWorker(ctx context.Context, in io.Reader, out io.Writer) int {
-	w := &worker{out: json.NewEncoder(out), asked: make(chan string, 1)}
+// runWorker is the program as a worker.
+func runWorker(ctx context.Context, line *process.Line) error {
+	w := &worker{line: line, asked: make(chan string, 1)}
 	ask := func(line string) {
 		select {
 		case w.asked <- line:
 		default: // one at a time
 		}
 	}
-	if err := workers.Serve(ctx, in, &w.job, ask, w.run); err != nil {
-		w.report(event{Kind: failed, Detail: err.Error()})
-		return 1
-	}
-	return 0
+	return line.Serve(ctx, &w.job, ask, w.run)
 }
 
 // report writes an event, stamped with the time.
 func (w *worker) report(e event) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	e.At, e.Worker, e.PID = workers.Now(), w.job.Worker, os.Getpid()
-	// If the parent is gone, so is its end of in.
-	_ = w.out.Encode(e)
+	e.At, e.Worker, e.PID = process.Now(), w.job.Worker, os.Getpid()
+	w.line.Report(e)
 }
 
 func (w *worker) run(ctx context.Context) (err error) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/conclave-go/conclave/election"
 	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 const (
@@ -63,7 +64,7 @@ func (w *worker) forget() {
 // readings of the time makes the deadline too early, never too late.
 func (w *worker) reportTerm(k kind, term *election.Term) {
 	e := event{Kind: k, Key: term.Key(), Token: term.Token()}
-	at := workers.Now()
+	at := process.Now()
 	if left := term.Remaining(); left > 0 {
 		e.Until = at + int64(left)
 	}
@@ -76,7 +77,7 @@ func (w *worker) tell(term *election.Term) <-chan struct{} {
 	lost := make(chan struct{})
 	context.AfterFunc(term.Context(), func() {
 		if cause := term.Err(); !errors.Is(cause, election.ErrResigned) {
-			until := workers.Now() + int64(time.Until(term.Deadline()))
+			until := process.Now() + int64(time.Until(term.Deadline()))
 			w.report(event{Kind: told, Token: term.Token(), Until: until, Detail: cause.Error()})
 			close(lost)
 		}

@@ -9,6 +9,7 @@ import (
 	"charm.land/lipgloss/v2"
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
+	"github.com/conclave-go/conclave/examples/internal/program"
 )
 
 const (
@@ -47,7 +48,7 @@ func performAct(ctx context.Context, c *cluster.Cluster, a act, o options, j job
 	limit := patience + 4*o.ttl
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%s: not over within %s", a.name, limit))
 	defer cancel()
-	defer func() { err = causeOr(ctx, err) }()
+	defer func() { err = program.CauseOr(ctx, err) }()
 	j.Guarded, j.Etcd = a.guarded, c.Spec()
 	table, err := openStock(j)
 	if err != nil {
@@ -59,9 +60,9 @@ func performAct(ctx context.Context, c *cluster.Cluster, a act, o options, j job
 	}
 	s := &scene{ctx: ctx, view: v}
 	j.Worker, j.Sells = "w2", secondSells
-	s.w2 = &process{job: j}
+	s.w2 = &seller{job: j}
 	j.Worker, j.Sells = "w1", firstSells
-	s.w1 = &process{job: j}
+	s.w1 = &seller{job: j}
 	defer func() { err = errors.Join(s.err, err, s.w1.close(), s.w2.close()) }()
 	if o.soft {
 		if s.w1.proxy, s.w1.job.Etcd, err = c.Proxy(); err != nil {
@@ -80,7 +81,7 @@ func performAct(ctx context.Context, c *cluster.Cluster, a act, o options, j job
 type scene struct {
 	ctx    context.Context // of the act
 	view   *view
-	w1, w2 *process
+	w1, w2 *seller
 	result result
 	err    error
 }
@@ -94,7 +95,7 @@ func (s *scene) play() result {
 	s.say(styles.Dim, "w2 asks for the lock too")
 
 	stopped := time.Now()
-	s.do(s.w1.stop)
+	s.do(func() error { return s.w1.stop(s.ctx) })
 	s.say(styles.Title, "w1 is %s between its look and its write", s.w1.stopped())
 	r.second = s.looks(s.w2)
 	s.say(styles.Dim, "... %s later, when w1's lease has run out", time.Since(stopped).Round(10*time.Millisecond))
@@ -111,14 +112,14 @@ func (s *scene) play() result {
 }
 
 // looks waits until a worker has the lock and has looked at the stock.
-func (s *scene) looks(p *process) event {
+func (s *scene) looks(p *seller) event {
 	e := s.await(p, looked)
 	s.say(lipgloss.Style{}, "%s holds the lock, token %s, and sees %d %s", p.job.Worker, e.Token, e.Amount, item)
 	return e
 }
 
 // sells lets a worker write, and waits until it has given up the lock.
-func (s *scene) sells(p *process) (write, unlock event) {
+func (s *scene) sells(p *seller) (write, unlock event) {
 	s.do(p.goOn)
 	write = s.await(p, wrote)
 	style := s.view.Styles.Good
@@ -146,7 +147,7 @@ func (s *scene) do(step func() error) {
 	}
 }
 
-func (s *scene) await(p *process, k kind) (e event) {
+func (s *scene) await(p *seller, k kind) (e event) {
 	s.do(func() (err error) {
 		e, err = p.await(s.ctx, k)
 		return err

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/conclave-go/conclave/examples/internal/programtest"
-	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 // play runs the program to its end.
@@ -44,7 +44,7 @@ func TestOnlyTheConditionOnTheTokenStopsTheLateWrite(t *testing.T) {
 	for _, flag := range []string{"-soft=false", "-soft"} {
 		t.Run(flag, func(t *testing.T) {
 			t.Parallel()
-			if flag == "-soft=false" && !workers.CanPause {
+			if flag == "-soft=false" && !process.CanPause {
 				t.Skip("no SIGSTOP here")
 			}
 			out := play(t, nil, flag)

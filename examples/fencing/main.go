@@ -24,14 +24,12 @@ import (
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/program"
 	"github.com/conclave-go/conclave/examples/internal/screen"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 func main() {
-	ctx := context.Background()
-	if os.Getenv(workerVariable) != "" {
-		os.Exit(runWorker(ctx, os.Stdin, os.Stdout))
-	}
-	program.Exit("fencing", run(ctx, os.Args[1:], os.Stdout))
+	process.Main(map[string]process.Role{workerRole: runWorker})
+	program.Exit("fencing", run(context.Background(), os.Args[1:], os.Stdout))
 }
 
 // run is the program as its user sees it.
@@ -49,13 +47,13 @@ func run(ctx context.Context, args []string, out *os.File) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	c, err := cluster.Open(ctx, o.etcd)
 	if err != nil {
-		return causeOr(ctx, err)
+		return program.CauseOr(ctx, err)
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
 	v := &view{screen.NewActs(out, end)}
 	v.Printf("2 workers, TTL %s, SQLite, %s\n", o.ttl, c)
 	j := job{Lock: o.prefix + rand.Text()[:8] + "/inventory", File: filepath.Join(dir, "stock.db"), TTL: o.ttl}
-	return causeOr(ctx, perform(ctx, c, o, j, v))
+	return program.CauseOr(ctx, perform(ctx, c, o, j, v))
 }
 
 // perform plays both acts, or one, and sums up.
@@ -77,12 +75,4 @@ func perform(ctx context.Context, c *cluster.Cluster, o options, j job, v *view)
 		results = append(results, r)
 	}
 	return v.table(results)
-}
-
-// causeOr returns why ctx was ended, and err if it was not.
-func causeOr(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil {
-		return cause
-	}
-	return err
 }

@@ -2,22 +2,19 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
-	"os"
 	"time"
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
 )
 
 const (
-	// workerVariable in the environment makes the program a worker.
-	workerVariable = "CONCLAVE_FENCING_WORKER"
+	// workerRole is the role of the processes that this program starts.
+	workerRole = "worker"
 	// closeTimeout bounds the worker's clean-up; its parent waits a little longer.
 	closeTimeout = 5 * time.Second
 )
@@ -54,26 +51,20 @@ type event struct {
 // worker sells once.
 type worker struct {
 	job   job
-	out   *json.Encoder
+	line  *process.Line
 	goOn  chan struct{}
 	stock *stock
 }
 
 // runWorker is the program as a worker.
-func runWorker(ctx context.Context, in io.Reader, out io.Writer) int {
-	w := &worker{out: json.NewEncoder(out), goOn: make(chan struct{}, 1)}
-	err := workers.Serve(ctx, in, &w.job, func(string) { w.goOn <- struct{}{} }, func(ctx context.Context) error {
+func runWorker(ctx context.Context, line *process.Line) error {
+	w := &worker{line: line, goOn: make(chan struct{}, 1)}
+	return line.Serve(ctx, &w.job, func(string) { w.goOn <- struct{}{} }, func(ctx context.Context) error {
 		return workers.UnlessDone(ctx, w.run(ctx))
 	})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
 }
 
-// report writes an event. If the parent is gone, so is its end of in.
-func (w *worker) report(e event) { _ = w.out.Encode(e) }
+func (w *worker) report(e event) { w.line.Report(e) }
 
 // run opens what a worker needs, sells, and closes it.
 func (w *worker) run(ctx context.Context) (err error) {

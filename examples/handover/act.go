@@ -9,7 +9,7 @@ import (
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/report"
 	"github.com/conclave-go/conclave/examples/internal/screen"
-	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/internal/timeline"
 )
 
@@ -47,7 +47,7 @@ type result struct {
 
 // perform plays an act with workers of its own, on a lock of its own.
 func perform(ctx context.Context, c *cluster.Cluster, a act, prefix string, set settings, v view) (result, error) {
-	began := workers.Now()
+	began := process.Now()
 	cr, err := startCrew(ctx, c, a, prefix, set)
 	if cr == nil {
 		return result{}, err
@@ -63,7 +63,7 @@ func perform(ctx context.Context, c *cluster.Cluster, a act, prefix string, set 
 	r := result{act: a}
 	if err == nil {
 		r.outcome, err = a.play(ctx, s, set)
-		r.chart = s.chart.Chart(workers.Now(), a.name, r.outcome, a.library == official)
+		r.chart = s.chart.Chart(process.Now(), a.name, r.outcome, a.library == official)
 		s.leave(ctx)
 	}
 	r.took = s.board.took()
@@ -79,7 +79,7 @@ func playRun(ctx context.Context, s *stage, set settings) (string, error) {
 	if err := s.watch(ctx, set.duration); err != nil {
 		return "", err
 	}
-	s.say(workers.Now(), "%s", screen.Spread("hand-overs", s.board.took()))
+	s.say(process.Now(), "%s", screen.Spread("hand-overs", s.board.took()))
 	return "", nil
 }
 
@@ -104,7 +104,7 @@ func playCrash(ctx context.Context, s *stage, _ settings) (string, error) {
 }
 
 // upToTheFault waits until the first worker has the lock and keeps it.
-func (s *stage) upToTheFault(ctx context.Context) (*workers.Process, event, error) {
+func (s *stage) upToTheFault(ctx context.Context) (*process.Process, event, error) {
 	if err := s.warmUp(ctx); err != nil {
 		return nil, event{}, err
 	}
@@ -121,7 +121,7 @@ func playPause(ctx context.Context, s *stage, _ settings) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	e, err := s.fault(ctx, p, stopped, p.Pause)
+	e, err := s.fault(ctx, p, stopped, func() error { return p.Pause(ctx) })
 	if err != nil {
 		return "", err
 	}
@@ -139,7 +139,7 @@ func playPause(ctx context.Context, s *stage, _ settings) (string, error) {
 }
 
 // wake continues a worker whose lock has been taken over meanwhile.
-func (s *stage) wake(ctx context.Context, p *workers.Process) (string, error) {
+func (s *stage) wake(ctx context.Context, p *process.Process) (string, error) {
 	e, err := s.act(ctx, p, holds, p.Resume)
 	if err != nil {
 		return "", err
@@ -154,7 +154,7 @@ func (s *stage) wake(ctx context.Context, p *workers.Process) (string, error) {
 }
 
 // toldAndWrote waits until a worker was told of its loss and its late write answered.
-func (s *stage) toldAndWrote(ctx context.Context, p *workers.Process) (told, write event, err error) {
+func (s *stage) toldAndWrote(ctx context.Context, p *process.Process) (told, write event, err error) {
 	_, err = s.await(ctx, "the end of the hold of "+p.Name(), func(e event) bool {
 		switch {
 		case e.Worker != p.Name():

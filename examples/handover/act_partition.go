@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/conclave-go/conclave/examples/internal/screen"
-	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 // officialCuts is how often clientv3/concurrency may be cut off until there are two
@@ -57,7 +57,7 @@ func (s *stage) cut(ctx context.Context) (outcome string, two bool, err error) {
 
 // toldAndSucceeded waits until the holder was told of its loss and another was
 // granted the lock, whichever comes first.
-func (s *stage) toldAndSucceeded(ctx context.Context, p *workers.Process, cut event) (told, next event, err error) {
+func (s *stage) toldAndSucceeded(ctx context.Context, p *process.Process, cut event) (told, next event, err error) {
 	_, err = s.await(ctx, "the end of the hold of "+p.Name(), func(e event) bool {
 		switch {
 		case e.Kind == lost && e.Worker == p.Name():
@@ -81,7 +81,7 @@ func verdict(told, next event) string {
 }
 
 // heal ends the cut, and waits for what the old holder sent meanwhile.
-func (s *stage) heal(ctx context.Context, p *workers.Process) error {
+func (s *stage) heal(ctx context.Context, p *process.Process) error {
 	healed, err := s.act(ctx, p, between, func() error { s.proxy.Heal(); return nil })
 	if err != nil {
 		return err

@@ -1,10 +1,11 @@
 package main
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/conclave-go/conclave/examples/internal/workers"
 )
 
 // doing is what a worker does at the moment.
@@ -45,7 +46,7 @@ type handover struct {
 // board is the state of a crew, as far as its events tell.
 type board struct {
 	ttl       time.Duration
-	members   []*member
+	members   workers.Roster[member]
 	handovers []handover
 
 	revisions map[string]int64  // of the entries in the queue, by key
@@ -55,49 +56,30 @@ type board struct {
 }
 
 func newBoard(names []string) *board {
-	b := &board{
+	return &board{
+		members:   workers.NewRoster(names, func(name string) *member { return &member{name: name, doing: starting} }),
 		revisions: make(map[string]int64),
 		owners:    make(map[string]string),
 		counted:   make(map[string]event),
 	}
-	for _, n := range names {
-		b.members = append(b.members, &member{name: n, doing: starting})
-	}
-	return b
 }
 
 // running returns how many of the processes have not ended.
 func (b *board) running() int {
-	n := 0
-	for _, m := range b.members {
-		if !m.gone {
-			n++
-		}
-	}
-	return n
+	return b.members.Count(func(m *member) bool { return !m.gone })
 }
 
 // clone returns a copy that a view may keep.
 func (b *board) clone() *board {
 	c := *b
-	c.members = nil
-	for _, m := range b.members {
-		copied := *m
-		c.members = append(c.members, &copied)
-	}
+	c.members = b.members.Clone()
 	c.handovers = slices.Clip(b.handovers)
 	c.revisions, c.owners = maps.Clone(b.revisions), maps.Clone(b.owners)
 	return &c
 }
 
-func (b *board) member(name string) *member {
-	for _, m := range b.members {
-		if m.name == name {
-			return m
-		}
-	}
-	return &member{} // of nobody: events of the queue
-}
+// member returns one of nobody for events of the queue.
+func (b *board) member(name string) *member { return b.members.Find(name) }
 
 // apply takes an event in, and returns the hand-over that it completes, if any.
 func (b *board) apply(e event) (handover, bool) {
@@ -122,7 +104,7 @@ func (b *board) apply(e event) (handover, bool) {
 		m.doing = doing(e.Detail)
 	case exited:
 		m.gone = true
-	case keeps, wrote, failed: // for the act
+	case keeps, wrote: // for the act
 	case counts:
 		b.counted[e.Worker] = e
 	case enqueued:
@@ -163,16 +145,7 @@ func (b *board) token(e event) string {
 
 // line returns who is in the queue, the oldest entry first.
 func (b *board) line() []string {
-	keys := slices.SortedFunc(maps.Keys(b.revisions), func(x, y string) int {
-		return cmp.Compare(b.revisions[x], b.revisions[y])
-	})
-	var line []string
-	for _, k := range keys {
-		if owner, ok := b.owners[k]; ok {
-			line = append(line, owner)
-		}
-	}
-	return line
+	return workers.Line(b.revisions, b.owners)
 }
 
 // predecessor returns whose entry in the queue is just before that of the worker.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/screen"
 	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 // exampleBoard is one on which w2 has the lock, after w1, and w3 waits.
@@ -75,8 +76,8 @@ func TestAFaultIsOnlyOfUseToAHolder(t *testing.T) {
 		view: &plain{Lines: screen.Lines{W: io.Discard}},
 	}
 	defer s.Stop()
-	p := &workers.Process{} // without a name
-	happens := func(k kind) { s.Add(event{At: workers.Now() - int64(5*time.Millisecond), Kind: k, Detail: "late"}) }
+	p := &process.Process{} // without a name
+	happens := func(k kind) { s.Add(event{At: process.Now() - int64(5*time.Millisecond), Kind: k, Detail: "late"}) }
 	_, err := s.fault(t.Context(), p, cutOff, func() error { t.Error("done to one that waits"); return nil })
 	require.ErrorIs(t, err, errDeposed)
 

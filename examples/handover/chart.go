@@ -29,9 +29,10 @@ func (b *board) record(r *report.Recorder, e event) {
 		r.Wrote(e.Worker, e.At, e.OK, e.Detail)
 	case acted:
 		recordAct(r, e)
-	case failed:
-		r.Mark(e.Worker, e.At, timeline.Bad, "gives up", e.Detail)
 	case exited:
+		if e.Detail != "" {
+			r.Mark(e.Worker, e.At, timeline.Bad, "gives up", e.Detail)
+		}
 		r.Dies(e.Worker, e.At)
 	case waits, counts, enqueued, dequeued: // are of the queue
 	}

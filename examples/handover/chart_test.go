@@ -29,7 +29,7 @@ func TestChartHasWhatWorkersReported(t *testing.T) {
 		{At: 120, Worker: "w2", Kind: acted, Detail: string(between)},
 		{At: 130, Worker: "w2", Kind: acted, Detail: string(killed)},
 		{At: 140, Worker: "w2", Kind: exited},
-		{At: 150, Worker: "w1", Kind: failed, Detail: "enough"},
+		{At: 150, Worker: "w1", Kind: exited, Detail: "enough"},
 	} {
 		b.apply(e)
 		b.record(r, e)

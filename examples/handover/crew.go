@@ -10,6 +10,7 @@ import (
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/workers"
 	"github.com/conclave-go/conclave/internal/netfault"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 // crew is the processes that share one lock, and the way to each of them.
@@ -19,7 +20,7 @@ type crew struct {
 	job       job // of each, but for the name
 	client    *clientv3.Client
 	proxy     *netfault.Proxy // before the first worker; nil if there is none
-	processes []*workers.Process
+	processes []*process.Process
 	stopWatch context.CancelFunc
 }
 
@@ -48,20 +49,18 @@ func startCrew(ctx context.Context, c *cluster.Cluster, a act, prefix string, se
 			}
 		}
 		p, err := cr.start(j)
-		if p != nil {
-			cr.processes = append(cr.processes, p)
-		}
 		if err != nil {
 			return cr, err
 		}
+		cr.processes = append(cr.processes, p)
 	}
 	return cr, nil
 }
 
 // start starts a worker.
-func (c *crew) start(j job) (*workers.Process, error) {
-	return workers.Start(j.Worker, workerVariable, j, c.Add, func(detail string) event {
-		return event{At: workers.Now(), Worker: j.Worker, Kind: exited, Detail: detail}
+func (c *crew) start(j job) (*process.Process, error) {
+	return process.Start(j.Worker, workerRole, j, c.Add, func(detail string) {
+		c.Add(event{At: process.Now(), Worker: j.Worker, Kind: exited, Detail: detail})
 	})
 }
 
@@ -71,23 +70,17 @@ func (c *crew) quit() {
 		c.proxy.Heal()
 	}
 	for _, p := range c.processes {
-		p.Quit()
+		p.Ask()
 	}
 }
 
 // close ends what is left of the crew at once.
 func (c *crew) close() error {
-	var errs []error
-	for _, p := range c.processes {
-		errs = append(errs, p.Kill())
-	}
+	err := workers.Kill(c.processes...)
 	c.Stop()
-	for _, p := range c.processes {
-		p.Wait()
-	}
 	c.stopWatch()
 	if c.proxy != nil {
-		errs = append(errs, c.proxy.Close())
+		err = errors.Join(err, c.proxy.Close())
 	}
-	return errors.Join(append(errs, c.client.Close())...)
+	return errors.Join(err, c.client.Close())
 }

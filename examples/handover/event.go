@@ -20,7 +20,6 @@ const (
 	lost     kind = "lost"     // it was told that it no longer has the lock; Detail, Until
 	wrote    kind = "wrote"    // a write after the loss, or one that was refused; OK, Detail
 	counts   kind = "counts"   // RPCs and Acquisitions so far
-	failed   kind = "failed"   // it gives up; Detail
 )
 
 // What the parent adds.

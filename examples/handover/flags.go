@@ -10,8 +10,7 @@ import (
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/program"
 	"github.com/conclave-go/conclave/examples/internal/report"
-	"github.com/conclave-go/conclave/examples/internal/workers"
-	"github.com/conclave-go/conclave/lease"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 const usage = "usage: handover [-run] [-crash] [-pause] [-partition] [-official] [flags]; -h explains them"
@@ -46,7 +45,6 @@ type options struct {
 func parse(args []string, out io.Writer) (options, error) {
 	var o options
 	fs := flag.NewFlagSet("handover", flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
 	fs.BoolVar(&o.run, "run", false, "hand the lock around for -duration")
 	fs.BoolVar(&o.crash, "crash", false, "kill the holder (SIGKILL)")
 	fs.BoolVar(&o.pause, "pause", false, "stop the holder past its TTL (SIGSTOP), then wake it")
@@ -60,53 +58,30 @@ func parse(args []string, out io.Writer) (options, error) {
 	fs.BoolVar(&o.verbose, "v", false, "plain lines for every hand-over")
 	o.html = report.Flag(fs)
 	fs.StringVar(&o.prefix, "prefix", "conclave-handover/", "of the `keys` in etcd")
-	var err error
-	if o.etcd, err = cluster.Register(fs); err != nil {
-		return o, program.Misuse(err, usage)
+	o.etcd = cluster.Register(fs)
+	help := program.Help{
+		Usage: usage,
+		About: `Processes hand one lock to each other, and you look on.`,
+		More: `Without -run, -crash, -pause, -partition or -official: a short tour of all of
+them. With several of the first four, one after another. Flags about etcd take
+their defaults from etcdctl's variables, -endpoints from ETCDCTL_ENDPOINTS.
+With -html, what happened is also written as a page with a time line for each.`,
 	}
-	err = fs.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		help(fs, out)
-		return o, err
-	}
-	if err == nil {
-		err = o.check(fs.Args())
-	}
-	return o, program.Misuse(err, usage)
+	err := help.Parse(fs, args, out, o.check)
+	return o, err
 }
 
 // check finds what is wrong with values that were read.
-func (o *options) check(args []string) error {
-	_, etcdErr := o.etcd.Spec()
+func (o *options) check() error {
 	switch {
-	case len(args) > 0:
-		return fmt.Errorf("unexpected argument %q", args[0])
 	case o.workers < 2 || o.workers > maxWorkers:
 		return fmt.Errorf("-workers %d: must be 2 to %d", o.workers, maxWorkers)
 	case o.hold < 0 || o.hold > maxHold:
 		return fmt.Errorf("-hold %s: must be 0s to %s", o.hold, maxHold)
-	case o.ttl%time.Second != 0 || o.ttl < lease.MinTTL || o.ttl > lease.MaxTTL:
-		return fmt.Errorf("-ttl %s: must be whole seconds, %s to %s", o.ttl, lease.MinTTL, lease.MaxTTL)
 	case o.duration < 0:
 		return fmt.Errorf("-duration %s: must be positive", o.duration)
-	case o.pause && !workers.CanPause:
+	case o.pause && !process.CanPause:
 		return errors.New("-pause needs SIGSTOP, which this system does not have")
 	}
-	return etcdErr
-}
-
-// help explains the flags.
-func help(fs *flag.FlagSet, out io.Writer) {
-	_, _ = fmt.Fprintf(out, `Processes hand one lock to each other, and you look on.
-
-%s
-
-Without -run, -crash, -pause, -partition or -official: a short tour of all of
-them. With several of the first four, one after another. Flags about etcd take
-their defaults from etcdctl's variables, -endpoints from ETCDCTL_ENDPOINTS.
-With -html, what happened is also written as a page with a time line for each.
-
-`, usage)
-	fs.SetOutput(out)
-	fs.PrintDefaults()
+	return o.etcd.Check(o.ttl)
 }

@@ -11,8 +11,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/examples/internal/programtest"
-	"github.com/conclave-go/conclave/examples/internal/workers"
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 func TestMain(m *testing.M) { programtest.Main(m, main) }
@@ -45,7 +45,7 @@ func TestCrashShowsTheSuccessorTakingOver(t *testing.T) {
 
 func TestPauseShowsTheStaleWriteRefused(t *testing.T) {
 	t.Parallel()
-	if !workers.CanPause {
+	if !process.CanPause {
 		t.Skip("no SIGSTOP here")
 	}
 	for _, lib := range []string{"-official=false", "-official"} {

@@ -24,14 +24,12 @@ import (
 	"github.com/conclave-go/conclave/examples/internal/program"
 	"github.com/conclave-go/conclave/examples/internal/report"
 	"github.com/conclave-go/conclave/examples/internal/screen"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 func main() {
-	ctx := context.Background()
-	if os.Getenv(workerVariable) != "" {
-		os.Exit(runWorker(ctx, os.Stdin, os.Stdout))
-	}
-	program.Exit("handover", run(ctx, os.Args[1:], os.Stdout))
+	process.Main(map[string]process.Role{workerRole: runWorker})
+	program.Exit("handover", run(context.Background(), os.Args[1:], os.Stdout))
 }
 
 // run is the program as its user sees it.

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/conclave-go/conclave/examples/internal/screen"
-	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 // panel is the part of the screen that moves.
@@ -18,7 +18,7 @@ type panel struct {
 // draw shows who does what, and how long the latest hand-overs took.
 func (p panel) draw(b *board) []string {
 	lines := []string{"", p.styles.Dim.Render(row("", "", "", "had it", "hand-over", "process"))}
-	for _, m := range b.members {
+	for _, m := range b.members.All() {
 		lines = append(lines, p.drawMember(b, m))
 	}
 	lines = append(lines, "", "  "+screen.Spread("hand-overs", b.took()),
@@ -59,7 +59,7 @@ func drawWait(b *board, m *member) (state, detail string) {
 		return "asks", ""
 	}
 	detail = "for " + before
-	if d := time.Duration(workers.Now() - m.wanted); d > time.Second/2 {
+	if d := time.Duration(process.Now() - m.wanted); d > time.Second/2 {
 		detail += fmt.Sprintf(" (%.1f s)", d.Seconds())
 	}
 	return string(waiting), detail

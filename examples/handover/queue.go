@@ -6,7 +6,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 // watchQueue reports what comes into and goes out of the queue of the lock called
@@ -33,7 +33,7 @@ func watchQueue(ctx context.Context, client *clientv3.Client, name string, emit 
 }
 
 func queueEvent(ev *clientv3.Event) event {
-	e := event{At: workers.Now(), Key: string(ev.Kv.Key), Kind: dequeued}
+	e := event{At: process.Now(), Key: string(ev.Kv.Key), Kind: dequeued}
 	if ev.Type == clientv3.EventTypePut {
 		e.Kind, e.Revision = enqueued, ev.Kv.CreateRevision
 	}

@@ -3,7 +3,7 @@ package main
 import (
 	"fmt"
 
-	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 // acts returns what the options ask for.
@@ -36,7 +36,7 @@ func (o *options) tour() []act {
 	same := o.runAct(official)
 	same.intro = "The same with etcd's own clientv3/concurrency, to compare."
 	acts := []act{o.runAct(conclave), same, crashAct(conclave)}
-	if workers.CanPause {
+	if process.CanPause {
 		acts = append(acts, pauseAct(conclave))
 	}
 	same = partitionAct(official)

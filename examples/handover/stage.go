@@ -9,6 +9,7 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/report"
 	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 const (
@@ -45,8 +46,8 @@ func (s *stage) next(ctx context.Context) (event, error) {
 		if handed {
 			s.view.handover(time.Duration(e.At-s.began), s.board, h)
 		}
-		if e.Kind == failed || e.Kind == exited && e.Detail != "" {
-			return e, fmt.Errorf("worker %s: %s", e.Worker, strings.ReplaceAll(e.Detail, "\n", "; "))
+		if e.Kind == exited && e.Detail != "" {
+			return e, errors.New(strings.ReplaceAll(e.Detail, "\n", "; "))
 		}
 		return e, nil
 	}
@@ -65,7 +66,7 @@ func (s *stage) watch(ctx context.Context, d time.Duration) error {
 // warmUp waits until every worker has had the lock.
 func (s *stage) warmUp(ctx context.Context) error {
 	_, err := s.await(ctx, "all workers", func(event) bool {
-		for _, m := range s.board.members {
+		for _, m := range s.board.members.All() {
 			if m.acquired == 0 {
 				return false
 			}
@@ -76,7 +77,7 @@ func (s *stage) warmUp(ctx context.Context) error {
 }
 
 // victim has the first worker keep the lock when it has it next.
-func (s *stage) victim(ctx context.Context) (*workers.Process, event, error) {
+func (s *stage) victim(ctx context.Context) (*process.Process, event, error) {
 	p := s.processes[0]
 	if err := p.Send(stay); err != nil {
 		return nil, event{}, err
@@ -88,12 +89,12 @@ func (s *stage) victim(ctx context.Context) (*workers.Process, event, error) {
 }
 
 // act does something to a worker, which is then on record like its own events.
-func (s *stage) act(ctx context.Context, p *workers.Process, what doing, do func() error) (event, error) {
-	e := event{At: workers.Now(), Worker: p.Name(), Kind: acted, Detail: string(what)}
+func (s *stage) act(ctx context.Context, p *process.Process, what doing, do func() error) (event, error) {
+	e := event{At: process.Now(), Worker: p.Name(), Kind: acted, Detail: string(what)}
 	if err := do(); err != nil {
 		return e, fmt.Errorf("%s: %s: %w", p.Name(), what, err)
 	}
-	go s.Add(e) // ends when it is taken or the crew closed; taking it here would wait for the stage itself
+	s.Add(e)
 	return s.await(ctx, e.Detail, func(x event) bool { return x.Kind == acted && x.Worker == p.Name() })
 }
 
@@ -102,7 +103,7 @@ func (s *stage) act(ctx context.Context, p *workers.Process, what doing, do func
 var errDeposed = errors.New("the holder has lost the lock by itself")
 
 // fault does something to the holder, unless that is no longer the holder by then.
-func (s *stage) fault(ctx context.Context, p *workers.Process, what doing, do func() error) (event, error) {
+func (s *stage) fault(ctx context.Context, p *process.Process, what doing, do func() error) (event, error) {
 	if !s.board.member(p.Name()).has {
 		return event{}, errDeposed
 	}
@@ -114,11 +115,11 @@ func (s *stage) fault(ctx context.Context, p *workers.Process, what doing, do fu
 }
 
 // successor waits for a grant to another than p.
-func (s *stage) successor(ctx context.Context, p *workers.Process) (event, error) {
+func (s *stage) successor(ctx context.Context, p *process.Process) (event, error) {
 	return s.await(ctx, "the successor of "+p.Name(), grantedToOther(p))
 }
 
-func grantedToOther(p *workers.Process) func(event) bool {
+func grantedToOther(p *process.Process) func(event) bool {
 	return func(e event) bool { return e.Kind == granted && e.Worker != p.Name() }
 }
 
@@ -127,12 +128,5 @@ func (s *stage) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), exitTimeout)
 	defer cancel()
 	s.quit()
-	for s.board.running() > 0 {
-		select {
-		case <-ctx.Done():
-			return
-		case e := <-s.Out():
-			s.board.apply(e)
-		}
-	}
+	_ = s.Drain(ctx, func(e event) { s.board.apply(e) }, func() bool { return s.board.running() == 0 })
 }

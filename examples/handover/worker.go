@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"io"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -14,11 +12,12 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 const (
-	// workerVariable in the environment makes the program a worker.
-	workerVariable = "CONCLAVE_HANDOVER_WORKER"
+	// workerRole is the role of the processes that this program starts.
+	workerRole = "worker"
 	// countEvery is how often a worker reports its RPCs, in case it is killed.
 	countEvery = 200 * time.Millisecond
 	// writeEvery is how often a worker that keeps the lock writes under it.
@@ -40,32 +39,23 @@ type worker struct {
 	stay         atomic.Bool // keep the lock at the next grant
 	acquisitions atomic.Int64
 
-	mu  sync.Mutex
-	out *json.Encoder
+	line *process.Line
 }
 
-// runWorker is the program as a worker: told by lines on in, reporting by lines on
-// out.
-func runWorker(ctx context.Context, in io.Reader, out io.Writer) int {
-	w := &worker{out: json.NewEncoder(out), counter: &cluster.Counter{}}
+// runWorker is the program as a worker.
+func runWorker(ctx context.Context, line *process.Line) error {
+	w := &worker{line: line, counter: &cluster.Counter{}}
 	told := func(line string) { w.stay.Store(line == stay) }
-	if err := workers.Serve(ctx, in, &w.job, told, w.run); err != nil {
-		w.report(event{Kind: failed, Detail: err.Error()})
-		return 1
-	}
-	return 0
+	return line.Serve(ctx, &w.job, told, w.run)
 }
 
 // report writes an event, stamped with the time unless it has one.
 func (w *worker) report(e event) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	if e.At == 0 {
-		e.At = workers.Now()
+		e.At = process.Now()
 	}
 	e.Worker, e.PID = w.job.Worker, os.Getpid()
-	// If the parent is gone, so is its end of in.
-	_ = w.out.Encode(e)
+	w.line.Report(e)
 }
 
 func (w *worker) reportCounts() {
@@ -123,7 +113,7 @@ func (w *worker) work(ctx context.Context) error {
 	for ctx.Err() == nil {
 		w.report(event{Kind: wants})
 		h, err := w.locker.lock(ctx)
-		at := workers.Now()
+		at := process.Now()
 		if err != nil {
 			return workers.UnlessDone(ctx, err)
 		}

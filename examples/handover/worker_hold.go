@@ -10,6 +10,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 // errRefused is what a guarded write ends with when the guard was false.
@@ -54,7 +55,7 @@ func (w *worker) tell(h holding) (stop func()) {
 // until returns the deadline of a hold on the clock that all processes share. A pause
 // between the two readings of the time makes it too early, never too late.
 func until(h holding) int64 {
-	at := workers.Now()
+	at := process.Now()
 	left := h.left()
 	if left == 0 {
 		return 0

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -33,38 +32,25 @@ type options struct {
 // and has been given, or a usage error.
 func parse(args []string, out io.Writer) (o options, err error) {
 	fs := flag.NewFlagSet("optimistic", flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
 	fs.DurationVar(&o.duration, "duration", defaultDuration, "of each measurement, of which there are 22")
 	fs.DurationVar(&o.work, "work", defaultWork, "how long it takes to work out what to write, where that takes time")
 	fs.StringVar(&o.prefix, "prefix", "conclave-optimistic/", "of the `keys` in etcd")
-	if o.etcd, err = cluster.Register(fs); err == nil {
-		err = fs.Parse(args)
-	}
-	if errors.Is(err, flag.ErrHelp) {
-		_, _ = fmt.Fprintf(out, `Several at a time change a number in etcd, without a lock and under one. Both are
+	o.etcd = cluster.Register(fs)
+	help := program.Help{
+		Usage: usage,
+		About: `Several at a time change a number in etcd, without a lock and under one. Both are
 measured: how many changes a second, how often each was tried, how long the slow
 ones took. Flags about etcd take their defaults from etcdctl's variables, -endpoints
-from ETCDCTL_ENDPOINTS.
-
-%s
-
-`, usage)
-		fs.SetOutput(out)
-		fs.PrintDefaults()
-		return o, err
+from ETCDCTL_ENDPOINTS.`,
 	}
-	if err == nil {
-		err = o.check(fs.Args())
-	}
-	return o, program.Misuse(err, usage)
+	err = help.Parse(fs, args, out, o.check)
+	return o, err
 }
 
 // check finds what is wrong with values that were read.
-func (o *options) check(args []string) error {
+func (o *options) check() error {
 	_, etcdErr := o.etcd.Spec()
 	switch {
-	case len(args) > 0:
-		return fmt.Errorf("unexpected argument %q", args[0])
 	case o.duration <= 0:
 		return fmt.Errorf("-duration %s: must be positive", o.duration)
 	case o.work < 0 || o.work > mostWork:

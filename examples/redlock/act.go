@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/conclave-go/conclave/examples/internal/screen"
-	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 // act is one thing to look at.
@@ -39,7 +39,7 @@ type result struct {
 
 // perform plays an act with workers of its own, on a lock and a ledger of their own.
 func perform(ctx context.Context, s *servers, a act, key, dir string, set settings, v view) (r result, err error) {
-	began := workers.Now()
+	began := process.Now()
 	j := job{Name: key, Ledger: filepath.Join(dir, "ledger"), TTL: set.ttl, Hold: set.hold}
 	if a.young {
 		j.MinUptime = set.ttl
@@ -63,7 +63,7 @@ func perform(ctx context.Context, s *servers, a act, key, dir string, set settin
 	}
 	number, err := readLedger(j.Ledger)
 	r = result{act: a, took: st.board.handovers, verdict: st.board.record.judge(a.breaks, number)}
-	st.say(workers.Now(), "%s", r.verdict)
+	st.say(process.Now(), "%s", r.verdict)
 	return r, err
 }
 
@@ -84,7 +84,7 @@ func (set *settings) playRun(ctx context.Context, s *stage) error {
 		if err := s.watch(ctx, min(left, time.Second)); err != nil {
 			return err
 		}
-		s.say(workers.Now(), "%s", spread(s.board.handovers[before:]))
+		s.say(process.Now(), "%s", spread(s.board.handovers[before:]))
 	}
 	return nil
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/conclave-go/conclave/examples/internal/screen"
-	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 const (
@@ -37,7 +37,7 @@ func playRestart(ctx context.Context, s *stage) error {
 		if err := n.awaitRenewal(ctx, s.job.Name); err != nil {
 			return 0, err
 		}
-		at := workers.Now()
+		at := process.Now()
 		if err := n.restart(ctx, s.job.Name); err != nil {
 			return 0, err
 		}
@@ -59,7 +59,7 @@ func playJump(ctx context.Context, s *stage) error {
 		if err := majority[0].awaitRenewal(ctx, s.job.Name); err != nil {
 			return 0, err
 		}
-		at := workers.Now()
+		at := process.Now()
 		for _, n := range majority {
 			if err := n.jump(ctx, s.job.Name, s.job.TTL); err != nil {
 				return 0, err
@@ -91,7 +91,7 @@ func (s *stage) breakUp(ctx context.Context, fault func(context.Context) (int64,
 	}
 	for try := range tries {
 		if try > 0 {
-			s.say(workers.Now(), "%s was told first: once more", s.first().Name())
+			s.say(process.Now(), "%s was told first: once more", s.first().Name())
 			s.first().heal()
 			if err := s.rest(ctx, s.others()...); err != nil {
 				return err

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/conclave-go/conclave/examples/internal/screen"
-	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 // enough is how many hand-overs tell how long they take.
@@ -83,7 +83,7 @@ func (o *outage) play(ctx context.Context, s *stage) error {
 
 // fail has a node fail, and says when.
 func (o *outage) fail(ctx context.Context, s *stage, n *server) (at int64, err error) {
-	at = workers.Now()
+	at = process.Now()
 	if err := o.begin(ctx, s, n); err != nil {
 		return 0, err
 	}
@@ -101,7 +101,7 @@ func (o *outage) recover(ctx context.Context, s *stage, failing []*server, since
 	if n := s.board.record.grantsAfter(since); n > 0 {
 		return fmt.Errorf("without a majority the lock was granted %d times", n)
 	}
-	at := workers.Now()
+	at := process.Now()
 	s.say(at, "nobody else was granted the lock meanwhile; the nodes %s", o.undid)
 	if err := o.end(ctx, s, failing); err != nil {
 		return err
@@ -125,7 +125,7 @@ func (s *stage) mark(n *server, c condition) {
 // crash kills a node; one that runs elsewhere is cut off.
 func crash(ctx context.Context, s *stage, n *server) error {
 	if n.cluster != nil {
-		return n.kill(ctx)
+		return n.kill()
 	}
 	for _, m := range s.members {
 		m.ways[n.number-1].Refuse()

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/conclave-go/conclave/examples/internal/screen"
-	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 // playPause stops the holder, which has just asked whether it may write, past its TTL.
@@ -27,7 +27,7 @@ func playPause(ctx context.Context, s *stage) error {
 		return fmt.Errorf("%s lost the lock before it was stopped", p.Name())
 	}
 	s.say(hold.At, "%s has the lock, and is about to write", p.Name())
-	stop, err := s.act(ctx, p, stopped, p.Pause)
+	stop, err := s.act(ctx, p, stopped, func() error { return p.Pause(ctx) })
 	if err != nil {
 		return err
 	}
@@ -90,10 +90,10 @@ func (s *stage) otherWrites(ctx context.Context) (event, error) {
 
 // act does something to a worker, which is then on record like its own events.
 func (s *stage) act(ctx context.Context, m *crewMember, what doing, do func() error) (event, error) {
-	e := event{At: workers.Now(), Worker: m.Name(), Kind: acted, Detail: string(what)}
+	e := event{At: process.Now(), Worker: m.Name(), Kind: acted, Detail: string(what)}
 	if err := do(); err != nil {
 		return e, fmt.Errorf("%s: %s: %w", m.Name(), what, err)
 	}
-	go s.Add(e) // ends when it is taken or the crew closed; taking it here would wait for the stage itself
+	s.Add(e)
 	return s.await(ctx, e.Detail, func(x event) bool { return x.is(acted, m.Name()) })
 }

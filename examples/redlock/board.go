@@ -1,6 +1,11 @@
 package main
 
-import "time"
+import (
+	"slices"
+	"time"
+
+	"github.com/conclave-go/conclave/examples/internal/workers"
+)
 
 // doing is what a worker does at the moment.
 type doing string
@@ -38,7 +43,7 @@ const (
 
 // board is the state of a crew, as far as its events tell, and of the nodes.
 type board struct {
-	members   []*member
+	members   workers.Roster[member]
 	nodes     []condition
 	handovers []time.Duration
 	released  event // the release that no grant has followed yet
@@ -46,9 +51,8 @@ type board struct {
 }
 
 func newBoard(names []string, nodes int) *board {
-	b := &board{}
-	for _, n := range names {
-		b.members = append(b.members, &member{name: n, doing: starting})
+	b := &board{
+		members: workers.NewRoster(names, func(name string) *member { return &member{name: name, doing: starting} }),
 	}
 	for range nodes {
 		b.nodes = append(b.nodes, healthy)
@@ -58,33 +62,15 @@ func newBoard(names []string, nodes int) *board {
 
 // running returns how many of the processes have not ended.
 func (b *board) running() int {
-	n := 0
-	for _, m := range b.members {
-		if !m.gone {
-			n++
-		}
-	}
-	return n
+	return b.members.Count(func(m *member) bool { return !m.gone })
 }
 
 // clone returns a copy that a view may keep. It does without the record.
 func (b *board) clone() *board {
-	c := &board{nodes: append([]condition(nil), b.nodes...), handovers: b.handovers}
-	for _, m := range b.members {
-		copied := *m
-		c.members = append(c.members, &copied)
-	}
-	return c
+	return &board{members: b.members.Clone(), nodes: slices.Clone(b.nodes), handovers: b.handovers}
 }
 
-func (b *board) member(name string) *member {
-	for _, m := range b.members {
-		if m.name == name {
-			return m
-		}
-	}
-	return &member{}
-}
+func (b *board) member(name string) *member { return b.members.Find(name) }
 
 // apply takes an event in.
 func (b *board) apply(e event) {
@@ -108,7 +94,7 @@ func (b *board) apply(e event) {
 		m.doing = doing(e.Detail)
 	case exited:
 		m.gone = true
-	case checked, wrote, extended, failed: // for the act
+	case checked, wrote, extended: // for the act
 	}
 }
 

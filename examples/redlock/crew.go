@@ -6,6 +6,7 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/workers"
 	"github.com/conclave-go/conclave/internal/netfault"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 // crew is the processes that share one lock.
@@ -19,7 +20,7 @@ type crew struct {
 
 // crewMember is a process and its ways to the nodes, in their order.
 type crewMember struct {
-	*workers.Process
+	*process.Process
 
 	ways []*netfault.Proxy // none if the act cuts none
 }
@@ -54,9 +55,9 @@ func startCrew(s *servers, a act, j job, n int) (*crew, error) {
 }
 
 // start starts a worker.
-func (c *crew) start(j job) (*workers.Process, error) {
-	return workers.Start(j.Worker, workerVariable, j, c.Add, func(detail string) event {
-		return event{At: workers.Now(), Worker: j.Worker, Kind: exited, Detail: detail}
+func (c *crew) start(j job) (*process.Process, error) {
+	return process.Start(j.Worker, workerRole, j, c.Add, func(detail string) {
+		c.Add(event{At: process.Now(), Worker: j.Worker, Kind: exited, Detail: detail})
 	})
 }
 
@@ -64,7 +65,7 @@ func (c *crew) start(j job) (*workers.Process, error) {
 func (c *crew) quit() {
 	for _, m := range c.members {
 		m.heal()
-		m.Quit()
+		m.Ask()
 	}
 }
 

@@ -17,7 +17,6 @@ const (
 	unlocked kind = "unlocked" // Unlock has returned; Took, Detail if it failed
 	lost     kind = "lost"     // it was told that it lost the lock; Until, Detail
 	rests    kind = "rests"    // it asks no more
-	failed   kind = "failed"   // it gives up; Detail
 )
 
 // What the parent adds.

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/conclave-go/conclave/examples/internal/program"
-	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/redlock"
 )
 
@@ -59,7 +59,6 @@ type options struct {
 func parse(args []string, out io.Writer) (options, error) {
 	var o options
 	fs := flag.NewFlagSet("redlock", flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
 	fs.BoolVar(&o.run, "run", false, "hand the lock around for -duration")
 	fs.BoolVar(&o.crash, "crash-node", false, "kill nodes, one after another")
 	fs.BoolVar(&o.hang, "hang", false, "have nodes hang, one after another")
@@ -79,19 +78,22 @@ func parse(args []string, out io.Writer) (options, error) {
 		}
 		return nil
 	})
-	err := fs.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		help(fs, out)
-		return o, err
+	help := program.Help{
+		Usage: usage,
+		About: `Processes hand a Redlock to each other, and you see where it holds and where it
+breaks.`,
+		More: `Without one of the first six: a short tour of all of them. With several, one
+after another. The nodes are processes of redis-server if there is one in the
+PATH, and miniredis in this process if not. Nodes of -redis are not touched:
+instead of being killed they are cut off, instead of restarting empty they lose
+the lock's key, and instead of a clock's jump the key's TTL is shortened.`,
 	}
-	if err == nil {
-		err = o.check(fs.Args())
-	}
-	return o, program.Misuse(err, usage)
+	err := help.Parse(fs, args, out, o.check)
+	return o, err
 }
 
 // check finds what is wrong with values that were read, and sets the number of nodes.
-func (o *options) check(args []string) error {
+func (o *options) check() error {
 	switch {
 	case o.redis != nil && o.nodes != 0:
 		return errors.New("-nodes and -redis exclude each other: all that are named are used")
@@ -101,8 +103,6 @@ func (o *options) check(args []string) error {
 		o.nodes = defaultNodes
 	}
 	switch {
-	case len(args) > 0:
-		return fmt.Errorf("unexpected argument %q", args[0])
 	case o.nodes < 1 || o.nodes > maxNodes || o.nodes%2 == 0:
 		return fmt.Errorf("%d nodes: must be an odd number, 1 to %d", o.nodes, maxNodes)
 	case o.workers < 2 || o.workers > maxWorkers:
@@ -113,7 +113,7 @@ func (o *options) check(args []string) error {
 		return fmt.Errorf("-ttl %s: must be whole milliseconds, %s to %s", o.ttl, minTTL, maxTTL)
 	case o.duration < 0:
 		return fmt.Errorf("-duration %s: must be positive", o.duration)
-	case o.pause && !workers.CanPause:
+	case o.pause && !process.CanPause:
 		return errors.New("-pause needs SIGSTOP, which this system does not have")
 	}
 	return o.checkNodes()
@@ -128,22 +128,4 @@ func (o *options) checkNodes() error {
 		}
 	}
 	return nil
-}
-
-// help explains the flags.
-func help(fs *flag.FlagSet, out io.Writer) {
-	_, _ = fmt.Fprintf(out, `Processes hand a Redlock to each other, and you see where it holds and where it
-breaks.
-
-%s
-
-Without one of the first six: a short tour of all of them. With several, one
-after another. The nodes are processes of redis-server if there is one in the
-PATH, and miniredis in this process if not. Nodes of -redis are not touched:
-instead of being killed they are cut off, instead of restarting empty they lose
-the lock's key, and instead of a clock's jump the key's TTL is shortened.
-
-`, usage)
-	fs.SetOutput(out)
-	fs.PrintDefaults()
 }

@@ -30,15 +30,13 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/program"
 	"github.com/conclave-go/conclave/examples/internal/screen"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 func main() {
-	ctx := context.Background()
 	redis.SetLogger(silent{})
-	if os.Getenv(workerVariable) != "" {
-		os.Exit(runWorker(ctx, os.Stdin, os.Stdout))
-	}
-	program.Exit("redlock", run(ctx, os.Args[1:], os.Stdout))
+	process.Main(map[string]process.Role{workerRole: runWorker})
+	program.Exit("redlock", run(context.Background(), os.Args[1:], os.Stdout))
 }
 
 // silent is the logger of go-redis, which would write about each connection that

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/conclave-go/conclave/examples/internal/programtest"
-	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/internal/redistest"
 )
 
@@ -77,7 +77,7 @@ func TestClocksThatJumpLetASecondHolderIn(t *testing.T) {
 
 func TestAHolderThatWakesWritesTooLate(t *testing.T) {
 	t.Parallel()
-	if !workers.CanPause {
+	if !process.CanPause {
 		t.Skip("no SIGSTOP here")
 	}
 	onBoth(t, []string{"-pause", "-ttl", "1s"},

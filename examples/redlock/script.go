@@ -3,7 +3,7 @@ package main
 import (
 	"fmt"
 
-	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 // acts returns what the options ask for: everything if they ask for nothing.
@@ -38,7 +38,7 @@ func (o *options) acts(s *servers) []act {
 		name: "clocks jump", breaks: true, play: playJump,
 		intro: "The clocks of a majority jump: keys expire that the holder relies on.",
 	})
-	if workers.CanPause {
+	if process.CanPause {
 		add(o.pause, act{
 			name: "holder stopped", breaks: true, play: playPause,
 			intro: "The holder is stopped past its TTL between a look at its Hold and a write.",

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"testing"
 	"time"
 )
 
@@ -12,11 +11,11 @@ import (
 var errElsewhere = errors.New("the server runs elsewhere")
 
 // kill ends the server at once.
-func (s *server) kill(ctx context.Context) error {
+func (s *server) kill() error {
 	if s.cluster == nil {
 		return errElsewhere
 	}
-	return attempt(ctx, s.cluster.Node(0).Kill)
+	return s.cluster.Node(0).Crash()
 }
 
 // restart starts the server again, without its keys, whether it is up or not. From one
@@ -25,7 +24,7 @@ func (s *server) restart(ctx context.Context, key string) error {
 	if s.cluster == nil {
 		return s.admin.Del(ctx, key).Err()
 	}
-	err := attempt(ctx, s.cluster.Node(0).Restart)
+	err := s.cluster.Node(0).Revive(ctx)
 	s.since = time.Now()
 	return err
 }
@@ -69,39 +68,4 @@ func (s *server) awaitRenewal(ctx context.Context, key string) error {
 			return context.Cause(ctx)
 		}
 	}
-}
-
-// hands is the [testing.TB] of a program: what package redistest does to a node is made
-// for tests.
-type hands struct {
-	testing.TB
-
-	ctx context.Context
-	err error
-}
-
-// Helper does nothing.
-func (*hands) Helper() {}
-
-// Context bounds what is done.
-func (h *hands) Context() context.Context { return h.ctx }
-
-// Fatal ends it.
-func (h *hands) Fatal(args ...any) {
-	h.err = errors.New(fmt.Sprint(args...))
-	panic(h)
-}
-
-// attempt does something to a node.
-func attempt(ctx context.Context, do func(testing.TB)) (err error) {
-	h := &hands{ctx: ctx}
-	defer func() {
-		if r := recover(); r == any(h) {
-			err = h.err
-		} else if r != nil {
-			panic(r)
-		}
-	}()
-	do(h)
-	return nil
 }

@@ -11,19 +11,6 @@ import (
 	"github.com/conclave-go/conclave/internal/redistest"
 )
 
-func TestWhatEndsATestIsAnErrorOfTheProgram(t *testing.T) {
-	t.Parallel()
-	err := attempt(t.Context(), func(tb testing.TB) {
-		tb.Helper()
-		tb.Fatal("no", " luck")
-	})
-	require.EqualError(t, err, "no luck")
-	require.NoError(t, attempt(t.Context(), func(testing.TB) {}))
-	assert.PanicsWithValue(t, "a bug", func() {
-		_ = attempt(t.Context(), func(testing.TB) { panic("a bug") })
-	})
-}
-
 func TestFaultsOfNodesThatAreOurOwnAndOfOthers(t *testing.T) {
 	t.Parallel()
 	ours, err := openServers(t.Context(), nil, 1)
@@ -46,8 +33,8 @@ func TestFaultsOfNodesThatAreOurOwnAndOfOthers(t *testing.T) {
 		require.NoError(t, s.restart(t.Context(), "key"))
 		assert.True(t, gone())
 	}
-	require.ErrorIs(t, theirs.list[0].kill(t.Context()), errElsewhere)
-	require.NoError(t, n.kill(t.Context()))
+	require.ErrorIs(t, theirs.list[0].kill(), errElsewhere)
+	require.NoError(t, n.kill())
 	require.Error(t, n.admin.Ping(t.Context()).Err())
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -42,8 +43,8 @@ func (s *stage) next(ctx context.Context) (event, error) {
 	case e := <-s.Out():
 		s.board.apply(e)
 		s.view.update(s.board)
-		if e.Kind == failed || e.Kind == exited && e.Detail != "" {
-			return e, fmt.Errorf("worker %s: %s", e.Worker, strings.ReplaceAll(e.Detail, "\n", "; "))
+		if e.Kind == exited && e.Detail != "" {
+			return e, errors.New(strings.ReplaceAll(e.Detail, "\n", "; "))
 		}
 		return e, nil
 	}
@@ -129,13 +130,8 @@ func (s *stage) leave(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), exitTimeout)
 	defer cancel()
 	s.quit()
-	for s.board.running() > 0 {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%d workers have not ended within %s", s.board.running(), exitTimeout)
-		case e := <-s.Out():
-			s.board.apply(e)
-		}
+	if s.Drain(ctx, s.board.apply, func() bool { return s.board.running() == 0 }) != nil {
+		return fmt.Errorf("%d workers have not ended within %s", s.board.running(), exitTimeout)
 	}
 	return nil
 }

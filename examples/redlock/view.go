@@ -9,7 +9,7 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/program"
 	"github.com/conclave-go/conclave/examples/internal/screen"
-	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 // view shows a run to people. Its methods are called by one goroutine.
@@ -59,7 +59,7 @@ type panel struct {
 // hand-overs took.
 func (p panel) draw(b *board) []string {
 	lines := []string{"", p.styles.Dim.Render(row("", "", "", "had it", "hand-over", "process"))}
-	for _, m := range b.members {
+	for _, m := range b.members.All() {
 		lines = append(lines, p.drawMember(m))
 	}
 	lines = append(lines, "", "  "+p.drawNodes(b.nodes), "",
@@ -85,7 +85,7 @@ func (p panel) drawMember(m *member) string {
 	case toldLost:
 		state, detail = p.styles.Bad.Render(state), "that it lost the lock"
 	case asking:
-		if d := time.Duration(workers.Now() - m.wanted); d > time.Second/2 {
+		if d := time.Duration(process.Now() - m.wanted); d > time.Second/2 {
 			detail = fmt.Sprintf("for %.1f s", d.Seconds())
 		}
 	case starting, resting:

@@ -2,22 +2,19 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"io"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/redlock"
 )
 
 const (
-	// workerVariable in the environment makes the program a worker.
-	workerVariable = "CONCLAVE_REDLOCK_WORKER"
+	// workerRole is the role of the processes that this program starts.
+	workerRole = "worker"
 	// closeTimeout bounds the worker's clean-up; its parent waits a little longer. What
 	// cannot be removed by then, from nodes that are down, expires.
 	closeTimeout = 300 * time.Millisecond
@@ -29,9 +26,7 @@ type worker struct {
 	commands chan command
 	mutex    *redlock.Mutex
 	ledger   *ledger
-
-	mu  sync.Mutex
-	out *json.Encoder
+	line     *process.Line
 }
 
 // command is what the worker was asked.
@@ -52,10 +47,9 @@ func newRest(ctx context.Context) *rest {
 	return r
 }
 
-// runWorker is the program as a worker: told by lines on in, reporting by lines on
-// out.
-func runWorker(ctx context.Context, in io.Reader, out io.Writer) int {
-	w := &worker{out: json.NewEncoder(out), commands: make(chan command, 8)}
+// runWorker is the program as a worker.
+func runWorker(ctx context.Context, line *process.Line) error {
+	w := &worker{line: line, commands: make(chan command, 8)}
 	next := newRest(ctx)
 	told := func(line string) {
 		if line == askRest { // it is meant for what was asked before
@@ -65,23 +59,16 @@ func runWorker(ctx context.Context, in io.Reader, out io.Writer) int {
 		}
 		w.commands <- command{line, next}
 	}
-	if err := workers.Serve(ctx, in, &w.job, told, w.run); err != nil {
-		w.report(event{Kind: failed, Detail: err.Error()})
-		return 1
-	}
-	return 0
+	return line.Serve(ctx, &w.job, told, w.run)
 }
 
 // report writes an event, stamped with the time unless it has one.
 func (w *worker) report(e event) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	if e.At == 0 {
-		e.At = workers.Now()
+		e.At = process.Now()
 	}
 	e.Worker, e.PID = w.job.Worker, os.Getpid()
-	// If the parent is gone, so is its end of in.
-	_ = w.out.Encode(e)
+	w.line.Report(e)
 }
 
 // run works on clients of its own.

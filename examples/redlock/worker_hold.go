@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/redlock"
 )
 
@@ -21,7 +22,7 @@ type holding struct {
 func (w *worker) turn(ctx, asking context.Context, work func(context.Context, *holding) error) error {
 	w.report(event{Kind: wants})
 	hold, err := w.mutex.Lock(asking)
-	at := workers.Now()
+	at := process.Now()
 	if err != nil {
 		return workers.UnlessDone(asking, err)
 	}
@@ -40,7 +41,7 @@ func (w *worker) turn(ctx, asking context.Context, work func(context.Context, *h
 func (w *worker) tell(h *holding) {
 	context.AfterFunc(h.Context(), func() {
 		if cause := h.Err(); !errors.Is(cause, redlock.ErrReleased) {
-			at := workers.Now()
+			at := process.Now()
 			w.report(event{At: at, Kind: lost, Until: at + int64(h.Remaining()), Detail: cause.Error()})
 			close(h.lost)
 		}
@@ -49,7 +50,7 @@ func (w *worker) tell(h *holding) {
 
 // giveUp ends the hold, unless that has happened.
 func (w *worker) giveUp(ctx context.Context, h *holding) {
-	at := workers.Now()
+	at := process.Now()
 	until := at + int64(h.Remaining()) // a pause before this makes it too early, never too late
 	if h.Err() != nil {
 		<-h.lost

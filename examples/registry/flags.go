@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -9,7 +8,6 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/program"
-	"github.com/conclave-go/conclave/lease"
 )
 
 const usage = "usage: registry [-ttl 2s] [-callers 4] [flags]; -h explains them"
@@ -33,42 +31,25 @@ type options struct {
 // and has been given, or a usage error.
 func parse(args []string, out io.Writer) (o options, err error) {
 	fs := flag.NewFlagSet("registry", flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
 	fs.DurationVar(&o.ttl, "ttl", defaultTTL, "TTL of the servers' leases, whole seconds")
 	fs.IntVar(&o.callers, "callers", defaultCallers, "`number` of clients that call all the time")
 	fs.StringVar(&o.prefix, "prefix", "conclave-registry/", "of the `keys` in etcd")
-	if o.etcd, err = cluster.Register(fs); err == nil {
-		err = fs.Parse(args)
-	}
-	if errors.Is(err, flag.ErrHelp) {
-		_, _ = fmt.Fprintf(out, `gRPC servers register in etcd, and clients call them all the time. One server is
+	o.etcd = cluster.Register(fs)
+	help := program.Help{
+		Usage: usage,
+		About: `gRPC servers register in etcd, and clients call them all the time. One server is
 drained, one is killed, and last etcd is stopped and started again, unless it is
 yours (-endpoints). Flags about etcd take their defaults from etcdctl's variables,
--endpoints from ETCDCTL_ENDPOINTS.
-
-%s
-
-`, usage)
-		fs.SetOutput(out)
-		fs.PrintDefaults()
-		return o, err
+-endpoints from ETCDCTL_ENDPOINTS.`,
 	}
-	if err == nil {
-		err = o.check(fs.Args())
-	}
-	return o, program.Misuse(err, usage)
+	err = help.Parse(fs, args, out, o.check)
+	return o, err
 }
 
 // check finds what is wrong with values that were read.
-func (o *options) check(args []string) error {
-	_, etcdErr := o.etcd.Spec()
-	switch {
-	case len(args) > 0:
-		return fmt.Errorf("unexpected argument %q", args[0])
-	case o.ttl%time.Second != 0 || o.ttl < lease.MinTTL || o.ttl > lease.MaxTTL:
-		return fmt.Errorf("-ttl %s: must be whole seconds, %s to %s", o.ttl, lease.MinTTL, lease.MaxTTL)
-	case o.callers < 1 || o.callers > maxCallers:
+func (o *options) check() error {
+	if o.callers < 1 || o.callers > maxCallers {
 		return fmt.Errorf("-callers %d: must be 1 to %d", o.callers, maxCallers)
 	}
-	return etcdErr
+	return o.etcd.Check(o.ttl)
 }

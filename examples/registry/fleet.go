@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -14,6 +13,7 @@ import (
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/program"
 	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/watch"
 )
 
@@ -32,7 +32,7 @@ type fleet struct {
 	client    *clientv3.Client
 	directory *watch.Cache[instance]
 	conn      *grpc.ClientConn
-	servers   []*workers.Process
+	servers   []*process.Process
 }
 
 // openFleet returns one without servers. The caller closes it.
@@ -62,13 +62,12 @@ func openFleet(ctx context.Context, failed context.CancelCauseFunc, c *cluster.C
 func (f *fleet) start(name, zone, version string) error {
 	j := f.job
 	j.Name, j.Key, j.Zone, j.Version = name, f.prefix+name, zone, version
-	p, err := workers.Start(name, serverVariable, j, func(e event) { f.events <- e }, func(detail string) event {
+	p, err := process.Start(name, serverRole, j, func(e event) { f.events <- e }, func(detail string) {
 		if detail != "" {
-			f.failed(fmt.Errorf("server %s has ended: %s", name, detail))
+			f.failed(errors.New("server " + detail))
 		}
-		return event{Server: name, Kind: exited, Detail: detail}
 	})
-	if p != nil {
+	if err == nil {
 		f.servers = append(f.servers, p)
 	}
 	return err
@@ -122,15 +121,6 @@ func isDraining(i watch.Item[instance], exists bool) bool { return exists && i.V
 func (f *fleet) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
-	var ending sync.WaitGroup
-	for _, p := range f.servers {
-		p.Quit()
-		ending.Go(func() {
-			late := time.AfterFunc(closeTimeout+time.Second, func() { _ = p.Kill() })
-			defer late.Stop()
-			p.Wait()
-		})
-	}
-	ending.Wait()
-	return errors.Join(f.conn.Close(), f.directory.Close(ctx), f.client.Close())
+	err := workers.Quit(f.servers...)
+	return errors.Join(err, f.conn.Close(), f.directory.Close(ctx), f.client.Close())
 }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/screen"
-	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/watch"
 )
 
@@ -148,7 +148,7 @@ func (p *play) drain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.servers[1].Quit()
+	p.servers[1].Ask()
 	if _, err := p.awaitKey(ctx, "s2", isGone); err != nil {
 		return err
 	}
@@ -189,7 +189,7 @@ func (p *play) kill(ctx context.Context) error {
 func (p *play) outage(ctx context.Context) error {
 	names := []string{"s1", "s4"}
 	before, _ := p.callers.now()
-	stopped := workers.Now()
+	stopped := process.Now()
 	if err := p.etcd.Stop(); err != nil {
 		return err
 	}

@@ -4,9 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,12 +13,13 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/lease"
 )
 
 const (
-	// serverVariable in the environment makes the program a server.
-	serverVariable = "CONCLAVE_REGISTRY_SERVER"
+	// serverRole is the role of the processes that this program starts.
+	serverRole = "server"
 	// callTakes is how long a server thinks about a call, so that some are under way
 	// at any time.
 	callTakes = 5 * time.Millisecond
@@ -48,14 +47,13 @@ const drain = "drain"
 type kind string
 
 const (
-	lost   kind = "lost"   // its lease has ended; Detail says why
-	left   kind = "left"   // it has been drained; Calls came after it had asked for none
-	exited kind = "exited" // unexpectedly; Detail says how
+	lost kind = "lost" // its lease has ended; Detail says why
+	left kind = "left" // it has been drained; Calls came after it had asked for none
 )
 
 // event is what a server reports, as a line on its standard output.
 type event struct {
-	At     int64 // see [workers.Now]
+	At     int64 // see [process.Now]
 	Server string
 	Kind   kind
 	Detail string
@@ -68,32 +66,24 @@ type server struct {
 	drain chan struct{} // closed when it was told to drain
 	once  sync.Once     // closes drain
 	calls atomic.Int64
-
-	mu  sync.Mutex
-	out *json.Encoder
+	line  *process.Line
 }
 
 // runServer is the program as a server.
-func runServer(ctx context.Context, in io.Reader, out io.Writer) int {
-	s := &server{out: json.NewEncoder(out), drain: make(chan struct{})}
+func runServer(ctx context.Context, line *process.Line) error {
+	s := &server{line: line, drain: make(chan struct{})}
 	told := func(line string) {
 		if line == drain {
 			s.once.Do(func() { close(s.drain) })
 		}
 	}
-	if err := workers.Serve(ctx, in, &s.job, told, s.run); err != nil {
-		_, _ = os.Stderr.WriteString(err.Error())
-		return 1
-	}
-	return 0
+	return line.Serve(ctx, &s.job, told, s.run)
 }
 
-// report writes an event. If the parent is gone, so is its end of in.
+// report writes an event, stamped with the time.
 func (s *server) report(e event) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e.At, e.Server = workers.Now(), s.job.Name
-	_ = s.out.Encode(e)
+	e.At, e.Server = process.Now(), s.job.Name
+	s.line.Report(e)
 }
 
 // ask implements whoami.

@@ -1,15 +1,12 @@
 package main
 
 import (
-	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"time"
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/program"
-	"github.com/conclave-go/conclave/lease"
 )
 
 const usage = "usage: rollout [flags]; -h explains them"
@@ -25,39 +22,16 @@ type options struct {
 // and has been given, or a usage error.
 func parse(args []string, out io.Writer) (o options, err error) {
 	fs := flag.NewFlagSet("rollout", flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
 	// The default is the shortest that etcd with its default election timeout grants.
 	fs.DurationVar(&o.ttl, "ttl", 2*time.Second, "TTL of the leases, whole seconds")
 	fs.StringVar(&o.prefix, "prefix", "conclave-rollout/", "of the `keys` in etcd")
-	if o.etcd, err = cluster.Register(fs); err == nil {
-		err = fs.Parse(args)
-	}
-	if errors.Is(err, flag.ErrHelp) {
-		_, _ = fmt.Fprintf(out, `Writers update a configuration of three keys that readers in three clusters use.
+	o.etcd = cluster.Register(fs)
+	help := program.Help{
+		Usage: usage,
+		About: `Writers update a configuration of three keys that readers in three clusters use.
 Two write at once, some are killed between their steps, one is refused, and one
-waits for a reader that is slow, but not for one that is gone.
-
-%s
-
-`, usage)
-		fs.SetOutput(out)
-		fs.PrintDefaults()
-		return o, err
+waits for a reader that is slow, but not for one that is gone.`,
 	}
-	if err == nil {
-		err = o.check(fs.Args())
-	}
-	return o, program.Misuse(err, usage)
-}
-
-// check finds what is wrong with values that were read.
-func (o *options) check(args []string) error {
-	_, etcdErr := o.etcd.Spec()
-	switch {
-	case len(args) > 0:
-		return fmt.Errorf("unexpected argument %q", args[0])
-	case o.ttl%time.Second != 0 || o.ttl < lease.MinTTL || o.ttl > lease.MaxTTL:
-		return fmt.Errorf("-ttl %s: must be whole seconds, %s to %s", o.ttl, lease.MinTTL, lease.MaxTTL)
-	}
-	return etcdErr
+	err = help.Parse(fs, args, out, func() error { return o.etcd.Check(o.ttl) })
+	return o, err
 }

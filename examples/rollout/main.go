@@ -23,14 +23,12 @@ import (
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/program"
 	"github.com/conclave-go/conclave/examples/internal/screen"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 func main() {
-	ctx := context.Background()
-	if os.Getenv(workerVariable) != "" {
-		os.Exit(runWorker(ctx, os.Stdin, os.Stdout))
-	}
-	program.Exit("rollout", run(ctx, os.Args[1:], os.Stdout))
+	process.Main(map[string]process.Role{workerRole: runWorker})
+	program.Exit("rollout", run(context.Background(), os.Args[1:], os.Stdout))
 }
 
 // run is the program as its user sees it.

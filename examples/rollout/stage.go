@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"github.com/conclave-go/conclave/examples/internal/screen"
 	"github.com/conclave-go/conclave/examples/internal/workers"
 	"github.com/conclave-go/conclave/internal/netfault"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 const (
@@ -31,7 +34,7 @@ type stage struct {
 	proxy   *netfault.Proxy // before etcd, of the reader that is to be cut off
 	stop    context.CancelFunc
 	reading sync.WaitGroup
-	writers map[string]*workers.Process
+	writers map[string]*process.Process
 	at      map[int][]int64 // when readers switched to a version
 	waiting bool            // for readers is to be told, because that takes long
 	most    int             // the highest version written
@@ -40,7 +43,7 @@ type stage struct {
 func newStage(c *cluster.Cluster, o options, v *screen.Acts) *stage {
 	return &stage{
 		Merger: workers.NewMerger[event](), options: o, cluster: c, view: v, stop: func() {},
-		readers: make(map[string]*reader), writers: make(map[string]*workers.Process), at: make(map[int][]int64),
+		readers: make(map[string]*reader), writers: make(map[string]*process.Process), at: make(map[int][]int64),
 	}
 }
 
@@ -60,7 +63,7 @@ func (s *stage) open(ctx context.Context) error {
 		s.readers[name] = r
 		s.reading.Go(func() {
 			if err := r.run(reading, spec); reading.Err() == nil {
-				s.report(event{Kind: ended, Worker: name, Detail: fmt.Sprint(err)})
+				s.report(event{Kind: ended, Worker: name, Detail: fmt.Sprintf("%s ended: %v", name, err)})
 			}
 		})
 	}
@@ -68,7 +71,7 @@ func (s *stage) open(ctx context.Context) error {
 }
 
 func (s *stage) report(e event) {
-	e.At = workers.Now()
+	e.At = process.Now()
 	s.Add(e)
 }
 
@@ -76,36 +79,25 @@ func (s *stage) report(e event) {
 func (s *stage) close() error {
 	s.Stop() // nobody listens any more
 	s.stop()
-	for _, p := range s.writers {
-		p.Quit()
-	}
 	if s.proxy != nil {
 		s.proxy.Heal()
 	}
-	late := time.AfterFunc(closeTimeout+time.Second, func() {
-		for _, p := range s.writers {
-			_ = p.Kill()
-		}
-	})
-	defer late.Stop()
-	for _, p := range s.writers {
-		p.Wait()
-	}
+	err := workers.Quit(slices.Collect(maps.Values(s.writers))...)
 	s.reading.Wait()
-	if s.proxy == nil {
-		return nil
+	if s.proxy != nil {
+		err = errors.Join(err, s.proxy.Close())
 	}
-	return s.proxy.Close()
+	return err
 }
 
 // write starts a writer, which stays after a step if that is named.
 func (s *stage) write(c change, stayAfter kind) (name string, err error) {
 	name = fmt.Sprintf("w%d", len(s.writers)+1)
 	j := job{name, s.options.prefix, c, stayAfter, s.options.ttl, s.cluster.Spec()}
-	p, err := workers.Start(name, workerVariable, j, s.Add, func(detail string) event {
-		return event{At: workers.Now(), Worker: name, Kind: ended, Detail: detail}
+	p, err := process.Start(name, workerRole, j, s.Add, func(detail string) {
+		s.Add(event{At: process.Now(), Worker: name, Kind: ended, Detail: detail})
 	})
-	if p != nil {
+	if err == nil {
 		s.writers[name] = p
 	}
 	return name, err
@@ -117,8 +109,8 @@ func (s *stage) next(ctx context.Context) (event, error) {
 	case <-ctx.Done():
 		return event{}, context.Cause(ctx)
 	case e := <-s.Out():
-		if e.Kind == ended && e.Detail != "" && e.Detail != workers.EndedWell {
-			return e, fmt.Errorf("%s: %s", e.Worker, e.Detail)
+		if e.Kind == ended && e.Detail != "" {
+			return e, errors.New(e.Detail)
 		}
 		s.tell(e)
 		return e, nil

@@ -2,22 +2,19 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
-	"os"
 	"time"
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
 )
 
 const (
-	// workerVariable in the environment makes the program a writer.
-	workerVariable = "CONCLAVE_ROLLOUT_WORKER"
+	// workerRole is the role of the processes that this program starts.
+	workerRole = "writer"
 	// closeTimeout bounds the clean-up of writers and readers.
 	closeTimeout = 5 * time.Second
 	// retryAfter is how long a writer waits after an error.
@@ -64,15 +61,15 @@ type event struct {
 func (e event) Time() int64 { return e.At }
 
 // when is the same on this process's clock.
-func (e event) when() time.Time { return time.Now().Add(time.Duration(e.At - workers.Now())) }
+func (e event) when() time.Time { return time.Now().Add(time.Duration(e.At - process.Now())) }
 
 // runWorker is the program as a writer.
-func runWorker(ctx context.Context, in io.Reader, out io.Writer) int {
-	w, encoder := &writer{}, json.NewEncoder(out)
+func runWorker(ctx context.Context, line *process.Line) error {
+	w := &writer{}
 	goOn := make(chan struct{}, 1)
 	w.report = func(ctx context.Context, e event) error {
-		e.At, e.Worker = workers.Now(), w.job.Worker
-		_ = encoder.Encode(e) // if the parent is gone, so is its end of in
+		e.At, e.Worker = process.Now(), w.job.Worker
+		line.Report(e)
 		if e.Kind != w.job.StayAfter {
 			return nil
 		}
@@ -82,14 +79,13 @@ func runWorker(ctx context.Context, in io.Reader, out io.Writer) int {
 		}
 		return ctx.Err()
 	}
-	err := workers.Serve(ctx, in, &w.job, func(string) { goOn <- struct{}{} }, func(ctx context.Context) error {
-		return workers.UnlessDone(ctx, w.run(ctx))
+	return line.Serve(ctx, &w.job, func(string) { goOn <- struct{}{} }, func(ctx context.Context) error {
+		err := workers.UnlessDone(ctx, w.run(ctx))
+		if err == nil {
+			<-ctx.Done() // the parent says when the show is over
+		}
+		return err
 	})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
 }
 
 // run opens what a writer needs, makes the update, and closes it.

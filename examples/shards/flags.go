@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/program"
-	"github.com/conclave-go/conclave/lease"
 )
 
 const usage = "usage: shards [-labels names] [-members n] [-load f] [flags]; -h explains them"
@@ -33,51 +31,37 @@ type options struct {
 // and has been given, or a usage error.
 func parse(args []string, out io.Writer) (o options, err error) {
 	fs := flag.NewFlagSet("shards", flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
 	names := fs.String("labels", "tenant,metric", "`labels` that decide, of tenant,metric,host")
 	fs.IntVar(&o.members, "members", 5, "`number` of members to begin with")
 	fs.Float64Var(&o.load, "load", 1.1, "the most that a member may get, as a `factor` of the mean")
 	// The default is the shortest that etcd with its default election timeout grants.
 	fs.DurationVar(&o.ttl, "ttl", 2*time.Second, "TTL of the members' leases, whole seconds")
 	fs.StringVar(&o.prefix, "prefix", "conclave-shards/", "of the `keys` in etcd")
-	if o.etcd, err = cluster.Register(fs); err == nil {
-		err = fs.Parse(args)
+	o.etcd = cluster.Register(fs)
+	help := program.Help{
+		Usage: usage,
+		About: `Members share out shards among themselves. One joins, one leaves, one is cut
+off, and no shard ever has two owners.`,
 	}
-	if errors.Is(err, flag.ErrHelp) {
-		_, _ = fmt.Fprintf(out, `Members share out shards among themselves. One joins, one leaves, one is cut
-off, and no shard ever has two owners.
-
-%s
-
-`, usage)
-		fs.SetOutput(out)
-		fs.PrintDefaults()
-		return o, err
-	}
-	o.labels = strings.Split(*names, ",")
-	if err == nil {
-		err = o.check(fs.Args())
-	}
-	return o, program.Misuse(err, usage)
+	err = help.Parse(fs, args, out, func() error {
+		o.labels = strings.Split(*names, ",")
+		return o.check()
+	})
+	return o, err
 }
 
 // check finds what is wrong with values that were read.
-func (o *options) check(args []string) error {
-	_, etcdErr := o.etcd.Spec()
+func (o *options) check() error {
 	switch {
-	case len(args) > 0:
-		return fmt.Errorf("unexpected argument %q", args[0])
 	case o.members < 2 || o.members > maxMembers:
 		return fmt.Errorf("-members %d: must be 2 to %d", o.members, maxMembers)
 	case !(o.load >= 1.1 && o.load <= 10): // not a number either
 		return fmt.Errorf("-load %v: must be 1.1 to 10", o.load)
-	case o.ttl%time.Second != 0 || o.ttl < lease.MinTTL || o.ttl > lease.MaxTTL:
-		return fmt.Errorf("-ttl %s: must be whole seconds, %s to %s", o.ttl, lease.MinTTL, lease.MaxTTL)
 	}
 	for _, name := range o.labels {
 		if !slices.Contains(labelNames(), name) {
 			return fmt.Errorf("-labels: no label is called %q: there are %s", name, strings.Join(labelNames(), ", "))
 		}
 	}
-	return etcdErr
+	return o.etcd.Check(o.ttl)
 }

@@ -12,10 +12,10 @@ import (
 	"charm.land/lipgloss/v2"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/conclave-go/conclave/election"
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/screen"
 	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/watch"
 )
 
@@ -36,7 +36,7 @@ type crew struct {
 	watching sync.WaitGroup        // ends with world
 	events   chan event
 	failed   context.CancelCauseFunc // called when a replica ends that was not asked to
-	replicas []*workers.Process
+	replicas []*process.Process
 
 	leader  string
 	has     map[string]int  // instances, by the key of the product as it should be
@@ -87,18 +87,15 @@ func (c *crew) watch(ctx context.Context) {
 func (c *crew) start(ctx context.Context, name string) error {
 	j := c.job
 	j.Name = name
-	p, err := workers.Start(name, replicaVariable, j, func(e event) { c.events <- e }, func(detail string) event {
+	p, err := process.Start(name, replicaRole, j, func(e event) { c.events <- e }, func(detail string) {
 		if detail != "" {
-			c.failed(fmt.Errorf("replica %s has ended: %s", name, detail))
+			c.failed(errors.New("replica " + detail))
 		}
-		return event{Replica: name, Kind: exited, Detail: detail}
 	})
-	if p != nil {
-		c.replicas = append(c.replicas, p)
-	}
 	if err != nil {
 		return err
 	}
+	c.replicas = append(c.replicas, p)
 	return c.await(ctx, name, func() bool { return c.stands[name] })
 }
 
@@ -128,7 +125,6 @@ func (c *crew) next(ctx context.Context) (e event, err error) {
 		c.say(c.view.Styles.Good, "%s is elected, term %s", e.Replica, e.Term)
 	case seen:
 		c.sees(e)
-	case exited: // what there is to say of it was said
 	case failed:
 		c.refused[e.Key]++
 		tenant, name := c.job.Root.split(e.Key)
@@ -210,19 +206,10 @@ func (c *crew) say(style lipgloss.Style, format string, args ...any) {
 
 // close lets the replicas that are left end in good order and waits for them.
 func (c *crew) close(ctx context.Context) error {
-	var ending sync.WaitGroup
-	for _, p := range c.replicas {
-		p.Quit()
-		ending.Go(func() {
-			late := time.AfterFunc(2*closeTimeout+election.DefaultGracePeriod, func() { _ = p.Kill() })
-			defer late.Stop()
-			p.Wait()
-		})
-	}
-	ending.Wait()
+	err := workers.Quit(c.replicas...)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
-	err := c.world.Close(ctx)
+	err = errors.Join(err, c.world.Close(ctx))
 	c.watching.Wait()
 	return errors.Join(err, c.client.Close())
 }

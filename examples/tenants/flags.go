@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -9,7 +8,6 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/program"
-	"github.com/conclave-go/conclave/lease"
 )
 
 const usage = "usage: tenants [-ttl 2s] [-pull 1s] [flags]; -h explains them"
@@ -32,42 +30,25 @@ type options struct {
 // and has been given, or a usage error.
 func parse(args []string, out io.Writer) (o options, err error) {
 	fs := flag.NewFlagSet("tenants", flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
 	fs.DurationVar(&o.ttl, "ttl", defaultTTL, "TTL of the replicas' leases, whole seconds")
 	fs.DurationVar(&o.pull, "pull", defaultPull, "how often replicas pull all policies")
 	fs.StringVar(&o.prefix, "prefix", "conclave-tenants/", "of the `keys` in etcd")
-	if o.etcd, err = cluster.Register(fs); err == nil {
-		err = fs.Parse(args)
-	}
-	if errors.Is(err, flag.ErrHelp) {
-		_, _ = fmt.Fprintf(out, `Replicas of a controller, of which one is elected, keep the products of tenants as
+	o.etcd = cluster.Register(fs)
+	help := program.Help{
+		Usage: usage,
+		About: `Replicas of a controller, of which one is elected, keep the products of tenants as
 they should be, within what policies allow. Policies change, pushes of them are
 repeated, mixed up and lost, and the leader is killed. Flags about etcd take their
-defaults from etcdctl's variables, -endpoints from ETCDCTL_ENDPOINTS.
-
-%s
-
-`, usage)
-		fs.SetOutput(out)
-		fs.PrintDefaults()
-		return o, err
+defaults from etcdctl's variables, -endpoints from ETCDCTL_ENDPOINTS.`,
 	}
-	if err == nil {
-		err = o.check(fs.Args())
-	}
-	return o, program.Misuse(err, usage)
+	err = help.Parse(fs, args, out, o.check)
+	return o, err
 }
 
 // check finds what is wrong with values that were read.
-func (o *options) check(args []string) error {
-	_, etcdErr := o.etcd.Spec()
-	switch {
-	case len(args) > 0:
-		return fmt.Errorf("unexpected argument %q", args[0])
-	case o.ttl%time.Second != 0 || o.ttl < lease.MinTTL || o.ttl > lease.MaxTTL:
-		return fmt.Errorf("-ttl %s: must be whole seconds, %s to %s", o.ttl, lease.MinTTL, lease.MaxTTL)
-	case o.pull <= 0:
+func (o *options) check() error {
+	if o.pull <= 0 {
 		return fmt.Errorf("-pull %s: must be positive", o.pull)
 	}
-	return etcdErr
+	return o.etcd.Check(o.ttl)
 }

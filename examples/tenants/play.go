@@ -12,7 +12,7 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/screen"
-	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 // triesShown is how often a product fails before it is allowed.
@@ -167,7 +167,7 @@ func (p *play) exceed(ctx context.Context) error {
 // kill kills the leader, and changes what is wanted while nobody leads.
 func (p *play) kill(ctx context.Context) error {
 	old, began := p.leader, time.Now()
-	i := slices.IndexFunc(p.replicas, func(r *workers.Process) bool { return r.Name() == old })
+	i := slices.IndexFunc(p.replicas, func(r *process.Process) bool { return r.Name() == old })
 	if err := p.replicas[i].Kill(); err != nil {
 		return err
 	}

@@ -4,21 +4,20 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
-	"os"
 	"sync"
 	"time"
 
 	"github.com/conclave-go/conclave/election"
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
 )
 
 const (
-	// replicaVariable in the environment makes the program a replica.
-	replicaVariable = "CONCLAVE_TENANTS_REPLICA"
+	// replicaRole is the role of the processes that this program starts.
+	replicaRole = "replica"
 	// closeTimeout bounds a replica's clean-up; its parent waits a little longer.
 	closeTimeout = 2 * time.Second
 )
@@ -41,7 +40,6 @@ const (
 	failed  kind = "failed"  // it cannot make the product of Key what it should be; Detail says why
 	learned kind = "learned" // it believes Stated, From somewhere
 	ignored kind = "ignored" // it does not
-	exited  kind = "exited"  // unexpectedly; Detail says how
 	seen    kind = "seen"    // the product of Key has as many Instances, since Term; of no replica
 )
 
@@ -61,28 +59,19 @@ type event struct {
 type replica struct {
 	job      job
 	policies policies
-
-	mu  sync.Mutex
-	out *json.Encoder
+	line     *process.Line
 }
 
 // runReplica is the program as a replica.
-func runReplica(ctx context.Context, in io.Reader, out io.Writer) int {
-	r := &replica{out: json.NewEncoder(out)}
+func runReplica(ctx context.Context, line *process.Line) error {
+	r := &replica{line: line}
 	r.policies.known, r.policies.heard = make(map[string]stated), r.heard
-	if err := workers.Serve(ctx, in, &r.job, r.pushed, r.run); err != nil {
-		_, _ = os.Stderr.WriteString(err.Error())
-		return 1
-	}
-	return 0
+	return line.Serve(ctx, &r.job, r.pushed, r.run)
 }
 
-// report writes an event. If the parent is gone, so is its end of in.
 func (r *replica) report(e event) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	e.Replica = r.job.Name
-	_ = r.out.Encode(e)
+	r.line.Report(e)
 }
 
 // pushed takes a push.

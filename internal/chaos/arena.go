@@ -5,12 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/conclave-go/conclave/internal/chaos/history"
+	"github.com/conclave-go/conclave/internal/chaos/worker"
 	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/internal/servers"
-	"github.com/conclave-go/conclave/internal/chaos/worker"
 )
 
 // Main makes the program one of the lab's processes if the environment says so. It
@@ -98,9 +97,6 @@ type resource struct {
 	logs map[string]*history.Log // by lock
 }
 
-// quitGrace is how long a process may take to end in good order.
-const quitGrace = 3 * time.Second
-
 func startResource(ctx context.Context) (*resource, error) {
 	r := &resource{logs: make(map[string]*history.Log)}
 	ready := make(chan string, 1)
@@ -138,7 +134,7 @@ func (r *resource) record(lock string, log *history.Log) {
 }
 
 func (r *resource) close() error {
-	if err := r.process.Quit(quitGrace); err != nil {
+	if err := r.process.Quit(); err != nil {
 		return fmt.Errorf("resource: %w", err)
 	}
 	return nil

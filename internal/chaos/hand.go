@@ -7,9 +7,9 @@ import (
 	"sync"
 
 	"github.com/conclave-go/conclave/internal/chaos/history"
-	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/internal/chaos/worker"
 	"github.com/conclave-go/conclave/internal/netfault"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 // hand is one worker of a trial, and its network.
@@ -114,7 +114,7 @@ func (h *hand) close() error {
 	var err error
 	h.heal()
 	if p := h.current(); p != nil {
-		err = p.Quit(quitGrace)
+		err = p.Quit()
 	}
 	for _, p := range h.proxies {
 		_ = p.Close() // always nil

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/conclave-go/conclave/internal/chaos/history"
-	"github.com/conclave-go/conclave/internal/servers"
 	"github.com/conclave-go/conclave/internal/chaos/worker"
+	"github.com/conclave-go/conclave/internal/servers"
 )
 
 // compactEvery is how often history is compacted.

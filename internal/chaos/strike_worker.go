@@ -9,9 +9,9 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/chaos/history"
-	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/internal/chaos/worker"
 	"github.com/conclave-go/conclave/internal/netfault"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 const (

@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/conclave-go/conclave/internal/chaos/history"
+	"github.com/conclave-go/conclave/internal/chaos/worker"
 	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/internal/servers"
-	"github.com/conclave-go/conclave/internal/chaos/worker"
 )
 
 const (

@@ -9,8 +9,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/chaos/history"
-	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/internal/chaos/worker"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 // folder is what all keys of the trial begin with.

@@ -20,8 +20,6 @@ const (
 	memberRole = "etcdtest.member"
 	// processes is how many members a cluster of processes has.
 	processes = 3
-	// longestProcess ends a member whose test has died before it could.
-	longestProcess = time.Minute
 	// statusTimeout is how long a member may take to say how it is.
 	statusTimeout = time.Second
 	// statusPoll is between two questions for the leader.
@@ -30,11 +28,13 @@ const (
 
 // Roles are those of [proctest.Play] that [NewProcesses] needs.
 func Roles() proctest.Roles {
-	return proctest.Roles{memberRole: func(args []string) error { return serveMember(args[0], args[1], args[2], args[3]) }}
+	return proctest.Roles{memberRole: func(ctx context.Context, _ *proctest.Line, args []string) error {
+		return serveMember(ctx, args[0], args[1], args[2], args[3])
+	}}
 }
 
-// serveMember serves until the process is killed.
-func serveMember(name, dir, client, initial string) error {
+// serveMember serves until ctx ends.
+func serveMember(ctx context.Context, name, dir, client, initial string) error {
 	cfg := embed.NewConfig()
 	cfg.Name, cfg.Dir, cfg.InitialCluster = name, dir, initial
 	for member := range strings.SplitSeq(initial, ",") {
@@ -62,7 +62,7 @@ func serveMember(name, dir, client, initial string) error {
 	select {
 	case err = <-etcd.Err():
 		return err
-	case <-time.After(longestProcess):
+	case <-ctx.Done():
 		return nil
 	}
 }
@@ -74,8 +74,8 @@ type Processes struct {
 	clients []*clientv3.Client // one per member
 }
 
-// NewProcesses starts a cluster that lives as long as the test, and a minute at most. The
-// test binary has to play [Roles].
+// NewProcesses starts a cluster that lives as long as the test. The test binary has to play
+// [Roles].
 func NewProcesses(tb testing.TB) *Processes {
 	tb.Helper()
 	ports, err := freePorts(2 * processes)

@@ -1,7 +1,6 @@
 package process
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -15,8 +14,13 @@ import (
 	"time"
 )
 
-// statePoll is how often is looked whether a process has stopped.
-const statePoll = time.Millisecond
+const (
+	// Grace is how long a child may take to end in good order: more than any role needs
+	// for that, whether etcd answers or not.
+	Grace = 10 * time.Second
+	// statePoll is how often is looked whether a process has stopped.
+	statePoll = time.Millisecond
+)
 
 // Process is a child. Use Start.
 type Process struct {
@@ -31,7 +35,8 @@ type Process struct {
 
 // Start runs this program again in a role, see [Main], and tells it its job, as JSON.
 // Each line that it reports goes to emit, and last of all how it ended to exited: the
-// empty string if it was asked to. Both are called by one goroutine.
+// empty string if it was asked to, and otherwise a sentence, with what it left on its
+// standard error. Both are called by one goroutine. When Start fails there is no child.
 func Start[E any](name, role string, job any, emit func(E), exited func(detail string)) (*Process, error) {
 	line, err := json.Marshal(job)
 	if err != nil {
@@ -64,15 +69,16 @@ func Start[E any](name, role string, job any, emit func(E), exited func(detail s
 		exited(p.wait(&stderr))
 	}()
 	if err := p.Send(string(line)); err != nil {
-		return nil, errors.Join(err, p.Kill())
+		err = errors.Join(err, p.Kill())
+		p.Wait()
+		return nil, err
 	}
 	return p, nil
 }
 
 // pass passes on what the child reports, to the end.
 func pass[E any](out io.Reader, emit func(E)) {
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
+	for lines := scanner(out); lines.Scan(); {
 		var e E
 		if err := json.Unmarshal(lines.Bytes(), &e); err == nil {
 			emit(e)
@@ -87,6 +93,9 @@ func (p *Process) wait(stderr *bytes.Buffer) (detail string) {
 	defer p.mu.Unlock()
 	if p.asked {
 		return ""
+	}
+	if err == nil {
+		return p.name + " ended by itself"
 	}
 	const most = 600
 	said := stderr.String()
@@ -107,13 +116,15 @@ func (p *Process) Send(line string) error {
 }
 
 // Pause stops the child with SIGSTOP, and returns when it has stopped, as far as the
-// system tells.
+// system tells. Until then nothing would wake it if its parent were killed, see attributes.
 func (p *Process) Pause(ctx context.Context) error {
 	if err := pause(p.cmd.Process); err != nil {
 		return fmt.Errorf("%s: %w", p.name, err)
 	}
 	for {
-		if p.stopped() {
+		if done, err := stopped(p.cmd.Process); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		} else if done {
 			return nil
 		}
 		select {
@@ -124,12 +135,6 @@ func (p *Process) Pause(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
-}
-
-// stopped reports whether the child has stopped, and true where the system does not tell.
-func (p *Process) stopped() bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
-	return err != nil || strings.Contains(string(stat), ") T ")
 }
 
 // Resume continues a child that is stopped.
@@ -151,16 +156,21 @@ func (p *Process) Kill() error {
 	return nil
 }
 
-// Quit asks the child to end in good order, waking it if it is stopped, and kills it if
-// it has not ended within grace. It returns when the child is gone.
-func (p *Process) Quit(grace time.Duration) error {
+// Ask asks the child to end in good order, waking it if it is stopped. It does not wait.
+func (p *Process) Ask() {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.asked = true
 	// Both fail if it is gone already, which is what is wanted.
 	_ = p.in.Close()
 	_ = resume(p.cmd.Process)
-	p.mu.Unlock()
-	t := time.NewTimer(grace)
+}
+
+// Quit asks the child to end, see [Process.Ask], and kills it if it has not ended within
+// [Grace]. It returns when the child is gone.
+func (p *Process) Quit() error {
+	p.Ask()
+	t := time.NewTimer(Grace)
 	defer t.Stop()
 	select {
 	case <-p.gone:
@@ -168,7 +178,7 @@ func (p *Process) Quit(grace time.Duration) error {
 	case <-t.C:
 	}
 	err := p.Kill()
-	<-p.gone
+	p.Wait()
 	return err
 }
 

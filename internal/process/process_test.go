@@ -3,7 +3,9 @@ package process_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,17 +22,18 @@ const hang = 30 * time.Second
 type report struct {
 	Text string
 	At   int64
+	PID  int
 }
 
 func TestMain(m *testing.M) {
-	process.Main(map[string]process.Role{"echo": echo, "fail": fail, "stay": stay})
+	process.Main(map[string]process.Role{"echo": echo, "fail": fail, "leave": leave, "stay": stay})
 	goleak.VerifyTestMain(m)
 }
 
 // echo repeats its job and each line that it is told, to its end.
 func echo(ctx context.Context, line *process.Line) error {
 	var job string
-	say := func(text string) { line.Report(report{Text: text, At: process.Now()}) }
+	say := func(text string) { line.Report(report{Text: text, At: process.Now(), PID: os.Getpid()}) }
 	return line.Serve(ctx, &job, say, func(ctx context.Context) error {
 		say(job)
 		<-ctx.Done()
@@ -39,6 +42,15 @@ func echo(ctx context.Context, line *process.Line) error {
 }
 
 func fail(context.Context, *process.Line) error { return errors.New("on purpose") }
+
+// leave ends by itself, without an error, when it has reported a long line.
+func leave(_ context.Context, line *process.Line) error {
+	line.Report(report{Text: strings.Repeat("x", longLine)})
+	return nil
+}
+
+// longLine is longer than a [bufio.Scanner] takes by itself.
+const longLine = 100_000
 
 // stay does not end when it should.
 func stay(ctx context.Context, line *process.Line) error {
@@ -52,7 +64,10 @@ func start(t *testing.T, role string) (*process.Process, <-chan report, <-chan s
 	reports, ended := make(chan report, 10), make(chan string, 1)
 	p, err := process.Start("child", role, "the job", func(r report) { reports <- r }, func(detail string) { ended <- detail })
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, p.Quit(0)) })
+	t.Cleanup(func() {
+		require.NoError(t, p.Kill())
+		p.Wait()
+	})
 	return p, reports, ended
 }
 
@@ -76,7 +91,7 @@ func TestAChildIsToldAndReportsOnAClockThatIsShared(t *testing.T) {
 	require.Equal(t, "a line", r.Text)
 	require.Greater(t, r.At, began)
 	require.Less(t, r.At, process.Now())
-	require.NoError(t, p.Quit(hang))
+	require.NoError(t, p.Quit())
 	require.Empty(t, receive(t, ended), "it was asked to go")
 }
 
@@ -86,12 +101,51 @@ func TestAPausedChildAnswersWhenItIsResumed(t *testing.T) {
 		t.Skip("no SIGSTOP here, or nothing that tells when it has taken effect")
 	}
 	p, reports, _ := start(t, "echo")
-	receive(t, reports)
-	require.NoError(t, p.Pause(t.Context()))
+	pid := receive(t, reports).PID
+	for range 20 {
+		require.NoError(t, p.Resume())
+		require.NoError(t, p.Pause(t.Context()))
+		require.Equal(t, "T", state(t, pid), "it has stopped")
+	}
 	require.NoError(t, p.Send("a line"))
 	resumed := process.Now()
 	require.NoError(t, p.Resume())
 	require.Greater(t, receive(t, reports).At, resumed)
+}
+
+// state is that of a process, as the system has it.
+func state(t *testing.T, pid int) string {
+	t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	require.NoError(t, err)
+	_, after, _ := strings.Cut(string(stat), ") ")
+	return after[:1]
+}
+
+func TestAPausedChildEndsInGoodOrderWhenItIsAsked(t *testing.T) {
+	t.Parallel()
+	if !process.CanPause {
+		t.Skip("no SIGSTOP here")
+	}
+	p, reports, ended := start(t, "echo")
+	receive(t, reports)
+	require.NoError(t, p.Pause(t.Context()))
+	p.Ask()
+	require.Empty(t, receive(t, ended), "it was asked to go")
+	require.Error(t, p.Pause(t.Context()), "it is gone")
+}
+
+func TestAChildThatIsGoneCannotBePausedOrTold(t *testing.T) {
+	t.Parallel()
+	if !process.CanPause {
+		t.Skip("no SIGSTOP here")
+	}
+	p, _, ended := start(t, "leave")
+	receive(t, ended)
+	require.Error(t, p.Pause(t.Context()))
+	require.NoError(t, p.Resume(), "there is nothing to continue")
+	require.Error(t, p.Send("a line"))
+	require.NoError(t, p.Quit())
 }
 
 func TestAChildThatFailsIsReported(t *testing.T) {
@@ -102,22 +156,47 @@ func TestAChildThatFailsIsReported(t *testing.T) {
 	require.Contains(t, detail, "on purpose")
 }
 
-func TestAPausedChildIsKilledWhenItDoesNotGo(t *testing.T) {
+func TestAChildThatEndsByItselfIsReportedAfterAllThatItSaid(t *testing.T) {
+	t.Parallel()
+	_, reports, ended := start(t, "leave")
+	require.Equal(t, "child ended by itself", receive(t, ended))
+	require.Len(t, reports, 1)
+	require.Len(t, (<-reports).Text, longLine)
+}
+
+func TestAChildThatDoesNotUnderstandItsJobIsReported(t *testing.T) {
+	t.Parallel()
+	ended := make(chan string, 1)
+	p, err := process.Start("child", "echo", 1, func(report) {}, func(detail string) { ended <- detail })
+	require.NoError(t, err)
+	p.Wait()
+	require.Contains(t, receive(t, ended), "job: json")
+}
+
+func TestAJobThatCannotBeToldStartsNoChild(t *testing.T) {
+	t.Parallel()
+	_, err := process.Start("child", "echo", make(chan int), func(report) {}, func(string) { t.Error("there is a child") })
+	require.ErrorContains(t, err, "unsupported type")
+}
+
+func TestAPausedChildIsKilled(t *testing.T) {
 	t.Parallel()
 	p, reports, ended := start(t, "echo")
 	receive(t, reports)
-	require.NoError(t, p.Pause(t.Context()))
+	if process.CanPause {
+		require.NoError(t, p.Pause(t.Context()))
+	}
 	require.NoError(t, p.Kill())
 	require.Empty(t, receive(t, ended))
 	require.NoError(t, p.Kill(), "again")
 }
 
-func TestAChildThatStaysIsGoneWithoutAParentToKillIt(t *testing.T) {
+// Nobody kills this child: its work ignores the end of its context, which is all that it
+// would see of the death of its parent.
+func TestAChildWhoseWorkDoesNotEndIsGoneAfterTheGrace(t *testing.T) {
 	t.Parallel()
 	p, _, ended := start(t, "stay")
-	quit := make(chan error, 1)
-	go func() { quit <- p.Quit(10 * hang) }()
-	require.NoError(t, receive(t, quit))
+	p.Ask()
 	require.Empty(t, receive(t, ended))
 }
 

@@ -63,8 +63,8 @@ func (l *Line) Report(v any) {
 
 // Serve reads the job and then does the work, while told is given every further line.
 // The work's context ends with the input: with the parent, or its wish. Work that does not
-// end then takes the process with it, since nobody may be left to kill it: a stock Lock
-// does not return without an etcd.
+// end within [Grace] then takes the process with it, since nobody may be left to kill it: a
+// Lock of clientv3/concurrency does not return without an etcd.
 func (l *Line) Serve(ctx context.Context, job any, told func(line string), work func(context.Context) error) error {
 	if !l.in.Scan() {
 		return fmt.Errorf("no job: %w", io.ErrUnexpectedEOF)
@@ -83,12 +83,9 @@ func (l *Line) Serve(ctx context.Context, job any, told func(line string), work 
 		cancel()
 		select {
 		case <-worked:
-		case <-time.After(grace):
+		case <-time.After(Grace):
 			os.Exit(1)
 		}
 	}()
 	return work(ctx)
 }
-
-// grace is how long work may take to end, more than any parent waits.
-const grace = 5 * time.Second

@@ -10,7 +10,7 @@
 //	}
 //
 // The two talk by lines: the test tells its process something with [Process.Tell], which
-// it reads from its standard input, and hears with [Process.Says] what it prints.
-// A process is killed at the test's end; should the test binary die before, its input
-// ends, and a role that does not read it has to see to its end itself.
+// comes out of [Line.Told], and hears with [Process.Says] what it says with [Line.Say].
+// A process is killed at the test's end; should the test binary die before, the context of
+// the role ends, and the process after it: see package process, on which this is built.
 package proctest

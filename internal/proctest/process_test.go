@@ -1,11 +1,10 @@
 package proctest_test
 
 import (
-	"bufio"
+	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -17,17 +16,27 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	proctest.Play(proctest.Roles{"echo": echo, "fail": func([]string) error { return errors.New("as it was told") }})
+	proctest.Play(proctest.Roles{"echo": echo, "fail": fail})
 	goleak.VerifyTestMain(m)
 }
 
-// echo prints its arguments, and then each line that it is told.
-func echo(args []string) error {
-	fmt.Println(strings.Join(args, "|"))
-	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
-		fmt.Println(in.Text())
+// echo says its arguments, and then each line that it is told.
+func echo(ctx context.Context, line *proctest.Line, args []string) error {
+	line.Say(strings.Join(args, "|"))
+	for {
+		select {
+		case words := <-line.Told():
+			line.Say("told", words)
+		case <-ctx.Done():
+			return nil
+		}
 	}
-	return nil
+}
+
+// fail fails when it has said something.
+func fail(_ context.Context, line *proctest.Line, _ []string) error {
+	line.Say("so far")
+	return errors.New("as it was told")
 }
 
 func TestAProcessPlaysItsRole(t *testing.T) {
@@ -35,7 +44,7 @@ func TestAProcessPlaysItsRole(t *testing.T) {
 	p := proctest.Start(t, "echo", "a b", "", "c")
 	require.Equal(t, "a b||c", p.Says(t, "a"))
 	p.Tell(t, "hello")
-	require.Equal(t, "hello", p.Says(t, "hell"))
+	require.Equal(t, "told hello", p.Says(t, "told hell"))
 }
 
 func TestAStoppedProcessSaysNothingUntilItContinues(t *testing.T) {
@@ -47,7 +56,7 @@ func TestAStoppedProcessSaysNothingUntilItContinues(t *testing.T) {
 	said := make(chan struct{})
 	go func() {
 		defer close(said)
-		p.Says(t, "hello")
+		p.Says(t, "told hello")
 	}()
 	select {
 	case <-said:
@@ -58,32 +67,53 @@ func TestAStoppedProcessSaysNothingUntilItContinues(t *testing.T) {
 	<-said
 }
 
-func TestAKilledProcessHearsNothing(t *testing.T) {
+func TestAKilledProcessIsGone(t *testing.T) {
 	t.Parallel()
 	p := proctest.Start(t, "echo")
 	p.Says(t, "")
 	p.Stop(t)
 	p.Kill(t) // although it is stopped
-}
-
-// runRole runs this binary in a role that Start does not check.
-func runRole(t *testing.T, spec string) (output string, err error) {
-	t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "CONCLAVE_PROCTEST_ROLE="+spec)
-	out, err := cmd.CombinedOutput()
-	return string(out), err
+	require.Contains(t, failure(t, func(tb testing.TB) { p.Says(tb, "more") }), `does not say "more" any more`)
+	require.Contains(t, failure(t, func(tb testing.TB) { p.Tell(tb, "more") }), `telling "more"`)
 }
 
 func TestAFailureOfARoleIsTold(t *testing.T) {
 	t.Parallel()
-	for spec, message := range map[string]string{
-		`["fail"]`:    "as it was told",
-		`["unknown"]`: `no role "unknown"`,
-		`{`:           "CONCLAVE_PROCTEST_ROLE",
-	} {
-		out, err := runRole(t, spec)
-		require.Error(t, err)
-		require.Contains(t, out, message)
-	}
+	p := proctest.Start(t, "fail")
+	p.Says(t, "so far")
+	require.Contains(t, failure(t, func(tb testing.TB) { p.Says(tb, "more") }), "fail ended: exit status 1 as it was told")
+	unknown := proctest.Start(t, "unknown")
+	require.Contains(t, failure(t, func(tb testing.TB) { unknown.Says(tb, "more") }), "no such role")
+}
+
+func TestOtherWordsFailTheTest(t *testing.T) {
+	t.Parallel()
+	p := proctest.Start(t, "echo", "a")
+	require.Contains(t, failure(t, func(tb testing.TB) { p.Says(tb, "b") }), `says "a", not "b"`)
+}
+
+// failing is a test that fails.
+type failing struct {
+	testing.TB
+
+	message string
+}
+
+// Fatalf ends the goroutine, as that of a test does.
+func (f *failing) Fatalf(format string, args ...any) {
+	f.message = fmt.Sprintf(format, args...)
+	runtime.Goexit()
+}
+
+// failure returns what a test fails with.
+func failure(t *testing.T, test func(testing.TB)) string {
+	t.Helper()
+	f := &failing{TB: t}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		test(f)
+	}()
+	<-done
+	return f.message
 }

@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	// members is the size of a cluster.
+	// members is the size of a cluster by default.
 	members = 3
 	// startTimeout bounds the start of a member; startTries is how often a cluster is
 	// started anew when another program has taken one of its ports.
@@ -34,7 +34,7 @@ const (
 	lastPort  = 32_000
 )
 
-// Etcd is a cluster of three members, each a process. Use StartEtcd.
+// Etcd is a cluster, each member of which is a process. Use StartEtcd.
 type Etcd struct {
 	dir    string
 	client *clientv3.Client
@@ -52,12 +52,12 @@ type member struct {
 	ended   chan string
 }
 
-// StartEtcd starts a cluster and returns when all its members serve. ctx bounds the
-// start.
-func StartEtcd(ctx context.Context) (*Etcd, error) {
+// StartEtcd starts a cluster, of three members that do not write to disk unless options
+// say otherwise, and returns when all of them serve. ctx bounds the start.
+func StartEtcd(ctx context.Context, opts ...Option) (*Etcd, error) {
 	var errs []error
 	for range startTries {
-		e, err := startEtcd(ctx)
+		e, err := startEtcd(ctx, newConfig(opts))
 		if err == nil {
 			return e, nil
 		}
@@ -68,16 +68,17 @@ func StartEtcd(ctx context.Context) (*Etcd, error) {
 	return nil, fmt.Errorf("starting etcd: %w", errors.Join(errs...))
 }
 
-func startEtcd(ctx context.Context) (*Etcd, error) {
-	dir, err := os.MkdirTemp("", "conclave-etcd-")
+func startEtcd(ctx context.Context, cfg config) (*Etcd, error) {
+	dir, err := os.MkdirTemp(cfg.parent, "conclave-etcd-")
 	if err != nil {
 		return nil, err
 	}
 	e := &Etcd{dir: dir}
 	var peers []string
-	for i := range members {
+	for i := range cfg.members {
 		m := &member{job: memberJob{
 			Name: memberName(i), Dir: filepath.Join(dir, memberName(i)), Client: freeAddress(), Peer: freeAddress(), Token: filepath.Base(dir),
+			Fsync: cfg.fsync,
 		}}
 		e.list = append(e.list, m)
 		peers = append(peers, m.job.Name+"=http://"+m.job.Peer)
@@ -274,7 +275,7 @@ func (e *Etcd) MoveLeader(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = leader.MoveLeader(ctx, e.list[(i+1)%members].id)
+	_, err = leader.MoveLeader(ctx, e.list[(i+1)%len(e.list)].id)
 	return errors.Join(err, leader.Close())
 }
 

@@ -39,6 +39,7 @@ type memberJob struct {
 	Peer    string `json:"peer"`
 	Cluster string `json:"cluster"`
 	Token   string `json:"token"`
+	Fsync   bool   `json:"fsync"`
 }
 
 // memberReport is what it says.
@@ -98,7 +99,7 @@ func (j memberJob) config() *embed.Config {
 	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
 	cfg.InitialCluster, cfg.InitialClusterToken = j.Cluster, j.Token
 	cfg.TickMs, cfg.ElectionMs = tickMs, electionMs
-	cfg.UnsafeNoFsync = true // a member survives its process, not the machine
+	cfg.UnsafeNoFsync = !j.Fsync // without, a member survives its process, not the machine
 	cfg.EnableGRPCGateway = false
 	encoder := zapcore.NewConsoleEncoder(zap.NewDevelopmentEncoderConfig())
 	lg := zap.New(zapcore.NewCore(encoder, zapcore.Lock(os.Stderr), zapcore.PanicLevel))

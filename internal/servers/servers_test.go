@@ -2,6 +2,11 @@ package servers_test
 
 import (
 	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -74,6 +79,46 @@ func TestAClusterOutlivesWhatIsDoneToOneOfItsMembers(t *testing.T) {
 	resp, err := e.Client().Get(ctx, "k")
 	require.NoError(t, err)
 	require.Len(t, resp.Kvs, 1)
+}
+
+func TestAClusterIsAsLargeAndAsDurableAsItIsWanted(t *testing.T) {
+	t.Parallel()
+	ctx, dir := guarded(t), t.TempDir()
+	e, err := servers.StartEtcd(ctx, servers.WithOneMember(), servers.WithFsync(), servers.WithDataIn(dir))
+	require.NoError(t, err)
+	require.Len(t, e.Endpoints(), 1)
+	put(ctx, t, e.Client())
+	for range 10 {
+		put(ctx, t, e.Client())
+	}
+	durable := fsyncs(ctx, t, e)
+	require.GreaterOrEqual(t, durable, 10.0)
+	data, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, data, 1)
+	require.NoError(t, e.Close())
+	data, err = os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, data)
+}
+
+// fsyncs returns how often the first member has written its log to disk.
+func fsyncs(ctx context.Context, t *testing.T, e *servers.Etcd) (count float64) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+e.Endpoints()[0]+"/metrics", nil)
+	require.NoError(t, err)
+	req.Close = true
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, resp.Body.Close()) }()
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	const name = "\netcd_disk_wal_fsync_duration_seconds_count "
+	_, after, found := strings.Cut(string(body), name)
+	require.True(t, found)
+	_, err = fmt.Sscan(after, &count)
+	require.NoError(t, err)
+	return count
 }
 
 func TestAReplicaThatLagsTakesOverWithoutTheKey(t *testing.T) {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/lease"
 )
 
 // defaultDialTimeout is etcdctl's.
@@ -23,11 +25,11 @@ type Flags struct {
 	serverName                                   string
 	skipVerify, insecure                         bool
 	dialTimeout                                  time.Duration
+	environment                                  error // what is wrong with it
 }
 
-// Register adds the flags to fs. It fails when a variable of the environment has a
-// value that its flag would refuse.
-func Register(fs *flag.FlagSet) (*Flags, error) {
+// Register adds the flags to fs.
+func Register(fs *flag.FlagSet) *Flags {
 	f := &Flags{}
 	fs.StringVar(&f.endpoints, "endpoints", "", "comma-separated `addresses` of an etcd cluster; without, one is embedded")
 	fs.StringVar(&f.cacert, "cacert", "", "`file` with the CA certificates that servers are verified with")
@@ -39,7 +41,8 @@ func Register(fs *flag.FlagSet) (*Flags, error) {
 	fs.BoolVar(&f.skipVerify, "insecure-skip-tls-verify", false, "do not verify the server's certificate")
 	fs.BoolVar(&f.insecure, "insecure-transport", true, "no TLS, unless another flag or an https endpoint asks for it")
 	fs.DurationVar(&f.dialTimeout, "dial-timeout", defaultDialTimeout, "how long a connection may take")
-	return f, fromEnvironment(fs)
+	f.environment = fromEnvironment(fs)
+	return f
 }
 
 // names lists the flags of this package, in the order of their help.
@@ -76,8 +79,21 @@ func Names(flagName string) bool {
 // Embedded reports whether no cluster was named.
 func (f *Flags) Embedded() bool { return f.endpoints == "" }
 
-// Spec returns what a client needs to know, in a form that survives JSON.
+// Check finds what is wrong with the flags, and with the TTL of leases.
+func (f *Flags) Check(ttl time.Duration) error {
+	if ttl%time.Second != 0 || ttl < lease.MinTTL || ttl > lease.MaxTTL {
+		return fmt.Errorf("-ttl %s: must be whole seconds, %s to %s", ttl, lease.MinTTL, lease.MaxTTL)
+	}
+	_, err := f.Spec()
+	return err
+}
+
+// Spec returns what a client needs to know, in a form that survives JSON. It fails also
+// when a variable of the environment has a value that its flag would refuse.
 func (f *Flags) Spec() (Spec, error) {
+	if f.environment != nil {
+		return Spec{}, f.environment
+	}
 	s := Spec{
 		DialTimeout: f.dialTimeout,
 		Secure: &clientv3.SecureConfig{

@@ -24,6 +24,7 @@ import (
 	"github.com/conclave-go/conclave/conclavetest"
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 // variable in the environment makes the test binary the program, of which the
@@ -33,9 +34,10 @@ const variable = "CONCLAVE_EXAMPLE_TEST"
 // Hang bounds a run that should have ended long before.
 const Hang = time.Minute
 
-// Main is what TestMain calls. program is the example's main, and does not return.
+// Main is what TestMain calls. program is the example's main, and does not return. The
+// workers of a test that plays the parent itself are copies of the program, too.
 func Main(m *testing.M, program func()) {
-	if os.Getenv(variable) != "" {
+	if os.Getenv(variable) != "" || os.Getenv(process.Variable) != "" {
 		program()
 	}
 	flag.Parse()
@@ -212,8 +214,7 @@ func RequireUsage(t *testing.T, usage string, lines map[string][]string) {
 func Embedded(t *testing.T) *cluster.Cluster {
 	t.Helper()
 	fs := flag.NewFlagSet("test", flag.ContinueOnError)
-	f, err := cluster.Register(fs)
-	require.NoError(t, err)
+	f := cluster.Register(fs)
 	require.NoError(t, fs.Parse([]string{"-endpoints="}))
 	c, err := cluster.Open(t.Context(), f)
 	require.NoError(t, err)

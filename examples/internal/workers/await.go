@@ -37,3 +37,11 @@ func Watch[E any](ctx context.Context, next func(context.Context) (E, error), d 
 		}
 	}
 }
+
+// UnlessDone returns err unless the end of ctx accounts for it.
+func UnlessDone(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	return nil
+}

@@ -1,3 +1,4 @@
-// Package workers runs copies of an example as worker processes, does to them what
-// their users fear, and puts what they report in the order in which it happened.
+// Package workers is what the examples do with the processes that they start, beyond
+// what package process does: it puts what they report in the order in which it happened,
+// and waits for what is to happen.
 package workers

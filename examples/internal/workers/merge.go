@@ -2,8 +2,11 @@ package workers
 
 import (
 	"cmp"
+	"context"
 	"slices"
 	"time"
+
+	"github.com/conclave-go/conclave/internal/process"
 )
 
 // Lag is for how long an event is kept back, so that those of other processes that
@@ -12,7 +15,7 @@ const Lag = 60 * time.Millisecond
 
 // Event is what workers report.
 type Event interface {
-	// Time is when it happened, see [Now].
+	// Time is when it happened, see [process.Now].
 	Time() int64
 }
 
@@ -42,6 +45,19 @@ func (m *Merger[E]) Add(e E) {
 // Out is where the events come out. It is never closed.
 func (m *Merger[E]) Out() <-chan E { return m.out }
 
+// Drain takes events until done.
+func (m *Merger[E]) Drain(ctx context.Context, take func(E), done func() bool) error {
+	for !done() {
+		select {
+		case e := <-m.out:
+			take(e)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
 // Stop lets those go who wait in Add. It may be called once.
 func (m *Merger[E]) Stop() { close(m.done) }
 
@@ -52,7 +68,7 @@ func (m *Merger[E]) run() {
 	for {
 		var out chan E
 		var next E
-		if len(pending) > 0 && Now()-pending[0].Time() > int64(Lag) {
+		if len(pending) > 0 && process.Now()-pending[0].Time() > int64(Lag) {
 			out, next = m.out, pending[0]
 		}
 		select {

@@ -2,8 +2,6 @@ package workers_test
 
 import (
 	"context"
-	"fmt"
-	"os"
 	"testing"
 	"time"
 
@@ -11,7 +9,17 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/conclave-go/conclave/examples/internal/workers"
+	"github.com/conclave-go/conclave/internal/process"
 )
+
+// event is what workers report.
+type event struct {
+	At     int64
+	Worker string
+}
+
+// Time implements [workers.Event].
+func (e event) Time() int64 { return e.At }
 
 // hang bounds what should have happened long before.
 const hang = 30 * time.Second
@@ -20,7 +28,7 @@ func TestMergerRestoresTheOrderOfEvents(t *testing.T) {
 	t.Parallel()
 	m := workers.NewMerger[event]()
 	defer m.Stop()
-	at := workers.Now()
+	at := process.Now()
 	for _, e := range []event{{At: at + 2}, {At: at}, {At: at + 1, Worker: "w1"}, {At: at + 1, Worker: "w2"}} {
 		m.Add(e)
 	}
@@ -29,83 +37,75 @@ func TestMergerRestoresTheOrderOfEvents(t *testing.T) {
 	}
 }
 
-// start begins a worker whose reports come out of the channel.
-func start(t *testing.T) (*workers.Process, <-chan event) {
-	t.Helper()
-	events := make(chan event, 10)
-	p, err := workers.Start("w1", workerVariable, "the job",
-		func(e event) { events <- e },
-		func(detail string) event { return event{Worker: "exited", Detail: detail} })
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		require.NoError(t, p.Kill())
-		p.Wait()
-	})
-	require.Equal(t, "the job", receive(t, events).Detail)
-	return p, events
+func TestQuitEndsAllThatWereStartedInGoodOrder(t *testing.T) {
+	t.Parallel()
+	var all []*process.Process
+	events := make(chan string, 10)
+	for range 3 {
+		p, err := process.Start("w", "stand by", "ready", func(e string) { events <- e }, func(detail string) { events <- "gone " + detail })
+		require.NoError(t, err)
+		all = append(all, p)
+		require.Equal(t, "ready", receive(t, events))
+	}
+	if process.CanPause {
+		require.NoError(t, all[0].Pause(t.Context()))
+	}
+	require.NoError(t, all[1].Kill())
+	require.NoError(t, workers.Quit(all...))
+	heard := make(map[string]int)
+	for range 5 {
+		heard[receive(t, events)]++
+	}
+	require.Equal(t, map[string]int{"bye": 2, "gone ": 3}, heard)
+	require.NoError(t, workers.Quit(all...), "again")
 }
 
-func receive(t *testing.T, events <-chan event) event {
+func TestKillEndsAllAtOnce(t *testing.T) {
+	t.Parallel()
+	events := make(chan string, 10)
+	p, err := process.Start("w", "stand by", "ready", func(e string) { events <- e }, func(detail string) { events <- "gone " + detail })
+	require.NoError(t, err)
+	require.Equal(t, "ready", receive(t, events))
+	if process.CanPause {
+		require.NoError(t, p.Pause(t.Context()))
+	}
+	require.NoError(t, workers.Kill(p))
+	require.Equal(t, "gone ", receive(t, events))
+}
+
+func TestDrainTakesEventsUntilItIsDone(t *testing.T) {
+	t.Parallel()
+	m := workers.NewMerger[event]()
+	defer m.Stop()
+	for _, w := range []string{"w1", "w2", "w3"} {
+		m.Add(event{At: process.Now(), Worker: w})
+	}
+	var taken []string
+	take := func(e event) { taken = append(taken, e.Worker) }
+	require.NoError(t, m.Drain(t.Context(), take, func() bool { return len(taken) == 2 }))
+	require.Equal(t, []string{"w1", "w2"}, taken)
+	ended, end := context.WithCancel(t.Context())
+	end()
+	require.ErrorIs(t, m.Drain(ended, func(event) {}, func() bool { return false }), context.Canceled)
+}
+
+func receive(t *testing.T, events <-chan string) string {
 	t.Helper()
 	select {
 	case e := <-events:
 		return e
 	case <-time.After(hang):
 		require.Fail(t, "no event")
-		return event{}
+		return ""
 	}
 }
 
-func TestWorkerIsToldLinesAndEndsWhenAsked(t *testing.T) {
+func TestUnlessDoneForgivesWhatTheEndExplains(t *testing.T) {
 	t.Parallel()
-	p, events := start(t)
-	require.NoError(t, p.Send("a line"))
-	require.Equal(t, "a line", receive(t, events).Detail)
-	p.Quit()
-	require.Equal(t, event{Worker: "exited"}, receive(t, events))
-}
-
-func TestPausedWorkerAnswersWhenItIsResumed(t *testing.T) {
-	t.Parallel()
-	if _, err := os.Stat("/proc/self/stat"); !workers.CanPause || err != nil {
-		t.Skip("no SIGSTOP here, or nothing that tells when it has taken effect")
-	}
-	p, events := start(t)
-	require.NoError(t, p.Send("a line"))
-	pid := receive(t, events).PID
-	for range 20 {
-		require.NoError(t, p.Resume())
-		require.NoError(t, p.Pause())
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		require.NoError(t, err)
-		require.Contains(t, string(stat), ") T ", "it has stopped")
-	}
-	require.NoError(t, p.Send("another"))
-	require.Never(t, func() bool { return len(events) > 0 }, 100*time.Millisecond, 10*time.Millisecond)
-	require.NoError(t, p.Resume())
-	require.Equal(t, "another", receive(t, events).Detail)
-}
-
-func TestKilledWorkerWasAskedToGo(t *testing.T) {
-	t.Parallel()
-	p, events := start(t)
-	require.NoError(t, p.Kill())
-	require.Equal(t, event{Worker: "exited"}, receive(t, events))
-	require.NoError(t, p.Kill(), "again")
-	if workers.CanPause {
-		require.Error(t, p.Pause())
-	}
-}
-
-func TestWorkerThatDoesNotUnderstandItsJobIsReported(t *testing.T) {
-	t.Parallel()
-	events := make(chan event, 10)
-	p, err := workers.Start("w1", workerVariable, 1,
-		func(e event) { events <- e },
-		func(detail string) event { return event{Worker: "exited", Detail: detail} })
-	require.NoError(t, err)
-	p.Wait()
-	require.Equal(t, event{Worker: "exited", Detail: "exit status 1"}, receive(t, events))
+	ctx, end := context.WithCancel(t.Context())
+	require.ErrorIs(t, workers.UnlessDone(ctx, assert.AnError), assert.AnError)
+	end()
+	require.NoError(t, workers.UnlessDone(ctx, assert.AnError))
 }
 
 func TestAwaitSaysWhatThereWasNoSignOf(t *testing.T) {

@@ -4,17 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
-	"github.com/conclave-go/conclave/examples/internal/workers"
 	"github.com/conclave-go/conclave/internal/netfault"
+	"github.com/conclave-go/conclave/internal/process"
 )
 
-// process is a worker as its parent sees it.
-type process struct {
+// seller is a worker as its parent sees it.
+type seller struct {
 	job    job
 	proxy  *netfault.Proxy  // before etcd, if the worker is not to be stopped
-	worker *workers.Process // nil until it was started
+	worker *process.Process // nil until it was started
 	events chan event
 }
 
@@ -22,16 +21,16 @@ type process struct {
 const mostEvents = 100
 
 // start runs this program as a worker.
-func (p *process) start() (err error) {
+func (p *seller) start() (err error) {
 	p.events = make(chan event, mostEvents)
-	p.worker, err = workers.Start(p.job.Worker, workerVariable, p.job,
+	p.worker, err = process.Start(p.job.Worker, workerRole, p.job,
 		func(e event) { p.events <- e },
-		func(detail string) event { return event{Kind: ended, Detail: detail} })
+		func(detail string) { p.events <- event{Kind: ended, Detail: detail} })
 	return err
 }
 
 // await returns what the worker reports next, which has to be of that kind.
-func (p *process) await(ctx context.Context, k kind) (e event, err error) {
+func (p *seller) await(ctx context.Context, k kind) (e event, err error) {
 	select {
 	case e = <-p.events:
 	case <-ctx.Done():
@@ -44,26 +43,26 @@ func (p *process) await(ctx context.Context, k kind) (e event, err error) {
 }
 
 // goOn lets the worker write.
-func (p *process) goOn() error { return p.worker.Send("go on") }
+func (p *seller) goOn() error { return p.worker.Send("go on") }
 
 // stop keeps the worker from renewing its lease.
-func (p *process) stop() error {
+func (p *seller) stop(ctx context.Context) error {
 	if p.proxy == nil {
-		return p.worker.Pause()
+		return p.worker.Pause(ctx)
 	}
 	p.proxy.Blackhole()
 	return nil
 }
 
 // stopped says what stop did.
-func (p *process) stopped() string {
+func (p *seller) stopped() string {
 	if p.proxy == nil {
 		return "stopped (SIGSTOP)"
 	}
 	return "cut off from etcd, and waits"
 }
 
-func (p *process) resume() error {
+func (p *seller) resume() error {
 	if p.proxy == nil {
 		return p.worker.Resume()
 	}
@@ -72,7 +71,7 @@ func (p *process) resume() error {
 }
 
 // close lets the worker end in good order, if it was started, and waits for it.
-func (p *process) close() (err error) {
+func (p *seller) close() (err error) {
 	if p.proxy != nil {
 		p.proxy.Heal()
 		defer func() { err = errors.Join(err, p.proxy.Close()) }()
@@ -80,9 +79,5 @@ func (p *process) close() (err error) {
 	if p.worker == nil {
 		return nil
 	}
-	p.worker.Quit()
-	late := time.AfterFunc(closeTimeout+time.Second, func() { _ = p.worker.Kill() })
-	defer late.Stop()
-	p.worker.Wait()
-	return nil
+	return p.worker.Quit()
 }
