@@ -5,8 +5,6 @@ import "errors"
 // ErrLost is the cause of a term's end when the leader did not give it up: its lease
 // was lost (then the error also is [lease.ErrLost]) or closed, or its key was deleted.
 // It is also what Proclaim, Resign, Transfer and Txn return for such a term.
-//
-// [lease.ErrLost]: https://pkg.go.dev/github.com/conclave-go/conclave/lease#ErrLost
 var ErrLost = errors.New("election: lost")
 
 // ErrResigned is the cause of a term's end after Resign or Transfer, and the error of

@@ -92,17 +92,17 @@ func WithMaxTerms(n int, per time.Duration) Option {
 	})
 }
 
-// WithHealthCheck makes [Election.Run] lead, and stand for election, only while check
+// WithHealthCheck makes [Election.Run] lead, and stand for election, only while fn
 // returns nil. It is called before each campaign and then a period after the last
 // call ended, one call at a time. Its context ends after the timeout, and a call that
 // has not returned by then has failed.
 //
 // When it fails, a waiting candidate leaves the queue. A leader's context ends with
-// [ErrUnhealthy] and check's error as its cause; when lead has returned, the leader
+// [ErrUnhealthy] and fn's error as its cause; when lead has returned, the leader
 // resigns. The candidate is back in the queue, at its end, after the next call that
 // succeeds. The election's Campaign is refused, because nobody would heed the check.
 //
-// A check should return when its context ends: Run waits for that when it returns, but
+// fn should return when its context ends: Run waits for that when it returns, but
 // no longer than the timeout.
 func WithHealthCheck(period, timeout time.Duration, fn func(ctx context.Context) error) Option {
 	return option(func(c *config) error {

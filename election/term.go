@@ -52,8 +52,6 @@ func (t *Term) Key() string { return t.grant.Key() }
 // Deadline returns the time until which nobody else can lead, see
 // [lease.Lease.Deadline]. Renewals of the lease move it forward; once the term has
 // ended it is not in the future any more.
-//
-// [lease.Lease.Deadline]: https://pkg.go.dev/github.com/conclave-go/conclave/lease#Lease.Deadline
 func (t *Term) Deadline() time.Time { return t.grant.Deadline() }
 
 // Remaining returns the time left until the deadline, system suspension counted. Zero

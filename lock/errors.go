@@ -12,8 +12,6 @@ var ErrLocked = errors.New("lock: locked")
 // ErrLost is the cause of a hold's end when it was not unlocked: its lease was lost
 // (then the error also is [lease.ErrLost]) or closed, or its key was deleted. It is
 // also what Unlock, Txn and Do return for such a hold.
-//
-// [lease.ErrLost]: https://pkg.go.dev/github.com/conclave-go/conclave/lease#ErrLost
 var ErrLost = errors.New("lock: lost")
 
 // ErrReleased is the cause of a hold's end after Unlock, and the error of a Txn

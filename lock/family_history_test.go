@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"os"
 	"strconv"
 	"sync"
 	"testing"
@@ -14,7 +13,6 @@ import (
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/lock"
 )
 
@@ -31,30 +29,15 @@ const (
 // expiry could have done the same.
 func TestHistoriesOfAnyKindUnderFaultsAreThoseOfSharedLocks(t *testing.T) {
 	t.Parallel()
-	length, seed := familyHistoryTime, rand.Uint64()
-	if s := os.Getenv(historyVariable); s != "" {
-		var err error
-		length, err = time.ParseDuration(s)
-		require.NoError(t, err, historyVariable)
-	}
-	if s := os.Getenv(historySeedVariable); s != "" {
-		var err error
-		seed, err = strconv.ParseUint(s, 10, 64)
-		require.NoError(t, err, historySeedVariable)
-	}
-	t.Logf("%s=%d", historySeedVariable, seed)
-	random := func(stream uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, stream)) }
-
-	c := etcdtest.New(t, etcdtest.WithMembers(3))
-	h := &sharedHistory{history: newHistory(), gone: map[string]int64{}}
-	r := &familyRun{h: h, historyRun: &historyRun{
-		t: t, h: h.history, cluster: c, operator: c.Client(t, etcdtest.WithFastReconnect()), prey: make(chan prey),
-		names: []string{"rw", "semaphore", "x", "y", "z"},
-	}}
+	length, random := historyChoices(t, familyHistoryTime)
+	r := &familyRun{historyRun: newHistoryRun(t)}
+	r.names = []string{"rw", "semaphore", "x", "y", "z"}
+	h := &sharedHistory{history: r.historyRun.h, gone: map[string]int64{}}
+	r.h = h
 	stopWatching := r.watchEnds()
 	var workers []*familyWorker
 	for i := range historyWorkers {
-		w := &historyWorker{historyRun: r.historyRun, id: i, ttl: time.Duration(1+i/6) * time.Second, random: random(uint64(i)), net: c.Net(t)}
+		w := &historyWorker{historyRun: r.historyRun, id: i, ttl: time.Duration(1+i/6) * time.Second, random: random(uint64(i)), net: r.cluster.Net(t)}
 		require.NoError(t, w.join(guarded(t)))
 		r.workers = append(r.workers, w)
 		workers = append(workers, &familyWorker{w, r})

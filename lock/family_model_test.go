@@ -169,7 +169,7 @@ func (w *familyWorld) play(steps []step) {
 			settle = settleOutage + settleChain
 			w.note("outage")
 			c := w.clients[o.Client]
-			cutWays[o.Way].cut(c.cut)
+			cutWays[o.Way].Cut(c.cut)
 			time.AfterFunc(o.Lasts, c.cut.Heal)
 		}
 		slices.SortStableFunc(s.Actions, func(a, b action) int { return int(a.After - b.After) })

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -16,7 +14,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/lock"
 )
 
@@ -42,30 +39,13 @@ type handoffWorker struct {
 // tokens, exclusion before the deadlines, and guarded writes.
 func TestHistoriesWithHandoffUnderFaultsAreThoseOfALock(t *testing.T) {
 	t.Parallel()
-	length, seed := historyTime, rand.Uint64()
-	if s := os.Getenv(historyVariable); s != "" {
-		var err error
-		length, err = time.ParseDuration(s)
-		require.NoError(t, err, historyVariable)
-	}
-	if s := os.Getenv(historySeedVariable); s != "" {
-		var err error
-		seed, err = strconv.ParseUint(s, 10, 64)
-		require.NoError(t, err, historySeedVariable)
-	}
-	t.Logf("%s=%d", historySeedVariable, seed)
-	random := func(stream uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, stream)) }
-
-	c := etcdtest.New(t, etcdtest.WithMembers(3))
-	r := &historyRun{
-		t: t, h: newHistory(), cluster: c, operator: c.Client(t, etcdtest.WithFastReconnect()),
-		prey: make(chan prey), names: []string{c.Prefix(t) + "a", c.Prefix(t) + "b"},
-	}
+	length, random := historyChoices(t, historyTime)
+	r := newHistoryRun(t, "a", "b")
 	ctx, cancel := context.WithTimeout(t.Context(), length)
 	defer cancel()
 	var all sync.WaitGroup
 	for i, opts := range handoffProcesses {
-		process := &historyWorker{historyRun: r, ttl: time.Duration(1+i/2) * time.Second, net: c.Net(t)}
+		process := &historyWorker{historyRun: r, ttl: time.Duration(1+i/2) * time.Second, net: r.cluster.Net(t)}
 		require.NoError(t, process.join(guarded(t)))
 		for range historyGoroutines {
 			w := *process

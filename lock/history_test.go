@@ -38,27 +38,10 @@ const (
 // sequential order in which a lock with expiry could have done the same.
 func TestHistoriesUnderFaultsAreThoseOfALock(t *testing.T) {
 	t.Parallel()
-	length, seed := historyTime, rand.Uint64()
-	if s := os.Getenv(historyVariable); s != "" {
-		var err error
-		length, err = time.ParseDuration(s)
-		require.NoError(t, err, historyVariable)
-	}
-	if s := os.Getenv(historySeedVariable); s != "" {
-		var err error
-		seed, err = strconv.ParseUint(s, 10, 64)
-		require.NoError(t, err, historySeedVariable)
-	}
-	t.Logf("%s=%d", historySeedVariable, seed)
-	random := func(stream uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, stream)) }
-
-	c := etcdtest.New(t, etcdtest.WithMembers(3))
-	r := &historyRun{
-		t: t, h: newHistory(), cluster: c, operator: c.Client(t, etcdtest.WithFastReconnect()),
-		prey: make(chan prey), names: []string{c.Prefix(t) + "a", c.Prefix(t) + "b"},
-	}
+	length, random := historyChoices(t, historyTime)
+	r := newHistoryRun(t, "a", "b")
 	for i := range historyWorkers {
-		w := &historyWorker{historyRun: r, id: i, ttl: time.Duration(1+i/6) * time.Second, random: random(uint64(i)), net: c.Net(t)}
+		w := &historyWorker{historyRun: r, id: i, ttl: time.Duration(1+i/6) * time.Second, random: random(uint64(i)), net: r.cluster.Net(t)}
 		require.NoError(t, w.join(guarded(t)))
 		r.workers = append(r.workers, w)
 	}
@@ -76,6 +59,36 @@ func TestHistoriesUnderFaultsAreThoseOfALock(t *testing.T) {
 	all.Wait()
 	r.recover()
 	r.h.check(t)
+}
+
+// historyChoices returns how long a history is recorded, usual unless the environment says
+// otherwise, and where the streams of its choices come from.
+func historyChoices(t *testing.T, usual time.Duration) (length time.Duration, random func(stream uint64) *rand.Rand) {
+	t.Helper()
+	length, seed := usual, rand.Uint64()
+	if s := os.Getenv(historyVariable); s != "" {
+		var err error
+		length, err = time.ParseDuration(s)
+		require.NoError(t, err, historyVariable)
+	}
+	if s := os.Getenv(historySeedVariable); s != "" {
+		var err error
+		seed, err = strconv.ParseUint(s, 10, 64)
+		require.NoError(t, err, historySeedVariable)
+	}
+	t.Logf("%s=%d", historySeedVariable, seed)
+	return length, func(stream uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, stream)) }
+}
+
+// newHistoryRun returns a run on a cluster of its own, without workers.
+func newHistoryRun(t *testing.T, names ...string) *historyRun {
+	t.Helper()
+	c := etcdtest.New(t, etcdtest.WithMembers(3))
+	r := &historyRun{t: t, h: newHistory(), cluster: c, operator: c.Client(t, etcdtest.WithFastReconnect()), prey: make(chan prey)}
+	for _, name := range names {
+		r.names = append(r.names, c.Prefix(t)+name)
+	}
+	return r
 }
 
 // historyRun is what the workers and faults of one history share.

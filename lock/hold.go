@@ -42,8 +42,6 @@ func (h *Hold) Key() string { return h.grant.Key() }
 // Deadline returns the time until which nobody else can hold the lock, see
 // [lease.Lease.Deadline]. Renewals of the lease move it forward; once the hold has
 // ended it is not in the future any more.
-//
-// [lease.Lease.Deadline]: https://pkg.go.dev/github.com/conclave-go/conclave/lease#Lease.Deadline
 func (h *Hold) Deadline() time.Time { return h.grant.Deadline() }
 
 // Remaining returns the time left until the deadline, system suspension counted.

@@ -162,7 +162,7 @@ func (w *world) play(steps []step) {
 			settle = settleOutage
 			w.note("outage")
 			c := w.clients[s.Outage.Client]
-			cutWays[s.Outage.Way].cut(c.cut)
+			cutWays[s.Outage.Way].Cut(c.cut)
 			time.AfterFunc(s.Outage.Lasts, c.cut.Heal)
 		}
 		start := time.Now()

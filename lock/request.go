@@ -14,7 +14,14 @@ import (
 // RequestRelease asks whoever holds a lock of the given name, of whatever kind, to let
 // go: their [Hold.ReleaseRequested] tells them, now or when they ask. It does not wait
 // for it, and without a holder does nothing. It needs one read, and one write for each
-// holder; requests go with the holders' leases.
+// holder.
+//
+// A request is a key under the holder's lease, and goes with it. So where etcd's
+// authentication is on, the holder's user needs write access to it as well: etcd lets
+// nobody attach a key to a lease, or revoke it, who may not write every key that the
+// lease has. A holder without that can be asked, but then its session cannot put another
+// key under this lease, and what it has stays until the lease expires. The roles are in
+// docs/operations.md of the repository.
 //
 // Mutexes with [WithEtcdLayout] are not asked.
 func RequestRelease(ctx context.Context, client *clientv3.Client, name string) error {

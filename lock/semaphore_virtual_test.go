@@ -51,14 +51,14 @@ func TestAPausedHeadWaiterDelaysTheOthersByARoundAtMost(t *testing.T) {
 	const ttl = 10 * time.Second
 	for _, way := range cutWays {
 		for _, pausedFor := range []time.Duration{ttl / 2, 3 * ttl} {
-			t.Run(way.name+" for "+pausedFor.String(), func(t *testing.T) {
+			t.Run(way.Name+" for "+pausedFor.String(), func(t *testing.T) {
 				t.Parallel()
 				vtime.Run(t, func(t *testing.T, s *vtime.Server) {
 					client, cut := s.CutClient()
 					head := newVirtualPeer(t, client, ttl)
 					p := newVirtualPeer(t, s.Client(vtime.WithDrag(vtime.NewDrag(1, mostDrag))), ttl)
 					holds, queue := lineUp(t, p, head, p, newVirtualPeer(t, s.Client(vtime.WithDrag(vtime.NewDrag(2, mostDrag))), ttl), p)
-					way.cut(cut)
+					way.Cut(cut)
 					began := time.Now()
 					time.AfterFunc(pausedFor, cut.Heal)
 					for _, h := range holds {

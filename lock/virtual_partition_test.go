@@ -2,7 +2,6 @@ package lock_test
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -12,36 +11,12 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
 
+	"github.com/conclave-go/conclave/internal/peertest"
 	"github.com/conclave-go/conclave/internal/vtime"
 )
 
-// partition is one way in which the holder of a lock is cut off, for longer than its lease lasts, drawn from a seed.
-type partition struct {
-	seed   uint64
-	ttl    time.Duration
-	way    string
-	cut    func(*vtime.Cut)
-	phase  time.Duration // of the holder's start, relative to the server's tick
-	age    time.Duration // of the hold when the waiter comes
-	queued time.Duration // for which the waiter has waited when the cut comes
-	lasts  time.Duration
-	drag   time.Duration // the most that one of the holder's messages takes
-}
-
-func (p partition) String() string {
-	return fmt.Sprintf("seed %d: TTL %v, cut %s for %v after %v and %v, messages take up to %v", p.seed, p.ttl, p.way, p.lasts, p.age, p.queued, p.drag)
-}
-
-func drawPartition(seed uint64) partition {
-	draw := rand.New(rand.NewPCG(seed, 2))
-	upTo := func(d time.Duration) time.Duration { return time.Duration(draw.Int64N(int64(d))) }
-	ttls := []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second}
-	ttl, way := ttls[seed%uint64(len(ttls))], cutWays[seed%uint64(len(cutWays))]
-	return partition{
-		seed: seed, ttl: ttl, way: way.name, cut: way.cut,
-		phase: upTo(serverTick), age: upTo(2 * ttl), queued: upTo(2 * ttl), lasts: ttl + upTo(2*ttl), drag: upTo(ttl / 25),
-	}
-}
+// partition cuts off the holder of a lock, in virtual time.
+type partition struct{ peertest.Partition }
 
 // handover is what became of the lock in a partition.
 type handover struct {
@@ -59,14 +34,14 @@ type acquire func(ctx context.Context) (done <-chan struct{}, err error)
 func (p partition) run(t *testing.T, join func(t *testing.T, client *clientv3.Client) acquire) (h handover) {
 	t.Helper()
 	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*p.ttl)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*p.TTL)
 		defer cancel()
-		vtime.Sleep(p.phase)
-		client, cut := s.CutClient(vtime.WithDrag(vtime.NewDrag(p.seed, p.drag)))
+		vtime.Sleep(p.Phase)
+		client, cut := s.CutClient(vtime.WithDrag(vtime.NewDrag(p.Seed, p.Drag)))
 		held, err := join(t, client)(ctx)
 		require.NoError(t, err)
-		vtime.Sleep(p.age)
-		wait := join(t, s.Client(vtime.WithDrag(vtime.NewDrag(p.seed+1, mostDrag))))
+		vtime.Sleep(p.Age)
+		wait := join(t, s.Client(vtime.WithDrag(vtime.NewDrag(p.Seed+1, mostDrag))))
 
 		told, granted := make(chan time.Time, 1), make(chan time.Time, 1)
 		go func() {
@@ -84,12 +59,12 @@ func (p partition) run(t *testing.T, join func(t *testing.T, client *clientv3.Cl
 				granted <- time.Now()
 			}
 		}()
-		vtime.Sleep(10*mostDrag + p.queued)
+		vtime.Sleep(10*mostDrag + p.Queued)
 		require.Empty(t, granted)
 		require.Empty(t, told)
 		h.cut = time.Now()
-		p.cut(cut)
-		time.AfterFunc(p.lasts, cut.Heal)
+		p.Way.Cut(cut)
+		time.AfterFunc(p.Lasts, cut.Heal)
 		for range 2 {
 			select {
 			case h.ended = <-told:
@@ -107,10 +82,10 @@ func TestNoTwoHoldersInTwoHundredPartitions(t *testing.T) {
 	const partitions = 200
 	var gaps, waits []time.Duration // from the holder's end, and from cut + TTL, to the grant
 	for seed := range uint64(partitions) {
-		p := drawPartition(seed)
+		p := partition{peertest.DrawPartition(seed)}
 		h := p.run(t, func(t *testing.T, client *clientv3.Client) acquire {
 			t.Helper()
-			m := newVirtualMutex(t, client, p.ttl)
+			m := newVirtualMutex(t, client, p.TTL)
 			return func(ctx context.Context) (<-chan struct{}, error) {
 				hold, err := m.Lock(ctx)
 				if err != nil {
@@ -121,9 +96,9 @@ func TestNoTwoHoldersInTwoHundredPartitions(t *testing.T) {
 		})
 		require.False(t, h.overlap, "%v: granted while the hold was thought valid", p)
 		require.False(t, h.ended.After(h.granted), "%v: ended at %v, granted at %v", p, h.ended, h.granted)
-		require.LessOrEqual(t, h.granted.Sub(h.cut), p.ttl+time.Second, "%v: guarantee L", p)
+		require.LessOrEqual(t, h.granted.Sub(h.cut), p.TTL+time.Second, "%v: guarantee L", p)
 		gaps = append(gaps, h.granted.Sub(h.ended))
-		waits = append(waits, h.granted.Sub(h.cut)-p.ttl)
+		waits = append(waits, h.granted.Sub(h.cut)-p.TTL)
 	}
 	slices.Sort(gaps)
 	slices.Sort(waits)
@@ -138,10 +113,10 @@ func TestTheOfficialMutexHasTwoHoldersInMany(t *testing.T) {
 	const partitions = 60
 	overlaps, longest := 0, time.Duration(0)
 	for seed := range uint64(partitions) {
-		p := drawPartition(seed)
+		p := partition{peertest.DrawPartition(seed)}
 		h := p.run(t, func(t *testing.T, client *clientv3.Client) acquire {
 			t.Helper()
-			session, err := concurrency.NewSession(client, concurrency.WithTTL(int(p.ttl/time.Second)))
+			session, err := concurrency.NewSession(client, concurrency.WithTTL(int(p.TTL/time.Second)))
 			require.NoError(t, err)
 			return func(ctx context.Context) (<-chan struct{}, error) {
 				return session.Done(), concurrency.NewMutex(session, "lock").Lock(ctx)

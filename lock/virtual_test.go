@@ -15,30 +15,17 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 
+	"github.com/conclave-go/conclave/internal/peertest"
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
 )
 
-const (
-	// serverTick is how often etcd looks for expired leases.
-	serverTick = 500 * time.Millisecond
-	// mostDrag is the most that one message takes in a dragging network.
-	mostDrag = 50 * time.Millisecond
-)
+// mostDrag is the most that one message takes in a dragging network.
+const mostDrag = 50 * time.Millisecond
 
 // cutWays are the ways in which a client can be cut off.
-var cutWays = []struct {
-	name string
-	cut  func(*vtime.Cut)
-}{
-	{"off", (*vtime.Cut).Cut},
-	{"to the server", (*vtime.Cut).CutToServer},
-	{"to the client", (*vtime.Cut).CutToClient},
-	{"off, held", (*vtime.Cut).Hold},
-	{"to the server, held", (*vtime.Cut).HoldToServer},
-	{"to the client, held", (*vtime.Cut).HoldToClient},
-}
+var cutWays = peertest.CutWays()
 
 // lateTxn holds back, on the server, the next transactions that put something, and then handles them although their
 // callers have given up: what a slow member does.
@@ -234,7 +221,7 @@ func TestCancelledLocksLeaveNoKeyBehindAfterAPartition(t *testing.T) {
 				cancelled = time.Now()
 				cancel()
 			})
-			time.AfterFunc(upTo(4*mostDrag), func() { way.cut(cut) }) // around the enqueue
+			time.AfterFunc(upTo(4*mostDrag), func() { way.Cut(cut) }) // around the enqueue
 			waiting := lockSoonVirtually(t, m, ctx)
 			require.ErrorIs(t, (<-waiting).err, context.Canceled)
 			require.Equal(t, cancelled, time.Now(), "seed %d: Lock returns at once", seed)
@@ -261,7 +248,7 @@ func TestUnlockDuringAPartitionReturnsAtOnceAndIsFinishedAfterIt(t *testing.T) {
 	const ttl = 10 * time.Second
 	for _, way := range cutWays {
 		for name, outage := range map[string]time.Duration{"short": ttl / 3, "long": 3 * ttl} {
-			t.Run(way.name+" "+name, func(t *testing.T) {
+			t.Run(way.Name+" "+name, func(t *testing.T) {
 				t.Parallel()
 				vtime.Run(t, func(t *testing.T, s *vtime.Server) {
 					client, cut := s.CutClient()
@@ -269,7 +256,7 @@ func TestUnlockDuringAPartitionReturnsAtOnceAndIsFinishedAfterIt(t *testing.T) {
 					require.NoError(t, err)
 					waiting := lockSoonVirtually(t, newVirtualMutex(t, s.Client(), ttl))
 					vtime.Advance(ttl)
-					way.cut(cut)
+					way.Cut(cut)
 					began := time.Now()
 					time.AfterFunc(outage, cut.Heal)
 					done, cancel := context.WithCancel(t.Context())
