@@ -47,3 +47,16 @@ func ExampleStartRedis() {
 	// PONG <nil>
 	// PONG <nil>
 }
+
+func ExampleWithMembers() {
+	ctx := context.Background()
+	cluster, err := conclavetest.StartCluster(ctx, conclavetest.WithMembers(3))
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(len(cluster.Endpoints()), "members")
+	fmt.Println(cluster.Close())
+	// Output:
+	// 3 members
+	// <nil>
+}
