@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/conclave-go/conclave/internal/compare/works/redislocks"
 	"github.com/conclave-go/conclave/internal/redistest"
 	"github.com/conclave-go/conclave/redlock"
 )
@@ -21,11 +22,11 @@ import (
 func BenchmarkUncontended(b *testing.B) {
 	all := []rival{
 		{"", conclave},
-		{"redsync", redsyncDefault},
-		{"redsync-tuned", redsyncTuned},
-		{"redislock", redislockBare},
-		{"redislock-watchdog", redislockWatchdog},
-		{"redislock-watchdog-prompt", redislockPrompt},
+		of(redislocks.Redsync()),
+		of(redislocks.RedsyncTuned()),
+		of(redislocks.Redislock()),
+		of(redislocks.RedislockWatchdog()),
+		of(redislocks.RedislockPrompt()),
 	}
 	for n, all := range map[int][]rival{1: all, 5: all[:3]} { // redislock has one node
 		b.Run(fmt.Sprintf("nodes=%d", n), func(b *testing.B) {
@@ -41,7 +42,7 @@ func BenchmarkUncontended(b *testing.B) {
 
 // cycles returns a function that locks and unlocks a few times and returns how long each
 // time took.
-func cycles(b *testing.B, lock locker, key string) func() []time.Duration {
+func cycles(b *testing.B, lock redislocks.Locker, key string) func() []time.Duration {
 	b.Helper()
 	const inARow = 20
 	ctx := b.Context()
@@ -51,7 +52,7 @@ func cycles(b *testing.B, lock locker, key string) func() []time.Duration {
 			start := time.Now()
 			h, err := lock(ctx, key)
 			require.NoError(b, err)
-			require.NoError(b, h.unlock(ctx))
+			require.NoError(b, h.Unlock(ctx))
 			took = append(took, time.Since(start))
 		}
 		return took
@@ -74,17 +75,17 @@ func report(b *testing.B, all []rival, took [][]time.Duration) {
 // operations are the times of a lock's operations, by name.
 type operations map[string][]time.Duration
 
-func (o operations) run(b *testing.B, lock locker, key string) {
+func (o operations) run(b *testing.B, lock redislocks.Locker, key string) {
 	b.Helper()
-	var h held
+	var h redislocks.Held
 	timed := func(name string, fn func(context.Context) error) {
 		start := time.Now()
 		require.NoError(b, fn(b.Context()), name)
 		o[name] = append(o[name], time.Since(start))
 	}
 	timed("Lock", func(ctx context.Context) (err error) { h, err = lock(ctx, key); return err })
-	timed("Extend", h.extend)
-	timed("Unlock", h.unlock)
+	timed("Extend", h.Extend)
+	timed("Unlock", h.Unlock)
 }
 
 // BenchmarkOneOfFiveHangs compares what a node costs that is suspended: it accepts
@@ -94,8 +95,8 @@ func (o operations) run(b *testing.B, lock locker, key string) {
 func BenchmarkOneOfFiveHangs(b *testing.B) {
 	const hung = 2
 	c := redistest.New(b, 5)
-	ours, tuned, theirs := conclave(b, c), redsyncTuned(b, c), redsyncDefault(b, c)
-	for i, lock := range []locker{ours, tuned, theirs} { // connected, and scripts known
+	ours, tuned, theirs := conclave(b, c), join(b, c, redislocks.RedsyncTuned()), join(b, c, redislocks.Redsync())
+	for i, lock := range []redislocks.Locker{ours, tuned, theirs} { // connected, and scripts known
 		operations{}.run(b, lock, fmt.Sprintf("job-%d", i))
 	}
 	c.Node(hung).Stop(b)

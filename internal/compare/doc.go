@@ -1,13 +1,21 @@
-// Package compare measures what other lock libraries do where Conclave promises
-// something. A test runs the other library as it is published, with the settings it comes
-// with unless the test says otherwise, and shows what a caller gets; a release that
-// behaves differently fails the test, and the claim that rests on it can be taken back.
-// Benchmarks let the libraries take turns on the same servers and report ratios.
-// Package leaderelection, below this one, does the same for elections.
+// Package compare is about other libraries beside Conclave. It is a module of its own,
+// outside go.work, so that the versions these libraries require never choose those that
+// Conclave is built and tested with. Run it in its folder with GOWORK=off.
 //
-// It is a module of its own, outside go.work, so that the versions these libraries
-// require never choose those that Conclave is built and tested with. Run it in its folder
-// with GOWORK=off.
+// Tests, here and in package leaderelection below, show what other libraries do where
+// Conclave promises something. Each runs the library as it is published, with the settings
+// it comes with unless the test says otherwise; a release that behaves differently fails
+// the test, and the claim that rests on it can be taken back. Package chaos puts them under
+// the faults of the fault lab.
+//
+// Command compare, below cmd, measures: libraries do the same works, which the packages
+// below works have, in turn on the same servers, and ratios are recorded in
+// docs/performance. Package perf is what does that, and perf/draw makes charts of the
+// records with package chart. Command capacity measures what sessions, locks and watchers
+// cost. The benchmarks here let libraries on Redis take turns too; they are for work on a
+// single one, with its profile.
+//
+// A new work is a value of perf.Work, in a package below works and in its function Works.
 //
 // # What is compared with what
 //

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/conclave-go/conclave/internal/compare/works/redislocks"
 	"github.com/conclave-go/conclave/internal/redistest"
 )
 
@@ -17,9 +18,9 @@ import (
 // contender's Lock. "times-faster" is the rival's as a multiple of Conclave's.
 func BenchmarkHandover(b *testing.B) {
 	for _, nodes := range []int{1, 5} {
-		rivals := []rival{{"redsync", redsyncDefault}}
+		rivals := []rival{of(redislocks.Redsync())}
 		if nodes == 1 {
-			rivals = append(rivals, rival{"redislock", redislockBare})
+			rivals = append(rivals, of(redislocks.Redislock()))
 		}
 		for _, contenders := range []int{2, 10} {
 			b.Run(fmt.Sprintf("nodes=%d/contenders=%d", nodes, contenders), func(b *testing.B) {
@@ -48,7 +49,7 @@ func BenchmarkHandover(b *testing.B) {
 func contests(b *testing.B, c *redistest.Cluster, join joiner, n int, key string) func() []time.Duration {
 	b.Helper()
 	const handovers = 20
-	var all []locker
+	var all []redislocks.Locker
 	for range n {
 		all = append(all, join(b, c))
 	}
@@ -79,7 +80,7 @@ type contest struct {
 // asks for it again when another has it: a process that takes back its own lock would
 // measure no hand-over. Locks are held for a random time, as long as the rivals wait
 // between two tries, so that a release falls anywhere between these.
-func (c *contest) contend(ctx context.Context, lock locker, key string) error {
+func (c *contest) contend(ctx context.Context, lock redislocks.Locker, key string) error {
 	const longest = 200 * time.Millisecond
 	for {
 		h, err := lock(ctx, key)
@@ -88,12 +89,12 @@ func (c *contest) contend(ctx context.Context, lock locker, key string) error {
 		}
 		done := c.enter(time.Now())
 		if done {
-			return h.unlock(ctx)
+			return h.Unlock(ctx)
 		}
 		<-time.After(rand.N(longest))
 		next := c.next
 		c.released = time.Now()
-		if err := h.unlock(ctx); err != nil {
+		if err := h.Unlock(ctx); err != nil {
 			return err
 		}
 		<-next

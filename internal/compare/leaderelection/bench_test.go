@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.etcd.io/etcd/client/v3/concurrency"
 
+	"github.com/conclave-go/conclave/internal/compare/leaderelection"
 	"github.com/conclave-go/conclave/internal/etcdtest"
 )
 
@@ -74,7 +75,7 @@ func electConclave(b *testing.B, c *etcdtest.Cluster, name string) pair {
 
 func electOfficial(b *testing.B, c *etcdtest.Cluster, name string) pair {
 	b.Helper()
-	ttl := concurrency.WithTTL(int(leaseDuration / time.Second))
+	ttl := concurrency.WithTTL(int(leaderelection.LeaseDuration / time.Second))
 	client, net := c.ProxiedClient(b)
 	b.Cleanup(net.Heal)
 	s1, err := concurrency.NewSession(client, ttl)
@@ -108,11 +109,11 @@ func electClientGo(b *testing.B, c *etcdtest.Cluster, name string) pair {
 	leads := func(ch chan time.Time) func(context.Context) {
 		return func(context.Context) { ch <- time.Now() }
 	}
-	stopFirst := newElector(b, client, name, "first", leads(first)).run(b.Context())
+	stopFirst := newCandidate(b, client, name, "first", leads(first)).Start(b.Context())
 	<-first
-	e := newElector(b, c.Client(b), name, "second", leads(elected))
-	stopSecond := e.run(b.Context())
-	require.Equal(b, "first", <-e.leaders)
+	e := newCandidate(b, c.Client(b), name, "second", leads(elected))
+	stopSecond := e.Start(b.Context())
+	require.Equal(b, "first", <-e.Leaders())
 	return pair{
 		cut:     net.Cut,
 		resign:  func() error { stopFirst(); return nil },
@@ -133,7 +134,7 @@ func electClientGo(b *testing.B, c *etcdtest.Cluster, name string) pair {
 func BenchmarkFailoverAfterCrash(b *testing.B) {
 	c := etcdtest.New(b, etcdtest.WithControl())
 	took := compare(b, c, 8, func(p pair, i, n int) (time.Time, error) {
-		<-time.After(leaseDuration/3 + leaseDuration/3*time.Duration(i)/time.Duration(n))
+		<-time.After(leaderelection.LeaseDuration/3 + leaderelection.LeaseDuration/3*time.Duration(i)/time.Duration(n))
 		p.cut()
 		return time.Now(), nil
 	})
@@ -149,7 +150,7 @@ func BenchmarkFailoverAfterCrash(b *testing.B) {
 func BenchmarkFailoverAfterRelease(b *testing.B) {
 	c := etcdtest.New(b, etcdtest.WithControl())
 	took := compare(b, c, 8, func(p pair, _, _ int) (time.Time, error) {
-		<-time.After(rand.N(2 * retryPeriod))
+		<-time.After(rand.N(2 * leaderelection.RetryPeriod))
 		start := time.Now()
 		return start, p.resign()
 	})
@@ -158,7 +159,7 @@ func BenchmarkFailoverAfterRelease(b *testing.B) {
 		b.ReportMetric(millis(slices.Max(took[i])), "ms-max"+library)
 	}
 	// client-go's time is the wait for its next try, which scales.
-	scale := float64(15*time.Second) / float64(leaseDuration)
+	scale := float64(15*time.Second) / float64(leaderelection.LeaseDuration)
 	b.ReportMetric(scale*millis(median(took[2])), "ms-p50-client-go-as-recommended")
 	reportRatios(b, took)
 }
@@ -204,4 +205,4 @@ func median(all []time.Duration) time.Duration { return slices.Sorted(slices.Val
 
 func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-func ttls(d time.Duration) float64 { return float64(d) / float64(leaseDuration) }
+func ttls(d time.Duration) float64 { return float64(d) / float64(leaderelection.LeaseDuration) }

@@ -10,6 +10,6 @@
 // Times scale with these, except after a resignation those of the two that watch, which
 // depend on no timer.
 //
-// The tests are not built with the race detector: client-go takes minutes to compile
-// with it.
+// Nothing here but the timings is built with the race detector: client-go takes minutes to
+// compile with it.
 package leaderelection

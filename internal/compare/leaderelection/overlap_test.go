@@ -15,6 +15,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/election"
+	"github.com/conclave-go/conclave/internal/compare/leaderelection"
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/lease"
 )
@@ -34,9 +35,9 @@ func TestClientGoElectsTheNextWhileTheReleasedLeadersFunctionRuns(t *testing.T) 
 	t.Parallel()
 	c := etcdtest.New(t, etcdtest.WithControl())
 	first, second := newSlow(t), newSlow(t)
-	stop := newElector(t, c.Client(t), "e", "first", first.lead).run(t.Context())
+	stop := newCandidate(t, c.Client(t), "e", "first", first.lead).Start(t.Context())
 	await(t, first.started, "the first leads")
-	stopSecond := newElector(t, c.Client(t), "e", "second", second.lead).run(t.Context())
+	stopSecond := newCandidate(t, c.Client(t), "e", "second", second.lead).Start(t.Context())
 	defer stopSecond()
 
 	stop()
@@ -52,17 +53,17 @@ func TestClientGoCallsTheLeaderFunctionAgainWhileItRuns(t *testing.T) {
 	client, net := c.ProxiedClient(t)
 	both := []*slow{newSlow(t), newSlow(t)}
 	var calls atomic.Int32
-	e := newElector(t, client, "e", "the only candidate", func(ctx context.Context) {
+	e := newCandidate(t, client, "e", "the only candidate", func(ctx context.Context) {
 		both[calls.Add(1)-1].lead(ctx)
 	})
-	stop := e.run(t.Context())
+	stop := e.Start(t.Context())
 	await(t, both[0].started, "it leads")
 	net.Cut()
 	await(t, both[0].ended, "the term is lost")
 	net.Heal()
 	stop() // Run has returned by itself, or is about to
 
-	stopAgain := e.run(t.Context())
+	stopAgain := e.Start(t.Context())
 	defer stopAgain()
 	await(t, both[1].started, "it leads again")
 	require.True(t, both[0].running(), "and the first call has not returned")
@@ -81,13 +82,13 @@ func TestClientGoTellsALeaderThatIsCutOffAfterTheNextWasElected(t *testing.T) {
 	partitions(func(name string) {
 		client, net := c.ProxiedClient(t)
 		first, second := newSlow(t), newSlow(t)
-		stopFirst := newElector(t, client, name, "first", first.lead).run(t.Context())
+		stopFirst := newCandidate(t, client, name, "first", first.lead).Start(t.Context())
 		defer stopFirst()
 		await(t, first.started, "the first leads")
-		e := newElector(t, c.Client(t), name, "second", second.lead)
-		stopSecond := e.run(t.Context())
+		e := newCandidate(t, c.Client(t), name, "second", second.lead)
+		stopSecond := e.Start(t.Context())
 		defer stopSecond()
-		require.Equal(t, "first", await(t, e.leaders, "the second has seen the first"))
+		require.Equal(t, "first", await(t, e.Leaders(), "the second has seen the first"))
 
 		net.Cut()
 		await(t, second.started, "the second leads")
@@ -162,7 +163,7 @@ func TestRunElectsTheNextAfterTheLeadersFunctionHasReturned(t *testing.T) {
 	cancel()
 	await(t, first.ended, "the first is told")
 	deadline := term.Deadline()
-	require.Eventually(t, func() bool { return term.Deadline().After(deadline.Add(leaseDuration)) }, guard, poll,
+	require.Eventually(t, func() bool { return term.Deadline().After(deadline.Add(leaderelection.LeaseDuration)) }, guard, poll,
 		"its lease is renewed for longer than a TTL")
 	require.True(t, first.running())
 	leader, err := election.Current(t.Context(), c.Client(t), "e")
@@ -214,6 +215,13 @@ func TestRunCallsTheLeaderFunctionAgainAfterItHasReturned(t *testing.T) {
 	cancel()
 	both[1].finish()
 	require.ErrorIs(t, await(t, ran, "Run returns"), context.Canceled)
+}
+
+func newCandidate(tb testing.TB, etcd *clientv3.Client, name, identity string, lead func(context.Context)) *leaderelection.Candidate {
+	tb.Helper()
+	c, err := leaderelection.NewCandidate(etcd, name, identity, lead)
+	require.NoError(tb, err)
+	return c
 }
 
 // slow is a leader function that does not return when its context ends, but when the test
@@ -268,7 +276,7 @@ func (s *slow) running() bool {
 
 func newElection(tb testing.TB, client *clientv3.Client, name string) *election.Election {
 	tb.Helper()
-	s, err := lease.NewSession(tb.Context(), client, lease.WithTTL(leaseDuration))
+	s, err := lease.NewSession(tb.Context(), client, lease.WithTTL(leaderelection.LeaseDuration))
 	require.NoError(tb, err)
 	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), guard)
