@@ -10,9 +10,9 @@ GOVULNCHECK_VERSION := v1.9.0
 GOLANGCI    := $(BIN)/golangci-lint-$(GOLANGCI_VERSION)
 GOVULNCHECK := $(BIN)/govulncheck-$(GOVULNCHECK_VERSION)
 
-# each runs a command in every module with that module's own go.mod, as
-# importers see it. Without it, commands go through go.work.
-each = @set -e; for m in $(MODULES); do (cd $$m; export GOWORK=off; echo "[$$m] $(1)"; $(1)); done
+# each runs a command in every module, or in those given, with that module's own go.mod,
+# as importers see it. Without it, commands go through go.work.
+each = @set -e; for m in $(or $(2),$(MODULES)); do (cd $$m; export GOWORK=off; echo "[$$m] $(1)"; $(1)); done
 
 .PHONY: all test race heavy chaos bench compare compare-quick compare-check capacity lint docs fix tidy cross consumer external vuln tools
 
@@ -22,13 +22,13 @@ test:
 	go test ./...
 
 race:
-	$(call each,go test -race -shuffle=on ./...)
+	$(call each,go test -race -shuffle=on ./...,$(filter-out internal/compare,$(MODULES)))
 
 # heavy runs the tests of what is left out with -race, because that would compile
 # large dependencies a second time.
 heavy:
 	cd examples && GOWORK=off go test ./fencing
-	cd internal/compare && GOWORK=off go test ./leaderelection ./works/elections
+	cd internal/compare && GOWORK=off go test -shuffle=on ./...
 	cd conclaveprom/internal/rules && GOWORK=off go test ./...
 
 # chaos puts the locks of real processes under real faults, see docs/chaos.md. What

@@ -88,10 +88,11 @@ func stepOf(about float64) float64 {
 	}
 }
 
-// logTicks labels powers of ten, and their multiples by two and five where there are few.
+// logTicks labels powers of ten: those of a hundred where there are many, and multiples by
+// two and five as well where there are few.
 func logTicks(low, high float64) []plot.Tick {
-	const few = 2.3 // decades
-	dense := math.Log10(high/low) < few
+	const few, many = 2.3, 5 // decades
+	decades := math.Log10(high / low)
 	var all []plot.Tick
 	for e := math.Floor(math.Log10(low)); e <= math.Log10(high); e++ {
 		for m := 1.0; m < 10; m++ {
@@ -100,7 +101,8 @@ func logTicks(low, high float64) []plot.Tick {
 				continue
 			}
 			tick := plot.Tick{Value: v}
-			if m == 1 || dense && (m == 2 || m == 5) {
+			switch {
+			case m == 1 && (decades < many || math.Mod(e, 2) == 0), decades < few && (m == 2 || m == 5):
 				tick.Label = number(v)
 			}
 			all = append(all, tick)

@@ -5,8 +5,7 @@
 //	GOWORK=off go run ./cmd/compare -only lock/ ...  measures and records some works anew
 //	GOWORK=off go run ./cmd/compare -quick           tries in a minute or two whether all works
 //	GOWORK=off go run ./cmd/compare -check           fails if a ratio is far below the recorded one
-//	GOWORK=off go run ./cmd/compare -charts          draws the recorded figures again
-//	GOWORK=off go run ./cmd/compare -markdown        prints the recorded figures as Markdown tables
+//	GOWORK=off go run ./cmd/compare -charts          makes charts and tables of the recorded figures again
 //	GOWORK=off go run ./cmd/compare -list            lists the works
 //
 // Servers are processes of their own: copies of this one that run an etcd member, and

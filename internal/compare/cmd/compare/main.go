@@ -32,10 +32,10 @@ func main() {
 
 // options are what the command line says.
 type options struct {
-	only                                 *regexp.Regexp
-	quick, list, check, charts, markdown bool
-	out                                  string
-	stdout, stderr                       io.Writer
+	only                       *regexp.Regexp
+	quick, list, check, charts bool
+	out                        string
+	stdout, stderr             io.Writer
 }
 
 func parse(args []string, stdout, stderr io.Writer) (o options, err error) {
@@ -46,8 +46,7 @@ func parse(args []string, stdout, stderr io.Writer) (o options, err error) {
 	flags.BoolVar(&o.quick, "quick", false, "do a few rounds of the short works; record them in -out only if that is given")
 	flags.BoolVar(&o.list, "list", false, "list works")
 	flags.BoolVar(&o.check, "check", false, "compare with the recorded ratios and record nothing")
-	flags.BoolVar(&o.charts, "charts", false, "draw the recorded figures again, without measuring")
-	flags.BoolVar(&o.markdown, "markdown", false, "print the recorded figures as Markdown tables, without measuring")
+	flags.BoolVar(&o.charts, "charts", false, "make charts and tables of the recorded figures again, without measuring")
 	flags.StringVar(&o.out, "out", "", "`folder` of the records (default docs/performance)")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -88,8 +87,6 @@ func run(ctx context.Context, args []string, all []perf.Work, stdout, stderr io.
 	switch {
 	case o.charts:
 		return o.redraw()
-	case o.markdown:
-		return o.tables()
 	case o.check:
 		return o.compare(ctx, some)
 	default:
@@ -177,23 +174,11 @@ func (o options) runner() perf.Runner {
 	return perf.Runner{Quick: o.quick, Progress: o.stderr, Tables: o.stdout}
 }
 
-// redraw draws charts of what is recorded.
+// redraw makes charts and tables of what is recorded.
 func (o options) redraw() error {
 	r, err := load(o.out)
 	if err != nil {
 		return err
 	}
 	return r.save(o.out)
-}
-
-// tables prints what is recorded.
-func (o options) tables() error {
-	r, err := load(o.out)
-	if err != nil {
-		return err
-	}
-	if _, err := fmt.Fprintf(o.stdout, "Measured on %s with %s.\n", r.machine.Date, r.machine); err != nil {
-		return err
-	}
-	return perf.WriteMarkdown(o.stdout, r.figures)
 }

@@ -18,6 +18,7 @@ const (
 	figuresFile = "figures.csv"
 	samplesFile = "samples.csv"
 	machineFile = "machine.json"
+	tablesFile  = "tables.md"
 )
 
 // records are what is kept of runs.
@@ -65,7 +66,7 @@ func load(dir string) (r records, err error) {
 	return r, nil
 }
 
-// save writes records and their charts: all of them to temporary files first, so that
+// save writes records, their charts and tables: all of them to temporary files first, so that
 // what goes wrong leaves the files as they were.
 func (r records) save(dir string) error {
 	files, err := draw.Charts(r.figures, r.samples)
@@ -76,6 +77,7 @@ func (r records) save(dir string) error {
 		figuresFile: func(to io.Writer) error { return perf.WriteFigures(to, r.figures) },
 		samplesFile: func(to io.Writer) error { return perf.WriteSamples(to, r.samples) },
 		machineFile: func(to io.Writer) error { return perf.WriteMachine(to, r.machine) },
+		tablesFile:  r.tables,
 	} {
 		var b bytes.Buffer
 		if err := write(&b); err != nil {
@@ -84,6 +86,15 @@ func (r records) save(dir string) error {
 		files[name] = b.Bytes()
 	}
 	return replace(dir, files)
+}
+
+// tables writes the page of tables.
+func (r records) tables(to io.Writer) error {
+	_, err := fmt.Fprintf(to, "# Figures\n\nWhat they mean is in [performance](../performance.md).\n\nMeasured on %s with %s.\n", r.machine.Date, r.machine)
+	if err != nil {
+		return err
+	}
+	return perf.WriteMarkdown(to, r.figures)
 }
 
 // replace writes files and then lets them take their places.
