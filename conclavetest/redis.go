@@ -172,9 +172,7 @@ func (r *Redis) Wake(tb testing.TB, key string) {
 	tb.Helper()
 	token := rand.Text() // those of releases are told apart
 	for _, node := range r.nodes {
-		for _, c := range channels(key) {
-			node.Publish(c, token)
-		}
+		node.Publish(channel(key), token)
 	}
 }
 
@@ -206,19 +204,14 @@ func (r *Redis) AwaitWaiters(tb testing.TB, key string, n int) {
 func (r *Redis) waiting(key string) int {
 	counts := make([]int, len(r.nodes))
 	for i, node := range r.nodes {
-		for _, n := range node.PubSubNumSub(channels(key)...) {
-			counts[i] += n
-		}
+		counts[i] = node.PubSubNumSub(channel(key))[channel(key)]
 	}
 	slices.Sort(counts)
 	return counts[(len(counts)-1)/2]
 }
 
-// channels returns where releases of a lock are told: redlock puts braces around keys
-// that have none.
-func channels(key string) []string {
-	return []string{key + ":released", "{" + key + "}:released"}
-}
+// channel returns where releases of a lock are told.
+func channel(key string) string { return key + ":released" }
 
 // checkNode fails the test if there is no node i.
 func (r *Redis) checkNode(tb testing.TB, i int) {

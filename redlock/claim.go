@@ -41,48 +41,50 @@ func newClaim(m *Mutex) *claim {
 
 // acquire asks every node for the lock.
 func (c *claim) acquire(ctx context.Context) *round {
-	return c.ask(ctx, "acquire", judgeAcquire, func(ctx context.Context, r *round, i int) {
-		r.answer(i, c.acquireAt(ctx, i, c.m.nodes.cfg.minUptime))
-	})
+	q := c.acquisition(c.m.nodes.cfg.minUptime)
+	return c.ask(ctx, task{"acquire", q, judgeAcquire, func(c *claim, r *round, i int) {
+		r.answer(i, c.acquireAt(&r.ctx, i, r.request))
+	}})
 }
 
 // extend asks every node to keep the key for another TTL. Nodes that lack it get it
 // again once a quorum has confirmed the token in the same round, and so do not count
 // before the next.
 func (c *claim) extend(ctx context.Context) *round {
-	return c.ask(ctx, "extend", judgeExtend, func(ctx context.Context, r *round, i int) {
-		a := c.extendAt(ctx, i)
+	q := extendScript.request(c.keys, [3]string{c.token, millis(c.m.cfg.ttl)})
+	return c.ask(ctx, task{"extend", q, judgeExtend, func(c *claim, r *round, i int) {
+		a := c.extendAt(&r.ctx, i, r.request)
 		r.answer(i, a)
 		if a.state != NodeMissing {
 			return
 		}
 		<-r.decided
 		if r.granted() {
-			c.acquireAt(ctx, i, 0)
+			c.acquireAt(&r.ctx, i, c.acquisition(0))
 		}
-	})
+	}})
 }
 
-// ask runs fn for each node in a goroutine of its own.
-func (c *claim) ask(ctx context.Context, op string, judge judge, fn func(ctx context.Context, r *round, i int)) *round {
-	r, ctx := newRound(ctx, c.m, op, judge)
+func (c *claim) acquisition(minUptime time.Duration) request {
+	return acquireScript.request(c.keys, [3]string{c.token, millis(c.m.cfg.ttl), millis(minUptime)})
+}
+
+// ask does something at each node at once.
+func (c *claim) ask(ctx context.Context, t task) *round {
+	r := newRound(ctx, c, t)
 	for i := range c.lanes {
-		c.m.nodes.run(func() {
-			defer r.done()
-			fn(ctx, r, i)
-		})
+		r.begin(i)
 	}
 	return r
 }
 
 // acquireAt asks node i for the lock.
-func (c *claim) acquireAt(ctx context.Context, i int, minUptime time.Duration) answer {
+func (c *claim) acquireAt(ctx context.Context, i int, q request) answer {
 	if !c.begin(i) {
 		return answer{state: NodeFailed, err: errGivenUp}
 	}
-	args := [3]string{c.token, millis(c.m.cfg.ttl), millis(minUptime)}
-	reply, certain, err := c.m.nodes.list[i].call(ctx, acquireScript, c.keys, args)
-	a := acquired(reply, err, minUptime)
+	reply, certain, err := c.m.nodes.list[i].call(ctx, acquireScript, q)
+	a := acquired(reply, err, c.m.nodes.cfg.minUptime)
 	c.settle(i, a.state == NodeGranted, certain)
 	return a
 }
@@ -116,7 +118,7 @@ func (c *claim) settle(i int, granted, certain bool) {
 
 // extendAt asks node i to keep the key. A late extension does no harm, because it
 // writes no key that is not there.
-func (c *claim) extendAt(ctx context.Context, i int) answer {
+func (c *claim) extendAt(ctx context.Context, i int, q request) answer {
 	c.mu.Lock()
 	over := c.over
 	if !over {
@@ -126,8 +128,7 @@ func (c *claim) extendAt(ctx context.Context, i int) answer {
 	if over {
 		return answer{state: NodeFailed, err: errGivenUp}
 	}
-	args := [3]string{c.token, millis(c.m.cfg.ttl)}
-	reply, _, err := c.m.nodes.list[i].call(ctx, extendScript, c.keys, args)
+	reply, _, err := c.m.nodes.list[i].call(ctx, extendScript, q)
 	return denied(reply, err)
 }
 

@@ -99,8 +99,9 @@
 //	held          one script on each node every third of the TTL
 //
 // A call returns with the majority's answers. The acquire script is two reads and a
-// write, the others are a read and a write. A hold has two timers and no goroutine. A
-// server that does not know a script is sent it once.
+// write, the others are a read and a write. A hold has two timers and no goroutine; those
+// that have made a call are kept for another, for two seconds at most. A server that does
+// not know a script is sent it once.
 //
 // # Settings of go-redis that matter
 //

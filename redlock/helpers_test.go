@@ -166,7 +166,7 @@ func (p *peer) queueUp(ctx context.Context, t *testing.T, c *redistest.Cluster, 
 // subscribers is how many subscriptions to releases there are on all nodes.
 func subscribers(t *testing.T, c *redistest.Cluster, name string) int {
 	t.Helper()
-	channel := "{" + name + "}:released"
+	channel := name + ":released"
 	total := 0
 	for _, n := range c.Nodes() {
 		counts, err := n.Admin().PubSubNumSub(guarded(t), channel).Result()

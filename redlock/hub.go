@@ -43,6 +43,7 @@ type topic struct {
 type waiter struct {
 	topic *topic
 	woken chan struct{} // buffered: a wake-up that comes during an attempt stays
+	owes  bool          // it was woken and has not asked since; its goroutine's own
 }
 
 func newHub(n *Nodes) *hub { return &hub{nodes: n, topics: make(map[string]*topic)} }
@@ -116,8 +117,11 @@ func (h *hub) leave(w *waiter) {
 	t.waiters = slices.DeleteFunc(t.waiters, func(o *waiter) bool { return o == w })
 	select {
 	case <-w.woken:
-		t.wake()
+		w.owes = true
 	default:
+	}
+	if w.owes {
+		t.wake()
 	}
 	if len(t.waiters) == 0 && !h.closed {
 		t.idle = time.AfterFunc(linger, func() { h.drop(t) })

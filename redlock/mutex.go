@@ -46,7 +46,8 @@ func NewMutex(nodes *Nodes, name string, opts ...MutexOption) (*Mutex, error) {
 	if !tagged(m.key) {
 		slot = "{" + m.key + "}"
 	}
-	m.tombstone, m.channel = slot+":gone:", slot+":released"
+	// The channel need not be in the slot, and the braces would make one of "a" and "{a}".
+	m.tombstone, m.channel = slot+":gone:", m.key+":released"
 	return m, nil
 }
 

@@ -44,19 +44,19 @@ func newNode(name string, client redis.UniversalClient, timeout time.Duration) *
 // call runs a script on the node. certain reports whether that was done with when call
 // returned: with a reply to the only request, or without having sent one. Otherwise a
 // request may still arrive. call may last longer than the node timeout.
-func (n *node) call(ctx context.Context, s script, keys [2]string, args [3]string) (reply any, certain bool, err error) {
+func (n *node) call(ctx context.Context, s script, q request) (reply any, certain bool, err error) {
 	v, ok := n.enter()
 	if !ok {
 		return nil, true, errSilent
 	}
-	reply, err = s.run(ctx, n.client, keys, args)
+	reply, err = s.run(ctx, n.client, q)
 	certain = err == nil || neverRun(err)
 	// As a rule it was a pooled connection that had died before, and there may be more.
 	for range maxRepeats {
 		if err == nil || !broken(err) || ctx.Err() != nil {
 			break
 		}
-		reply, err = s.run(ctx, n.client, keys, args)
+		reply, err = s.run(ctx, n.client, q)
 		certain = false
 	}
 	n.leave(v, err)

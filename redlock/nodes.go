@@ -22,6 +22,9 @@ type Nodes struct {
 	// abort ends removals in the background.
 	abort chan struct{}
 
+	workers  workers
+	overdues overdues
+
 	mu      sync.Mutex
 	holds   map[*Hold]struct{} // not yet ended
 	running int                // goroutines in the background
@@ -51,6 +54,7 @@ func NewNodes(clients []redis.UniversalClient, opts ...Option) (*Nodes, error) {
 		n.list = append(n.list, newNode(nodeName(client, i), client, c.timeout))
 	}
 	n.hub = newHub(n)
+	n.workers.nodes, n.overdues.timeout = n, c.timeout
 	return n, nil
 }
 
@@ -73,6 +77,7 @@ func (n *Nodes) Close(ctx context.Context) error {
 	}
 	if first {
 		n.hub.close()
+		n.workers.close()
 	}
 	return n.wait(ctx)
 }

@@ -18,6 +18,8 @@ const (
 	// default, and by the network for as long as that retransmits. One that comes
 	// later still leaves a key for one TTL at most.
 	minGrave = 30 * time.Second
+	// noGrave is the TTL of no tombstone.
+	noGrave = "0"
 )
 
 // remove ends the claim: nothing is written any more, and what may be on the nodes is
@@ -27,17 +29,15 @@ func (c *claim) remove(ctx context.Context) *round {
 	c.mu.Lock()
 	c.over = true
 	c.mu.Unlock()
-	r, ctx := newRound(ctx, c.m, "release", judgeExtend)
+	q := releaseScript.request(c.keys, [3]string{c.token, c.m.channel, noGrave})
+	r := newRound(ctx, c, task{"release", q, judgeExtend, (*claim).removeAt})
 	for i := range c.lanes {
-		if c.clean(i) {
-			r.answer(i, answer{state: NodeMissing})
-			r.done()
+		if !c.clean(i) {
+			r.begin(i)
 			continue
 		}
-		c.m.nodes.run(func() {
-			defer r.done()
-			c.removeAt(context.WithoutCancel(ctx), r, i)
-		})
+		r.answer(i, answer{state: NodeMissing})
+		r.done()
 	}
 	return r
 }
@@ -63,27 +63,32 @@ func (c *claim) clean(i int) bool {
 }
 
 // removeAt removes the claim from node i, and answers with the first attempt.
-func (c *claim) removeAt(ctx context.Context, r *round, i int) {
-	c.awaitIdle(i)
-	a := c.deleteAt(ctx, i)
+func (c *claim) removeAt(r *round, i int) {
+	var a answer
+	if c.awaitIdle(i) {
+		a = c.deleteAt(&r.ctx, i, r.request)
+	} else {
+		a = c.deleteAgain(&r.ctx, i, r.request) // some of the round's time is over
+	}
 	r.answer(i, a)
 	for pause := firstPause; a.state == NodeFailed; pause = min(2*pause, maxPause) {
 		if !c.pause(pause) {
 			c.m.nodes.cfg.log.Warn("redlock: key not removed; it expires", "name", c.m.name, "node", c.m.nodes.list[i].name, "error", a.err)
 			return
 		}
-		a = c.deleteAt(ctx, i)
+		a = c.deleteAgain(&r.ctx, i, r.request)
 	}
 }
 
 // awaitIdle waits, for the node timeout at most, until no acquisition is under way at
-// node i: as a rule one that was not needed for the quorum, and is there in no time.
-func (c *claim) awaitIdle(i int) {
+// node i: as a rule one that was not needed for the quorum, and is there in no time. It
+// reports whether there was none.
+func (c *claim) awaitIdle(i int) bool {
 	c.mu.Lock()
 	l := &c.lanes[i]
 	if l.pending == 0 {
 		c.mu.Unlock()
-		return
+		return true
 	}
 	if l.idle == nil {
 		l.idle = make(chan struct{})
@@ -96,17 +101,25 @@ func (c *claim) awaitIdle(i int) {
 	case <-idle:
 	case <-timer.C:
 	}
+	return false
+}
+
+// deleteAgain is deleteAt with a node timeout of its own.
+func (c *claim) deleteAgain(ctx context.Context, i int, q request) answer {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.m.nodes.cfg.timeout)
+	defer cancel()
+	return c.deleteAt(ctx, i, q)
 }
 
 // deleteAt makes one attempt, with a tombstone if an acquisition may still arrive.
-func (c *claim) deleteAt(ctx context.Context, i int) answer {
+func (c *claim) deleteAt(ctx context.Context, i int, q request) answer {
 	if c.clean(i) { // the acquisition that was under way has not set it
 		return answer{state: NodeMissing}
 	}
-	args := [3]string{c.token, c.m.channel, c.grave(i)}
-	ctx, cancel := context.WithTimeout(ctx, c.m.nodes.cfg.timeout)
-	defer cancel()
-	reply, certain, err := c.m.nodes.list[i].call(ctx, releaseScript, c.keys, args)
+	if ttl := c.grave(i); ttl != noGrave {
+		q = q.with(ttl)
+	}
+	reply, certain, err := c.m.nodes.list[i].call(ctx, releaseScript, q)
 	a := denied(reply, err)
 	if a.state == NodeMissing && !certain {
 		a.state = NodeGranted // by the first of two requests
@@ -119,7 +132,7 @@ func (c *claim) grave(i int) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if l := c.lanes[i]; l.pending == 0 && !l.doubt {
-		return "0"
+		return noGrave
 	}
 	return millis(max(c.m.cfg.ttl+c.m.nodes.cfg.timeout, minGrave))
 }

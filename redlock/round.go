@@ -1,6 +1,7 @@
 package redlock
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -14,14 +15,15 @@ import (
 // round collects what the nodes answer to one operation, and is decided as soon as the
 // rest does not matter, or after the node timeout. It does not need anybody to wait.
 type round struct {
-	op      string
+	task
 	m       *Mutex
-	judge   judge
+	claim   *claim
 	start   clock.Instant // before anything was sent
 	wall    time.Time
 	decided chan struct{}
+	ctx     callContext // of the calls
 	cancel  context.CancelFunc
-	stop    func() bool // of the timeout
+	place   *list.Element // among the overdues
 
 	mu      sync.Mutex
 	answers []answer // no longer changed once over is set
@@ -29,20 +31,39 @@ type round struct {
 	answered []bool
 	over     bool
 	late     bool // the node timeout is over; who had not answered was told to have failed
-	left     int  // goroutines
+	left     int  // nodes with which something goes on
 }
 
-// newRound returns a round and the context for its calls. That keeps the values of ctx
-// but not its end: a call whose outcome is not awaited must be removed again.
-func newRound(ctx context.Context, m *Mutex, op string, judge judge) (*round, context.Context) {
-	n := len(m.nodes.list)
+// task is what a round does.
+type task struct {
+	op      string
+	request request
+	judge   judge
+	// at does a node's part.
+	at func(c *claim, r *round, node int)
+}
+
+// newRound returns a round, which must be started. Its calls have the values of ctx but
+// not its end: a call whose outcome is not awaited must be removed again.
+func newRound(ctx context.Context, c *claim, t task) *round {
+	n := len(c.lanes)
 	r := &round{
-		op: op, m: m, judge: judge, start: clock.Now(), wall: time.Now(),
+		task: t, m: c.m, claim: c, start: clock.Now(), wall: time.Now(),
 		decided: make(chan struct{}), answers: make([]answer, n), answered: make([]bool, n), left: n,
 	}
-	ctx, r.cancel = context.WithTimeout(context.WithoutCancel(ctx), m.nodes.cfg.timeout)
-	r.stop = context.AfterFunc(ctx, r.overdue)
-	return r, ctx
+	within, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	r.ctx, r.cancel = callContext{within, r.wall.Add(c.m.nodes.cfg.timeout)}, cancel
+	c.m.nodes.overdues.add(r)
+	return r
+}
+
+// begin lets a worker do node i's part.
+func (r *round) begin(i int) { r.m.nodes.workers.run(errand{r, i}) }
+
+// visit does node i's part.
+func (r *round) visit(i int) {
+	defer r.done()
+	r.at(r.claim, r, i)
 }
 
 // answer notes what node i has answered.
@@ -64,6 +85,7 @@ func (r *round) answer(i int, a answer) {
 
 // overdue decides the round without the nodes that have not answered.
 func (r *round) overdue() {
+	defer r.cancel()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.late = true
@@ -96,14 +118,14 @@ func (r *round) decide() {
 	close(r.decided)
 }
 
-// done is called when the goroutine of a node has ended.
+// done is called when a node's part has been done.
 func (r *round) done() {
 	r.mu.Lock()
 	r.left--
 	last := r.left == 0
 	r.mu.Unlock()
 	if last {
-		r.stop()
+		r.m.nodes.overdues.remove(r)
 		r.cancel()
 	}
 }

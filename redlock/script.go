@@ -69,17 +69,32 @@ type once struct{ *redis.Cmd }
 // NoRetry tells go-redis.
 func (once) NoRetry() bool { return true }
 
+// request is a command that runs a script. All nodes are sent the same, which is never
+// changed: go-redis wants its parts as interfaces, each of which is an allocation.
+type request []any
+
+// request returns the command that runs the script.
+func (s script) request(keys [2]string, args [3]string) request {
+	return request{"evalsha", s.sha, len(keys), keys[0], keys[1], args[0], args[1], args[2]}
+}
+
+// with returns the request with another last argument.
+func (q request) with(last string) request { return append(q[:len(q)-1:len(q)-1], last) }
+
+// inFull returns the request with the script instead of its hash.
+func (q request) inFull(s script) request { return append(request{"eval", s.source}, q[2:]...) }
+
 // run runs the script on client, by its hash unless the server does not know it.
-func (s script) run(ctx context.Context, client redis.UniversalClient, keys [2]string, args [3]string) (any, error) {
-	reply, err := s.eval(ctx, client, "evalsha", s.sha, keys, args)
+func (s script) run(ctx context.Context, client redis.UniversalClient, q request) (any, error) {
+	reply, err := q.send(ctx, client)
 	if err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
-		return s.eval(ctx, client, "eval", s.source, keys, args)
+		return q.inFull(s).send(ctx, client)
 	}
 	return reply, err
 }
 
-func (s script) eval(ctx context.Context, client redis.UniversalClient, command, what string, keys [2]string, args [3]string) (any, error) {
-	cmd := redis.NewCmd(ctx, command, what, len(keys), keys[0], keys[1], args[0], args[1], args[2])
+func (q request) send(ctx context.Context, client redis.UniversalClient) (any, error) {
+	cmd := redis.NewCmd(ctx, q...)
 	cmd.SetFirstKeyPos(3) // for clusters
 	_ = client.Process(ctx, once{cmd})
 	return cmd.Result()

@@ -25,6 +25,7 @@ func (m *Mutex) lock(ctx context.Context, c *call) (*Hold, error) {
 	var p pacer
 	for {
 		h, r, err := m.attempt(ctx, c)
+		w.asked(err)
 		switch {
 		case h != nil:
 			return h, nil
@@ -90,6 +91,14 @@ func (p *pacer) pause(r *round) time.Duration {
 // pollJitter is the share of the remaining TTL by which waiters are spread.
 const pollJitter = 10
 
+// asked notes what came of an attempt: unless that failed, a wake-up has served its
+// purpose.
+func (w *waiter) asked(err error) {
+	if w != nil && err == nil {
+		w.owes = false
+	}
+}
+
 // wait waits for d, or less if the waiter is woken, and reports whether ctx is still
 // going. A nil waiter is never woken.
 func (w *waiter) wait(ctx context.Context, d time.Duration) bool {
@@ -101,6 +110,7 @@ func (w *waiter) wait(ctx context.Context, d time.Duration) bool {
 	defer timer.Stop()
 	select {
 	case <-woken:
+		w.owes = true
 	case <-timer.C:
 	case <-ctx.Done():
 	}

@@ -100,7 +100,7 @@ func TestTablesShowTheLeadingFigures(t *testing.T) {
 	var b strings.Builder
 	require.NoError(t, perf.WriteMarkdown(&b, all))
 	require.Equal(t, `
-### lock
+## lock
 
 | work | on | figure | conclave | compared with | its figure | times as good | it lacks |
 |---|---|---|---:|---|---:|---:|---|
