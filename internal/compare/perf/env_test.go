@@ -120,5 +120,7 @@ func TestDurableServersAreOnADisk(t *testing.T) {
 	require.NoError(t, err)
 	_, err = c.Put(ctx, "k", strings.Repeat("v", 4096))
 	require.NoError(t, err)
-	require.NotEqual(t, "tmpfs", perf.FileSystem(p.Dir()))
+	dir, err := perf.Dir()
+	require.NoError(t, err)
+	require.NotEqual(t, "tmpfs", perf.FileSystem(dir))
 }

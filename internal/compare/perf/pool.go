@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 	"sync"
 
 	"github.com/conclave-go/conclave/internal/process"
@@ -101,26 +103,23 @@ func (p *Pool) startRedis(ctx context.Context, on Servers) (*redistest.Cluster, 
 }
 
 // Close ends all servers.
-func (p *Pool) Close() error {
+func (p *Pool) Close() error { return p.keep(nil) }
+
+// keep ends the servers that none of the works is on: an etcd that has nothing to do takes
+// time of the others all the same.
+func (p *Pool) keep(works []Work) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var errs []error
-	for _, e := range p.etcd {
-		errs = append(errs, e.Close())
-	}
-	for _, c := range p.redis {
-		errs = append(errs, c.Close())
-	}
-	p.etcd, p.redis = nil, nil
-	return errors.Join(errs...)
+	return errors.Join(endAllBut(works, p.etcd), endAllBut(works, p.redis))
 }
 
-// Dir returns the directory below which members with fsync keep their data, empty without
-// any that is on a disk.
-func (p *Pool) Dir() string {
-	dir, err := disk()
-	if err != nil {
-		return ""
+func endAllBut[C io.Closer](works []Work, all map[Servers]C) error {
+	var errs []error
+	for on, c := range all {
+		if !slices.ContainsFunc(works, func(w Work) bool { return w.On == on }) {
+			errs = append(errs, c.Close())
+			delete(all, on)
+		}
 	}
-	return dir
+	return errors.Join(errs...)
 }

@@ -45,6 +45,9 @@ func (r Runner) Measure(ctx context.Context, works []Work) (run Run, err error) 
 	began := time.Now()
 	var failed []error
 	for i, w := range works {
+		if err := pool.keep(works[i:]); err != nil {
+			return run, err
+		}
 		r.progress("[%d/%d] %s", i+1, len(works), w.ID())
 		m, err := r.measure(ctx, &pool, w)
 		switch {

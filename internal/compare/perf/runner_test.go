@@ -3,6 +3,8 @@ package perf_test
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
 	"strings"
 	"testing"
 
@@ -22,6 +24,39 @@ func TestTheRestGoesOnWhenAWorkFails(t *testing.T) {
 	require.Contains(t, progress.String(), "[1/2] test/synthetic on none\n  FAILED: ")
 	require.Contains(t, progress.String(), "[2/2] test/synthetic on none\n  3 rounds of 2 sides in ")
 	require.Contains(t, tables.String(), "test/synthetic on none: nothing\n")
+}
+
+func TestServersEndWhenNoWorkIsLeftForThem(t *testing.T) {
+	t.Parallel()
+	answers := func(ctx context.Context, endpoints []string) bool {
+		c, err := new(net.Dialer).DialContext(ctx, "tcp", endpoints[0])
+		if err == nil {
+			require.NoError(t, c.Close())
+		}
+		return err == nil
+	}
+	var endpoints []string
+	var before, after []bool
+	on := func(servers perf.Servers, seen *[]bool) perf.Work {
+		w := (&synthetic{sides: 2}).work()
+		begin := w.Begin
+		w.On = servers
+		w.Begin = func(ctx context.Context, on *perf.Env) ([]perf.Side, func() error, error) {
+			if servers == perf.EtcdFast {
+				endpoints = on.Endpoints()
+			}
+			*seen = append(*seen, answers(ctx, endpoints))
+			return begin(ctx, on)
+		}
+		return w
+	}
+	r := perf.Runner{Progress: io.Discard, Tables: io.Discard}
+	_, err := r.Measure(guarded(t), []perf.Work{
+		on(perf.EtcdFast, &before), on(perf.None, &before), on(perf.EtcdFast, &before), on(perf.None, &after),
+	})
+	require.NoError(t, err)
+	require.Equal(t, []bool{true, true, true}, before)
+	require.Equal(t, []bool{false}, after)
 }
 
 func TestARunEndsWithItsContext(t *testing.T) {
