@@ -137,7 +137,7 @@
 //
 // # Cache: cost
 //
-// Loading 100,000 keys takes about 1.4 times as long as reading them raw in pages as
+// Loading 100,000 keys takes about 1.5 times as long as reading them raw in pages as
 // large, and 0.7 times as long as in pages of 1,000. Get does not allocate and takes 0.9 to 2
 // times as long as a look-up in a plain map. Memory is about 1.4 times that of a plain map
 // of the keys and items. A snapshot takes about a microsecond however many keys there
