@@ -51,8 +51,7 @@ func TestRedislockGivesUpAfterTheExpiryWhenItsContextHasNoDeadline(t *testing.T)
 	client := redislock.New(connect(t, node.redis.Addr()))
 	_, err := client.Obtain(t.Context(), key, 100*time.Millisecond,
 		&redislock.Options{RetryStrategy: redislock.LinearBackoff(poll)})
-	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.ErrorIs(t, err, redislock.ErrNotObtained)
+	require.ErrorIs(t, err, context.DeadlineExceeded) // and ErrNotObtained, unless it comes during a call
 	require.NoError(t, t.Context().Err())
 }
 
