@@ -169,6 +169,7 @@ func TestAMajorityThatForgetsEndsAHoldAtItsNextExtension(t *testing.T) {
 		extended, unlocked := p.lock(t, "extended"), p.lock(t, "unlocked")
 		awaitHeld(t, c, "extended", 5)
 		awaitHeld(t, c, "unlocked", 5)
+		p.awaitRest(t) // a request whose reply got lost would be repeated
 		for i := range 3 {
 			c.Node(i).Kill(t)
 			p.net.To(i).Reset() // the client can know at once

@@ -126,13 +126,19 @@ func (p *peer) prepare(t *testing.T, c *redistest.Cluster) *peer {
 	require.NoError(t, h.Extend(guarded(t)))
 	unlock(t, h)
 	awaitHeld(t, c, "prepare", 0)
+	p.awaitRest(t)
+	return p
+}
+
+// awaitRest waits until no call is under way.
+func (p *peer) awaitRest(t *testing.T) {
+	t.Helper()
 	for _, client := range p.clients {
 		eventually(t, func() bool {
 			s := client.PoolStats()
 			return s.IdleConns > 0 && s.IdleConns == s.TotalConns
 		}, "its calls are over")
 	}
-	return p
 }
 
 // outcome is what Lock returned.
