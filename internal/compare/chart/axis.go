@@ -91,7 +91,7 @@ func stepOf(about float64) float64 {
 // logTicks labels powers of ten: those of a hundred where there are many, and multiples by
 // two and five as well where there are few.
 func logTicks(low, high float64) []plot.Tick {
-	const few, many = 2.3, 5 // decades
+	const few, many = 2.3, 6 // decades
 	decades := math.Log10(high / low)
 	var all []plot.Tick
 	for e := math.Floor(math.Log10(low)); e <= math.Log10(high); e++ {
