@@ -3,6 +3,7 @@ package capacity_test
 import (
 	"context"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -92,7 +93,11 @@ func TestARunEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cfg := tiny()
 	begun := make(chan struct{}, 1)
+	parts := 0 // read once the run has ended
 	cfg.Progress = writer(func(p []byte) (int, error) {
+		if strings.Contains(string(p), " so far)") {
+			parts++
+		}
 		select {
 		case begun <- struct{}{}:
 		default:
@@ -109,6 +114,7 @@ func TestARunEndsWithItsContext(t *testing.T) {
 	select {
 	case err := <-ended:
 		require.ErrorIs(t, err, context.Canceled)
+		require.Equal(t, 1, parts, "no other part is begun")
 	case <-time.After(time.Minute):
 		require.Fail(t, "the run goes on")
 	}

@@ -140,11 +140,15 @@ func newsOfficial(ctx context.Context, b *begun, leader, observer *clientv3.Clie
 }
 
 // newsRaw is the transaction that a proclamation is, and a watch.
-func newsRaw(ctx context.Context, _ *begun, leader, observer *clientv3.Client, name string) (newsroom, error) {
+func newsRaw(ctx context.Context, b *begun, leader, observer *clientv3.Client, name string) (newsroom, error) {
 	put, err := leader.Put(ctx, name, "")
 	if err != nil {
 		return newsroom{}, err
 	}
+	b.atEnd(func(ctx context.Context) error {
+		_, err := leader.Delete(ctx, name)
+		return err
+	})
 	news := observer.Watch(ctx, name, clientv3.WithCreatedNotify())
 	<-news // that it is there
 	proclaim := func(ctx context.Context, value string) error {

@@ -2,6 +2,7 @@ package elections_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,35 +11,23 @@ import (
 
 	"github.com/conclave-go/conclave/internal/compare/perf"
 	"github.com/conclave-go/conclave/internal/compare/works/elections"
+	"github.com/conclave-go/conclave/internal/compare/works/worktest"
 )
 
-// hang bounds what should have happened long before.
-const hang = time.Minute
-
 func TestEachSideOfEachWorkMeasuresWhatIsDeclared(t *testing.T) {
-	var pool perf.Pool
-	t.Cleanup(func() { require.NoError(t, pool.Close()) })
-	for _, w := range elections.Works() {
-		t.Run(w.Name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), hang)
-			defer cancel()
-			measured, err := perf.Once(ctx, &pool, w)
-			require.NoError(t, err)
-			require.GreaterOrEqual(t, len(measured), 2)
-			require.Contains(t, measured, "conclave")
-			require.Contains(t, measured, "clientv3/concurrency")
-			for side, samples := range measured {
-				require.Len(t, samples, len(w.Metrics), side)
-				for _, m := range w.Metrics {
-					require.GreaterOrEqual(t, len(samples[m.Name]), 3, "%s of %s", m.Name, side)
-					for _, v := range samples[m.Name] {
-						require.Positive(t, v, "%s of %s", m.Name, side)
-					}
-				}
+	worktest.Test{Works: elections.Works(), Stays: ofClientGo, Check: func(t *testing.T, measured map[string]perf.Samples) {
+		t.Helper()
+		require.Contains(t, measured, "clientv3/concurrency")
+		for side, samples := range measured {
+			for metric, all := range samples {
+				require.GreaterOrEqual(t, len(all), 3, "%s of %s", metric, side)
 			}
-		})
-	}
+		}
+	}}.Run(t)
 }
+
+// ofClientGo reports whether a key is that of an object of client-go's, which stay.
+func ofClientGo(key string) bool { return strings.Contains(key, "-client-go-") }
 
 func TestAWorkThatIsCalledOffEndsWithWhatItHasBegun(t *testing.T) {
 	var pool perf.Pool
@@ -65,7 +54,7 @@ func TestAWorkThatIsCalledOffEndsWithWhatItHasBegun(t *testing.T) {
 			left, err := client.Get(ctx, "elections-", clientv3.WithPrefix(), clientv3.WithKeysOnly())
 			require.NoError(t, err)
 			for _, kv := range left.Kvs {
-				require.Contains(t, string(kv.Key), "-client-go-", "its objects stay")
+				require.True(t, ofClientGo(string(kv.Key)), "%s is left", kv.Key)
 			}
 			require.NoError(t, end())
 			require.NoError(t, on.Close())

@@ -3,13 +3,7 @@ package locks_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
-
-	"github.com/conclave-go/conclave/internal/compare/perf"
-	"github.com/conclave-go/conclave/internal/process"
+	"github.com/conclave-go/conclave/internal/compare/works/worktest"
 )
 
-func TestMain(m *testing.M) {
-	process.Main(perf.Roles())
-	goleak.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { worktest.Main(m) }

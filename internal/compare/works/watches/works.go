@@ -21,15 +21,44 @@ const (
 	inFlight = 16
 	// perTxn is how many keys it puts in one.
 	perTxn = 100
+	// removal bounds the removal of keys at the end.
+	removal = 10 * time.Second
 )
 
 // Works returns the works.
 func Works() []perf.Work {
-	return []perf.Work{events(), latency(), load(10_000), load(100_000), get(), memory()}
+	all := []perf.Work{events(), latency(), load(10_000), load(100_000), get(), memory()}
+	for i, w := range all {
+		all[i].Begin = func(ctx context.Context, on *perf.Env) ([]perf.Side, func() error, error) {
+			sides, end, err := w.Begin(ctx, on)
+			return sides, func() error {
+				if end == nil {
+					end = nothing
+				}
+				return errors.Join(end(), remove(context.WithoutCancel(ctx), on))
+			}, err
+		}
+	}
+	return all
 }
 
+// remove removes what works have put.
+func remove(ctx context.Context, on *perf.Env) error {
+	ctx, cancel := context.WithTimeout(ctx, removal)
+	defer cancel()
+	client, err := on.Client(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = client.Delete(ctx, prefixes, clientv3.WithPrefix())
+	return err
+}
+
+// prefixes is what all prefixes begin with.
+const prefixes = "watches-"
+
 // prefix returns a prefix that nothing else uses.
-func prefix(work string) string { return fmt.Sprintf("watches-%s-%08x/", work, rand.Uint32()) }
+func prefix(work string) string { return fmt.Sprintf("%s%s-%08x/", prefixes, work, rand.Uint32()) }
 
 func value() string { return strings.Repeat("v", valueSize) }
 
