@@ -35,6 +35,7 @@ type options struct {
 	only                       *regexp.Regexp
 	quick, list, check, charts bool
 	out                        string
+	temporary                  bool // out is removed at the end
 	stdout, stderr             io.Writer
 }
 
@@ -72,8 +73,8 @@ func run(ctx context.Context, args []string, all []perf.Work, stdout, stderr io.
 	if o.list {
 		return o.lists(some)
 	}
-	temporary := o.quick && !o.check && o.out == ""
-	if temporary { // it still has to be possible to record and draw what was measured
+	o.temporary = o.quick && !o.check && o.out == ""
+	if o.temporary { // it still has to be possible to record and draw what was measured
 		if o.out, err = os.MkdirTemp("", "conclave-compare-"); err != nil {
 			return err
 		}
@@ -131,7 +132,9 @@ func (o options) measure(ctx context.Context, some []perf.Work) error {
 	if err := now.save(o.out); err != nil {
 		return errors.Join(err, failed)
 	}
-	_, _ = fmt.Fprintf(o.stderr, "recorded in %s\n", o.out)
+	if !o.temporary {
+		_, _ = fmt.Fprintf(o.stderr, "recorded in %s\n", o.out)
+	}
 	return failed
 }
 

@@ -154,6 +154,18 @@ func TestACheckFailsForARatioThatIsFarLower(t *testing.T) {
 	require.Equal(t, before, read(t, dir, figuresFile), "a check records nothing")
 }
 
+func TestAQuickRunRecordsNothingUnlessTold(t *testing.T) {
+	t.Parallel()
+	works := []perf.Work{invented("lock/a", 2, nil)}
+	_, stderr, err := command(t, works, "-quick")
+	require.NoError(t, err)
+	require.NotContains(t, stderr, "recorded in")
+	dir := t.TempDir()
+	_, stderr, err = command(t, works, "-quick", "-out", dir)
+	require.NoError(t, err)
+	require.Contains(t, stderr, "recorded in "+dir)
+}
+
 func TestBadArgumentsAreRefused(t *testing.T) {
 	t.Parallel()
 	works := []perf.Work{invented("lock/a", 2, nil)}
