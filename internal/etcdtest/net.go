@@ -82,6 +82,26 @@ func (n *Net) CutMember(i int) { n.proxies[i].Blackhole() }
 // Delay delays everything by d each way.
 func (n *Net) Delay(d time.Duration) { n.each(func(p *netfault.Proxy) { p.Delay(d) }) }
 
+// DelayToServer delays what the client sends by d.
+func (n *Net) DelayToServer(d time.Duration) {
+	n.each(func(p *netfault.Proxy) { p.DelayToServer(d) })
+}
+
+// DelayToClient delays what the members send by d.
+func (n *Net) DelayToClient(d time.Duration) {
+	n.each(func(p *netfault.Proxy) { p.DelayToClient(d) })
+}
+
+// RateToServer lets so many bytes a second pass to each member.
+func (n *Net) RateToServer(bytesPerSecond int) {
+	n.each(func(p *netfault.Proxy) { p.RateToServer(bytesPerSecond) })
+}
+
+// RateToClient lets so many bytes a second pass from each member.
+func (n *Net) RateToClient(bytesPerSecond int) {
+	n.each(func(p *netfault.Proxy) { p.RateToClient(bytesPerSecond) })
+}
+
 // Reset resets every connection.
 func (n *Net) Reset() { n.each((*netfault.Proxy).Reset) }
 
@@ -90,6 +110,9 @@ func (n *Net) Refuse() { n.each((*netfault.Proxy).Refuse) }
 
 // HalfOpen lets every member vanish without a word.
 func (n *Net) HalfOpen() { n.each((*netfault.Proxy).HalfOpen) }
+
+// Forget lets open connections go silent for good; new ones work.
+func (n *Net) Forget() { n.each((*netfault.Proxy).Forget) }
 
 // Heal ends every fault.
 func (n *Net) Heal() { n.each((*netfault.Proxy).Heal) }

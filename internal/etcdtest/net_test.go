@@ -43,7 +43,11 @@ func TestCutHitsOneClientAndHealMendsIt(t *testing.T) {
 	_, err := client.Get(guarded(t), "k")
 	require.NoError(t, err)
 
-	for _, cut := range []func(){net.Cut, net.CutToServer, net.CutToClient, func() { net.Delay(time.Hour) }} {
+	for _, cut := range []func(){
+		net.Cut, net.CutToServer, net.CutToClient, net.Forget,
+		func() { net.Delay(time.Hour) }, func() { net.DelayToServer(time.Hour) }, func() { net.DelayToClient(time.Hour) },
+		func() { net.RateToServer(1) }, func() { net.RateToClient(1) },
+	} {
 		cut()
 		requireStuck(t, client)
 		_, err := c.Client(t).Get(guarded(t), "k")

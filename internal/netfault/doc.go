@@ -6,7 +6,7 @@
 // # The model
 //
 // Faults add up until [Proxy.Heal] removes all of them: BlackholeToServer
-// followed by BlackholeToClient is Blackhole, and a Delay may go with either.
+// followed by BlackholeToClient is Blackhole, and a Delay and a Rate may go with either.
 // Every method returns at once; none of them waits for traffic.
 //
 // A blackhole holds bytes, it does not discard them. That is what a short
@@ -24,5 +24,7 @@
 //     blackhole or [Proxy.HalfOpen] the server sees it only after the heal.
 //   - [Proxy.Refuse] therefore accepts and resets at once. A client sees
 //     "connection reset" where a closed port would say "connection refused".
+//   - A rate is that of a line which all connections share, in turns of up to 10 ms.
+//     The 2 MiB that the proxy holds are its buffer, as in a router.
 //   - Nothing below TCP is modelled: no loss, no reordering, no duplicates.
 package netfault

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,10 @@ const (
 	queueLen   = 64
 )
 
+// turn is the longest that one connection has the line for itself under a rate,
+// and the most that the line makes up for when a writer was late.
+const turn = 10 * time.Millisecond
+
 // link is one client connection and, once dialled, the server connection it
 // is forwarded to.
 type link struct {
@@ -27,7 +32,7 @@ type link struct {
 
 	// Guarded by proxy.mu.
 	server *net.TCPConn // nil until dialled
-	gone   bool         // the server side was closed by HalfOpen
+	gone   bool         // silent until Heal resets it, see HalfOpen and Forget
 	closed bool
 }
 
@@ -143,15 +148,66 @@ func (l *link) write(dir direction, dst *net.TCPConn, queue <-chan chunk) {
 		if l.dropsReply(dir, &scan, c.data) {
 			return
 		}
-		if _, err := dst.Write(c.data); err != nil {
+		if !l.send(dir, dst, c) {
+			return
+		}
+	}
+}
+
+// send writes a chunk, at the pace of the line. It is false when the link is
+// closed.
+func (l *link) send(dir direction, dst *net.TCPConn, c chunk) bool {
+	for len(c.data) > 0 {
+		n := l.awaitLine(dir, c)
+		if !l.awaitPass(dir) {
+			return false
+		}
+		if _, err := dst.Write(c.data[:n]); err != nil {
 			// The receiver is gone. Its reset travels the other way, and is
 			// held like everything else there.
 			if l.awaitPass(dir.opposite()) {
 				l.reset()
 			}
-			return
+			return false
 		}
+		c.data = c.data[n:]
 	}
+	return true
+}
+
+// awaitLine waits until the line has carried the first bytes of a chunk, and
+// returns how many: all, unless there is a rate. When faults change it waits no
+// longer, which lets a turn pass too early at most.
+func (l *link) awaitLine(dir direction, c chunk) int {
+	n, until, changed := l.book(dir, c)
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-changed:
+	case <-l.done:
+	}
+	return n
+}
+
+// book takes the line, until a time, for the first n bytes of a chunk.
+func (l *link) book(dir direction, c chunk) (n int, until time.Time, changed <-chan struct{}) {
+	p := l.proxy
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	rate := int64(p.faults.rate[dir])
+	if rate <= 0 {
+		return len(c.data), until, p.changed
+	}
+	bytes := max(rate*int64(turn)/int64(time.Second), 1)
+	bytes = min(bytes, int64(len(c.data)))
+	from := latest(p.line[dir], c.at.Add(p.faults.delay[dir]), time.Now().Add(-turn))
+	p.line[dir] = from.Add(time.Duration(bytes * int64(time.Second) / rate))
+	return int(bytes), p.line[dir], p.changed
+}
+
+func latest(times ...time.Time) time.Time {
+	return slices.MaxFunc(times, time.Time.Compare)
 }
 
 // passEnd hands the end of a stream on: an orderly one as a half-close, a
@@ -174,7 +230,7 @@ func (l *link) awaitDue(dir direction, at time.Time) bool {
 		if !l.awaitPass(dir) {
 			return false
 		}
-		wait, changed := l.overdue(at)
+		wait, changed := l.overdue(dir, at)
 		if wait <= 0 {
 			return true
 		}
@@ -189,10 +245,10 @@ func (l *link) awaitDue(dir direction, at time.Time) bool {
 }
 
 // overdue says how long a chunk read at that time still has to wait.
-func (l *link) overdue(at time.Time) (time.Duration, <-chan struct{}) {
+func (l *link) overdue(dir direction, at time.Time) (time.Duration, <-chan struct{}) {
 	l.proxy.mu.Lock()
 	defer l.proxy.mu.Unlock()
-	return l.proxy.faults.delay - time.Since(at), l.proxy.changed
+	return l.proxy.faults.delay[dir] - time.Since(at), l.proxy.changed
 }
 
 // await waits until blocked is false, which it asks under mu at every change of

@@ -24,6 +24,7 @@ type Proxy struct {
 	mu      sync.Mutex
 	faults  faults
 	changed chan struct{} // closed and replaced whenever faults change
+	line    [2]time.Time  // by direction: until when it is taken, under a rate
 	links   map[*link]struct{}
 	drop    *replyDrop // nil unless a reply is to be dropped
 	closed  bool
@@ -32,7 +33,8 @@ type Proxy struct {
 // faults are what the proxy does to traffic at this moment.
 type faults struct {
 	held     [2]bool // by direction
-	delay    time.Duration
+	delay    [2]time.Duration
+	rate     [2]int // bytes per second; 0 is no limit
 	refuse   bool
 	halfOpen bool
 }
@@ -108,7 +110,34 @@ func (p *Proxy) BlackholeToClient() {
 // kept and throughput is not reduced. Zero ends the delay; chunks under way
 // are then delivered at once.
 func (p *Proxy) Delay(d time.Duration) {
-	p.change(func(f *faults) { f.delay = d })
+	p.change(func(f *faults) { f.delay = [2]time.Duration{d, d} })
+}
+
+// DelayToServer is [Proxy.Delay] for what clients send.
+func (p *Proxy) DelayToServer(d time.Duration) {
+	p.change(func(f *faults) { f.delay[toServer] = d })
+}
+
+// DelayToClient is [Proxy.Delay] for what the server sends.
+func (p *Proxy) DelayToClient(d time.Duration) {
+	p.change(func(f *faults) { f.delay[toClient] = d })
+}
+
+// Rate lets at most so many bytes a second pass, each way. All connections
+// share them, piece by piece, as they would share a line. Zero, or less, ends
+// the limit; bytes that wait are then delivered at once. A delay comes on top.
+func (p *Proxy) Rate(bytesPerSecond int) {
+	p.change(func(f *faults) { f.rate = [2]int{bytesPerSecond, bytesPerSecond} })
+}
+
+// RateToServer is [Proxy.Rate] for what clients send.
+func (p *Proxy) RateToServer(bytesPerSecond int) {
+	p.change(func(f *faults) { f.rate[toServer] = bytesPerSecond })
+}
+
+// RateToClient is [Proxy.Rate] for what the server sends.
+func (p *Proxy) RateToClient(bytesPerSecond int) {
+	p.change(func(f *faults) { f.rate[toClient] = bytesPerSecond })
 }
 
 // Reset breaks every open connection with a TCP reset on both sides. New
@@ -140,8 +169,19 @@ func (p *Proxy) HalfOpen() {
 	})
 }
 
-// Heal ends every fault: held bytes flow, connections abandoned by HalfOpen
-// are reset, and a pending DropNextReply is called off.
+// Forget lets every open connection go silent for good, both ways, as when a
+// firewall on the way has lost its table: neither side is told, what is sent
+// is held, and Heal resets. New connections work.
+func (p *Proxy) Forget() {
+	p.change(func(*faults) {
+		for l := range p.links {
+			l.gone = l.server != nil
+		}
+	})
+}
+
+// Heal ends every fault: held bytes flow, connections that HalfOpen or Forget
+// left silent are reset, and a pending DropNextReply is called off.
 func (p *Proxy) Heal() {
 	p.change(func(f *faults) {
 		*f = faults{}

@@ -227,6 +227,30 @@ func TestDelayAppliesToEveryChunkEachWayAndKeepsOrder(t *testing.T) {
 	require.Less(t, time.Since(begin), 3*delay, "chunks must wait side by side, not one after another")
 }
 
+func TestDelayMayBeOfOneDirectionOnly(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	p := start(t, s.ln.Addr().String())
+	c := connected(t, p)
+	receive(t, s.lines)
+
+	p.DelayToClient(time.Hour)
+	c.send("there\n")
+	require.Equal(t, "there\n", receive(t, s.lines))
+	c.expectSilence()
+	p.DelayToClient(0)
+	c.expect("re there\n")
+
+	p.DelayToServer(time.Hour)
+	_, err := io.WriteString(receive(t, s.conns), "push\n")
+	require.NoError(t, err)
+	c.expect("push\n")
+	c.send("late\n")
+	requireNothing(t, s.lines)
+	p.DelayToServer(0)
+	c.expect("re late\n")
+}
+
 func requireElapses(t *testing.T, d time.Duration) {
 	t.Helper()
 	timer := time.NewTimer(d)
@@ -246,6 +270,70 @@ func TestHealDeliversDelayedBytesAtOnce(t *testing.T) {
 	requireNothing(t, s.lines)
 	p.Heal()
 	c.expect("re late\n")
+}
+
+func TestRateIsThatOfALineWhichConnectionsShare(t *testing.T) {
+	t.Parallel()
+	const rate, size = 1 << 20, 256 << 10
+	s := startServer(t)
+	p := start(t, s.ln.Addr().String())
+	clients := []*client{dial(t, p), dial(t, p)}
+
+	p.RateToServer(rate)
+	begin := time.Now()
+	for _, c := range clients {
+		c.send(strings.Repeat("x", size-1) + "\n")
+	}
+	receive(t, s.lines)
+	receive(t, s.lines)
+	// What the line makes up for when a writer is late is the rest.
+	require.GreaterOrEqual(t, time.Since(begin), 2*size*time.Second/rate-20*time.Millisecond)
+	for _, c := range clients {
+		require.Len(t, c.line(), len("re ")+size)
+	}
+}
+
+func TestRateMayBeOfOneDirectionOnlyAndEndsWithHeal(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	p := start(t, s.ln.Addr().String())
+	c := connected(t, p)
+	receive(t, s.lines)
+
+	p.RateToClient(1)
+	c.send("slow\n")
+	require.Equal(t, "slow\n", receive(t, s.lines))
+	c.expectSilence()
+	p.RateToClient(0)
+	c.expect("re slow\n")
+
+	p.RateToServer(1)
+	_, err := io.WriteString(receive(t, s.conns), "push\n")
+	require.NoError(t, err)
+	c.expect("push\n")
+	c.send(strings.Repeat("x", 1<<16) + "\n")
+	requireNothing(t, s.lines)
+	p.Heal()
+	require.Len(t, c.line(), len("re ")+1<<16+1)
+}
+
+func TestRateHoldsBothDirectionsAndGoesWithADelay(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	p := start(t, s.ln.Addr().String())
+	c := connected(t, p)
+	receive(t, s.lines)
+
+	p.Rate(1)
+	p.Delay(time.Hour)
+	c.send("both\n")
+	p.Delay(0)
+	requireNothing(t, s.lines)
+	p.RateToServer(0)
+	require.Equal(t, "both\n", receive(t, s.lines))
+	c.expectSilence()
+	p.Rate(0)
+	c.expect("re both\n")
 }
 
 func TestResetBreaksBothSidesAndAcceptsNewConnections(t *testing.T) {
@@ -294,6 +382,30 @@ func TestHalfOpenClosesTheServerSideAndLeavesTheClientSilent(t *testing.T) {
 	p.Heal()
 	c.expectReset()
 	hung.expect("re there?\n")
+}
+
+func TestForgetLeavesOpenConnectionsSilentAndServesNewOnes(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	p := start(t, s.ln.Addr().String())
+	c := connected(t, p)
+	receive(t, s.lines)
+	atServer := receive(t, s.conns)
+
+	p.Forget()
+	c.send("anybody?\n")
+	_, err := io.WriteString(atServer, "push\n")
+	require.NoError(t, err)
+	requireNothing(t, s.lines)
+	c.expectSilence()
+	requireNothing(t, s.ends)
+	other := connected(t, p)
+
+	p.Heal()
+	c.expectReset()
+	requireReset(t, receive(t, s.ends))
+	other.send("still\n")
+	other.expect("re still\n")
 }
 
 func TestDropNextReplyDropsTheAnswerToARequestTheServerGot(t *testing.T) {
@@ -378,6 +490,8 @@ func TestCloseEndsConnectionsInEveryState(t *testing.T) {
 		func(*netfault.Proxy) {},
 		(*netfault.Proxy).Blackhole,
 		(*netfault.Proxy).HalfOpen,
+		(*netfault.Proxy).Forget,
+		func(p *netfault.Proxy) { p.Rate(1) },
 		func(p *netfault.Proxy) { p.Delay(time.Hour) },
 	} {
 		p := start(t, s.ln.Addr().String())

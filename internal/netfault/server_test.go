@@ -117,10 +117,16 @@ func (c *client) send(line string) {
 
 func (c *client) expect(want string) {
 	c.t.Helper()
+	require.Equal(c.t, want, c.line())
+}
+
+// line returns the next line.
+func (c *client) line() string {
+	c.t.Helper()
 	require.NoError(c.t, c.SetReadDeadline(time.Now().Add(guard)))
 	got, err := c.r.ReadString('\n')
 	require.NoError(c.t, err)
-	require.Equal(c.t, want, got)
+	return got
 }
 
 // expectSilence fails if anything arrives, the end of the connection included.
