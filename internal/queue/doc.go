@@ -9,6 +9,48 @@
 // ([Weighted]). An acquisition of several lanes at once has a key in each, made by one
 // transaction and so of one revision.
 //
+// # The life of an entry
+//
+//	            applied, none older                released
+//	          ┌──────────────────────► owner ────────────┐
+//	          │                          ▲               ▼
+//	reserved ─► pending ──► waiting ─────┘           removing ──► gone
+//	             │  applied,   │  none older any more    ▲  │       ▲
+//	             │  some older │                         │  │       │
+//	             │             └─────────────────────────┤  │       │
+//	             │  ctx ended, nothing known   ctx ended │  │ no answer
+//	             └───────────────────────────────────────┘  ▼       │
+//	                                                    unsettled ──┘
+//
+//   - reserved: a key is set aside for it; nothing was sent.
+//   - pending: the enqueue was sent and has no answer. The key may be in the store, or
+//     come to be.
+//   - waiting: it is in the store, and another entry is in its way.
+//   - owner: it is in the store, and none is in its way. A [Grant] has it.
+//   - removing: its deletion was sent and has no answer.
+//   - unsettled: its key is in doubt. Nobody waits for it any more, but it may be in the
+//     store, or a put without an answer may yet bring it there. Each look of the lease
+//     removes what turns up. Its key is not used again.
+//   - gone: it is not in the store and nothing can bring it there. Its key is free.
+//
+// The end of the lease makes every state gone: the server deletes what the lease has, and
+// refuses what would be put under it.
+//
+// What the outcome of each request does:
+//
+//	request    applied          refused            unknown                 late, after it was given up
+//	enqueue    waiting, owner   gone, error        sent again; the nonce   removed by the next look
+//	                                               tells whose the key is
+//	delete     gone             unsettled, error   sent again; finds       nothing is left to delete
+//	                                               nothing: gone
+//	lookup     waiting, owner   error, removing    sent again              ignored
+//	look       gone if absent   stays as it is     next round              ignored: judged by revision
+//	           or deleted
+//
+// An enqueue that was given up is counted: the entry stays unsettled until as many
+// deletions have found something as puts are without an answer, or the lease has ended.
+// Found absent once proves nothing.
+//
 // Every waiter watches only the entry before its own, so that a release wakes one.
 // The watch has no start revision: one that the store has already reached would put
 // the watcher into the server's unsynced group, which is served every 100 ms, and
@@ -29,7 +71,4 @@
 // In a weighted lane the first who does not fit watches all of it for deletions, and
 // the others their predecessor, which is put again when it comes to own: so one release
 // is one deletion and one put for those who watch.
-//
-// A put whose reply was lost may be applied at any later time. Its key is therefore
-// not used again, and the lease's look removes what turns up under it.
 package queue
