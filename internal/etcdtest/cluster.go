@@ -113,6 +113,7 @@ func startOnce(ctx context.Context, cfg config) (*Cluster, error) {
 	}
 	for i := range cfg.members {
 		c.members = append(c.members, newMember(i, filepath.Join(dir, memberName(i)), ports[2*i], ports[2*i+1]))
+		c.members[i].tokenTTL = cfg.tokenTTL
 		c.endpoints = append(c.endpoints, c.members[i].clientAddr())
 	}
 	err = c.introduceMembers()

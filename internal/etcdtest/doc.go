@@ -18,8 +18,8 @@
 //
 // # Faults
 //
-// From coarse to fine: [Cluster.Kill], [Cluster.Stop] and [Cluster.Restart] for
-// a member; [Cluster.Isolate] and [Cluster.CutLink] between members; [Net]
+// From coarse to fine: [Cluster.Kill], [Cluster.Stop], [Cluster.Restart] and
+// [Cluster.Replace] for a member; [Cluster.Isolate] and [Cluster.CutLink] between members; [Net]
 // between one client and the members, by TCP proxies; [Recorder] for single
 // RPCs and stream messages of one client.
 //

@@ -44,6 +44,8 @@ type member struct {
 	peerPort       int
 	initialCluster string
 	token          string
+	tokenTTL       time.Duration
+	joins          bool            // a cluster that there is, see Replace
 	proxy          *netfault.Proxy // at the advertised URL; nil in a cluster of one
 
 	mu   sync.Mutex
@@ -106,6 +108,14 @@ func (m *member) config() *embed.Config {
 	cfg.AdvertisePeerUrls = []url.URL{m.advertised}
 	cfg.InitialCluster = m.initialCluster
 	cfg.InitialClusterToken = m.token
+	if m.joins {
+		cfg.ClusterState = embed.ClusterStateFlagExisting
+	}
+	// It would want all members to have been connected for five seconds.
+	cfg.StrictReconfigCheck = false
+	if m.tokenTTL > 0 {
+		cfg.AuthTokenTTL = uint(m.tokenTTL / time.Second)
+	}
 	cfg.TickMs = tickMs
 	cfg.ElectionMs = electionMs
 	cfg.UnsafeNoFsync = true

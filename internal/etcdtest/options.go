@@ -1,13 +1,17 @@
 package etcdtest
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // Option configures [Start] and [New].
 type Option func(*config)
 
 type config struct {
-	members int
-	control bool
+	members  int
+	control  bool
+	tokenTTL time.Duration // 0: the server's default
 }
 
 // WithMembers sets the number of members; the default is 1. More than one is
@@ -25,6 +29,12 @@ func WithControl() Option {
 	return func(c *config) { c.control = true }
 }
 
+// WithTokenTTL lets the token of a user who is silent expire after ttl, in whole seconds,
+// rather than etcd's five minutes. It asks for a cluster of the test's own.
+func WithTokenTTL(ttl time.Duration) Option {
+	return func(c *config) { c.tokenTTL, c.control = ttl, true }
+}
+
 func newConfig(opts []Option) (config, error) {
 	c := config{members: 1}
 	for _, opt := range opts {
@@ -32,6 +42,9 @@ func newConfig(opts []Option) (config, error) {
 	}
 	if c.members < 1 || c.members > 7 {
 		return c, fmt.Errorf("etcdtest: %d members: must be 1 to 7", c.members)
+	}
+	if c.tokenTTL%time.Second != 0 || c.tokenTTL < 0 {
+		return c, fmt.Errorf("etcdtest: token TTL %v: must be whole seconds", c.tokenTTL)
 	}
 	return c, nil
 }
