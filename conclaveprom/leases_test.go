@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/conclave-go/conclave/internal/inside"
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/lease"
 )
@@ -43,7 +44,7 @@ func TestSessionsAndLeasesAreCountedByState(t *testing.T) {
 		l, err := first.Lease(t.Context())
 		require.NoError(t, err)
 		sessions(2, 0, 0)
-		l.Look().Suspect("key", 1)
+		inside.Keys(l).Suspect("key", 1)
 		require.EqualValues(t, 1, values(t, metrics, "conclave_doubtful_keys")[""])
 		require.NoError(t, second.Close(t.Context()))
 		require.NoError(t, first.Close(t.Context()))

@@ -8,6 +8,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/conclave-go/conclave/internal/inside"
 	"github.com/conclave-go/conclave/lease"
 )
 
@@ -92,7 +93,7 @@ func (c *Cluster) expire(ctx context.Context, l *lease.Lease) error {
 	if _, err := c.operator.Revoke(ctx, l.ID()); err != nil {
 		return err
 	}
-	l.Look().Hurry()
+	inside.Keys(l).Hurry()
 	select {
 	case <-l.Context().Done():
 		return nil

@@ -9,6 +9,7 @@ import (
 
 	"github.com/conclave-go/conclave/internal/attempt"
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/inside"
 	"github.com/conclave-go/conclave/lease"
 )
 
@@ -102,7 +103,7 @@ func TestARefusedRegistrationDoesNotAffectItsBatch(t *testing.T) {
 	_, err = root.RoleRevokePermission(guarded(t), user, shared, "")
 	require.NoError(t, err)
 	root.revoke(t, liveLease(t, s).ID())
-	liveLease(t, s).Look().Hurry()
+	inside.Keys(liveLease(t, s)).Hurry()
 	require.Error(t, await(t, p.lost, "the loss"))
 	eventually(t, func() bool { return ours.Err() == nil }, "in place again")
 	root.requireKey(t, realm+"k", "v", liveLease(t, s).ID())

@@ -9,6 +9,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/inside"
 	"github.com/conclave-go/conclave/lease"
 )
 
@@ -112,7 +113,7 @@ func TestALeaseSurvivesAQuorumLostForLessThanItsDeadline(t *testing.T) {
 	l := newLease(t, c.Client(t, etcdtest.WithFastReconnect()), lease.WithTTL(20*time.Second), p.observe(), p.listen())
 	require.NoError(t, c.Kill(0))
 	require.NoError(t, c.Kill(1))
-	l.Look().Hurry()
+	inside.Keys(l).Hurry()
 	require.Equal(t, lease.Suspended, await(t, p.states, "the state"))
 	require.NoError(t, c.Restart(guarded(t), 0))
 	require.Equal(t, lease.Healthy, await(t, p.states, "the state"))
@@ -196,7 +197,7 @@ func deposeDuringRenewal(t *testing.T, c *etcdtest.Cluster) bool {
 		c.HealLinks() // so that the look can be answered, by a member of the new term
 		return false, nil
 	})
-	l.Look().Hurry()
+	inside.Keys(l).Hurry()
 	for renewed := false; !renewed; {
 		select {
 		case <-p.states:

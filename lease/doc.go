@@ -74,12 +74,4 @@
 // 128 keys, and one read more per 128 keys beyond (above 1,000 keys the lease's own
 // are listed in one request instead). A lease has one goroutine of its own and one
 // gRPC stream. A registration costs one write, 64 at a time after a loss.
-//
-// # What other packages stand on
-//
-// Six methods are exported because Conclave's own packages need them: [Session.Roomy],
-// [Session.Go], [Session.Shared], [Session.Heard], [Session.Context] and [Lease.Look].
-// They are of no use to others (Look returns a type of an internal package), and may
-// change in any version. Programs need [Session.Lease], [Lease.Context] and
-// [Session.Observer] instead.
 package lease

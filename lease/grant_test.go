@@ -208,6 +208,7 @@ func TestBadInputIsRefusedWithTheValueAndWhatIsAllowed(t *testing.T) {
 		{"drift too large", client, opts(lease.WithClockDrift(0.5)), []string{"clock drift 0.5", "not including, 0.5"}},
 		{"drift NaN", client, opts(lease.WithClockDrift(math.NaN())), []string{"clock drift NaN", "from 0", "0.5"}},
 		{"drift infinite", client, opts(lease.WithClockDrift(math.Inf(1))), []string{"clock drift +Inf", "from 0", "0.5"}},
+		{"negative grace", client, opts(lease.WithGrace(-time.Second)), []string{"grace -1s", "0 or more"}},
 		{"nil logger", client, opts(lease.WithLogger(nil)), []string{"logger is nil", "must be"}},
 		{"nil listener", client, opts(lease.WithStateListener(nil)), []string{"state listener is nil", "must be"}},
 		{"nil option", client, opts(nil), []string{"option is nil", "With"}},

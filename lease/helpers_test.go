@@ -9,6 +9,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/inside"
 	"github.com/conclave-go/conclave/lease"
 )
 
@@ -98,7 +99,7 @@ func (p *pulse) listen() lease.Option {
 // round has the lease renewed now and returns when that is confirmed.
 func (p *pulse) round(tb testing.TB, l *lease.Lease) {
 	tb.Helper()
-	l.Look().Hurry()
+	inside.Keys(l).Hurry()
 	await(tb, p.renewed, "a renewal")
 }
 

@@ -5,9 +5,23 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/conclave-go/conclave/internal/attempt"
+	"github.com/conclave-go/conclave/internal/inside/hooks"
+	"github.com/conclave-go/conclave/internal/look"
 )
+
+// inner is a session as package inside shows it to Conclave's own packages.
+type inner Session
+
+//nolint:gochecknoinits // inside cannot be asked for them: it imports lease
+func init() {
+	//nolint:errcheck,forcetypeassert // inside passes nothing else
+	hooks.Session = func(session any) any { return (*inner)(session.(*Session)) }
+	//nolint:errcheck,forcetypeassert // as above
+	hooks.Keys = func(lease any) *look.List { return lease.(*Lease).look }
+}
 
 // maxKeys is how many keys of locks a lease carries before the session takes another.
 // Where authentication is on, each put checks every key of its lease: one of 105 µs
@@ -16,9 +30,9 @@ import (
 const maxKeys = 256
 
 // Roomy returns a live lease of the session that carries fewer keys than would make it
-// slow, and grants another if there is none. It is for Conclave's own packages.
-func (s *Session) Roomy(ctx context.Context) (*Lease, error) {
-	return s.obtain(ctx, (*Session).roomy)
+// slow, and grants another if there is none.
+func (s *inner) Roomy(ctx context.Context) (*Lease, error) {
+	return (*Session)(s).obtain(ctx, (*Session).roomy)
 }
 
 // roomy returns the oldest lease with room, so that later ones fall out of use, and
@@ -43,21 +57,21 @@ func (s *Session) roomy() *Lease {
 }
 
 // Shared returns what the users of the session in this process have in common, by
-// keys of their own types. It is for Conclave's own packages.
-func (s *Session) Shared() *sync.Map { return &s.shared }
+// keys of their own types.
+func (s *inner) Shared() *sync.Map { return &s.shared }
 
 // Heard returns the callbacks of the observer, nil if none of them is for acquisitions.
-// It is for Conclave's own packages.
-func (s *Session) Heard() *Observer { return s.heard }
+func (s *inner) Heard() *Observer { return s.heard }
 
-// Context returns a context that is done once the session is closed. It is for
-// Conclave's own packages.
-func (s *Session) Context() context.Context { return s.ctx }
+// Context returns a context that is done once the session is closed.
+func (s *inner) Context() context.Context { return s.ctx }
+
+// Grace is what [WithGrace] has set.
+func (s *inner) Grace() time.Duration { return s.cfg.grace }
 
 // Go runs fn in the background, with a context that ends with the session, unless
-// that is closed; Close waits for it. It reports whether it does. It is for Conclave's
-// own packages.
-func (s *Session) Go(fn func(ctx context.Context)) bool {
+// that is closed; Close waits for it. It reports whether it does.
+func (s *inner) Go(fn func(ctx context.Context)) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ctx.Err() != nil {

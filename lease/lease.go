@@ -141,10 +141,6 @@ func (l *Lease) finished() bool {
 	}
 }
 
-// Look returns the keys that the lease's round looks at. It is for Conclave's own
-// packages.
-func (l *Lease) Look() *look.List { return l.look }
-
 // end makes the lease over, unless it already is. The context ends before anything else happens, so that whoever relies on
 // the lease knows before the server can.
 func (l *Lease) end(s State, cause error) {

@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/conclave-go/conclave/internal/inside"
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/lease"
 )
@@ -194,9 +195,9 @@ func TestDoubtsAreCounted(t *testing.T) {
 		l, err := lease.Grant(t.Context(), s.Client(), lease.WithTTL(observedTTL))
 		require.NoError(t, err)
 		require.Zero(t, l.Doubts())
-		l.Look().Suspect("key", 1)
+		inside.Keys(l).Suspect("key", 1)
 		require.Equal(t, 1, l.Doubts())
-		l.Look().Reclaim("key")
+		inside.Keys(l).Reclaim("key")
 		require.Zero(t, l.Doubts())
 		require.NoError(t, l.Close(t.Context()))
 	})
@@ -208,12 +209,12 @@ func TestTheStateOfASessionIsThatOfItsBestLease(t *testing.T) {
 	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
 		session, err := lease.NewSession(t.Context(), s.Client(), lease.WithTTL(observedTTL))
 		require.NoError(t, err)
-		first, err := session.Roomy(t.Context())
+		first, err := inside.Of(session).Roomy(t.Context())
 		require.NoError(t, err)
 		for range 256 {
-			first.Look().Reserve(func(n int) string { return fmt.Sprint(n) })
+			inside.Keys(first).Reserve(func(n int) string { return fmt.Sprint(n) })
 		}
-		second, err := session.Roomy(t.Context())
+		second, err := inside.Of(session).Roomy(t.Context())
 		require.NoError(t, err)
 		require.NotSame(t, first, second)
 		require.NoError(t, second.Close(t.Context()))

@@ -23,6 +23,9 @@ const (
 	MaxTTL = 300 * time.Second
 	// DefaultClockDrift is a hundred times what a quartz clock drifts.
 	DefaultClockDrift = 0.01
+	// DefaultGrace is enough for a request to a cluster that is well, and short
+	// enough for any supervisor's patience.
+	DefaultGrace = time.Second
 	// maxClockDrift leaves at least half of the TTL.
 	maxClockDrift = 0.5
 )
@@ -33,6 +36,7 @@ type Option interface{ apply(*config) error }
 type config struct {
 	ttl      time.Duration
 	drift    float64
+	grace    time.Duration
 	log      *slog.Logger
 	listener func(l *Lease, s State)
 	observer Observer
@@ -67,6 +71,21 @@ func WithClockDrift(fraction float64) Option {
 			return fmt.Errorf("lease: clock drift %v: must be a fraction from 0 up to, but not including, %v", fraction, maxClockDrift)
 		}
 		c.drift = fraction
+		return nil
+	})
+}
+
+// WithGrace sets how long giving back what is held may take after the caller's
+// context is done: [Session.Close], [Registration.Close], the Do of locks and the Run
+// of elections remove their keys before they return, within this time, so that a
+// process that is told to stop hands over at once. From 0, which is not at all,
+// [DefaultGrace] by default; less is taken when the server cannot be reached.
+func WithGrace(d time.Duration) Option {
+	return option(func(c *config) error {
+		if d < 0 {
+			return fmt.Errorf("lease: grace %v: must be 0 or more", d)
+		}
+		c.grace = d
 		return nil
 	})
 }
@@ -109,7 +128,7 @@ func WithObserver(o Observer) Option {
 // newConfig returns the defaults changed by opts, or the joined errors of all
 // options that are wrong.
 func newConfig(client *clientv3.Client, opts []Option) (config, error) {
-	c := config{ttl: DefaultTTL, drift: DefaultClockDrift, log: slog.New(slog.DiscardHandler)}
+	c := config{ttl: DefaultTTL, drift: DefaultClockDrift, grace: DefaultGrace, log: slog.New(slog.DiscardHandler)}
 	var errs []error
 	if client == nil {
 		errs = append(errs, errors.New("lease: client is nil: must be a connected *clientv3.Client"))

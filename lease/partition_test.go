@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/etcd/client/v3/concurrency"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/inside"
 	"github.com/conclave-go/conclave/lease"
 )
 
@@ -135,7 +136,7 @@ func TestAPartitionShorterThanTheDeadlineIsSurvived(t *testing.T) {
 			p := newPulse()
 			l := newLease(t, client, lease.WithTTL(4*time.Second), p.observe(), p.listen())
 			cut(net)
-			l.Look().Hurry()
+			inside.Keys(l).Hurry()
 			require.Equal(t, lease.Suspended, await(t, p.states, "the state"))
 			require.NoError(t, l.Err())
 			net.Heal()

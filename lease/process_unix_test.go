@@ -10,6 +10,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/inside"
 	"github.com/conclave-go/conclave/lease"
 )
 
@@ -43,7 +44,7 @@ func stopLeaderDuringRenewal(t *testing.T, c *etcdtest.Processes) bool {
 	rec.Reset()
 
 	c.Stop(t, leader)
-	l.Look().Hurry()
+	inside.Keys(l).Hurry()
 	eventually(t, func() bool { return rec.Count("LeaseKeepAlive") == 1 }, "the renewal is sent")
 	var now uint64
 	eventually(t, func() bool {

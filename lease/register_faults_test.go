@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/conclave-go/conclave/internal/inside"
 	"github.com/conclave-go/conclave/lease"
 )
 
@@ -28,7 +29,7 @@ func TestAWriteWhoseReplyIsLostIsFoundToHaveSucceeded(t *testing.T) {
 	require.NoError(t, r.Close(guarded(t)))
 	awaitDelete(t, events)
 	require.Empty(t, events, "nothing was written twice")
-	require.Zero(t, liveLease(t, g.Session).Look().Doubts())
+	require.Zero(t, inside.Keys(liveLease(t, g.Session)).Doubts())
 }
 
 // The put is under way when the caller gives up, and is carried out after that.
@@ -56,7 +57,7 @@ func TestAKeyPutAfterItsCallerGaveUpIsRemoved(t *testing.T) {
 	awaitDelete(t, events)
 	g.round(t)
 	require.Empty(t, events)
-	require.Zero(t, liveLease(t, g.Session).Look().Doubts())
+	require.Zero(t, inside.Keys(liveLease(t, g.Session)).Doubts())
 }
 
 // stuckPut has a registration given up whose put got stuck on its way, and returns
@@ -79,7 +80,7 @@ func stuckPut(t *testing.T, g registry) *pb.TxnRequest {
 	close(hooked)
 	_, err := lease.Register(ctx, g.Session, g.key, "v")
 	require.ErrorIs(t, err, context.Canceled)
-	list := liveLease(t, g.Session).Look()
+	list := inside.Keys(liveLease(t, g.Session))
 	eventually(t, func() bool { return list.Doubts() == 1 }, "the key is in doubt")
 	g.op.requireNoKey(t, g.key)
 	return await(t, stuck, "the request")
@@ -90,7 +91,7 @@ func TestAPutThatArrivesAfterItsRemovalIsRemovedByTheLook(t *testing.T) {
 	t.Parallel()
 	g := newRegistry(t)
 	put := stuckPut(t, g)
-	list := liveLease(t, g.Session).Look()
+	list := inside.Keys(liveLease(t, g.Session))
 	g.round(t)
 	g.round(t)
 	require.Equal(t, 1, list.Doubts(), "absence settles nothing")
@@ -107,7 +108,7 @@ func TestAKeyInDoubtCanBeRegisteredAgain(t *testing.T) {
 	t.Parallel()
 	g := newRegistry(t)
 	put := stuckPut(t, g)
-	list := liveLease(t, g.Session).Look()
+	list := inside.Keys(liveLease(t, g.Session))
 	r := g.register(t, "new")
 	events := g.op.watch(t, g.key)
 	g.round(t)

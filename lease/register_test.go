@@ -13,6 +13,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/inside"
 	"github.com/conclave-go/conclave/lease"
 )
 
@@ -58,7 +59,7 @@ func (g registry) lose(t *testing.T) {
 	t.Helper()
 	l := liveLease(t, g.Session)
 	g.op.revoke(t, l.ID())
-	l.Look().Hurry()
+	inside.Keys(l).Hurry()
 	require.Error(t, await(t, g.pulse.lost, "the loss"))
 }
 
@@ -168,7 +169,7 @@ func TestARegistrationReportsTheLossUntilItIsHealed(t *testing.T) {
 	})
 	l := liveLease(t, g.Session)
 	g.op.revoke(t, l.ID())
-	l.Look().Hurry()
+	inside.Keys(l).Hurry()
 	require.Error(t, await(t, g.pulse.lost, "the loss"))
 	require.ErrorIs(t, r.Err(), lease.ErrLost)
 	close(let)
@@ -245,7 +246,7 @@ func TestUpdatesRaceWithHealing(t *testing.T) {
 			} else {
 				_, _ = g.op.Delete(ctx, g.key)
 			}
-			l.Look().Hurry()
+			inside.Keys(l).Hurry()
 			timer := time.NewTimer(5 * time.Millisecond)
 			<-timer.C
 		}
@@ -257,7 +258,7 @@ func TestUpdatesRaceWithHealing(t *testing.T) {
 	require.NoError(t, r.Update(guarded(t), "final"))
 	eventually(t, func() bool {
 		l := liveLease(t, g.Session)
-		l.Look().Hurry()
+		inside.Keys(l).Hurry()
 		v, id, ok := g.op.find(t, g.key)
 		return ok && v == "final" && id == l.ID() && r.Err() == nil
 	}, "the final value is in place under the live lease")

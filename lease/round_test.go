@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/inside"
 	"github.com/conclave-go/conclave/lease"
 )
 
@@ -95,7 +96,7 @@ func TestARenewalWhoseReplyIsLostIsMadeAgainOnAnotherStream(t *testing.T) {
 			// Silence costs the attempt a third of the time left.
 			l := newLease(t, c.Client(t, etcdtest.WithRecorder(&rec)), lease.WithTTL(3*time.Second), p.observe(), p.listen())
 			deadline := l.Deadline()
-			l.Look().Hurry()
+			inside.Keys(l).Hurry()
 			require.Equal(t, lease.Suspended, await(t, p.states, "the state"))
 			require.Equal(t, deadline, l.Deadline(), "the lost reply moves nothing")
 			require.NoError(t, l.Err(), "a suspended lease is valid")
@@ -117,7 +118,7 @@ func TestARenewalIsNotConfirmedWhileTheLookFails(t *testing.T) {
 	l := newLease(t, client, lease.WithTTL(10*time.Second), p.observe(), p.listen())
 	deadline := l.Deadline()
 	allow := rec.Hook("Txn", func(context.Context, any, func() error) error { return status.Error(codes.FailedPrecondition, "no") })
-	l.Look().Hurry()
+	inside.Keys(l).Hurry()
 	require.Equal(t, lease.Suspended, await(t, p.states, "the state"))
 	eventually(t, func() bool { return rec.Count("Txn") >= 3 }, "it is tried again")
 	require.Equal(t, deadline, l.Deadline())
@@ -147,7 +148,7 @@ func TestAnAcknowledgementOlderThanTheLookMovesNothing(t *testing.T) {
 	p := newPulse()
 	l := newLease(t, client, lease.WithTTL(10*time.Second), p.observe(), p.listen())
 	deadline := l.Deadline()
-	l.Look().Hurry()
+	inside.Keys(l).Hurry()
 	require.Equal(t, lease.Suspended, await(t, p.states, "the state"))
 	require.Equal(t, deadline, l.Deadline())
 	require.Equal(t, lease.Healthy, await(t, p.states, "the state"))
@@ -227,7 +228,7 @@ func TestALeaseThatTheServerDoesNotKnowIsLostAtOnce(t *testing.T) {
 	p := newPulse()
 	l := newLease(t, c.Client(t), lease.WithTTL(calm), p.observe(), p.listen())
 	newOperator(t, c).revoke(t, l.ID())
-	l.Look().Hurry()
+	inside.Keys(l).Hurry()
 	cause := await(t, p.lost, "the loss")
 	require.ErrorIs(t, cause, lease.ErrLost)
 	require.NotErrorIs(t, cause, lease.ErrClosed)
@@ -249,13 +250,13 @@ func TestTheListenerHearsOfEveryStateInOrder(t *testing.T) {
 	l := newLease(t, c.Client(t, etcdtest.WithRecorder(&rec)), lease.WithTTL(10*time.Second), p.observe(), p.listen())
 	for range 2 {
 		rec.FailCalls("Txn", 2, codes.FailedPrecondition) // one after the other is still one suspension
-		l.Look().Hurry()
+		inside.Keys(l).Hurry()
 		require.Equal(t, lease.Suspended, await(t, p.states, "the state"))
 		require.Equal(t, lease.Healthy, await(t, p.states, "the state"))
 		require.Equal(t, lease.Healthy, l.State())
 	}
 	newOperator(t, c).revoke(t, l.ID())
-	l.Look().Hurry()
+	inside.Keys(l).Hurry()
 	require.Equal(t, lease.Lost, await(t, p.states, "the state"))
 	require.NoError(t, l.Close(guarded(t)))
 	require.Empty(t, p.states, "lost is the end")
@@ -293,7 +294,7 @@ func TestTheObserverHearsOfRenewalsAndLosses(t *testing.T) {
 	p.round(t, l)
 	require.Same(t, l, await(t, leases, "the lease"))
 	newOperator(t, c).revoke(t, l.ID())
-	l.Look().Hurry()
+	inside.Keys(l).Hurry()
 	require.Equal(t, await(t, p.lost, "the loss"), context.Cause(l.Context()))
 	require.Same(t, l, await(t, leases, "the lease"))
 }

@@ -26,7 +26,7 @@ type Session struct {
 	// heard are the callbacks of the observer, nil if none of them is for acquisitions.
 	heard *Observer
 
-	shared sync.Map // see Shared
+	shared sync.Map // what its users have in common
 
 	mu     sync.Mutex
 	leases []*Lease // the newest last, and those that may not be revoked yet

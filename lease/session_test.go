@@ -14,6 +14,7 @@ import (
 	"go.etcd.io/etcd/client/v3/namespace"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/inside"
 	"github.com/conclave-go/conclave/lease"
 )
 
@@ -43,7 +44,7 @@ func TestAllWhoAskAfterALossShareOneNewLease(t *testing.T) {
 	s := newSession(t, c.Client(t, etcdtest.WithRecorder(&rec)), lease.WithTTL(calm), p.observe())
 	first := liveLease(t, s)
 	newOperator(t, c).revoke(t, first.ID())
-	first.Look().Hurry()
+	inside.Keys(first).Hurry()
 	require.Error(t, await(t, p.lost, "the loss"))
 	rec.Reset()
 	const callers = 50
@@ -146,7 +147,7 @@ func TestClosingASessionInterruptsAGrant(t *testing.T) {
 	p := newPulse()
 	s := newSession(t, c.Client(t, etcdtest.WithRecorder(&rec)), lease.WithTTL(calm), p.observe())
 	newOperator(t, c).revoke(t, liveLease(t, s).ID())
-	liveLease(t, s).Look().Hurry()
+	inside.Keys(liveLease(t, s)).Hurry()
 	require.Error(t, await(t, p.lost, "the loss"))
 	granting := make(chan struct{}, 1)
 	rec.Hook("LeaseGrant", func(ctx context.Context, _ any, _ func() error) error {
@@ -178,7 +179,7 @@ func TestALeaseGrantedToAClosedSessionIsGivenBack(t *testing.T) {
 	s := newSession(t, c.Client(t, etcdtest.WithRecorder(&rec)), lease.WithTTL(calm), p.observe())
 	op := newOperator(t, c)
 	op.revoke(t, liveLease(t, s).ID())
-	liveLease(t, s).Look().Hurry()
+	inside.Keys(liveLease(t, s)).Hurry()
 	require.Error(t, await(t, p.lost, "the loss"))
 	rec.Hook("LeaseGrant", func(_ context.Context, _ any, invoke func() error) error {
 		err := invoke()
@@ -281,7 +282,7 @@ func TestLossesAndHealingAreLogged(t *testing.T) {
 	require.NotNil(t, s.Observer().Lost)
 	require.Empty(t, out.String(), "a healthy session is silent")
 	newOperator(t, c).revoke(t, liveLease(t, s).ID())
-	liveLease(t, s).Look().Hurry()
+	inside.Keys(liveLease(t, s)).Hurry()
 	require.Error(t, await(t, p.lost, "the loss"))
 	require.Contains(t, out.String(), "level=WARN msg=\"lease: lost\"")
 	liveLease(t, s)

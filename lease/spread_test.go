@@ -14,6 +14,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/inside"
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
@@ -241,7 +242,7 @@ func TestClosingASessionEndsAllItsLeases(t *testing.T) {
 			require.ErrorIs(t, h.Err(), lease.ErrClosed)
 			require.ErrorIs(t, h.Err(), lock.ErrLost)
 		}
-		_, err := x.session.Roomy(t.Context())
+		_, err := inside.Of(x.session).Roomy(t.Context())
 		require.ErrorIs(t, err, lease.ErrClosed)
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/conclave-go/conclave/internal/inside"
 	"github.com/conclave-go/conclave/internal/queue"
 )
 
@@ -20,7 +21,7 @@ func (s *station) rest(g *queue.Grant) bool {
 	}
 	s.current = nobody
 	s.idle = time.AfterFunc(s.linger, func() {
-		s.queue.Session.Go(func(ctx context.Context) { s.expire(ctx, nobody) })
+		inside.Of(s.queue.Session).Go(func(ctx context.Context) { s.expire(ctx, nobody) })
 	})
 	s.watch(nobody)
 	return true
@@ -55,9 +56,9 @@ func (s *station) watch(g *queue.Grant) {
 	if s.unwatch != nil {
 		return
 	}
-	ctx, cancel := context.WithCancel(s.queue.Session.Context())
+	ctx, cancel := context.WithCancel(inside.Of(s.queue.Session).Context())
 	s.unwatch = cancel
-	s.queue.Session.Go(func(context.Context) {
+	inside.Of(s.queue.Session).Go(func(context.Context) {
 		defer cancel()
 		if g.AwaitOther(ctx) == nil {
 			s.want(ctx)
@@ -77,7 +78,7 @@ func (s *station) want(ctx context.Context) {
 	nobody, lingers := s.current, s.idle != nil
 	s.mu.Unlock()
 	if lingers {
-		s.expire(s.queue.Session.Context(), nobody)
+		s.expire(inside.Of(s.queue.Session).Context(), nobody)
 	}
 }
 

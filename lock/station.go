@@ -11,6 +11,7 @@ import (
 	"weak"
 
 	"github.com/conclave-go/conclave/internal/attempt"
+	"github.com/conclave-go/conclave/internal/inside"
 	"github.com/conclave-go/conclave/internal/queue"
 	"github.com/conclave-go/conclave/lease"
 )
@@ -66,7 +67,7 @@ func stationOf(q *queue.Queue, prefix string, c config) (*station, error) {
 	own := *q
 	own.Lost, own.Waits, own.Quiet = fresh.lost, fresh.waits, true
 	fresh.queue = &own
-	shared, key := q.Session.Shared(), stationKey{prefix}
+	shared, key := inside.Of(q.Session).Shared(), stationKey{prefix}
 	for {
 		found, loaded := shared.LoadOrStore(key, weak.Make(fresh))
 		if !loaded {
@@ -112,7 +113,7 @@ func (s *station) await(w *waiter) (*Hold, error) {
 	case t := <-w.granted:
 		return s.hold(t)
 	case <-ctx.Done():
-	case <-s.queue.Session.Context().Done():
+	case <-inside.Of(s.queue.Session).Context().Done():
 	}
 	if s.remove(w) {
 		if ctx.Err() == nil {

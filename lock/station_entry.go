@@ -3,6 +3,7 @@ package lock
 import (
 	"context"
 
+	"github.com/conclave-go/conclave/internal/inside"
 	"github.com/conclave-go/conclave/internal/queue"
 	"github.com/conclave-go/conclave/lease"
 )
@@ -67,9 +68,9 @@ func (s *station) pass(g *queue.Grant, w *waiter, via lease.Via) turn {
 // held.
 func (s *station) acquire(previous *queue.Grant) bool {
 	s.stopWatching() // for the entry there was
-	ctx, cancel := context.WithCancel(s.queue.Session.Context())
+	ctx, cancel := context.WithCancel(inside.Of(s.queue.Session).Context())
 	s.acquiring = cancel
-	started := s.queue.Session.Go(func(context.Context) {
+	started := inside.Of(s.queue.Session).Go(func(context.Context) {
 		defer cancel()
 		g, err := s.acquired(ctx, previous)
 		if left := s.arrived(ctx, g, err); left != nil {
@@ -177,7 +178,7 @@ func (s *station) replace(g *queue.Grant) bool {
 
 // lost notes the loss of a grant. It is called with all sorts of locks held.
 func (s *station) lost(*queue.Grant) {
-	s.queue.Session.Go(func(context.Context) {
+	inside.Of(s.queue.Session).Go(func(context.Context) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.dismiss()

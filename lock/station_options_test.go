@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/inside"
 	"github.com/conclave-go/conclave/lock"
 )
 
@@ -71,7 +72,7 @@ func TestAProcessForgetsNamesThatItDoesNotUseAnyMore(t *testing.T) {
 	c := etcdtest.New(t)
 	p, prefix := newPeer(t, c, withTTL(calm)), c.Prefix(t)
 	shared := func() (n int) {
-		p.Session.Shared().Range(func(any, any) bool { n++; return true })
+		inside.Of(p.Session).Shared().Range(func(any, any) bool { n++; return true })
 		return n
 	}
 	kept := p.mutex(t, prefix+"kept", lock.WithLocalHandoff(3))

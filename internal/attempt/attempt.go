@@ -1,6 +1,8 @@
-// Package attempt repeats RPCs: each try has a timeout of its own, so that a
-// member which has vanished silently costs one timeout and not the caller's
-// whole context, and the next try can reach another member.
+// Package attempt repeats RPCs, so that a member which has vanished silently does not
+// cost the caller's whole context: the next attempt goes out, and can reach another
+// member, beside one that is merely slow ([Hedge]) or after one that had its time (Do).
+// All attempts require a leader, so that a member which is cut off from its peers refuses
+// them at once.
 package attempt
 
 import (
@@ -34,13 +36,14 @@ func Transient(err error) bool {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Internal, codes.Aborted:
 		return true
 	case codes.ResourceExhausted:
-		return !errors.Is(err, rpctypes.ErrNoSpace)
+		return !errors.Is(err, rpctypes.ErrNoSpace) && !TooLarge(err)
 	case codes.Unauthenticated:
 		// An expired token; clientv3 fetches a new one for the next call.
 		return true
 	case codes.FailedPrecondition:
-		// The permissions changed between check and apply.
-		return errors.Is(err, rpctypes.ErrAuthOldRevision)
+		// The permissions changed between check and apply; a learner refuses what
+		// another member answers.
+		return errors.Is(err, rpctypes.ErrAuthOldRevision) || errors.Is(rpctypes.Error(err), errLearner)
 	case codes.InvalidArgument:
 		return errors.Is(err, rpctypes.ErrAuthOldRevision)
 	case codes.Unknown:
@@ -54,9 +57,12 @@ func Transient(err error) bool {
 // Uncertain reports whether a call that failed with err may have taken effect, or
 // may still. A refusal by the server is certain.
 func Uncertain(err error) bool {
-	if errors.Is(err, rpctypes.ErrNoSpace) {
+	switch {
+	case errors.Is(err, rpctypes.ErrNoSpace):
 		// A transaction that crosses the quota is applied and then answered so.
 		return true
+	case TooLarge(err): // if it is not the request it may be the answer
+		return !errors.Is(err, rpctypes.ErrRequestTooLarge) && !strings.HasPrefix(status.Convert(err).Message(), unsent)
 	}
 	switch Code(err) {
 	case codes.Canceled, codes.Unknown, codes.DeadlineExceeded, codes.Aborted, codes.Internal, codes.Unavailable, codes.DataLoss:
@@ -65,6 +71,25 @@ func Uncertain(err error) bool {
 		return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 	}
 }
+
+// What gRPC says of a message that is larger than one side takes, and of one that this
+// side has not sent therefore.
+const (
+	tooLarge = "larger than max"
+	unsent   = "trying to send message"
+)
+
+// TooLarge reports whether a call failed because its request, or the answer, is larger
+// than a message may be: it will be so the next time.
+func TooLarge(err error) bool {
+	if errors.Is(err, rpctypes.ErrRequestTooLarge) {
+		return true
+	}
+	return Code(err) == codes.ResourceExhausted && strings.Contains(err.Error(), tooLarge)
+}
+
+// errLearner is what a learner says that is asked for what only voting members answer.
+var errLearner = rpctypes.Error(rpctypes.ErrGRPCNotSupportedForLearner)
 
 // Code returns the gRPC code of an error from clientv3, which is an
 // [rpctypes.EtcdError] for errors the server has a name for and a status
@@ -78,7 +103,10 @@ func Code(err error) codes.Code {
 
 // Limits says how long a call is tried.
 type Limits struct {
-	// Timeout bounds each try.
+	// Patience is how long [Hedge] waits for an answer before it makes another attempt
+	// beside the first.
+	Patience time.Duration
+	// Timeout bounds each try of Do and Once, which must not overlap.
 	Timeout time.Duration
 	// Until ends the call besides its own context, if not nil.
 	Until context.Context
@@ -123,6 +151,14 @@ func (l Limits) over() error {
 	return context.Cause(l.Until)
 }
 
+// ended returns a channel that is closed when Until has ended, nil without Until.
+func (l Limits) ended() <-chan struct{} {
+	if l.Until == nil {
+		return nil
+	}
+	return l.Until.Done()
+}
+
 // pause is Pause, cut short by the end of Until.
 func (l Limits) pause(ctx context.Context, d time.Duration) bool {
 	if l.Until == nil {
@@ -151,7 +187,7 @@ func (l Limits) Once(ctx context.Context, try func(context.Context) error) error
 		stop := context.AfterFunc(l.Until, func() { cancel(l.over()) })
 		defer stop()
 	}
-	err := try(ctx)
+	err := try(RequireLeader(ctx))
 	if err != nil && errors.Is(context.Cause(ctx), errOverdue) {
 		return fmt.Errorf("%w: %w", errOverdue, err)
 	}
@@ -161,8 +197,7 @@ func (l Limits) Once(ctx context.Context, try func(context.Context) error) error
 // Pause waits for d, give or take a quarter so that clients hit by one outage
 // do not come back in step, and reports whether ctx is still going.
 func Pause(ctx context.Context, d time.Duration) bool {
-	d += time.Duration((rand.Float64() - 0.5) / 2 * float64(d))
-	timer := time.NewTimer(d)
+	timer := time.NewTimer(spread(d))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -170,6 +205,11 @@ func Pause(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
+}
+
+// spread returns d, give or take a quarter.
+func spread(d time.Duration) time.Duration {
+	return d + time.Duration((rand.Float64()-0.5)/2*float64(d))
 }
 
 // Ended returns the error of a call that was given up because ctx is done:

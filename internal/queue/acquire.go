@@ -10,6 +10,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/attempt"
+	"github.com/conclave-go/conclave/internal/inside"
 	"github.com/conclave-go/conclave/lease"
 )
 
@@ -98,7 +99,7 @@ func (q *Queue) tryAcquire(ctx context.Context, c *Call) (g *Grant, head Occupan
 
 // place reserves a place under the session's live lease.
 func (q *Queue) place(ctx context.Context) (*entry, error) {
-	l, err := q.Session.Roomy(ctx)
+	l, err := inside.Of(q.Session).Roomy(ctx)
 	if err != nil {
 		return nil, err
 	}

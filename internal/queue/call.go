@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/conclave-go/conclave/internal/inside"
 	"github.com/conclave-go/conclave/lease"
 )
 
@@ -20,7 +21,7 @@ type Call struct {
 
 // Begin tells the observer that an acquisition begins, and returns the context for it.
 func (q *Queue) Begin(ctx context.Context) (*Call, context.Context) {
-	o := q.Session.Heard()
+	o := inside.Of(q.Session).Heard()
 	if o == nil {
 		return nil, ctx
 	}
@@ -32,7 +33,7 @@ func (q *Queue) Begin(ctx context.Context) (*Call, context.Context) {
 
 // acquiring returns ctx as the observer wants it for an acquisition.
 func (q *Queue) acquiring(ctx context.Context) context.Context {
-	acquiring := q.Session.Heard().Acquiring
+	acquiring := inside.Of(q.Session).Heard().Acquiring
 	if acquiring == nil {
 		return ctx
 	}

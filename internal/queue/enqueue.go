@@ -10,6 +10,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/attempt"
+	"github.com/conclave-go/conclave/internal/inside"
 	"github.com/conclave-go/conclave/internal/look"
 	"github.com/conclave-go/conclave/lease"
 )
@@ -54,7 +55,7 @@ type leg struct {
 
 // newEntry reserves keys under the lease for an entry that does not exist yet.
 func (q *Queue) newEntry(l *lease.Lease) *entry {
-	e := &entry{q: q, lease: l, keys: l.Look(), record: q.record()}
+	e := &entry{q: q, lease: l, keys: inside.Keys(l), record: q.record()}
 	e.value = e.record.encode()
 	e.legs = e.one[:0]
 	for _, lane := range q.Lanes {

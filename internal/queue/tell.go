@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/conclave-go/conclave/internal/inside"
 	"github.com/conclave-go/conclave/lease"
 )
 
@@ -52,7 +53,7 @@ func (g *Grant) tellReleased(cause error) {
 	if g.told == nil {
 		return
 	}
-	released := g.entry.q.Session.Heard().Released
+	released := inside.Of(g.entry.q.Session).Heard().Released
 	if released == nil {
 		return
 	}
@@ -71,7 +72,7 @@ func (g *Grant) Releasing(ctx context.Context) context.Context {
 		return ctx
 	}
 	g.told.left = time.Now()
-	if releasing := g.entry.q.Session.Heard().Releasing; releasing != nil {
+	if releasing := inside.Of(g.entry.q.Session).Heard().Releasing; releasing != nil {
 		ev := g.told.event
 		ev.Context, ev.Took = ctx, 0
 		ctx = releasing(ctx, ev)
@@ -85,7 +86,7 @@ func (g *Grant) tellRemoved() {
 	if g.told == nil || g.told.leaving == nil {
 		return
 	}
-	removed := g.entry.q.Session.Heard().Removed
+	removed := inside.Of(g.entry.q.Session).Heard().Removed
 	if removed == nil {
 		return
 	}

@@ -1,0 +1,194 @@
+package attempt
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+const (
+	// steadily is how many attempts go out one patience after the other. From then on
+	// the distances double: with a member or two that have vanished it is not the next
+	// attempt that is missing.
+	steadily = 3
+	// mostOut is how many attempts are out at once. The oldest makes room for the next:
+	// with doubling distances it has been out for five times the patience by then.
+	mostOut = 4
+)
+
+// Hedge calls try until a call succeeds or is refused for good, or ctx ends. An attempt
+// is not cancelled because it is slow: when it has not been answered for l.Patience the
+// next goes out beside it, to another member where there is one, and the first answer
+// counts. An attempt that fails otherwise is repeated after a pause. So try is called by
+// several goroutines at once; a request that writes has to be one whose repetition is
+// recognised. Calls of try have returned when Hedge does; those that were still out have
+// been cancelled, which leaves open whether they took effect.
+//
+// The error of a call that ran out of ctx is both ctx's and that of the last attempt;
+// when l.Until ends first, it is Until's cause.
+func Hedge[T any](ctx context.Context, l Limits, try func(ctx context.Context) (T, error)) (T, error) {
+	h := &hedge[T]{
+		ctx: RequireLeader(ctx), limits: l, try: try,
+		wait: l.Patience, pause: firstPause, over: make(chan struct{}),
+	}
+	if h.begin() {
+		h.attempt()
+	}
+	select {
+	case <-h.over:
+	case <-ctx.Done():
+		h.giveUp()
+	case <-l.ended():
+		h.giveUp()
+	}
+	h.running.Wait()
+	return h.value, h.err
+}
+
+// hedge is a call of Hedge.
+type hedge[T any] struct {
+	ctx     context.Context
+	limits  Limits
+	try     func(context.Context) (T, error)
+	over    chan struct{} // closed when there is an outcome
+	running sync.WaitGroup
+
+	mu      sync.Mutex
+	timer   *time.Timer // starts the next attempt
+	started int
+	out     []*context.CancelCauseFunc // what ends the attempts under way, the oldest first
+	wait    time.Duration              // until the next goes out beside those
+	pause   time.Duration              // until the next goes out after one has failed
+	last    error                      // what the last attempt failed with
+	decided bool
+	value   T
+	err     error
+}
+
+// begin has the second attempt go out in time, and reports whether the caller shall make
+// the first.
+func (h *hedge[T]) begin() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ctx.Err() != nil || h.limits.over() != nil {
+		h.fail()
+		return false
+	}
+	h.running.Add(1)
+	h.timer = time.AfterFunc(h.wait, h.beside)
+	return true
+}
+
+// beside makes another attempt, by a goroutine of its own.
+func (h *hedge[T]) beside() {
+	h.mu.Lock()
+	if h.decided {
+		h.mu.Unlock()
+		return
+	}
+	h.running.Add(1)
+	if len(h.out) >= mostOut {
+		(*h.out[0])(errOverdue)
+		h.out = h.out[1:]
+	}
+	if h.started >= steadily {
+		h.wait *= 2
+	}
+	h.timer.Reset(h.wait)
+	h.mu.Unlock()
+	h.attempt()
+}
+
+// attempt calls try once and takes note of the outcome.
+func (h *hedge[T]) attempt() {
+	defer h.running.Done()
+	ctx, cancel := context.WithCancelCause(h.ctx)
+	defer cancel(nil)
+	if !h.add(&cancel) {
+		return
+	}
+	v, err := h.try(ctx)
+	h.note(&cancel, v, err)
+}
+
+// add notes that an attempt goes out, unless there is an outcome.
+func (h *hedge[T]) add(attempt *context.CancelCauseFunc) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.decided {
+		return false
+	}
+	h.started++
+	h.out = append(h.out, attempt)
+	return true
+}
+
+// note takes the outcome of an attempt for that of the call, or has another made.
+func (h *hedge[T]) note(attempt *context.CancelCauseFunc, v T, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.decided {
+		return
+	}
+	replaced := true
+	for i := range h.out {
+		if h.out[i] == attempt {
+			h.out = append(h.out[:i], h.out[i+1:]...)
+			replaced = false
+			break
+		}
+	}
+	switch {
+	case err == nil:
+		h.decide(v, nil)
+	case replaced: // another has gone out already
+		h.last = errOverdue
+	case h.ctx.Err() != nil || h.limits.over() != nil:
+		h.fail()
+	case !Transient(err):
+		var none T
+		h.decide(none, err)
+	default:
+		h.last = err
+		h.timer.Reset(spread(h.pause))
+		h.pause = min(2*h.pause, maxPause)
+	}
+}
+
+// giveUp ends the call because its time is over.
+func (h *hedge[T]) giveUp() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.decided {
+		h.fail()
+	}
+}
+
+// fail decides the call because its time is over. mu must be held.
+func (h *hedge[T]) fail() {
+	var none T
+	if h.last == nil && h.started > 1 {
+		h.last = errOverdue
+	}
+	if h.ctx.Err() != nil {
+		h.decide(none, Ended(h.ctx, h.last))
+	} else {
+		h.decide(none, h.limits.over())
+	}
+}
+
+// decide ends the call and all attempts that are under way. mu must be held.
+func (h *hedge[T]) decide(v T, err error) {
+	h.decided, h.value, h.err = true, v, err
+	close(h.over)
+	if h.timer != nil {
+		h.timer.Stop()
+	}
+	for _, cancel := range h.out {
+		(*cancel)(errDecided)
+	}
+}
+
+// errDecided says that an attempt is not needed any more.
+var errDecided = errors.New("another attempt was answered")
