@@ -170,10 +170,11 @@ func TestWaiterKeepsItsPlaceWhenItsMemberLosesTheLeader(t *testing.T) {
 		holder := newPeer(t, c, withTTL(calm), withClient(etcdtest.ViaMember(leader)))
 		h := holder.lock(t, "m")
 		done, e := p.queueUp(guarded(t), t, "m")
-		streams := p.Rec.Count("Watch")
+		reads := p.Rec.Count("Txn")
 		require.NoError(t, c.Isolate(follower))
-		// RequireLeader: the member ends the stream instead of keeping quiet.
-		eventually(t, func() bool { return p.Rec.Count("Watch") > streams }, "the watch is opened anew")
+		// RequireLeader: the member ends the stream instead of keeping quiet, and refuses
+		// the read that follows.
+		eventually(t, func() bool { return p.Rec.Count("Txn") > reads+1 }, "the queue is read, again and again")
 		stillWaits(t, done)
 		if released {
 			unlock(t, h)
