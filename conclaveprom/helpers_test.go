@@ -88,3 +88,11 @@ func values(t *testing.T, c prometheus.Collector, name string) map[string]float6
 	}
 	return all
 }
+
+// positive are the values that are not zero.
+func positive(t *testing.T, c prometheus.Collector, name string) map[string]float64 {
+	t.Helper()
+	all := values(t, c, name)
+	maps.DeleteFunc(all, func(_ string, v float64) bool { return v == 0 })
+	return all
+}

@@ -1,6 +1,7 @@
 package conclaveprom
 
 import (
+	"context"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,6 +15,7 @@ import (
 type Metrics struct {
 	config  collect.Config
 	locks   *collect.Locks
+	calls   *collect.Calls
 	lost    *prometheus.CounterVec
 	renewal *prometheus.HistogramVec
 	leases  *leases
@@ -30,13 +32,17 @@ func New(opts ...Option) (*Metrics, error) {
 	}
 	m := &Metrics{
 		config:  c,
-		locks:   c.NewLocks("lock", "kind", "name"),
+		locks:   c.NewLocks("lock", reasons(), "kind", "name"),
+		calls:   c.NewCalls("lock", "kind", "name"),
 		lost:    c.Counter("leases_lost_total", "Leases that ended without having been closed, by kind of reason.", "reason"),
 		renewal: c.Histogram("lease_renewal_seconds", "Time from sending a renewal to its confirmation."),
 		leases:  newLeases(c),
 		streams: newStreams(c),
 	}
-	m.all = append(m.locks.Collectors(), m.lost, m.renewal, m.leases, m.streams)
+	for _, reason := range []lease.Reason{lease.ReasonDeadline, lease.ReasonRevoked, lease.ReasonClosed} {
+		m.lost.WithLabelValues(reason.String())
+	}
+	m.all = append(m.locks.Collectors(), m.calls, m.lost, m.renewal, m.leases, m.streams)
 	return m, nil
 }
 
@@ -58,17 +64,57 @@ func (m *Metrics) Collect(to chan<- prometheus.Metric) {
 // them.
 func (m *Metrics) Lease() lease.Observer {
 	return lease.Observer{
-		Renewed: func(_ *lease.Lease, took time.Duration) { m.renewal.WithLabelValues().Observe(took.Seconds()) },
-		Changed: func(l *lease.Lease, _ lease.State) { m.leases.changed(l) },
-		Lost:    func(_ *lease.Lease, cause error) { m.lost.WithLabelValues(lease.ReasonOf(cause).String()).Inc() },
-		Waiting: func(e lease.Event) { m.locks.Waiting(m.labels(e)...) },
-		Waited:  func(e lease.Event) { m.locks.Waited(m.labels(e)...) },
-		Granted: func(e lease.Event) { m.locks.Granted(e.Took, e.Via.String(), m.labels(e)...) },
-		Failed:  func(e lease.Event) { m.locks.Failed(e.Reason.String(), m.labels(e)...) },
+		Renewed:   func(_ *lease.Lease, took time.Duration) { m.renewal.WithLabelValues().Observe(took.Seconds()) },
+		Changed:   func(l *lease.Lease, _ lease.State) { m.leases.changed(l) },
+		Lost:      func(_ *lease.Lease, cause error) { m.lost.WithLabelValues(lease.ReasonOf(cause).String()).Inc() },
+		Acquiring: m.acquiring,
+		Waiting:   func(e lease.Event) { m.locks.Waiting(m.labels(e)...) },
+		Waited:    func(e lease.Event) { m.locks.Waited(m.labels(e)...) },
+		Granted: func(e lease.Event) {
+			m.calls.End(m.call(e))
+			m.locks.Granted(e.Took, e.Via.String(), m.labels(e)...)
+		},
+		Failed: func(e lease.Event) {
+			m.calls.End(m.call(e))
+			m.locks.Failed(e.Reason.String(), m.labels(e)...)
+		},
 		Released: func(e lease.Event) {
 			m.locks.Released(e.Took, e.Reason.String(), m.labels(e)...)
 		},
 	}
+}
+
+// reasons are those for which acquisitions fail and holds are lost.
+func reasons() collect.Reasons {
+	return collect.Reasons{
+		Failures: words(lease.ReasonTaken, lease.ReasonCanceled, lease.ReasonTimeout, lease.ReasonClosed, lease.ReasonRefused, lease.ReasonOther),
+		Losses:   words(lease.ReasonDeadline, lease.ReasonRevoked, lease.ReasonDeleted, lease.ReasonClosed),
+	}
+}
+
+func words(reasons ...lease.Reason) (all []string) {
+	for _, r := range reasons {
+		all = append(all, r.String())
+	}
+	return all
+}
+
+// acquiring notes that an acquisition begins, in its context.
+func (m *Metrics) acquiring(ctx context.Context, e lease.Event) context.Context {
+	m.locks.Begin(m.labels(e)...)
+	return context.WithValue(ctx, callKey{m}, m.calls.Begin(m.labels(e)...))
+}
+
+// callKey is the key of an acquisition's context for its [collect.Call].
+type callKey struct{ *Metrics }
+
+// call returns the acquisition of an event, nil if it is not known.
+func (m *Metrics) call(e lease.Event) *collect.Call {
+	if e.Context == nil {
+		return nil
+	}
+	call, _ := e.Context.Value(callKey{m}).(*collect.Call)
+	return call
 }
 
 // labels returns the values of an event's labels.

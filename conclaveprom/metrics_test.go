@@ -49,6 +49,8 @@ func TestLocksAreCountedFromTheCallToTheEndOfTheHold(t *testing.T) {
 	}()
 	<-waits
 	require.Equal(t, map[string]float64{"mutex all": 2}, values(t, metrics, "conclave_lock_waiters"))
+	require.Equal(t, map[string]float64{"mutex all": 2}, values(t, metrics, "conclave_lock_calls"))
+	require.Positive(t, values(t, metrics, "conclave_lock_call_age_seconds")["mutex all"])
 	require.Equal(t, map[string]float64{"mutex all": 0}, values(t, metrics, "conclave_lock_holds"))
 	leave()
 	require.ErrorIs(t, <-left, context.Canceled)
@@ -62,12 +64,37 @@ func TestLocksAreCountedFromTheCallToTheEndOfTheHold(t *testing.T) {
 	_, err = h.Txn(ctx).Commit() // which finds out
 	require.ErrorIs(t, err, lock.ErrLost)
 
+	require.Equal(t, map[string]float64{"mutex all": 0}, values(t, metrics, "conclave_lock_calls"))
+	require.Equal(t, map[string]float64{"mutex all": 0}, values(t, metrics, "conclave_lock_call_age_seconds"))
 	require.Equal(t, map[string]float64{"mutex all": 0}, values(t, metrics, "conclave_lock_holds"))
 	require.Equal(t, map[string]float64{"mutex all free": 1, "mutex all queue": 1}, values(t, metrics, "conclave_lock_grants_total"))
-	require.Equal(t, map[string]float64{"mutex all taken": 1, "mutex all canceled": 1}, values(t, metrics, "conclave_lock_failures_total"))
-	require.Equal(t, map[string]float64{"mutex all deleted": 1}, values(t, metrics, "conclave_lock_losses_total"))
+	require.Equal(t, map[string]float64{"mutex all taken": 1, "mutex all canceled": 1}, positive(t, metrics, "conclave_lock_failures_total"))
+	require.Equal(t, map[string]float64{"mutex all deleted": 1}, positive(t, metrics, "conclave_lock_losses_total"))
 	require.Equal(t, map[string]float64{"mutex all": 2}, values(t, metrics, "conclave_lock_wait_seconds"))
 	require.Equal(t, map[string]float64{"mutex all": 2}, values(t, metrics, "conclave_lock_hold_seconds"))
+}
+
+// A counter that is born at one shows no increase: the first loss of a process would
+// alert nobody.
+func TestWhatAlertsCountIsThereAtZeroBeforeItHappens(t *testing.T) {
+	t.Parallel()
+	metrics := newMetrics(t)
+	require.Equal(t, map[string]float64{"deadline": 0, "revoked": 0, "closed": 0}, values(t, metrics, "conclave_leases_lost_total"))
+	require.Empty(t, values(t, metrics, "conclave_lock_losses_total"), "nobody has locked anything")
+
+	metrics.Lease().Acquiring(t.Context(), lease.Event{Kind: "election"})
+	for metric, want := range map[string][]string{
+		"conclave_lock_holds":          {""},
+		"conclave_lock_waiters":        {""},
+		"conclave_lock_losses_total":   {" deadline", " revoked", " deleted", " closed"},
+		"conclave_lock_failures_total": {" taken", " canceled", " timeout", " closed", " refused", " other"},
+	} {
+		zero := make(map[string]float64)
+		for _, w := range want {
+			zero["election all"+w] = 0
+		}
+		require.Equal(t, zero, values(t, metrics, metric), metric)
+	}
 }
 
 func TestHistogramsAreClassicAndNative(t *testing.T) {

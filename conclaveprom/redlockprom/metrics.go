@@ -31,11 +31,14 @@ func New(opts ...Option) (*Metrics, error) {
 	}
 	m := &Metrics{
 		config:   c,
-		locks:    c.NewLocks("redlock", "name"),
+		locks:    c.NewLocks("redlock", reasons(), "name"),
 		extended: c.Histogram("redlock_extension_seconds", "Time that it took to extend a hold, of extensions that succeeded.", "name"),
 		failed:   c.Counter("redlock_extension_failures_total", "Attempts to extend a hold that failed and left its deadline where it was.", "name"),
 		nodes:    c.Counter("redlock_node_failures_total", "Requests that a node did not answer in time, or with an error, or may not be counted in.", "node", "op"),
 		quora:    c.Counter("redlock_quorum_failures_total", "Requests in which so many nodes failed that the others were no quorum.", "op"),
+	}
+	for _, op := range []string{"acquire", "extend", "release"} {
+		m.quora.WithLabelValues(op)
 	}
 	m.all = append(m.locks.Collectors(), m.extended, m.failed, m.nodes, m.quora)
 	return m, nil
@@ -58,10 +61,16 @@ func (m *Metrics) Collect(to chan<- prometheus.Metric) {
 // Redlock returns the observer for nodes and the mutexes on them.
 func (m *Metrics) Redlock() redlock.Observer {
 	return redlock.Observer{
-		Waiting: func(e redlock.Event) { m.locks.Waiting(m.name(e)) },
+		Waiting: func(e redlock.Event) { m.locks.Begin(m.name(e)); m.locks.Waiting(m.name(e)) },
 		Waited:  func(e redlock.Event) { m.locks.Waited(m.name(e)) },
-		Granted: func(e redlock.Event) { m.locks.Granted(e.Took, via(e), m.name(e)) },
-		Failed:  func(e redlock.Event) { m.locks.Failed(e.Reason.String(), m.name(e)) },
+		Granted: func(e redlock.Event) {
+			m.locks.Begin(m.name(e))
+			m.locks.Granted(e.Took, via(e), m.name(e))
+		},
+		Failed: func(e redlock.Event) {
+			m.locks.Begin(m.name(e))
+			m.locks.Failed(e.Reason.String(), m.name(e))
+		},
 		Extended: func(e redlock.Event) {
 			if e.Err != nil {
 				m.failed.WithLabelValues(m.name(e)).Inc()
@@ -75,6 +84,21 @@ func (m *Metrics) Redlock() redlock.Observer {
 		},
 		NoQuorum: func(op string) { m.quora.WithLabelValues(op).Inc() },
 	}
+}
+
+// reasons are those for which acquisitions fail and holds are lost.
+func reasons() collect.Reasons {
+	return collect.Reasons{
+		Failures: words(redlock.ReasonTaken, redlock.ReasonNoQuorum, redlock.ReasonCanceled, redlock.ReasonTimeout, redlock.ReasonClosed, redlock.ReasonOther),
+		Losses:   words(redlock.ReasonDeadline, redlock.ReasonDenied, redlock.ReasonClosed),
+	}
+}
+
+func words(reasons ...redlock.Reason) (all []string) {
+	for _, r := range reasons {
+		all = append(all, r.String())
+	}
+	return all
 }
 
 // name returns the label of a lock.

@@ -2,6 +2,7 @@ package collect
 
 import (
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,12 +14,18 @@ type Locks struct {
 	holds, waiters         *prometheus.GaugeVec
 	wait, hold             *prometheus.HistogramVec
 	grants, failures, lost *prometheus.CounterVec
+	reasons                Reasons
+	known                  sync.Map // the label values for which Begin was called, joined
 }
 
+// Reasons are the values that the label "reason" takes.
+type Reasons struct{ Failures, Losses []string }
+
 // NewLocks returns the metrics of what is called subsystem, with labels.
-func (c Config) NewLocks(subsystem string, labels ...string) *Locks {
+func (c Config) NewLocks(subsystem string, reasons Reasons, labels ...string) *Locks {
 	and := func(label string) []string { return append(slices.Clip(labels), label) }
 	return &Locks{
+		reasons:  reasons,
 		holds:    c.Gauge(subsystem+"_holds", "Locks held now by this process.", labels...),
 		waiters:  c.Gauge(subsystem+"_waiters", "Acquisitions of this process that wait now for somebody else.", labels...),
 		wait:     c.Histogram(subsystem+"_wait_seconds", "Time from the call to the grant, of acquisitions that succeeded.", labels...),
@@ -32,6 +39,22 @@ func (c Config) NewLocks(subsystem string, labels ...string) *Locks {
 // Collectors returns all metrics.
 func (l *Locks) Collectors() []prometheus.Collector {
 	return []prometheus.Collector{l.holds, l.waiters, l.wait, l.hold, l.grants, l.failures, l.lost}
+}
+
+// Begin makes the gauges and the counters of what goes wrong exist, at zero: of a counter
+// that is born at one, a server sees no increase.
+func (l *Locks) Begin(labels ...string) {
+	if _, known := l.known.LoadOrStore(join(labels), true); known {
+		return
+	}
+	l.holds.WithLabelValues(labels...)
+	l.waiters.WithLabelValues(labels...)
+	for _, reason := range l.reasons.Failures {
+		l.failures.WithLabelValues(append(slices.Clip(labels), reason)...)
+	}
+	for _, reason := range l.reasons.Losses {
+		l.lost.WithLabelValues(append(slices.Clip(labels), reason)...)
+	}
 }
 
 // Waiting counts a wait that begins.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -195,6 +196,27 @@ func alerts(t *testing.T) (exprs []string) {
 	}
 	require.NotEmpty(t, exprs)
 	return exprs
+}
+
+// requireVariable in the environment makes the absence of promtool a failure.
+const requireVariable = "CONCLAVE_REQUIRE_PROMTOOL"
+
+func TestAlertsNoticeTheFirstTime(t *testing.T) {
+	t.Parallel()
+	tool, err := exec.LookPath("promtool")
+	if err != nil && os.Getenv(requireVariable) == "" {
+		t.Skip("there is no promtool: install it (Debian: apt install prometheus)")
+	}
+	require.NoError(t, err)
+	out, err := exec.CommandContext(t.Context(), tool, "test", "rules", docs("alerts_test.yml")).CombinedOutput()
+	require.NoError(t, err, string(out))
+	tests, err := os.ReadFile(docs("alerts_test.yml"))
+	require.NoError(t, err)
+	rules, err := os.ReadFile(docs("alerts.yml"))
+	require.NoError(t, err)
+	for _, m := range regexp.MustCompile(`- alert: (\w+)`).FindAllStringSubmatch(string(rules), -1) {
+		require.Contains(t, string(tests), "alertname: "+m[1]+"\n", "each alert is seen firing")
+	}
 }
 
 // panels returns the expressions of the dashboard, with Grafana's variables filled in.
