@@ -57,13 +57,14 @@ func TestMutexesAndNodesAreCounted(t *testing.T) {
 		"conclave_redlock_wait_seconds":             1,
 		"conclave_redlock_hold_seconds":             1,
 		"conclave_redlock_grants_total":             2, // free and after a wait
-		"conclave_redlock_failures_total":           2, // taken, and without a quorum
+		"conclave_redlock_failures_total":           6, // each reason, at zero or above
 		"conclave_redlock_extension_seconds":        1,
 		"conclave_redlock_extension_failures_total": 1,
-		"conclave_redlock_losses_total":             1,
+		"conclave_redlock_losses_total":             3,
 	} {
 		require.Equal(t, want, testutil.CollectAndCount(metrics, metric), metric)
 	}
+	require.Equal(t, 3, testutil.CollectAndCount(newMetrics(t), "conclave_redlock_quorum_failures_total"), "at zero, before anything fails")
 	require.GreaterOrEqual(t, testutil.CollectAndCount(metrics, "conclave_redlock_quorum_failures_total"), 2, "to acquire and to extend")
 	require.GreaterOrEqual(t, testutil.CollectAndCount(metrics, "conclave_redlock_node_failures_total"), 4, "two nodes, two operations")
 }
