@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -304,13 +303,11 @@ func (h *history) check(t *testing.T) {
 	}
 }
 
-// draw writes a picture of the history and returns its path, which outlives the test.
+// draw writes a picture of the history and returns its path, which outlives the test with -artifacts.
 func draw(t *testing.T, all []porcupine.Operation) string {
 	t.Helper()
 	_, info := porcupine.CheckOperationsVerbose(lockModel(), all, checkTime)
-	dir, err := os.MkdirTemp("", "conclave-history-") //nolint:usetesting // has to outlive the test
-	require.NoError(t, err)
-	path := filepath.Join(dir, "history.html")
+	path := filepath.Join(t.ArtifactDir(), "history.html")
 	require.NoError(t, porcupine.VisualizePath(lockModel(), info, path))
 	return path
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/conclave-go/conclave/internal/tempdir"
 )
 
 // atOnce is how many tests run at a time for each processor: most of them wait.
@@ -19,5 +21,5 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(tempdir.Tests{M: m})
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/conclave-go/conclave/examples/internal/program"
 	"github.com/conclave-go/conclave/examples/internal/screen"
 	"github.com/conclave-go/conclave/internal/process"
+	"github.com/conclave-go/conclave/internal/tempdir"
 )
 
 func main() {
@@ -40,11 +41,11 @@ func run(ctx context.Context, args []string, out *os.File) (err error) {
 	}
 	ctx, end := program.Interruptible(ctx)
 	defer end(nil)
-	dir, err := os.MkdirTemp("", "conclave-fencing-")
+	dir, err := tempdir.Make("fencing")
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	defer func() { err = errors.Join(err, dir.Remove()) }()
 	c, err := cluster.Open(ctx, o.etcd)
 	if err != nil {
 		return program.CauseOr(ctx, err)
@@ -52,7 +53,7 @@ func run(ctx context.Context, args []string, out *os.File) (err error) {
 	defer func() { err = errors.Join(err, c.Close()) }()
 	v := &view{screen.NewActs(out, end)}
 	v.Printf("2 workers, TTL %s, SQLite, %s\n", o.ttl, c)
-	j := job{Lock: o.prefix + rand.Text()[:8] + "/inventory", File: filepath.Join(dir, "stock.db"), TTL: o.ttl}
+	j := job{Lock: o.prefix + rand.Text()[:8] + "/inventory", File: filepath.Join(dir.Path(), "stock.db"), TTL: o.ttl}
 	return program.CauseOr(ctx, perform(ctx, c, o, j, v))
 }
 

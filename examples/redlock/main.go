@@ -31,6 +31,7 @@ import (
 	"github.com/conclave-go/conclave/examples/internal/program"
 	"github.com/conclave-go/conclave/examples/internal/screen"
 	"github.com/conclave-go/conclave/internal/process"
+	"github.com/conclave-go/conclave/internal/tempdir"
 )
 
 func main() {
@@ -58,17 +59,17 @@ func run(ctx context.Context, args []string, out *os.File) error {
 	if err != nil {
 		return program.CauseOr(ctx, err)
 	}
-	dir, err := os.MkdirTemp("", "conclave-redlock-")
+	dir, err := tempdir.Make("redlock")
 	if err != nil {
 		return errors.Join(err, s.close())
 	}
 	if _, err := fmt.Fprintln(out, headline(o, s)); err != nil {
-		return errors.Join(err, s.close(), os.RemoveAll(dir))
+		return errors.Join(err, s.close(), dir.Remove())
 	}
 	v := o.newView(out, end)
-	results, err := o.perform(ctx, s, dir, v)
+	results, err := o.perform(ctx, s, dir.Path(), v)
 	err = program.CauseOr(ctx, errors.Join(err, v.Close()))
-	err = errors.Join(err, s.close(), os.RemoveAll(dir))
+	err = errors.Join(err, s.close(), dir.Remove())
 	if err == nil || errors.Is(err, program.ErrInterrupted) {
 		_, werr := io.WriteString(out, "\n"+table(results, o.styles(out)))
 		err = errors.Join(err, werr)

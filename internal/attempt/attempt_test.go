@@ -15,9 +15,10 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/conclave-go/conclave/internal/attempt"
+	"github.com/conclave-go/conclave/internal/tempdir"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(tempdir.Tests{M: m}) }
 
 var errRefused = status.Error(codes.PermissionDenied, "no")
 

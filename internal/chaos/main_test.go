@@ -6,9 +6,10 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/conclave-go/conclave/internal/chaos"
+	"github.com/conclave-go/conclave/internal/tempdir"
 )
 
 func TestMain(m *testing.M) {
 	chaos.Main(nil)
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(tempdir.Tests{M: m})
 }

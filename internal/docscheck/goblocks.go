@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/conclave-go/conclave/internal/tempdir"
 )
 
 const module = "github.com/conclave-go/conclave"
@@ -237,11 +239,12 @@ func (t *tree) compile(home string, blocks []code) ([]finding, error) {
 	if len(blocks) == 0 {
 		return nil, nil
 	}
-	temp, err := os.MkdirTemp("", "docscheck")
+	made, err := tempdir.Make("docscheck")
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(temp) //nolint:errcheck // nothing depends on it
+	defer func() { _ = made.Remove() }() // the next run tries again
+	temp := made.Path()
 	dir, env := home, append(os.Environ(), "GOFLAGS=-mod=readonly")
 	if home == workspace {
 		dir = "."

@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
+
+	_ "github.com/conclave-go/conclave/internal/smallwal"
+	"github.com/conclave-go/conclave/internal/tempdir"
 )
 
 // EndpointsVariable names the environment variable with the comma-separated
@@ -40,7 +43,7 @@ var ErrExternal = errors.New("etcdtest: not possible on an external cluster")
 type Cluster struct {
 	endpoints []string
 	members   []*member // empty for an external cluster
-	dir       string
+	dir       *tempdir.Dir
 	minTTL    func() (time.Duration, error)
 
 	mu   sync.Mutex
@@ -101,7 +104,7 @@ func startOnce(ctx context.Context, cfg config) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "etcdtest-")
+	dir, err := tempdir.Make("etcd")
 	if err != nil {
 		releasePorts(ports)
 		return nil, err
@@ -112,7 +115,7 @@ func startOnce(ctx context.Context, cfg config) (*Cluster, error) {
 		minTTL: func() (time.Duration, error) { return embeddedMinTTL, nil },
 	}
 	for i := range cfg.members {
-		c.members = append(c.members, newMember(i, filepath.Join(dir, memberName(i)), ports[2*i], ports[2*i+1]))
+		c.members = append(c.members, newMember(i, filepath.Join(dir.Path(), memberName(i)), ports[2*i], ports[2*i+1]))
 		c.members[i].tokenTTL = cfg.tokenTTL
 		c.endpoints = append(c.endpoints, c.members[i].clientAddr())
 	}
@@ -141,7 +144,7 @@ func (c *Cluster) introduceMembers() error {
 	}
 	for _, m := range c.members {
 		m.initialCluster = strings.Join(peers, ",")
-		m.token = filepath.Base(c.dir)
+		m.token = filepath.Base(c.dir.Path())
 	}
 	return nil
 }
@@ -199,7 +202,7 @@ func (c *Cluster) Close() error {
 	for _, m := range c.members {
 		m.abandon()
 	}
-	if err := os.RemoveAll(c.dir); err != nil {
+	if err := c.dir.Remove(); err != nil {
 		return fmt.Errorf("etcdtest: close: %w", err)
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/conclave-go/conclave/internal/process"
+	"github.com/conclave-go/conclave/internal/tempdir"
 )
 
 // hang bounds what should have happened long before.
@@ -27,7 +28,7 @@ type report struct {
 
 func TestMain(m *testing.M) {
 	process.Main(map[string]process.Role{"echo": echo, "fail": fail, "leave": leave, "stay": stay})
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(tempdir.Tests{M: m})
 }
 
 // echo repeats its job and each line that it is told, to its end.

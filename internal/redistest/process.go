@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/conclave-go/conclave/internal/tempdir"
 )
 
 const (
@@ -24,7 +26,7 @@ const (
 type process struct {
 	cfg     config
 	address string
-	dir     string
+	dir     *tempdir.Dir
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd // nil while it is down
@@ -32,7 +34,7 @@ type process struct {
 }
 
 func startProcess(ctx context.Context, cfg config) (*process, error) {
-	dir, err := os.MkdirTemp("", "redistest-")
+	dir, err := tempdir.Make("redis")
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +44,7 @@ func startProcess(ctx context.Context, cfg config) (*process, error) {
 		return p.restart(ctx)
 	})
 	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
+		return nil, errors.Join(err, dir.Remove())
 	}
 	return p, nil
 }
@@ -57,7 +59,7 @@ func (p *process) restart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(binary, "--port", port, "--bind", host, "--dir", p.dir,
+	cmd := exec.Command(binary, "--port", port, "--bind", host, "--dir", p.dir.Path(),
 		"--save", "", "--appendonly", yesNo[p.cfg.appendOnly], "--cluster-enabled", yesNo[p.cfg.cluster], "--daemonize", "no", "--loglevel", "notice")
 	if cmd.Env, err = p.environment(); err != nil {
 		return err
@@ -127,7 +129,7 @@ func (p *process) end() error {
 }
 
 // remove deletes the directory.
-func (p *process) remove() error { return os.RemoveAll(p.dir) }
+func (p *process) remove() error { return p.dir.Remove() }
 
 // running returns the process, for signals.
 func (p *process) running() (*os.Process, error) {

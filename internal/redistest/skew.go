@@ -44,7 +44,7 @@ func CompileClock(ctx context.Context, dir string) (string, error) {
 func WithClockLibrary(path string) Option { return func(c *config) { c.clock = path } }
 
 // skewFile makes the file that says by how much the clock of a process is wrong.
-func (p *process) skewFile() string { return filepath.Join(p.dir, "skew") }
+func (p *process) skewFile() string { return filepath.Join(p.dir.Path(), "skew") }
 
 // environment is that of the process.
 func (p *process) environment() ([]string, error) {

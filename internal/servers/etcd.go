@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/conclave-go/conclave/internal/process"
+	"github.com/conclave-go/conclave/internal/tempdir"
 )
 
 const (
@@ -36,7 +36,7 @@ const (
 
 // Etcd is a cluster, each member of which is a process. Use StartEtcd.
 type Etcd struct {
-	dir    string
+	dir    *tempdir.Dir
 	client *clientv3.Client
 	list   []*member
 }
@@ -69,7 +69,7 @@ func StartEtcd(ctx context.Context, opts ...Option) (*Etcd, error) {
 }
 
 func startEtcd(ctx context.Context, cfg config) (*Etcd, error) {
-	dir, err := os.MkdirTemp(cfg.parent, "conclave-etcd-")
+	dir, err := tempdir.MakeIn(cfg.parent, "etcd")
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ func startEtcd(ctx context.Context, cfg config) (*Etcd, error) {
 	var peers []string
 	for i := range cfg.members {
 		m := &member{job: memberJob{
-			Name: memberName(i), Dir: filepath.Join(dir, memberName(i)), Client: freeAddress(), Peer: freeAddress(), Token: filepath.Base(dir),
+			Name: memberName(i), Dir: filepath.Join(dir.Path(), memberName(i)), Client: freeAddress(), Peer: freeAddress(), Token: filepath.Base(dir.Path()),
 			Fsync: cfg.fsync,
 		}}
 		e.list = append(e.list, m)
@@ -169,7 +169,7 @@ func (e *Etcd) Close() error {
 			p.Wait()
 		}
 	}
-	return errors.Join(append(errs, os.RemoveAll(e.dir))...)
+	return errors.Join(append(errs, e.dir.Remove())...)
 }
 
 // Kill ends member i at once.

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/conclave-go/conclave/internal/process"
+	"github.com/conclave-go/conclave/internal/smallwal"
 )
 
 // MemberRole is the role of a process that is a member of an etcd cluster.
@@ -53,6 +54,9 @@ func Member(ctx context.Context, line *process.Line) error {
 	orders := make(chan string, 16)
 	told := func(order string) { orders <- order }
 	return line.Serve(ctx, &j, told, func(ctx context.Context) error {
+		if j.Fsync {
+			smallwal.Undo()
+		}
 		etcd, err := embed.StartEtcd(j.config())
 		if err != nil {
 			return err

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"os/exec"
 	"time"
 
 	"github.com/conclave-go/conclave/internal/netfault"
 	"github.com/conclave-go/conclave/internal/redistest"
+	"github.com/conclave-go/conclave/internal/tempdir"
 )
 
 // lagPoll is how often is looked whether a replica has a key.
@@ -19,7 +19,7 @@ const lagPoll = 3 * time.Millisecond
 // Redis is some nodes that know nothing of each other, or, with a replica, two of which
 // one copies the other. Use StartRedis.
 type Redis struct {
-	dir      string
+	dir      *tempdir.Dir
 	clusters []*redistest.Cluster // one node each: their clocks are moved one by one
 	// Shim says why the clocks cannot be moved by a library; nil if they can.
 	Shim error
@@ -36,7 +36,7 @@ func HasRedis() bool {
 // StartRedis starts n nodes: processes of redis-server, or embedded ones where there is
 // none.
 func StartRedis(ctx context.Context, n int) (*Redis, error) {
-	dir, err := os.MkdirTemp("", "conclave-redis-")
+	dir, err := tempdir.Make("redis")
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +44,7 @@ func StartRedis(ctx context.Context, n int) (*Redis, error) {
 	var opts []redistest.Option
 	if HasRedis() {
 		var library string
-		if library, r.Shim = redistest.CompileClock(ctx, dir); r.Shim == nil {
+		if library, r.Shim = redistest.CompileClock(ctx, dir.Path()); r.Shim == nil {
 			opts = append(opts, redistest.WithClockLibrary(library))
 		}
 	}
@@ -73,7 +73,7 @@ func (r *Redis) Close() error {
 	if r.stream != nil {
 		errs = append(errs, r.stream.Close())
 	}
-	return errors.Join(append(errs, os.RemoveAll(r.dir))...)
+	return errors.Join(append(errs, r.dir.Remove())...)
 }
 
 // Node returns node i.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/internal/servers"
+	"github.com/conclave-go/conclave/internal/tempdir"
 )
 
 // hang bounds what should have happened long before.
@@ -23,7 +24,7 @@ const hang = time.Minute
 
 func TestMain(m *testing.M) {
 	process.Main(map[string]process.Role{servers.MemberRole: servers.Member})
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(tempdir.Tests{M: m})
 }
 
 func guarded(t *testing.T) context.Context {

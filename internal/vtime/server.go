@@ -3,7 +3,6 @@ package vtime
 import (
 	"context"
 	"errors"
-	"os"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -23,6 +22,8 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/conclave-go/conclave/internal/clock"
+	_ "github.com/conclave-go/conclave/internal/smallwal"
+	"github.com/conclave-go/conclave/internal/tempdir"
 )
 
 const (
@@ -78,11 +79,12 @@ func Run(t *testing.T, fn func(t *testing.T, s *Server), opts ...Option) {
 	}
 	restoreClock := clock.Virtual()
 	defer restoreClock()
-	dir := t.TempDir()      // outside the bubble, so that its removal is too
-	defer os.RemoveAll(dir) //nolint:errcheck // only early: a test may Run hundreds of times, and t.TempDir reports failures
+	dir, err := tempdir.Make("vtime") // outside the bubble, as is its removal
+	require.NoError(t, err)
+	defer func() { require.NoError(t, dir.Remove()) }()
 	synctest.Test(t, func(t *testing.T) {
 		t.Helper()
-		s := &Server{t: t, dir: dir, options: o}
+		s := &Server{t: t, dir: dir.Path(), options: o}
 		t.Cleanup(s.shutdown)
 		s.Start()
 		fn(t, s)

@@ -21,10 +21,10 @@ import (
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/conclave-go/conclave/conclavetest"
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/process"
+	"github.com/conclave-go/conclave/internal/tempdir"
 )
 
 // variable in the environment makes the test binary the program, of which the
@@ -45,7 +45,7 @@ func Main(m *testing.M, program func()) {
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
-	conclavetest.Main(m)
+	etcdtest.Main(m)
 }
 
 // Run is one run of the program.
@@ -186,7 +186,7 @@ func RequireInterruptible(t *testing.T, text string, args ...string) string {
 }
 
 // RequireOrphansEnd kills a run when it has printed a line that contains text. The
-// workers have to notice.
+// workers have to notice, and what it leaves in files has to go with the next.
 func RequireOrphansEnd(t *testing.T, text string, args ...string) {
 	t.Helper()
 	r := Start(t, nil, args...)
@@ -194,6 +194,10 @@ func RequireOrphansEnd(t *testing.T, text string, args ...string) {
 	require.NoError(t, r.Cmd.Process.Kill())
 	require.Error(t, r.Cmd.Wait())
 	assert.Eventually(t, func() bool { return len(r.Processes()) == 0 }, Hang/2, 50*time.Millisecond)
+	next, err := tempdir.MakeIn(r.tmp, "next")
+	require.NoError(t, err)
+	require.NoError(t, next.Remove())
+	r.RequireNothingLeft(t)
 }
 
 // RequireUsage requires that command lines are refused with their usage.
