@@ -2,14 +2,15 @@ package election
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/conclave-go/conclave/internal/attempt"
 	"github.com/conclave-go/conclave/internal/queue"
+	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
 )
 
@@ -23,6 +24,12 @@ type Leader struct {
 	Owner string
 	// Token is the number of its term.
 	Token lock.Token
+	// CreateRevision is the revision at which it began to stand for election,
+	// ModRevision that of its last proclamation or else the same, and Version one more
+	// than how often it has proclaimed.
+	CreateRevision, ModRevision, Version int64
+	// Lease is the lease its key is attached to. When that ends, so does the term.
+	Lease clientv3.LeaseID
 }
 
 // Exists reports whether there is a leader.
@@ -38,6 +45,10 @@ type Candidate struct {
 	Owner string
 	// Token is the number of the term that it has, or will have once elected.
 	Token lock.Token
+	// CreateRevision is the revision at which it began to stand for election,
+	// ModRevision that of its last proclamation or else the same, and Version one more
+	// than how often it has proclaimed.
+	CreateRevision, ModRevision, Version int64
 	// Since is when it began to stand for election, by its own clock; zero for
 	// entries that something else than this package has made.
 	Since time.Time
@@ -60,62 +71,84 @@ func (c Candidate) Age(now time.Time) time.Duration {
 }
 
 // Current returns the present leader, in one linearizable read; the zero [Leader] if
-// there is none. By the time it returns, things may have changed.
+// there is none. By the time it returns, things may have changed. A read that has no
+// answer is repeated until ctx ends.
 //
 // A leader is who is first in etcd. Whoever was elected this instant may not know it
 // yet, and one that has died is shown until its lease expires.
-func Current(ctx context.Context, client *clientv3.Client, name string) (Leader, error) {
-	if err := checkTarget(client, name); err != nil {
+func Current(ctx context.Context, client *clientv3.Client, name string, opts ...ReadOption) (Leader, error) {
+	p, err := readConfig(ctx, client, name, opts)
+	if err != nil {
 		return Leader{}, err
 	}
-	l, _, err := readLeader(ctx, client, prefix(name))
+	l, seen, err := awaitLeader(ctx, client, p.place)
 	if err != nil {
 		return Leader{}, fmt.Errorf("election: reading the leader of %q: %w", name, err)
 	}
+	p.note(seen)
 	return l, nil
 }
 
 // Candidates returns all candidates, in one linearizable read: the leader first, then
 // those who wait, in the order in which they will be elected. By the time it returns,
-// things may have changed.
-func Candidates(ctx context.Context, client *clientv3.Client, name string) ([]Candidate, error) {
-	if err := checkTarget(client, name); err != nil {
+// things may have changed. A read that has no answer is repeated until ctx ends.
+func Candidates(ctx context.Context, client *clientv3.Client, name string, opts ...ReadOption) ([]Candidate, error) {
+	p, err := readConfig(ctx, client, name, opts)
+	if err != nil {
 		return nil, err
 	}
-	occupants, err := queue.Read(ctx, client, prefix(name))
+	occupants, seen, err := awaitOccupants(ctx, client, p.place)
 	if err != nil {
 		return nil, fmt.Errorf("election: reading the candidates of %q: %w", name, err)
 	}
+	p.note(seen)
 	all := make([]Candidate, len(occupants))
 	for i, o := range occupants {
+		r := p.record(o)
 		all[i] = Candidate{
-			Value: o.Record.Value, Key: o.Key, Owner: o.Record.Owner, Token: newToken(o.CreateRevision),
-			Since: o.Record.Since, Lease: o.Lease, Position: i,
+			Value: r.Value, Key: o.Key, Owner: r.Owner, Token: newToken(o.CreateRevision),
+			CreateRevision: o.CreateRevision, ModRevision: o.ModRevision, Version: o.Version,
+			Since: r.Since, Lease: o.Lease, Position: i,
 		}
 	}
 	return all, nil
 }
 
-func checkTarget(client *clientv3.Client, name string) error {
-	if client == nil {
-		return errors.New("election: client is nil: must be a connected *clientv3.Client")
-	}
-	return checkName(name)
-}
+// patience is how long a read waits for its answer before another goes out beside it.
+const patience = time.Second
 
-// readLeader returns the leader and the revision at which it was.
-func readLeader(ctx context.Context, client *clientv3.Client, prefix string) (Leader, int64, error) {
-	resp, err := client.Get(ctx, prefix, append(clientv3.WithFirstCreate(), clientv3.WithPrefix())...)
+// awaitLeader reads the leader, trying until ctx ends.
+func awaitLeader(ctx context.Context, client *clientv3.Client, p place) (Leader, lease.Header, error) {
+	resp, err := attempt.Hedge(ctx, attempt.Limits{Patience: patience}, func(ctx context.Context) (*clientv3.GetResponse, error) {
+		return client.Get(ctx, p.prefix, append(clientv3.WithFirstCreate(), clientv3.WithPrefix())...)
+	})
 	if err != nil {
-		return Leader{}, 0, err
+		return Leader{}, lease.Header{}, err
 	}
 	if len(resp.Kvs) == 0 {
-		return Leader{}, resp.Header.Revision, nil
+		return Leader{}, lease.HeaderOf(resp.Header), nil
 	}
-	return leaderOf(resp.Kvs[0]), resp.Header.Revision, nil
+	return leaderOf(resp.Kvs[0], p), lease.HeaderOf(resp.Header), nil
 }
 
-func leaderOf(kv *mvccpb.KeyValue) Leader {
+// awaitOccupants reads all candidates, trying until ctx ends.
+func awaitOccupants(ctx context.Context, client *clientv3.Client, p place) ([]queue.Occupant, lease.Header, error) {
+	type answer struct {
+		all  []queue.Occupant
+		seen lease.Header
+	}
+	a, err := attempt.Hedge(ctx, attempt.Limits{Patience: patience}, func(ctx context.Context) (answer, error) {
+		all, seen, err := queue.Read(ctx, client, p.prefix)
+		return answer{all, seen}, err
+	})
+	return a.all, a.seen, err
+}
+
+func leaderOf(kv *mvccpb.KeyValue, p place) Leader {
 	o := queue.Parse(kv)
-	return Leader{Value: o.Record.Value, Key: o.Key, Owner: o.Record.Owner, Token: newToken(o.CreateRevision)}
+	r := p.record(o)
+	return Leader{
+		Value: r.Value, Key: o.Key, Owner: r.Owner, Token: newToken(o.CreateRevision),
+		CreateRevision: o.CreateRevision, ModRevision: o.ModRevision, Version: o.Version, Lease: o.Lease,
+	}
 }

@@ -173,7 +173,6 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 	for want, opts := range map[string][]election.Option{
 		"option is nil": {nil},
 		"owner of 257 bytes: must be at most 256":                     {election.WithOwner(strings.Repeat("o", 257))},
-		"grace period -1ns: must not be negative":                     {election.WithGracePeriod(-1)},
 		"retry pauses from 0s to 1s: must be positive":                {election.WithRetry(0, time.Second)},
 		"retry pauses from 2s to 1s: must be positive, and the first": {election.WithRetry(2*time.Second, time.Second)},
 		"at most 0 terms per 1s: both must be positive":               {election.WithMaxTerms(0, time.Second)},
@@ -246,7 +245,18 @@ func TestCurrentAndCandidatesDescribeTheQueue(t *testing.T) {
 	term, err := p.election(t, name, election.WithOwner("first")).Campaign(guarded(t), "a")
 	require.NoError(t, err)
 	done, e := q.queueUp(guarded(t), t, name, "b")
-	require.Equal(t, election.Leader{Value: "a", Key: term.Key(), Owner: "first", Token: term.Token()}, current(t, q.Client, name))
+	var header lease.Header
+	l, err := election.Current(guarded(t), q.Client, name, election.WithHeader(&header))
+	require.NoError(t, err)
+	require.NotZero(t, header.Cluster)
+	require.NotZero(t, header.Member)
+	require.NotZero(t, header.Term)
+	require.GreaterOrEqual(t, header.Revision, e.Revision)
+	created := term.Token().Revision()
+	require.Equal(t, election.Leader{
+		Value: "a", Key: term.Key(), Owner: "first", Token: term.Token(),
+		CreateRevision: created, ModRevision: created, Version: 1, Lease: p.LeaseID(t),
+	}, l)
 
 	all := candidates(t, q.Client, name)
 	require.Len(t, all, 2)
@@ -279,9 +289,9 @@ func TestEntriesOfOtherMakersAreCandidatesWithoutAName(t *testing.T) {
 	rev := put(t, p.Client, key, "not ours")
 	l := current(t, p.Client, name)
 	require.True(t, l.Exists())
-	require.Equal(t, election.Leader{Key: key, Token: l.Token}, l)
+	require.Equal(t, election.Leader{Key: key, Token: l.Token, CreateRevision: rev, ModRevision: rev, Version: 1}, l)
 	require.Equal(t, rev, l.Token.Revision())
-	require.Equal(t, []election.Candidate{{Key: key, Token: l.Token}}, candidates(t, p.Client, name))
+	require.Equal(t, []election.Candidate{{Key: key, Token: l.Token, CreateRevision: rev, ModRevision: rev, Version: 1}}, candidates(t, p.Client, name))
 	done, _ := p.queueUp(guarded(t), t, name, "a")
 	remove(t, p.Client, key)
 	resign(t, elected(t, done))
@@ -293,9 +303,14 @@ func TestProclaimReplacesTheValueAndKeepsTheTerm(t *testing.T) {
 	name, p := c.Prefix(t)+"e", newPeer(t, c)
 	term := p.lead(t, name, "a")
 	done, _ := newPeer(t, c).queueUp(guarded(t), t, name, "b")
-	for _, value := range []string{"a2", "", "a3"} {
+	require.Equal(t, term.Token().Revision(), term.Header().Revision)
+	for i, value := range []string{"a2", "", "a3", "a3"} {
 		require.NoError(t, term.Proclaim(guarded(t), value))
 		l := current(t, p.Client, name)
+		require.Equal(t, term.Token().Revision(), l.CreateRevision)
+		require.Equal(t, term.Header().Revision, l.ModRevision)
+		require.EqualValues(t, i+2, l.Version)
+		require.Equal(t, l.ModRevision, candidates(t, p.Client, name)[0].ModRevision)
 		require.Equal(t, value, l.Value)
 		require.Equal(t, term.Token(), l.Token)
 		require.EqualValues(t, p.LeaseID(t), get(t, p.Client, l.Key).Lease)

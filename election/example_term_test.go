@@ -2,7 +2,6 @@ package election_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -67,29 +66,6 @@ func ExampleTerm_Guard() {
 	// Output:
 	// as the leader: true
 	// afterwards: false
-}
-
-// A program that has little time to shut down does not wait long for etcd to confirm
-// that it has resigned. That goes on in the background, as long as the session lives.
-func ExampleWithGracePeriod() {
-	session, client, stop := exampleSession(context.Background())
-	defer stop()
-	e, err := election.New(session, "scheduler", election.WithGracePeriod(time.Second))
-	if err != nil {
-		panic(err)
-	}
-	ctx, shutDown := context.WithCancel(context.Background())
-	err = e.Run(ctx, "10.0.0.7", func(ctx context.Context, _ *election.Term) error {
-		shutDown()
-		<-ctx.Done()
-		return nil
-	})
-	fmt.Println("shut down:", errors.Is(err, context.Canceled))
-	leader, err := election.Current(context.Background(), client, "scheduler")
-	fmt.Println("led by somebody:", leader.Exists(), err)
-	// Output:
-	// shut down: true
-	// led by somebody: false <nil>
 }
 
 // How long somebody has waited to lead.

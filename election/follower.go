@@ -23,6 +23,7 @@ type sighting struct {
 
 // follower watches one election on behalf of all its observers with one client.
 type follower struct {
+	place  place
 	cancel context.CancelFunc
 	done   chan struct{} // closed when the watch has ended
 	users  int           // protected by the registry's mu
@@ -63,7 +64,7 @@ func (f *follower) begun(ctx context.Context) error {
 func (f *follower) saw(leader Leader, revision int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if n := len(f.recent); n > 0 && f.recent[n-1].leader == leader {
+	if n := len(f.recent); n > 0 && f.place.same(f.recent[n-1].leader, leader) {
 		return
 	}
 	f.recent = append(f.recent, sighting{leader, revision})
@@ -91,20 +92,20 @@ func (f *follower) tell() {
 var errStreamEnded = errors.New("the stream of changes has ended")
 
 // follow notes every change of the leader until ctx ends or the watch fails.
-func (f *follower) follow(ctx context.Context, client *clientv3.Client, prefix string) error {
+func (f *follower) follow(ctx context.Context, client *clientv3.Client, p place) error {
 	var candidates roll
-	for batch, err := range watch.Stream(ctx, client, prefix, watch.WithPrefix(), watch.WithSnapshot()) {
+	for batch, err := range watch.Stream(ctx, client, p.prefix, watch.WithPrefix(), watch.WithSnapshot()) {
 		if err != nil {
 			return err
 		}
 		stepwise := !batch.Snapshot && !batch.Resync // else what led to the state is not known
 		for i, ev := range batch.Events {
 			if stepwise && i > 0 && ev.Kv.ModRevision != batch.Events[i-1].Kv.ModRevision {
-				f.saw(candidates.leader(), batch.Events[i-1].Kv.ModRevision)
+				f.saw(candidates.leader(p), batch.Events[i-1].Kv.ModRevision)
 			}
 			candidates.apply(ev)
 		}
-		f.saw(candidates.leader(), batch.Revision)
+		f.saw(candidates.leader(p), batch.Revision)
 	}
 	return errStreamEnded
 }

@@ -201,19 +201,19 @@ type observer struct {
 	stop func() // ends the loop by its context and waits for it
 }
 
-func observe(ctx context.Context, t *testing.T, client *clientv3.Client, name string) *observer {
+func observe(ctx context.Context, t *testing.T, client *clientv3.Client, name string, opts ...election.ReadOption) *observer {
 	t.Helper()
-	return observeSlowly(ctx, t, client, name, nil)
+	return observeSlowly(ctx, t, client, name, nil, opts...)
 }
 
 // observeSlowly takes a step for each value received from pace, if that is not nil.
-func observeSlowly(ctx context.Context, t *testing.T, client *clientv3.Client, name string, pace <-chan struct{}) *observer {
+func observeSlowly(ctx context.Context, t *testing.T, client *clientv3.Client, name string, pace <-chan struct{}, opts ...election.ReadOption) *observer {
 	t.Helper()
 	o := &observer{seen: make(chan sight, 10_000)}
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for l, err := range election.Observe(ctx, client, name) {
+		for l, err := range election.Observe(ctx, client, name, opts...) {
 			o.seen <- sight{l, err}
 			if pace != nil {
 				select {

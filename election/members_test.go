@@ -2,11 +2,15 @@ package election_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/conclave-go/conclave/election"
 	"github.com/conclave-go/conclave/internal/etcdtest"
@@ -168,6 +172,57 @@ func TestALeaderCutOffWithAMinorityIsToldBeforeTheNextIsElected(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What operators use when things are down.
+func TestReadsSucceedWhileOneOfThreeMembersHasVanished(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t, etcdtest.WithMembers(3))
+	p := newPeer(t, c)
+	term := p.lead(t, "e", "a")
+	client, net := c.ProxiedClient(t)
+	for range 2 * c.Size() { // connected to all of them
+		require.Equal(t, "a", current(t, client, "e").Value)
+	}
+	net.CutMember(0)
+	for range 2 * c.Size() {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // one member's silence would last longer
+		l, err := election.Current(ctx, client, "e")
+		require.NoError(t, err)
+		require.Equal(t, term.Token(), l.Token)
+		all, err := election.Candidates(ctx, client, "e")
+		require.NoError(t, err)
+		require.Len(t, all, 1)
+		cancel()
+	}
+	resign(t, term)
+}
+
+func TestReadsOfAMemberThatIsCutOffFromItsPeersGoElsewhere(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t, etcdtest.WithMembers(3))
+	leader, err := c.WaitLeader(guarded(t))
+	require.NoError(t, err)
+	term := newPeer(t, c, withClient(etcdtest.ViaMember(leader))).lead(t, "e", "a")
+	var leaderless atomic.Int64 // requests that do not ask for a leader
+	client := c.Client(t, etcdtest.WithDialOptions(grpc.WithChainUnaryInterceptor(func(
+		ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption,
+	) error {
+		if md, _ := metadata.FromOutgoingContext(ctx); len(md.Get(rpctypes.MetadataRequireLeaderKey)) == 0 {
+			leaderless.Add(1)
+		}
+		return invoke(ctx, method, req, reply, cc, opts...)
+	})))
+	require.NoError(t, c.Isolate((leader+1)%3))
+	for range 2 * c.Size() {
+		require.Equal(t, term.Token(), current(t, client, "e").Token)
+		require.Len(t, candidates(t, client, "e"), 1)
+	}
+	require.Zero(t, leaderless.Load())
+	c.HealLinks()
+	_, err = c.WaitLeader(guarded(t))
+	require.NoError(t, err)
+	resign(t, term)
 }
 
 func TestObserversOfAMemberThatIsCutOffGoOnElsewhere(t *testing.T) {

@@ -5,16 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/attempt"
 )
-
-// readTimeout bounds one attempt to read the candidates, so that a member that has
-// vanished does not cost the caller its whole context.
-const readTimeout = 2 * time.Second
 
 var errClientClosed = errors.New("the etcd client was closed")
 
@@ -22,6 +17,9 @@ var errClientClosed = errors.New("the etcd client was closed")
 // every change in order: another leader, none, or another value of the same. The first
 // is read from etcd for this observer, so it is never one that had been superseded
 // when the loop began.
+//
+// [WithEtcdLayout] a proclamation of the value that there was is a change, too, as it is in
+// the other library.
 //
 // Compaction, reconnects and members that vanish are invisible, but for changes that
 // were compacted before this client has seen them: the state after them is yielded. An
@@ -31,9 +29,10 @@ var errClientClosed = errors.New("the etcd client was closed")
 // The loop goes on until it is left, or until an error, which is the last item: when
 // ctx ends (it then Is ctx.Err()), when the client is closed or when the server refuses.
 // All loops over one election with one client share one watch; the last one closes it.
-func Observe(ctx context.Context, client *clientv3.Client, name string) iter.Seq2[Leader, error] {
+func Observe(ctx context.Context, client *clientv3.Client, name string, opts ...ReadOption) iter.Seq2[Leader, error] {
 	return func(yield func(Leader, error) bool) {
-		if err := checkTarget(client, name); err != nil {
+		p, err := readConfig(ctx, client, name, opts)
+		if err != nil {
 			yield(Leader{}, err)
 			return
 		}
@@ -44,7 +43,7 @@ func Observe(ctx context.Context, client *clientv3.Client, name string) iter.Seq
 		// With authentication on, requests of a closed client do not fail.
 		stop := context.AfterFunc(closed, func() { cancel(errClientClosed) })
 		defer stop()
-		err := observe(open, client, prefix(name), func(l Leader) bool { return yield(l, nil) })
+		err = observe(open, client, p.place, func(l Leader) bool { return yield(l, nil) })
 		if err != nil && ctx.Err() == nil && closed.Err() != nil {
 			err = errClientClosed
 		}
@@ -55,14 +54,14 @@ func Observe(ctx context.Context, client *clientv3.Client, name string) iter.Seq
 }
 
 // observe calls tell with the leader and with every change, until it returns false.
-func observe(ctx context.Context, client *clientv3.Client, prefix string, tell func(Leader) bool) error {
-	f, leave := followers.join(client, prefix)
+func observe(ctx context.Context, client *clientv3.Client, p place, tell func(Leader) bool) error {
+	f, leave := followers.join(client, p)
 	defer leave()
 	// Later, or what happens between the read and the beginning of the watch is missed.
 	if err := f.begun(ctx); err != nil {
 		return err
 	}
-	told, since, err := awaitLeader(ctx, client, prefix)
+	told, seen, err := awaitLeader(ctx, client, p)
 	if err != nil || !tell(told) {
 		return err
 	}
@@ -74,7 +73,7 @@ func observe(ctx context.Context, client *clientv3.Client, prefix string, tell f
 			switch {
 			case ctx.Err() != nil:
 				return attempt.Ended(ctx, nil)
-			case s.revision <= since || s.leader == told:
+			case s.revision <= seen.Revision || p.same(s.leader, told):
 			case !tell(s.leader):
 				return nil
 			default:
@@ -90,13 +89,4 @@ func observe(ctx context.Context, client *clientv3.Client, prefix string, tell f
 			return attempt.Ended(ctx, nil)
 		}
 	}
-}
-
-// awaitLeader reads the leader, and the revision at which it was, trying until ctx ends.
-func awaitLeader(ctx context.Context, client *clientv3.Client, prefix string) (l Leader, revision int64, err error) {
-	err = attempt.Do(ctx, readTimeout, func(ctx context.Context) (err error) {
-		l, revision, err = readLeader(ctx, client, prefix)
-		return err
-	})
-	return l, revision, err
 }

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/conclave-go/conclave/internal/queue"
+	"github.com/conclave-go/conclave/lease"
 )
 
 const (
@@ -18,9 +19,9 @@ const (
 	// MaxValue is the longest value in bytes. Values are stored as JSON, which may
 	// make six bytes of one, and etcd takes requests of 1.5 MiB.
 	MaxValue = 64 << 10
-	// DefaultGracePeriod is enough for a resignation to reach another member after
-	// the first has vanished.
-	DefaultGracePeriod = 5 * time.Second
+	// MaxEtcdValue is the longest value [WithEtcdLayout], which stores it as it is: what
+	// etcd takes in a request, less room for the rest of it.
+	MaxEtcdValue = 1536<<10 - 8<<10
 )
 
 // Option configures an election.
@@ -28,10 +29,13 @@ type Option interface{ apply(*config) error }
 
 type config struct {
 	owner string
-	grace time.Duration
-	retry *backoff
-	limit limit
-	check *check
+	// owned is set if the owner is not the default.
+	owned  bool
+	layout bool
+	header *lease.Header // see WithHeader
+	retry  *backoff
+	limit  limit
+	check  *check
 }
 
 type option func(*config) error
@@ -45,21 +49,7 @@ func WithOwner(owner string) Option {
 		if err := queue.CheckOwner(owner); err != nil {
 			return fmt.Errorf("election: %w", err)
 		}
-		c.owner = owner
-		return nil
-	})
-}
-
-// WithGracePeriod sets how long [Election.Run] waits, when lead has returned, for etcd
-// to confirm the resignation: [DefaultGracePeriod] by default, from 0. What is not
-// confirmed by then goes on in the background. The time that lead takes to return is
-// not bounded by it.
-func WithGracePeriod(d time.Duration) Option {
-	return option(func(c *config) error {
-		if d < 0 {
-			return fmt.Errorf("election: grace period %v: must not be negative", d)
-		}
-		c.grace = d
+		c.owner, c.owned = owner, true
 		return nil
 	})
 }
@@ -118,7 +108,7 @@ func WithHealthCheck(period, timeout time.Duration, fn func(ctx context.Context)
 }
 
 func newConfig(opts []Option) (config, error) {
-	c := config{owner: queue.DefaultOwner(), grace: DefaultGracePeriod}
+	c := config{owner: queue.DefaultOwner()}
 	var errs []error
 	for _, o := range opts {
 		if o == nil {
@@ -127,21 +117,21 @@ func newConfig(opts []Option) (config, error) {
 		}
 		errs = append(errs, o.apply(&c))
 	}
+	if c.layout && c.owned {
+		errs = append(errs, errors.New("election: options WithEtcdLayout and WithOwner: that layout has no place for an owner"))
+	}
 	return c, errors.Join(errs...)
 }
 
-func checkName(name string) error {
-	if err := queue.CheckName(name); err != nil {
-		return fmt.Errorf("election: %w", err)
+func (c config) checkValue(value string) error {
+	most := MaxValue
+	if c.layout {
+		most = MaxEtcdValue
 	}
-	return nil
-}
-
-func checkValue(value string) error {
-	if len(value) > MaxValue {
-		return fmt.Errorf("election: value of %d bytes: must be at most %d", len(value), MaxValue)
+	if len(value) > most {
+		return fmt.Errorf("election: value of %d bytes: must be at most %d", len(value), most)
 	}
-	if !utf8.ValidString(value) {
+	if !c.layout && !utf8.ValidString(value) {
 		return fmt.Errorf("election: value %.40q: must be valid UTF-8", value)
 	}
 	return nil

@@ -21,13 +21,13 @@ type registry struct {
 
 type observed struct {
 	client *clientv3.Client
-	prefix string
+	place  place
 }
 
 // join returns the follower of an election, made if there is none, and a function that
 // leaves it. The last to leave ends it and waits until its watch has ended.
-func (r *registry) join(client *clientv3.Client, prefix string) (f *follower, leave func()) {
-	key := observed{client, prefix}
+func (r *registry) join(client *clientv3.Client, p place) (f *follower, leave func()) {
+	key := observed{client, p}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	f = r.of[key]
@@ -42,14 +42,14 @@ func (r *registry) join(client *clientv3.Client, prefix string) (f *follower, le
 func (r *registry) start(key observed) *follower {
 	//nolint:forbidigo // it lives until its last observer has left, whichever that is
 	ctx, cancel := context.WithCancel(context.Background())
-	f := &follower{cancel: cancel, done: make(chan struct{}), changed: make(chan struct{})}
+	f := &follower{place: key.place, cancel: cancel, done: make(chan struct{}), changed: make(chan struct{})}
 	if r.of == nil {
 		r.of = make(map[observed]*follower)
 	}
 	r.of[key] = f
 	go func() { // ends with ctx
 		defer close(f.done)
-		err := f.follow(ctx, key.client, key.prefix)
+		err := f.follow(ctx, key.client, key.place)
 		r.remove(key, f) // before anybody hears of it, so that who then joins gets another
 		f.fail(err)
 	}()

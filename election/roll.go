@@ -36,9 +36,9 @@ func (r *roll) insert(kv *mvccpb.KeyValue) {
 }
 
 // leader returns the oldest candidate.
-func (r *roll) leader() Leader {
+func (r *roll) leader(p place) Leader {
 	if len(*r) == 0 {
 		return Leader{}
 	}
-	return leaderOf((*r)[0])
+	return leaderOf((*r)[0], p)
 }

@@ -11,7 +11,10 @@ import (
 
 // Run stands for election and calls lead when elected. lead's context derives from ctx
 // and ends with the term; lead must return soon after. Only then is the leadership
-// given up, and of the calls of Run on one Election no two have a lead running at once.
+// given up, and of the calls of Run with one session and name no two have a lead running
+// at once. One that is elected while the lead of another has not returned waits for that
+// for a TTL, as long as a crash would cost, and then resigns, so that others can lead; it
+// stands again when that lead has returned.
 //
 //   - lead returns nil: Run resigns and returns nil.
 //   - lead returns an error: Run resigns and returns it, or goes on, see [WithRetry].
@@ -21,9 +24,10 @@ import (
 //     if that was another.
 //   - lead panics: Run resigns and lets the panic go on.
 //
-// A lead that resigns or transfers its term itself is judged by what it returns. A
-// resignation is waited for no longer than [WithGracePeriod] says, even if ctx is done;
-// after that it goes on in the background.
+// A lead that resigns or transfers its term itself is judged by what it returns. The
+// resignation is waited for also when ctx is done, for the session's grace at the most,
+// see [lease.WithGrace]; after that it goes on in the background. The time that lead takes
+// to return is not bounded by it.
 //
 // Run also returns the errors of [Election.Campaign] besides ctx's: when the session
 // has been closed or the server refuses.
@@ -31,7 +35,7 @@ func (e *Election) Run(ctx context.Context, value string, lead func(ctx context.
 	if lead == nil {
 		return errors.New("election: lead is nil: must be a function")
 	}
-	if err := checkValue(value); err != nil {
+	if err := errors.Join(checkContext(ctx), e.cfg.checkValue(value)); err != nil {
 		return err
 	}
 	r := &runner{election: e, value: value, lead: lead, health: newHealth(e.cfg.check)}
@@ -56,12 +60,15 @@ type runner struct {
 	pause time.Duration
 	// after is when the candidate may be back, after an error of lead's.
 	after time.Time
+	// barred is set if the last term was not led, because the lead of another Run had
+	// not returned.
+	barred bool
 }
 
 // round campaigns once, leads if elected, and reports whether Run goes on or, if not,
 // what it returns.
 func (r *runner) round(ctx context.Context) (again bool, err error) {
-	if !waitUntil(ctx, r.mayReturn()) {
+	if !waitUntil(ctx, r.mayReturn()) || !r.unbarred(ctx) {
 		return false, r.over(ctx, nil)
 	}
 	well, stop, err := r.health.attend(ctx)
@@ -91,7 +98,7 @@ func (r *runner) serve(ctx, well context.Context, t *Term) (again bool, err erro
 	switch {
 	case ctx.Err() != nil:
 		return false, r.over(ctx, led)
-	case errors.Is(resigned, ErrLost), well.Err() != nil:
+	case errors.Is(resigned, ErrLost), well.Err() != nil, r.barred:
 		return true, resigned
 	case led == nil || r.election.cfg.retry == nil:
 		return false, led
@@ -115,20 +122,50 @@ func (r *runner) hold(ctx, well context.Context, t *Term) (led, resigned error) 
 	t.running = ctx
 	within, cancel := t.With(well)
 	defer cancel()
-	select {
-	case r.election.leading <- struct{}{}:
-		defer func() { <-r.election.leading }()
-	case <-within.Done(): // before the lead of another Run has returned
+	if r.barred = !r.admitted(within, t.grant.TTL()); r.barred {
+		r.election.log().Warn("election: another lead of this process has not returned; resigning", "term", t.Token())
+		return nil, nil
 	}
+	defer func() { <-r.election.local.leading }()
 	if within.Err() != nil {
 		return nil, nil
 	}
 	return r.lead(within, t), nil
 }
 
+// admitted takes the session's right to have a lead running, and reports whether it could
+// in time: a lead that has transferred its term within the process, or was lost, returns
+// soon, though it may hear of a loss only with the next look.
+func (r *runner) admitted(ctx context.Context, within time.Duration) bool {
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	select {
+	case r.election.local.leading <- struct{}{}:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// unbarred waits until the lead has returned because of which the last term was not led,
+// and reports whether ctx is still going.
+func (r *runner) unbarred(ctx context.Context) bool {
+	if !r.barred {
+		return true
+	}
+	select {
+	case r.election.local.leading <- struct{}{}:
+		<-r.election.local.leading
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // resign gives up the leadership, and waits for that no longer than the grace period.
 func (r *runner) resign(ctx context.Context, t *Term) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.election.cfg.grace)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.election.grace())
 	defer cancel()
 	err := t.release(ctx)
 	if err != nil && !errors.Is(err, ErrLost) {

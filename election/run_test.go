@@ -114,7 +114,7 @@ func TestLeadsResignationHeedsTheContextOfRun(t *testing.T) {
 	t.Parallel()
 	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
 		client, cut := s.CutClient()
-		e := newVirtualElection(t, client, 20*time.Second, election.WithGracePeriod(0))
+		e := electionOn(t, newVirtualSession(t, client, 20*time.Second, lease.WithGrace(0)))
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		began := time.Now()
@@ -248,16 +248,14 @@ func TestTwoRunsOfAnElectionNeverHaveTwoLeads(t *testing.T) {
 	require.NoError(t, await(t, result, "the other"))
 }
 
-func TestRunWaitsForItsResignationForTheGracePeriodOnly(t *testing.T) {
+func TestRunWaitsForItsResignationForTheSessionsGraceOnly(t *testing.T) {
 	t.Parallel()
-	for _, grace := range []time.Duration{0, time.Second, election.DefaultGracePeriod} {
+	for grace, opts := range map[time.Duration][]lease.Option{
+		0: {lease.WithGrace(0)}, 5 * time.Second: {lease.WithGrace(5 * time.Second)}, lease.DefaultGrace: nil,
+	} {
 		vtime.Run(t, func(t *testing.T, s *vtime.Server) {
 			client, cut := s.CutClient()
-			var opts []election.Option
-			if grace != election.DefaultGracePeriod {
-				opts = append(opts, election.WithGracePeriod(grace))
-			}
-			r := runVirtually(t, newVirtualElection(t, client, 20*time.Second, opts...), "a")
+			r := runVirtually(t, electionOn(t, newVirtualSession(t, client, 20*time.Second, opts...)), "a")
 			<-r.terms
 			cut.Cut()
 			time.AfterFunc(8*time.Second, cut.Heal)
@@ -272,11 +270,11 @@ func TestRunWaitsForItsResignationForTheGracePeriodOnly(t *testing.T) {
 	}
 }
 
-// The grace period is for the request: lead has all the time it takes.
-func TestTheGracePeriodDoesNotBoundLead(t *testing.T) {
+// The grace is for the request: lead has all the time it takes.
+func TestTheGraceDoesNotBoundLead(t *testing.T) {
 	t.Parallel()
 	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
-		e := newVirtualElection(t, s.Client(), 10*time.Second, election.WithGracePeriod(time.Second))
+		e := newVirtualElection(t, s.Client(), 10*time.Second)
 		ctx, cancel := context.WithCancel(anHour(t))
 		began := time.Now()
 		err := e.Run(ctx, "a", func(ctx context.Context, term *election.Term) error {

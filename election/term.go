@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/attempt"
 	"github.com/conclave-go/conclave/internal/queue"
+	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
 )
 
@@ -20,15 +22,14 @@ type Term struct {
 	queue *queue.Queue
 	grant *queue.Grant
 	// turn holds one token: whoever has it may put a value.
-	turn chan struct{}
+	turn  chan struct{}
+	place place
+	cfg   config
 	// running is the context of the Run that the term belongs to, if any.
 	running context.Context
-}
 
-func newTerm(q *queue.Queue, g *queue.Grant) *Term {
-	t := &Term{queue: q, grant: g, turn: make(chan struct{}, 1)}
-	t.turn <- struct{}{}
-	return t
+	mu     sync.Mutex
+	header lease.Header
 }
 
 // Context returns a context with the values of Campaign's, but not its cancellation. It
@@ -48,6 +49,14 @@ func (t *Term) Token() lock.Token { return newToken(t.grant.Revision()) }
 
 // Key returns the leader's key in etcd.
 func (t *Term) Key() string { return t.grant.Key() }
+
+// Header says which answer of etcd the term rests on: the one that told of its key, as
+// of the key's create revision, or that to the last [Term.Proclaim].
+func (t *Term) Header() lease.Header {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.header
+}
 
 // Deadline returns the time until which nobody else can lead, see
 // [lease.Lease.Deadline]. Renewals of the lease move it forward; once the term has
@@ -83,7 +92,7 @@ func (t *Term) Txn(ctx context.Context) clientv3.Txn { return t.grant.Txn(ctx) }
 // because ctx ended, the value may have been replaced or may yet be, but not after the
 // next Proclaim that succeeds.
 func (t *Term) Proclaim(ctx context.Context, value string) error {
-	if err := checkValue(value); err != nil {
+	if err := errors.Join(checkContext(ctx), t.cfg.checkValue(value)); err != nil {
 		return err
 	}
 	if err := t.Err(); err != nil {
@@ -97,13 +106,16 @@ func (t *Term) Proclaim(ctx context.Context, value string) error {
 	case <-ctx.Done():
 		return fmt.Errorf("election: proclaiming: %w", attempt.Ended(ctx, nil))
 	}
-	err := t.grant.Put(ctx, value)
+	header, err := t.grant.Put(ctx, value)
 	if ended := t.Err(); ended != nil {
 		return ended
 	}
 	if err != nil {
 		return fmt.Errorf("election: proclaiming: %w", err)
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.header = header
 	return nil
 }
 
@@ -120,6 +132,9 @@ func (t *Term) Proclaim(ctx context.Context, value string) error {
 // that is not [ErrLost], because the term lasted up to the call: the next candidate is
 // then elected when the lease expires.
 func (t *Term) Resign(ctx context.Context) error {
+	if err := checkContext(ctx); err != nil {
+		return err
+	}
 	ctx, cancel := t.outlast(ctx)
 	defer cancel()
 	return t.release(ctx)

@@ -9,7 +9,6 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/conclave-go/conclave/internal/attempt"
 	"github.com/conclave-go/conclave/internal/queue"
 )
 
@@ -23,7 +22,7 @@ const maxRemoved = 127
 //
 // If the candidate does not wait any more, or is the leader itself or a candidate of
 // another election, Transfer returns [ErrNotCandidate]. It refuses if there are more
-// than 126 ahead of the candidate. In these cases, and when ctx ends before the
+// than 126 ahead of the candidate, or any at all [WithEtcdLayout]. In these cases, and when ctx ends before the
 // transaction is sent, the term goes on.
 //
 // From then on it is a resignation: the term is over whatever the outcome, ctx bounds
@@ -31,6 +30,9 @@ const maxRemoved = 127
 // last moment, nobody else is removed, the first of the others is elected and Transfer
 // returns [ErrNotCandidate]. The term has ended if and only if [Term.Err] says so.
 func (t *Term) Transfer(ctx context.Context, to Candidate) error {
+	if err := checkContext(ctx); err != nil {
+		return err
+	}
 	ahead, err := t.ahead(ctx, to)
 	if err != nil {
 		return err
@@ -46,7 +48,7 @@ func (t *Term) Transfer(ctx context.Context, to Candidate) error {
 		return nil
 	}
 	// The candidate left at the last moment; or the reply was lost, and it leads.
-	l, _, err := awaitLeader(ctx, t.queue.Session.Client(), prefix(t.queue.Name))
+	l, _, err := awaitLeader(ctx, t.queue.Session.Client(), t.place)
 	switch {
 	case err != nil:
 		return fmt.Errorf("election: resigned, but whether %q was elected is not known: %w", to.Key, err)
@@ -74,18 +76,14 @@ func (t *Term) ahead(ctx context.Context, to Candidate) ([]queue.Occupant, error
 		return nil, err
 	}
 	switch {
-	case !strings.HasPrefix(to.Key, prefix(t.queue.Name)):
+	case !strings.HasPrefix(to.Key, t.place.prefix):
 		return nil, fmt.Errorf("%w: %q does not stand in election %q", ErrNotCandidate, to.Key, t.queue.Name)
 	case to.Key == t.Key():
 		return nil, fmt.Errorf("%w: %q is the leader itself", ErrNotCandidate, to.Key)
 	}
 	within, cancel := t.With(ctx)
 	defer cancel()
-	var all []queue.Occupant
-	err := attempt.Do(within, readTimeout, func(ctx context.Context) (err error) {
-		all, err = queue.Read(ctx, t.queue.Session.Client(), prefix(t.queue.Name))
-		return err
-	})
+	all, _, err := awaitOccupants(within, t.queue.Session.Client(), t.place)
 	if ended := t.Err(); ended != nil {
 		return nil, ended
 	}
@@ -100,6 +98,8 @@ func (t *Term) ahead(ctx context.Context, to Candidate) ([]queue.Occupant, error
 		return nil, t.confirm(ctx)
 	case i < 0:
 		return nil, fmt.Errorf("%w: %q does not wait any more", ErrNotCandidate, to.Key)
+	case i > 1 && t.place.raw:
+		return nil, fmt.Errorf("election: transferring to %q: %d candidates are ahead of it: must be the next, since those of clientv3/concurrency do not notice that they are removed", to.Key, i-1)
 	case i > maxRemoved:
 		return nil, fmt.Errorf("election: transferring to %q: %d candidates are ahead of it: must be at most %d", to.Key, i-1, maxRemoved-1)
 	}

@@ -27,16 +27,27 @@ func anHour(t *testing.T) context.Context {
 // newVirtualElection returns the election of virtualName for a session of its own.
 func newVirtualElection(t *testing.T, client *clientv3.Client, ttl time.Duration, opts ...election.Option) *election.Election {
 	t.Helper()
-	session, err := lease.NewSession(t.Context(), client, lease.WithTTL(ttl))
+	return electionOn(t, newVirtualSession(t, client, ttl), opts...)
+}
+
+// electionOn returns the election of virtualName for a session.
+func electionOn(t *testing.T, session *lease.Session, opts ...election.Option) *election.Election {
+	t.Helper()
+	e, err := election.New(session, virtualName, opts...)
+	require.NoError(t, err)
+	return e
+}
+
+func newVirtualSession(t *testing.T, client *clientv3.Client, ttl time.Duration, opts ...lease.Option) *lease.Session {
+	t.Helper()
+	session, err := lease.NewSession(t.Context(), client, append(opts, lease.WithTTL(ttl))...)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		done, cancel := context.WithCancel(context.Background())
 		cancel()
 		_ = session.Close(done) // a session that is cut off would take its TTL; Run closes the client
 	})
-	e, err := election.New(session, virtualName, opts...)
-	require.NoError(t, err)
-	return e
+	return session
 }
 
 // running is a call of Run in the background, in virtual time.

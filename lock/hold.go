@@ -9,6 +9,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/queue"
+	"github.com/conclave-go/conclave/lease"
 )
 
 // Hold is one acquisition of a lock. It lasts until it is unlocked or lost, and is
@@ -38,6 +39,10 @@ func (h *Hold) Token() Token { return newToken(h.grant.Revision()) | Token(h.seq
 
 // Key returns the hold's key in etcd.
 func (h *Hold) Key() string { return h.grant.Key() }
+
+// Header says which answer of etcd the hold rests on: the one that told of its key, as of
+// the key's create revision.
+func (h *Hold) Header() lease.Header { return h.grant.Header() }
 
 // Deadline returns the time until which nobody else can hold the lock, see
 // [lease.Lease.Deadline]. Renewals of the lease move it forward; once the hold has

@@ -65,9 +65,6 @@ func Inspect(ctx context.Context, client *clientv3.Client, name string, opts ...
 	if client == nil {
 		return nil, errors.New("lock: client is nil: must be a connected *clientv3.Client")
 	}
-	if err := checkName(name); err != nil {
-		return nil, err
-	}
 	var c config
 	for _, o := range opts {
 		if o == nil {
@@ -76,6 +73,9 @@ func Inspect(ctx context.Context, client *clientv3.Client, name string, opts ...
 		if err := o.applyInspect(&c); err != nil {
 			return nil, err
 		}
+	}
+	if err := c.checkName(name); err != nil {
+		return nil, err
 	}
 	entries, err := inspect(ctx, client, name, c)
 	if err == nil {
@@ -90,10 +90,10 @@ func Inspect(ctx context.Context, client *clientv3.Client, name string, opts ...
 // inspect reads the queues of a name.
 func inspect(ctx context.Context, client *clientv3.Client, name string, c config) ([]Entry, error) {
 	if c.layout {
-		all, err := queue.Read(ctx, client, c.prefix(name))
+		all, _, err := queue.Read(ctx, client, c.prefix(name))
 		return exclusive(all), err
 	}
-	all, err := queue.Read(ctx, client, queue.All(name))
+	all, _, err := queue.Read(ctx, client, queue.All(name))
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -165,4 +166,91 @@ func TestEtcdLayoutLockWaitsForLocksWhoseNamesExtendItsOwn(t *testing.T) {
 	_, err := p.mutex(t, prefix+"a", layout).TryLock(guarded(t))
 	require.ErrorIs(t, err, lock.ErrLocked, "as documented, and as it is in that library")
 	unlock(t, h)
+}
+
+func TestEtcdLayoutTakesAnyPrefixByteForByte(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	layout := lock.WithEtcdLayout()
+	base := c.Prefix(t)
+	for i, suffix := range []string{"m/", "/m//", "a//b/", "", "~mutex", "x/~election/", "tab\tand\x00nul", "\xff\xfe", strings.Repeat("n", 2*lock.MaxName)} {
+		name := fmt.Sprintf("%s%d/%s", base, i, suffix)
+		s, _, _ := official(t, c)
+		theirs := concurrency.NewMutex(s, name)
+		ours := newPeer(t, c)
+		require.NoError(t, theirs.Lock(guarded(t)))
+		_, err := ours.mutex(t, name, layout).TryLock(guarded(t))
+		require.ErrorIs(t, err, lock.ErrLocked, "%q: they hold it", name)
+		done, e := ours.queueUp(guarded(t), t, name, layout)
+		require.Equal(t, fmt.Sprintf("%s/%x", name, int64(ours.LeaseID(t))), e.Key)
+		require.Equal(t, []string{theirs.Key(), e.Key}, keys(queueOf(t, c.Client(t), name, layout)))
+		require.NoError(t, theirs.Unlock(guarded(t)))
+		h := granted(t, done)
+		require.ErrorIs(t, theirs.TryLock(guarded(t)), concurrency.ErrLocked, "%q: we hold it", name)
+		unlock(t, h)
+	}
+}
+
+func TestResumeTakesUpAHoldThatAnotherProcessHasLeft(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	name, p := c.Prefix(t)+"m", newPeer(t, c)
+	layout := lock.WithEtcdLayout()
+	s, err := concurrency.NewSession(c.Client(t), concurrency.WithLease(p.LeaseID(t)))
+	require.NoError(t, err)
+	t.Cleanup(s.Orphan)
+	theirs := concurrency.NewMutex(s, name)
+	require.NoError(t, theirs.Lock(guarded(t)))
+	created := theirs.Header().Revision
+
+	m := p.mutex(t, name, layout)
+	h, err := m.Resume(guarded(t), theirs.Key(), created)
+	require.NoError(t, err)
+	require.Equal(t, created, h.Token().Revision())
+	require.Equal(t, created, h.Header().Revision)
+	require.NotZero(t, h.Header().Cluster)
+	_, err = m.Resume(guarded(t), theirs.Key(), created)
+	require.ErrorContains(t, err, "in use in this process")
+	resp, err := h.Txn(guarded(t)).Commit()
+	require.NoError(t, err)
+	require.True(t, resp.Succeeded)
+	unlock(t, h)
+	require.Nil(t, get(t, p.Client, theirs.Key()))
+
+	_, err = m.Resume(guarded(t), theirs.Key(), created)
+	require.ErrorIs(t, err, lock.ErrLost, "it is gone")
+	require.NoError(t, theirs.Lock(guarded(t)))
+	_, err = m.Resume(guarded(t), theirs.Key(), created)
+	require.ErrorIs(t, err, lock.ErrLost, "it is another")
+	_, err = newPeer(t, c).mutex(t, name, layout).Resume(guarded(t), theirs.Key(), get(t, p.Client, theirs.Key()).CreateRevision)
+	require.ErrorIs(t, err, lock.ErrLost, "it is on another lease")
+	_, err = p.mutex(t, name+"x", layout).Resume(guarded(t), theirs.Key(), created)
+	require.ErrorContains(t, err, "not one of this queue")
+	_, err = p.mutex(t, name, lock.WithLinger(lock.MaxLinger)).Resume(guarded(t), theirs.Key(), created)
+	require.ErrorContains(t, err, "WithLinger")
+}
+
+func TestResumedWaiterIsGrantedInItsTurn(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	name, p, q := c.Prefix(t)+"m", newPeer(t, c), newPeer(t, c)
+	layout := lock.WithEtcdLayout()
+	held := q.lock(t, name, layout)
+	key := fmt.Sprintf("%s/%x", name, int64(p.LeaseID(t)))
+	created := put(t, c.Client(t), key, "", clientv3.WithLease(p.LeaseID(t)))
+	last, _ := q.queueUp(guarded(t), t, name, layout)
+
+	done := make(chan outcome, 1)
+	m := p.mutex(t, name, layout)
+	go func() {
+		h, err := m.Resume(guarded(t), key, created)
+		done <- outcome{h, err}
+	}()
+	p.AwaitWatch(t, held.Key())
+	stillWaits(t, done)
+	unlock(t, held)
+	h := granted(t, done)
+	stillWaits(t, last)
+	unlock(t, h)
+	unlock(t, granted(t, last))
 }

@@ -16,11 +16,11 @@ func newQueue(s *lease.Session, kind, name string, opts []Option) (*queue.Queue,
 		return nil, config{}, errors.New("lock: session is nil: must come from lease.NewSession")
 	}
 	c, err := newConfig(opts, kind)
-	if err := errors.Join(checkName(name), err); err != nil {
+	if err := errors.Join(c.checkName(name), err); err != nil {
 		return nil, config{}, err
 	}
 	return &queue.Queue{
-		Session: s, Kind: kind, Name: name, Owner: c.owner,
+		Session: s, Kind: kind, Name: strings.ToValidUTF8(name, "\uFFFD"), Owner: c.owner, // a name for people
 		Errors: queue.Errors{Lost: ErrLost, Released: ErrReleased, Taken: ErrLocked},
 	}, c, nil
 }
@@ -51,6 +51,14 @@ func newLockedError(name string, head queue.Occupant) *LockedError {
 		Name: name, Key: head.Key, Owner: head.Record.Owner,
 		Token: newToken(head.CreateRevision), Since: head.Record.Since,
 	}
+}
+
+// checkName refuses names that cannot be locked with these options.
+func (c config) checkName(name string) error {
+	if c.layout { // any prefix will do there
+		return nil
+	}
+	return checkName(name)
 }
 
 // checkName refuses names that cannot be locked.

@@ -22,7 +22,7 @@ type Mutex struct {
 //
 // The name may contain slashes; locks "a" and "a/b" are independent. It must be
 // valid UTF-8 of 1 to [MaxName] bytes, without control characters, trailing slash,
-// or a path segment that begins with "~".
+// or a path segment that begins with "~"; [WithEtcdLayout] any name will do.
 func NewMutex(s *lease.Session, name string, opts ...Option) (*Mutex, error) {
 	q, c, err := newQueue(s, kindMutex, name, opts)
 	if err != nil {
@@ -55,6 +55,25 @@ func (m *Mutex) Lock(ctx context.Context) (*Hold, error) {
 		return nil, fmt.Errorf("lock: locking %q: %w", m.queue.Name, err)
 	}
 	return h, nil
+}
+
+// Resume takes up an acquisition again that is there already, by its key and its create
+// revision (that of its [Hold.Token]), waits for the lock if it does not have it yet, and
+// returns the hold. The key must be attached to the session's lease: in a process that was
+// started anew, that of a session on the lease of the one before. It must not be in use in
+// this process, and the mutex must be without local hand-off and linger.
+//
+// It fails as Lock does, and with [ErrLost] if there is no such key on that lease. One
+// that it has found is given up with the failure, as with Lock.
+func (m *Mutex) Resume(ctx context.Context, key string, revision int64) (*Hold, error) {
+	if m.station != nil {
+		return nil, fmt.Errorf("lock: resuming %q: not with WithLocalHandoff or WithLinger", key)
+	}
+	g, err := m.queue.Resume(ctx, key, revision)
+	if err != nil {
+		return nil, fmt.Errorf("lock: resuming %q: %w", key, err)
+	}
+	return &Hold{grant: g}, nil
 }
 
 // TryLock takes the lock if nobody has it or waits for it, in one round trip.

@@ -68,8 +68,9 @@ func WithOwner(owner string) Option {
 
 // WithEtcdLayout puts keys where clientv3/concurrency and etcdctl lock put theirs,
 // directly under the name, so that both can stand in one queue while a fleet
-// migrates. All users of the name must agree on the layout. In it a lock "a" also
-// waits for the holders of a lock "a/b", as it does in that library.
+// migrates. All users of the name must agree on the layout. In it any name will do that the
+// other library takes, byte for byte: an empty one, one that ends with a slash, or any
+// other bytes. A lock "a" also waits for the holders of a lock "a/b", as it does there.
 func WithEtcdLayout() LayoutOption { return layoutOption{} }
 
 // WithLocalHandoff lets goroutines of this process hand a mutex to each other in

@@ -58,6 +58,7 @@ func (w *worker) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, w.client.Close()) }()
 	w.session, err = lease.NewSession(ctx, w.client,
 		lease.WithTTL(w.job.TTL),
+		lease.WithGrace(closeTimeout),
 		lease.WithObserver(lease.Observer{Waiting: func(e lease.Event) { w.report(event{Kind: waits, Key: e.Key}) }}),
 	)
 	if err != nil {
@@ -78,8 +79,7 @@ func (w *worker) stand(ctx context.Context) error {
 		return err
 	}
 	w.report(event{Kind: ready, TTL: l.TTL()})
-	e, err := election.New(w.session, w.job.Name,
-		election.WithOwner(w.job.Worker), election.WithGracePeriod(closeTimeout))
+	e, err := election.New(w.session, w.job.Name, election.WithOwner(w.job.Worker))
 	if err != nil {
 		return err
 	}

@@ -41,6 +41,19 @@ func (l *List) Reserve(key func(n int) string) *Slot {
 	}
 }
 
+// Take sets key aside for an entry that exists already. It reports whether that is
+// possible: not while the key is in use or in doubt.
+func (l *List) Take(key string) (*Slot, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, used := l.slots[key]; used {
+		return nil, false
+	}
+	s := &Slot{list: l, key: key}
+	l.slots[key] = s
+	return s, true
+}
+
 // Suspect makes every look remove what the lease has under key while one of the
 // given number of puts may still arrive.
 func (l *List) Suspect(key string, unsettled int) {

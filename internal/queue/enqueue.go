@@ -31,8 +31,12 @@ type entry struct {
 	value  string
 	// created is the create revision, 0 while it is not known to exist.
 	created int64
-	// modified is the revision of the last put that is known.
+	// header is that of the answer which told that it exists, of its create revision.
+	header lease.Header
+	// modified is the revision of the last put that is known, and written the header of
+	// the answer that told of it, if that was not the first.
 	modified int64
+	written  lease.Header
 	// unsettled counts puts that may still be applied.
 	unsettled int
 	// followed is the entry that it has waited for last.
@@ -56,7 +60,7 @@ type leg struct {
 // newEntry reserves keys under the lease for an entry that does not exist yet.
 func (q *Queue) newEntry(l *lease.Lease) *entry {
 	e := &entry{q: q, lease: l, keys: inside.Keys(l), record: q.record()}
-	e.value = e.record.encode()
+	e.value = q.content(e.record)
 	e.legs = e.one[:0]
 	for _, lane := range q.Lanes {
 		slot := e.keys.Reserve(lane.key(l.ID()))
@@ -154,6 +158,7 @@ func (e *entry) put(ctx context.Context, conds []clientv3.Cmp, then, otherwise [
 	})
 	if err == nil && resp.Succeeded {
 		e.created, e.modified = resp.Header.Revision, resp.Header.Revision
+		e.header = lease.HeaderOf(resp.Header)
 	}
 	return resp, err
 }
@@ -204,6 +209,9 @@ func (e *entry) adopt(resp *clientv3.TxnResponse, why error) error {
 		// Another library may use our lease: concurrency.WithLease. A put that
 		// never settles keeps the key in doubt, and us from taking it again; a look
 		// removes nothing there but our own value.
+		if e.q.Raw && e.unsettled == 0 { // theirs may be the same
+			e.value = e.record.Nonce
+		}
 		e.unsettled++
 		return fmt.Errorf("%w: %q", errForeign, e.key())
 	}
@@ -215,14 +223,24 @@ func (e *entry) adopt(resp *clientv3.TxnResponse, why error) error {
 	return nil
 }
 
+// wrote reports whether kv, found where the entry was to be put, is what it put.
+func (e *entry) wrote(kv *mvccpb.KeyValue) bool {
+	if e.q.Raw { // the key is ours, so only an attempt before this one, or somebody who shares our lease
+		return e.unsettled > 0 && string(kv.Value) == e.value && kv.Version == 1 && clientv3.LeaseID(kv.Lease) == e.lease.ID()
+	}
+	return Parse(kv).Record.Nonce == e.record.Nonce
+}
+
 // adopted reports whether the entry was found where it was to be put, and if so takes
 // over what was read.
 func (e *entry) adopted(resp *clientv3.TxnResponse) bool {
 	kv := first(resp, 0)
-	if kv == nil || Parse(kv).Record.Nonce != e.record.Nonce {
+	if kv == nil || !e.wrote(kv) {
 		return false
 	}
 	e.created, e.modified = kv.CreateRevision, kv.ModRevision
+	e.header = lease.HeaderOf(resp.Header)
+	e.header.Revision = e.created
 	e.unsettled--
 	return true
 }

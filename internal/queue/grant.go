@@ -141,6 +141,13 @@ func (g *Grant) Keys() []string {
 // Revision returns the entry's create revision.
 func (g *Grant) Revision() int64 { return g.entry.created }
 
+// Header returns the header of the answer that told of the entry, as of its create
+// revision.
+func (g *Grant) Header() lease.Header { return g.entry.header }
+
+// TTL returns the time to live of the entry's lease.
+func (g *Grant) TTL() time.Duration { return g.entry.lease.TTL() }
+
 // Deadline returns the lease's deadline, or the end of the grant if that came first.
 func (g *Grant) Deadline() time.Time {
 	g.mu.Lock()

@@ -7,13 +7,16 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/lease"
 )
 
 // Put replaces the value in the grant's entry, of a queue of one lane, while the
 // grant owns, and fails with the cause of its end otherwise. After another error the
 // value may have been replaced, but it will not be later than the next Put that
-// succeeds. Calls must not overlap.
-func (g *Grant) Put(ctx context.Context, value string) error {
+// succeeds. Calls must not overlap. It returns the header of the answer, as of the
+// revision at which the value was put.
+func (g *Grant) Put(ctx context.Context, value string) (lease.Header, error) {
 	ctx, cancel := g.With(ctx)
 	defer cancel()
 	record := g.entry.record
@@ -23,19 +26,19 @@ func (g *Grant) Put(ctx context.Context, value string) error {
 		g.deleted()
 	}
 	if g.Err() != nil {
-		return g.Err()
+		return lease.Header{}, g.Err()
 	}
 	if err != nil {
-		return fmt.Errorf("writing to %q: %w", g.entry.key(), err)
+		return lease.Header{}, fmt.Errorf("writing to %q: %w", g.entry.key(), err)
 	}
-	return nil
+	return g.entry.written, nil
 }
 
 // swap puts record into the entry if nothing was put there since the last time: a put
 // that was given up may yet arrive, and must not undo a later one. It fails with
 // errOwnGone if the entry is not there.
 func (e *entry) swap(ctx context.Context, record Record) error {
-	content := record.encode()
+	content := e.q.content(record)
 	for {
 		found, err := e.trySwap(ctx, content)
 		switch {
@@ -44,7 +47,7 @@ func (e *entry) swap(ctx context.Context, record Record) error {
 		case !e.is(found):
 			return errOwnGone
 		case string(found.Value) == content: // an earlier attempt went through
-			e.modified = found.ModRevision
+			e.modified, e.written.Revision = found.ModRevision, found.ModRevision
 			return nil
 		}
 		e.modified = found.ModRevision
@@ -60,10 +63,11 @@ func (e *entry) trySwap(ctx context.Context, content string) (found *mvccpb.KeyV
 			Then(clientv3.OpPut(e.key(), content, clientv3.WithLease(e.lease.ID()))).
 			Else(clientv3.OpGet(e.key())).
 			Commit()
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case resp.Succeeded:
+		}
+		e.written = lease.HeaderOf(resp.Header)
+		if resp.Succeeded {
 			e.modified = resp.Header.Revision
 			return nil
 		}

@@ -27,6 +27,9 @@ type Queue struct {
 	Owner string
 	// Value is put into entries for programs to read.
 	Value string
+	// Raw makes entries consist of Value alone, as those of other libraries do. Nothing
+	// then tells them from what somebody else puts under the same key, lease and value.
+	Raw bool
 	// Errors are the errors of grants.
 	Errors Errors
 	// Delay is how long the next grant waits after one that was lost; 0 is not at
@@ -54,6 +57,14 @@ type Record struct {
 	Value string `json:"value,omitempty"`
 }
 
+// content returns what an entry that says r is put with.
+func (q *Queue) content(r Record) string {
+	if q.Raw {
+		return r.Value
+	}
+	return r.encode()
+}
+
 // encode returns the record as it is stored.
 func (r Record) encode() string {
 	v, err := json.Marshal(r)
@@ -70,7 +81,9 @@ type Occupant struct {
 	ModRevision    int64
 	Version        int64
 	Lease          clientv3.LeaseID
-	Record         Record
+	// Content is the value as it is stored, and Record what ours says in it.
+	Content string
+	Record  Record
 }
 
 // record returns what a new entry says.
@@ -83,24 +96,28 @@ func (q *Queue) record() Record {
 // Parse reads an entry. One that is not ours (of clientv3/concurrency, or made by
 // hand) has an empty record.
 func Parse(kv *mvccpb.KeyValue) Occupant {
-	o := Occupant{Key: string(kv.Key), CreateRevision: kv.CreateRevision, ModRevision: kv.ModRevision, Version: kv.Version, Lease: clientv3.LeaseID(kv.Lease)}
+	o := Occupant{
+		Key: string(kv.Key), CreateRevision: kv.CreateRevision, ModRevision: kv.ModRevision, Version: kv.Version,
+		Lease: clientv3.LeaseID(kv.Lease), Content: string(kv.Value),
+	}
 	if err := json.Unmarshal(kv.Value, &o.Record); err != nil {
 		o.Record = Record{}
 	}
 	return o
 }
 
-// Read returns the entries of the queue with the given prefix, oldest first.
-func Read(ctx context.Context, client *clientv3.Client, prefix string) ([]Occupant, error) {
+// Read returns the entries of the queue with the given prefix, oldest first, and the
+// header of the answer.
+func Read(ctx context.Context, client *clientv3.Client, prefix string) ([]Occupant, lease.Header, error) {
 	resp, err := client.Get(ctx, prefix, clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
 	if err != nil {
-		return nil, err
+		return nil, lease.Header{}, err
 	}
 	all := make([]Occupant, len(resp.Kvs))
 	for i, kv := range resp.Kvs {
 		all[i] = Parse(kv)
 	}
-	return all, nil
+	return all, lease.HeaderOf(resp.Header), nil
 }
 
 // rpcTimeout bounds one request: a fraction of the TTL, so that a member that has
