@@ -14,7 +14,7 @@ GOVULNCHECK := $(BIN)/govulncheck-$(GOVULNCHECK_VERSION)
 # as importers see it. Without it, commands go through go.work.
 each = @set -e; for m in $(or $(2),$(MODULES)); do (cd $$m; export GOWORK=off; echo "[$$m] $(1)"; $(1)); done
 
-.PHONY: all test race heavy chaos bench compare compare-quick compare-check capacity lint docs fix tidy cross consumer external vuln tools
+.PHONY: all test race heavy chaos watchlab bench compare compare-quick compare-check capacity lint docs fix tidy cross consumer external vuln tools
 
 all: tidy lint test
 
@@ -36,6 +36,12 @@ heavy:
 chaos:
 	CONCLAVE_CHAOS=1 go test -count=1 -timeout 15m -run TestLocksKeepWhatTheyPromise -artifacts ./internal/chaos
 	cd internal/compare && CONCLAVE_CHAOS=1 GOWORK=off go test -count=1 -tags chaos ./chaos
+
+# watchlab puts streams and caches under faults, in as many bouts as CONCLAVE_WATCHLAB says,
+# see docs/chaos.md. CONCLAVE_WATCHLAB_SEED repeats one.
+CONCLAVE_WATCHLAB ?= 16
+watchlab:
+	CONCLAVE_WATCHLAB=$(CONCLAVE_WATCHLAB) go test -count=1 -timeout 12h -v -run TestWatchesTellTheTruth ./internal/chaos/watchlab
 
 bench:
 	go test -run='^$$' -bench=. -benchmem ./...

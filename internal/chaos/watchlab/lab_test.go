@@ -1,0 +1,45 @@
+package watchlab_test
+
+import (
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/conclave-go/conclave/internal/chaos/watchlab"
+)
+
+// bouts is how many are played unless the environment says so.
+const bouts = 0
+
+// TestWatchesTellTheTruthUnderFaults plays bouts, those after a seed that is drawn, or given
+// to repeat them, and stops at the first that finds something.
+func TestWatchesTellTheTruthUnderFaults(t *testing.T) {
+	n, first := int(number(t, watchlab.BoutsVariable, bouts)), number(t, watchlab.SeedVariable, rand.Uint64N(1_000_000))
+	if n == 0 {
+		t.Skipf("SKIPPED %s: %s=16 plays that many bouts", t.Name(), watchlab.BoutsVariable)
+	}
+	var all watchlab.Tally
+	for seed := first; seed < first+uint64(n); seed++ {
+		r, err := watchlab.Play(t.Context(), watchlab.NewPlan(seed))
+		require.NoError(t, err, "seed %d", seed)
+		all.Add(r.Tally)
+		require.False(t, r.Failed(), "%s", r.Text())
+		t.Logf("seed %d: nothing found in %d deliveries in %v", seed, r.Tally.Deliveries, r.Took)
+	}
+	t.Log(all.String())
+}
+
+// number returns what a variable says.
+func number(t *testing.T, variable string, otherwise uint64) uint64 {
+	t.Helper()
+	s := os.Getenv(variable)
+	if s == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
+	require.NoError(t, err, variable)
+	return n
+}
