@@ -54,6 +54,7 @@ func grant(ctx context.Context, client *clientv3.Client, cfg config) (*Lease, er
 
 // newLease starts to keep a lease whose grant was sent at start.
 func newLease(client *clientv3.Client, cfg config, id clientv3.LeaseID, ttl time.Duration, start clock.Instant, wall time.Time) *Lease {
+	ttl = min(ttl, MaxTTL) // an adopted one may have more
 	//nolint:forbidigo // a lease's life is bounded by its deadline, not by the context of its grant
 	ctx, cancel := context.WithCancelCause(context.Background())
 	l := &Lease{client: client, id: id, ttl: ttl, cfg: cfg, ctx: ctx, cancel: cancel, look: look.New(ctx), done: make(chan struct{})}

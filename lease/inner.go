@@ -38,6 +38,9 @@ func (s *inner) Roomy(ctx context.Context) (*Lease, error) {
 // roomy returns the oldest lease with room, so that later ones fall out of use, and
 // closes the last if it has.
 func (s *Session) roomy() *Lease {
+	if s.cfg.final {
+		return s.oldest()
+	}
 	chain := s.chain()
 	i := slices.IndexFunc(chain, func(l *Lease) bool { return l.look.Load() < maxKeys && l.Err() == nil })
 	if i < 0 {

@@ -201,6 +201,7 @@ func (l *Lease) extend(start clock.Instant, wall time.Time, ttl time.Duration) b
 
 // valid returns how much of a TTL can be relied on.
 func (l *Lease) valid(ttl time.Duration) time.Duration {
+	ttl = min(ttl, MaxTTL)
 	return ttl - time.Duration(float64(ttl)*l.cfg.drift)
 }
 

@@ -40,7 +40,11 @@ type config struct {
 	log      *slog.Logger
 	listener func(l *Lease, s State)
 	observer Observer
-	session  *Session // whose lease it is, nil for one of Grant
+	// final is set if the session does not heal, and adopted if it begins with a lease
+	// that exists.
+	final   bool
+	adopted clientv3.LeaseID
+	session *Session // whose lease it is, nil for one of Grant
 }
 
 type option func(*config) error

@@ -137,9 +137,9 @@ func (g *registrar) run() {
 			l, err = g.session.Lease(ctx)
 		}
 		if ctx.Err() != nil {
-			err = ErrClosed
+			err = context.Cause(ctx)
 		}
-		if errors.Is(err, ErrClosed) {
+		if ctx.Err() != nil || errors.Is(err, ErrClosed) {
 			g.close(err)
 			return
 		}

@@ -49,7 +49,9 @@ func (l *Lease) keep() {
 		case <-l.ctx.Done():
 			stream.close()
 			l.look.End()
-			l.revoke()
+			if !l.left() {
+				l.revoke()
+			}
 			return
 		}
 	}

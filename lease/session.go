@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -33,6 +34,8 @@ type Session struct {
 	// granted counts the leases so far.
 	granted int
 	work    sync.WaitGroup
+	// abandoned is set if leases are not to be revoked at the end.
+	abandoned atomic.Bool
 }
 
 // NewSession grants the session's first lease and keeps the session alive until
@@ -74,7 +77,7 @@ func (s *Session) Observer() Observer { return s.cfg.observer }
 
 // State returns the state of the session: [Healthy] or [Suspended] as the better of its
 // leases, [Lost] while it has none, which the next use of it will change, and [Closed]
-// once it is closed, or its client is.
+// once it is closed, or its client is, or it does not heal and has lost its lease.
 func (s *Session) State() State {
 	if s.closed() != nil {
 		return Closed
@@ -152,7 +155,10 @@ func (s *Session) grant(ctx context.Context) (*Lease, error) {
 	defer cancel(nil)
 	stop := context.AfterFunc(s.ctx, func() { cancel(ErrClosed) })
 	defer stop()
-	l, err := grant(ctx, s.client, s.cfg)
+	if last := s.last(); last != nil { // which has just ended
+		return nil, last.Err()
+	}
+	l, err := s.cfg.obtain(ctx, s.client)
 	if err != nil {
 		return nil, err
 	}
@@ -164,6 +170,9 @@ func (s *Session) grant(ctx context.Context) (*Lease, error) {
 	if s.ctx.Err() != nil {
 		l.end(Closed, ErrClosed)
 		return nil, ErrClosed
+	}
+	if s.cfg.final {
+		context.AfterFunc(l.Context(), func() { s.cancel(l.Err()) })
 	}
 	if !first {
 		s.cfg.log.Info("lease: session has a new lease", "lease", l.hex())

@@ -1,0 +1,116 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/internal/attempt"
+	"github.com/conclave-go/conclave/internal/clock"
+	"github.com/conclave-go/conclave/internal/look"
+)
+
+// Adopt returns a session on a lease that exists already: one that an earlier process of
+// the program has left, see [Session.Abandon], or that something else has granted. It
+// keeps the lease alive and does not heal, as [WithoutHealing]; Close revokes it with all
+// keys that are attached, whoever has put them. [WithTTL] is of no effect: the TTL is that
+// of the lease, taken for [MaxTTL] if it is longer.
+//
+// Adopt renews the lease and has that confirmed before it returns, so its deadline can be
+// trusted as that of any other. Of the time before nothing is known: what an earlier
+// owner was promised ends by its own deadline. If somebody else keeps the lease alive or
+// revokes it, the session notices as it would on its own.
+//
+// ctx bounds the adoption alone. It fails with [ErrLost] if there is no such lease.
+func Adopt(ctx context.Context, client *clientv3.Client, id clientv3.LeaseID, opts ...Option) (*Session, error) {
+	if id == clientv3.NoLease {
+		return nil, errors.New("lease: adopting lease 0: must be the ID of a lease that exists")
+	}
+	return NewSession(ctx, client, append(slices.Clone(opts), WithoutHealing(), adopting(id))...)
+}
+
+// adopting makes a session start with the lease given.
+func adopting(id clientv3.LeaseID) Option {
+	return option(func(c *config) error {
+		c.adopted = id
+		return nil
+	})
+}
+
+// WithoutHealing makes a session one that ends with its lease: when that is lost, what
+// the session is used for fails with [ErrLost], for good. It has one lease whatever
+// number of keys it carries, so all of them go together.
+func WithoutHealing() Option {
+	return option(func(c *config) error {
+		c.final = true
+		return nil
+	})
+}
+
+// Abandon ends the session as Close does, but leaves its leases to the server: they are
+// not renewed any more, and the keys that are attached stay until they expire. What is
+// held through the session ends locally with [ErrClosed]. It is for handing a lease on,
+// to a process that calls [Adopt].
+func (s *Session) Abandon(ctx context.Context) error {
+	s.abandoned.Store(true)
+	return s.Close(ctx)
+}
+
+// last returns the only lease of a session that does not heal, nil if it has had none or
+// heals.
+func (s *Session) last() *Lease {
+	if !s.cfg.final {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.leases) == 0 {
+		return nil
+	}
+	return s.leases[0]
+}
+
+// obtain starts to keep a lease: the one to adopt, or a new one.
+func (c config) obtain(ctx context.Context, client *clientv3.Client) (*Lease, error) {
+	if c.adopted != clientv3.NoLease {
+		return adopt(ctx, client, c)
+	}
+	return grant(ctx, client, c)
+}
+
+// left reports whether the lease is not to be revoked.
+func (l *Lease) left() bool { return l.cfg.session != nil && l.cfg.session.abandoned.Load() }
+
+// adopt starts to keep the lease that cfg says.
+func adopt(ctx context.Context, client *clientv3.Client, cfg config) (*Lease, error) {
+	var l *Lease
+	err := attempt.Do(ctx, grantTimeout, func(ctx context.Context) error {
+		start, wall := clock.Now(), time.Now()
+		acked, err := client.KeepAliveOnce(ctx, cfg.adopted)
+		if err != nil {
+			return err
+		}
+		// As in a round: a leader that was deposed may have acknowledged it.
+		term, err := look.New(ctx).Begin(client, cfg.adopted).Step(ctx)
+		if err != nil {
+			return err
+		}
+		if term > acked.RaftTerm {
+			return rpctypes.ErrLeaderChanged
+		}
+		l = newLease(client, cfg, cfg.adopted, time.Duration(acked.TTL)*time.Second, start, wall)
+		return nil
+	})
+	switch {
+	case errors.Is(err, rpctypes.ErrLeaseNotFound):
+		return nil, fmt.Errorf("lease: adopting %x: %w: %w", int64(cfg.adopted), ErrLost, err)
+	case err != nil:
+		return nil, fmt.Errorf("lease: adopting %x: %w", int64(cfg.adopted), err)
+	}
+	return l, nil
+}
