@@ -14,7 +14,7 @@ GOVULNCHECK := $(BIN)/govulncheck-$(GOVULNCHECK_VERSION)
 # as importers see it. Without it, commands go through go.work.
 each = @set -e; for m in $(or $(2),$(MODULES)); do (cd $$m; export GOWORK=off; echo "[$$m] $(1)"; $(1)); done
 
-.PHONY: all test race heavy chaos watchlab bench compare compare-quick compare-check capacity lint docs fix tidy cross consumer external vuln tools
+.PHONY: all test race heavy chaos watchlab bench compare compare-quick compare-check capacity runbooks lint docs fix tidy cross consumer external vuln tools
 
 all: tidy lint test
 
@@ -64,6 +64,10 @@ compare-check:
 capacity:
 	cd internal/compare && GOWORK=off go run ./cmd/capacity -markdown -out ../../docs/performance
 
+# runbooks plays the commands of docs/operations.md on real members of etcd.
+runbooks:
+	cd internal/runbooks && GOWORK=off go test -count=1 ./...
+
 lint: $(GOLANGCI)
 	$(call each,$(GOLANGCI) run ./...)
 
@@ -79,6 +83,7 @@ fix: $(GOLANGCI)
 tidy:
 	$(call each,go mod tidy -diff)
 	cd conclaveprom/internal/rules && GOWORK=off go mod tidy -diff
+	cd internal/runbooks && GOWORK=off go mod tidy -diff
 
 # nosqlite leaves out a driver that takes minutes to compile.
 cross:
