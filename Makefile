@@ -21,6 +21,11 @@ all: tidy lint test
 test:
 	go test ./...
 
+# short runs the essentials of every package.
+.PHONY: short
+short:
+	go test -short ./...
+
 race:
 	$(call each,go test -race -shuffle=on ./...,$(filter-out internal/compare,$(MODULES)))
 
@@ -42,6 +47,15 @@ chaos:
 CONCLAVE_WATCHLAB ?= 16
 watchlab:
 	CONCLAVE_WATCHLAB=$(CONCLAVE_WATCHLAB) go test -count=1 -timeout 12h -v -run TestWatchesTellTheTruth ./internal/chaos/watchlab
+
+# steady looks for tests that fail by chance, on a busy machine: all tests RUNS times, and
+# those with several members REPEATS times. It prints what failed how often, and takes hours.
+RUNS     := 20
+REPEATS  := 200
+PACKAGES := ./...
+.PHONY: steady
+steady:
+	go run ./internal/steady -runs $(RUNS) -repeats $(REPEATS) $(PACKAGES)
 
 bench:
 	go test -run='^$$' -bench=. -benchmem ./...

@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/conclavetest"
+	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
 )
@@ -132,7 +133,7 @@ func lockSoon(t *testing.T, s *lease.Session) <-chan *lock.Hold {
 
 func put(t *testing.T, client *clientv3.Client, key string) {
 	t.Helper()
-	_, err := client.Put(guarded(t), key, "value")
+	_, err := etcdtest.Put(guarded(t), client, key, "value")
 	require.NoError(t, err)
 }
 

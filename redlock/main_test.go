@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/conclave-go/conclave/internal/redistest"
 	"github.com/conclave-go/conclave/internal/tempdir"
 )
 
@@ -21,5 +22,6 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
+	redistest.Quiet()
 	goleak.VerifyTestMain(tempdir.Tests{M: m})
 }

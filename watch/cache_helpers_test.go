@@ -13,6 +13,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/attempt"
+	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/watch"
 )
 
@@ -61,16 +62,11 @@ func try(tb testing.TB, call func(ctx context.Context) error) {
 	require.NoError(tb, attempt.Do(within(tb), cacheGuard, call))
 }
 
-// put puts and returns the revision.
+// put puts, once, and returns the revision.
 func put(tb testing.TB, client *clientv3.Client, key, value string, opts ...clientv3.OpOption) (rev int64) {
 	tb.Helper()
-	try(tb, func(ctx context.Context) error {
-		resp, err := client.Put(ctx, key, value, opts...)
-		if err == nil {
-			rev = resp.Header.Revision
-		}
-		return err
-	})
+	rev, err := etcdtest.Put(within(tb), client, key, value, opts...)
+	require.NoError(tb, err)
 	return rev
 }
 

@@ -30,7 +30,7 @@ func guarded(t *testing.T) context.Context {
 
 func requireWrites(t *testing.T, client *clientv3.Client, key string) {
 	t.Helper()
-	_, err := client.Put(guarded(t), key, "v")
+	_, err := etcdtest.Put(guarded(t), client, key, "v")
 	require.NoError(t, err)
 }
 

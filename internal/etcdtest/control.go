@@ -7,11 +7,17 @@ import (
 	"slices"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// leaderPoll is how often WaitLeader looks. Elections take a hundred times that.
-const leaderPoll = time.Millisecond
+const (
+	// leaderPoll is how often WaitLeader looks. Elections take a hundred times that.
+	leaderPoll = time.Millisecond
+	// transferTimeout bounds a transfer of the leadership, which etcd itself gives up after
+	// an election timeout, and goes on waiting for.
+	transferTimeout = 5 * electionMs * time.Millisecond
+)
 
 // Leader returns the index of the member that leads, or -1: with several that
 // say so, the one of the latest term it has applied. A member that was just cut
@@ -48,37 +54,49 @@ func (c *Cluster) WaitLeader(ctx context.Context, except ...int) (int, error) {
 	}
 }
 
-// MoveLeader hands the leadership to the next running member and returns when
-// the old leader follows it.
+// MoveLeader hands the leadership to the next running member and returns when another member has
+// it. etcd gives up without a word if that takes longer than an election timeout, as it may on a busy
+// machine; then it is tried again.
 func (c *Cluster) MoveLeader(ctx context.Context) error {
 	if c.External() {
 		return ErrExternal
 	}
-	from := c.Leader()
-	if from < 0 {
-		return errors.New("etcdtest: move leader: there is none")
-	}
-	for k := 1; k < len(c.members); k++ {
-		to := (from + k) % len(c.members)
-		if c.Running(to) {
-			return c.moveLeader(ctx, from, to)
-		}
-	}
-	return errors.New("etcdtest: move leader: no other member is running")
-}
-
-func (c *Cluster) moveLeader(ctx context.Context, from, to int) error {
-	s := c.members[from].server()
-	if s == nil {
-		return fmt.Errorf("etcdtest: move leader: %s: %w", c.members[from].name, errStopped)
-	}
-	// MoveLeader returns only at the end of its context if the transfer fails.
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	if err := s.MoveLeader(ctx, uint64(s.MemberID()), uint64(c.members[to].id)); err != nil {
-		return fmt.Errorf("etcdtest: move leader: %w", err)
+	from, err := c.WaitLeader(ctx)
+	if err != nil {
+		return err
+	}
+	to, err := c.runningAfter(from)
+	if err != nil {
+		return err
+	}
+	for leader := from; leader == from; {
+		c.transfer(ctx, from, to)
+		if leader, err = c.WaitLeader(ctx); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// runningAfter returns the next running member.
+func (c *Cluster) runningAfter(i int) (int, error) {
+	for k := 1; k < len(c.members); k++ {
+		if next := (i + k) % len(c.members); c.Running(next) {
+			return next, nil
+		}
+	}
+	return -1, errors.New("etcdtest: move leader: no other member is running")
+}
+
+// transfer asks a member to hand its leadership over. Who leads afterwards says whether it did.
+func (c *Cluster) transfer(ctx context.Context, from, to int) {
+	ctx, cancel := context.WithTimeout(ctx, transferTimeout)
+	defer cancel()
+	if s := c.members[from].server(); s != nil {
+		_ = s.MoveLeader(ctx, uint64(s.MemberID()), uint64(c.members[to].id))
+	}
 }
 
 // Compact compacts the store at its current revision: watches from before it
@@ -88,11 +106,21 @@ func (c *Cluster) Compact(ctx context.Context) error {
 		return ErrExternal
 	}
 	return c.administer(func(admin *clientv3.Client) error {
-		resp, err := admin.Get(ctx, "\x00", clientv3.WithCountOnly())
-		if err != nil {
-			return fmt.Errorf("etcdtest: compact: %w", err)
+		var present int64
+		err := Retry(ctx, func(ctx context.Context) error {
+			resp, err := admin.Get(ctx, "\x00", clientv3.WithCountOnly())
+			if err == nil {
+				present = resp.Header.Revision
+			}
+			return err
+		})
+		if err == nil {
+			err = retryOnce(ctx, rpctypes.ErrCompacted, func(ctx context.Context) error {
+				_, err := admin.Compact(ctx, present, clientv3.WithCompactPhysical())
+				return err
+			})
 		}
-		if _, err := admin.Compact(ctx, resp.Header.Revision, clientv3.WithCompactPhysical()); err != nil {
+		if err != nil {
 			return fmt.Errorf("etcdtest: compact: %w", err)
 		}
 		return nil
