@@ -71,6 +71,7 @@ func TestWhatIsTrueIsNotReported(t *testing.T) {
 		"whole":    golang("package main\n\nimport \"" + module + "/lib\"\n\nfunc main() { println(lib.Answer()) }"),
 		"inner":    golang("package lib_test\n\nimport _ \"" + module + "/internal/inner\""),
 		"preamble": "<!-- go\nfunc answer() int\ntype t struct{}\n-->\n\n" + golang("var x t\n_, _ = x, answer()"),
+		"copy":     "<!-- file: lib/lib.go -->\n\n" + golang("package lib\n\nfunc Answer() int { return 42 }"),
 		"other":    "```text\n[no](link.md) go run ./nowhere\n```\n\n```json\n{\n```\n",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -109,6 +110,8 @@ func TestWhatIsNotTrueIsReportedWithItsPlace(t *testing.T) {
 		"syntax":      {golang("package p\n\nfunc {"), "README.md:1: Go block: not Go: README.md:4"},
 		"import":      {golang("package p\n\nimport _ \"example.com/gone\""), "README.md:1: Go block: no module here has all of example.com/gone"},
 		"inner":       {golang("package p\n\nimport _ \"" + module + "/internal/inner\""), "README.md:1: Go block: imports " + module + "/internal/inner, which readers cannot"},
+		"copy":        {"<!-- file: lib/lib.go -->\n" + golang("package lib\n\nfunc Answer() int { return 43 }"), "README.md:2: not what is in lib/lib.go"},
+		"lost copy":   {"<!-- file: lib/gone.go -->\n" + golang("package lib"), "README.md:2: copy of a file: open"},
 		"package":     {golang("package p\n\nimport _ \"" + module + "/gone\""), "README.md"},
 	} {
 		t.Run(name, func(t *testing.T) {

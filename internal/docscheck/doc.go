@@ -8,6 +8,7 @@
 //   - Go blocks that do not compile,
 //   - commands in sh blocks and in code spans that name a program, flag, make target,
 //     file, folder or test that does not exist,
+//   - blocks that are not what is in the file they are a copy of,
 //   - tests, benchmarks and examples named in code spans that do not exist.
 //
 // It uses no network; addresses outside the repository are not looked at.
@@ -24,6 +25,10 @@
 //	<!-- go
 //	func writeReport(context.Context, lock.Token) error
 //	-->
+//
+// A block that is a whole file of the repository says so in the comment before it:
+//
+//	<!-- file: examples/start/lock/main.go -->
 //
 // Packages below internal can be used by blocks of external test packages only, because
 // readers of the others cannot import them.

@@ -51,7 +51,7 @@ func run(root string) (report string, found int, err error) {
 		return "", 0, err
 	}
 	var all []finding
-	for _, check := range []func(*tree) ([]finding, error){checkLinks, checkCommands, checkNames, checkGo} {
+	for _, check := range []func(*tree) ([]finding, error){checkLinks, checkCommands, checkNames, checkCopies, checkGo} {
 		findings, err := check(t)
 		if err != nil {
 			return "", 0, err

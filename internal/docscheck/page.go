@@ -34,6 +34,7 @@ type block struct {
 	text     string
 	line     int
 	preamble string // of the comment before it
+	file     string // that the comment before it says it is a copy of
 }
 
 func (p *page) countLinks() int    { return len(p.links) }
@@ -51,6 +52,7 @@ func (p *page) countGo() (n int) {
 var (
 	fence      = regexp.MustCompile("^ {0,3}(```+|~~~+)\\s*([A-Za-z]*)")
 	heading    = regexp.MustCompile(`^ {0,3}#{1,6}\s+(.*?)\s*#*\s*$`)
+	copyOf     = regexp.MustCompile(`^<!-- file: (\S+) -->$`)
 	codeSpan   = regexp.MustCompile("`([^`]+)`")
 	inlineLink = regexp.MustCompile(`\]\(<?([^)\s>]+)>?(?:\s+"[^"]*")?\)`)
 	definition = regexp.MustCompile(`^ {0,3}\[[^\]^][^\]]*\]:\s+(\S+)`) // not a footnote
@@ -64,22 +66,26 @@ var (
 func parse(path, text string) *page {
 	p := &page{path: path, anchors: map[string]bool{}}
 	lines := strings.Split(text, "\n")
-	preamble := ""
+	preamble, file := "", ""
 	for i := 0; i < len(lines); i++ {
 		line := lines[i]
 		if m := fence.FindStringSubmatch(line); m != nil {
-			b := block{lang: m[2], line: i + 1, preamble: preamble}
+			b := block{lang: m[2], line: i + 1, preamble: preamble, file: file}
 			i = b.read(lines, i+1, m[1])
 			p.blocks = append(p.blocks, b)
-			preamble = ""
+			preamble, file = "", ""
 			continue
 		}
 		if rest, ok := strings.CutPrefix(line, "<!-- go"); ok && strings.TrimSpace(rest) == "" {
 			preamble, i = comment(lines, i+1)
 			continue
 		}
+		if m := copyOf.FindStringSubmatch(line); m != nil {
+			file = m[1]
+			continue
+		}
 		if strings.TrimSpace(line) != "" {
-			preamble = ""
+			preamble, file = "", ""
 		}
 		p.readLine(line, i+1)
 	}
