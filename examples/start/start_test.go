@@ -139,7 +139,7 @@ func (s *stage) start(program string, args ...string) *run {
 }
 
 func (p *run) read(from io.ReadCloser) {
-	defer from.Close()
+	defer func() { _ = from.Close() }()
 	defer close(p.lines)
 	for scan := bufio.NewScanner(from); scan.Scan(); {
 		p.mu.Lock()

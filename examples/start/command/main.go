@@ -19,9 +19,8 @@ import (
 	"github.com/conclave-go/conclave/lock"
 )
 
-var endpoints = flag.String("endpoints", "localhost:2379", "etcd's client addresses, separated by commas")
-
 func main() {
+	endpoints := flag.String("endpoints", "localhost:2379", "etcd's client addresses, separated by commas")
 	flag.Parse()
 	if flag.NArg() < 2 {
 		fmt.Fprintln(os.Stderr, "usage: command [-endpoints E] NAME COMMAND [ARG...]")
@@ -29,15 +28,15 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, flag.Arg(0), flag.Args()[1:]); err != nil && ctx.Err() == nil {
+	if err := run(ctx, strings.Split(*endpoints, ","), flag.Arg(0), flag.Args()[1:]); err != nil && ctx.Err() == nil {
 		slog.Error("stopped", "error", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, name string, command []string) error {
+func run(ctx context.Context, endpoints []string, name string, command []string) error {
 	client, err := clientv3.New(clientv3.Config{
-		Endpoints:            strings.Split(*endpoints, ","),
+		Endpoints:            endpoints,
 		DialKeepAliveTime:    10 * time.Second,
 		DialKeepAliveTimeout: 5 * time.Second,
 	})

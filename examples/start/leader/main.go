@@ -18,21 +18,20 @@ import (
 	"github.com/conclave-go/conclave/lease"
 )
 
-var endpoints = flag.String("endpoints", "localhost:2379", "etcd's client addresses, separated by commas")
-
 func main() {
+	endpoints := flag.String("endpoints", "localhost:2379", "etcd's client addresses, separated by commas")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx); err != nil && ctx.Err() == nil {
+	if err := run(ctx, strings.Split(*endpoints, ",")); err != nil && ctx.Err() == nil {
 		slog.Error("stopped", "error", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context) error {
+func run(ctx context.Context, endpoints []string) error {
 	client, err := clientv3.New(clientv3.Config{
-		Endpoints:            strings.Split(*endpoints, ","),
+		Endpoints:            endpoints,
 		DialKeepAliveTime:    10 * time.Second,
 		DialKeepAliveTimeout: 5 * time.Second,
 	})
