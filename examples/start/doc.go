@@ -1,3 +1,3 @@
 // Package start has no code of its own: the folders below it are the programs of
-// docs/start.md, complete, and a test that runs them as their users do.
+// docs/start.md, complete.
 package start
