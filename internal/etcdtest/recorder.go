@@ -33,6 +33,7 @@ type Recorder struct {
 	hooks       []*unaryHook // the latest is the outermost
 	streamHooks []*streamHook
 	stalls      map[string]chan struct{} // by method; closed when released
+	open        map[string]int           // streams, by method
 
 	sent, received atomic.Int64
 }
@@ -63,6 +64,14 @@ func (r *Recorder) Count(method string) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.counts[method]
+}
+
+// Open returns how many streams of a method, "Watch" or "LeaseKeepAlive", the client has
+// open now.
+func (r *Recorder) Open(method string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.open[method]
 }
 
 // Counts returns the count of every method called.

@@ -106,7 +106,19 @@ func (r *Recorder) stream(
 		cancel()
 		return nil, err
 	}
+	r.opened(short, 1)
+	context.AfterFunc(ctx, func() { r.opened(short, -1) })
 	return &recordedStream{ClientStream: inner, recorder: r, method: short, ctx: ctx, cancel: cancel}, nil
+}
+
+// opened counts open streams.
+func (r *Recorder) opened(method string, n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.open == nil {
+		r.open = make(map[string]int)
+	}
+	r.open[method] += n
 }
 
 // recordedStream is a stream whose messages are recorded and hooked.

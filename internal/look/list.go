@@ -17,10 +17,10 @@ type Judge func(kv *mvccpb.KeyValue, rev int64)
 // List is the set of keys one lease's round looks at, with what their users share
 // besides: the watch stream and background work. Use [New].
 type List struct {
-	ctx    context.Context // the lease's
-	work   sync.WaitGroup
-	hurry  chan struct{}
-	stream stream
+	ctx     context.Context // the lease's
+	work    sync.WaitGroup
+	hurry   chan struct{}
+	streams streams
 
 	mu    sync.Mutex
 	items map[*Item]struct{}
@@ -65,6 +65,7 @@ func (l *List) End() {
 	for _, fn := range ended {
 		fn()
 	}
+	l.streams.end()
 	l.work.Wait()
 }
 

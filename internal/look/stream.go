@@ -13,79 +13,152 @@ import (
 // shares one among all watches whose metadata is the same.
 const streamKey = "conclave-watch-stream"
 
-// stream is the gRPC stream that carries the watches of a lease's waiters. All
-// clients' first stream is the same, without metadata of its own.
-type stream struct {
-	mu         sync.Mutex
+// streams are the gRPC streams that carry the watches of a lease's waiters: the present
+// one, and those that were abandoned and have users left.
+type streams struct {
+	mu      sync.Mutex
+	current *Stream
+	ended   bool // with the lease
+}
+
+// Stream is a gRPC stream that watches share. All clients' first is the same, without
+// metadata of its own.
+//
+// clientv3 closes a stream when a watch on it ends, is the last, and none was given up
+// that the server has yet to create: else the stream stays, on both sides, with nothing on
+// it. So a stream has a watch of ours, the idle one. It ends after all others, and is
+// made anew when a watch was given up before it was created: the server creates them in
+// order.
+type Stream struct {
+	list       *List
 	generation int
-	idle       clientv3.WatchChan // keeps the stream open, nil if there is none
-	closeIdle  context.CancelFunc
+
+	// The fields below are protected by the list's streams.mu.
+
+	// users counts those who watch, or are about to.
+	users int
+	// retired is set once nobody is to begin another watch on it.
+	retired bool
+	idle    *idleWatch // the last that was created, nil if none was
+	// opening is set while an idle watch is being created, and again if another has to
+	// follow.
+	opening, again bool
 }
 
-// WatchContext returns the context for a watch that ends with the lease, and the
-// generation of the stream it will use.
-func (l *List) WatchContext() (ctx context.Context, generation int) {
-	l.stream.mu.Lock()
-	defer l.stream.mu.Unlock()
-	return l.watchContext(), l.stream.generation
+// idleWatch is a watch on a key that nobody writes.
+type idleWatch struct {
+	responses clientv3.WatchChan
+	cancel    context.CancelFunc
 }
 
-// watchContext returns the context of the present stream. stream.mu must be held.
-func (l *List) watchContext() context.Context {
-	ctx := clientv3.WithRequireLeader(l.ctx)
-	if n := l.stream.generation; n > 0 {
-		ctx = metadata.AppendToOutgoingContext(ctx, streamKey, fmt.Sprintf("%p-%d", l, n))
+// over reports whether the watch has ended, of which nothing else is ever delivered but
+// the end, and the error before.
+func (w *idleWatch) over() bool {
+	select {
+	case <-w.responses:
+		return true
+	default:
+		return false
+	}
+}
+
+// Stream returns the present stream for a watch, until Leave is called.
+func (l *List) Stream() *Stream {
+	l.streams.mu.Lock()
+	defer l.streams.mu.Unlock()
+	if l.streams.current == nil {
+		l.streams.current = &Stream{list: l, retired: l.streams.ended}
+	}
+	l.streams.current.users++
+	return l.streams.current
+}
+
+// Context returns the context for watches on the stream. It ends with the lease.
+func (s *Stream) Context() context.Context {
+	ctx := clientv3.WithRequireLeader(s.list.ctx)
+	if s.generation > 0 {
+		ctx = metadata.AppendToOutgoingContext(ctx, streamKey, fmt.Sprintf("%p-%d", s.list, s.generation))
 	}
 	return ctx
 }
 
-// Abandon makes later watches use a new stream if the present one is still of the
-// given generation. It is for a stream that has kept an event from us: its member
-// may have vanished without closing the connection, and clientv3 would use it again.
-func (l *List) Abandon(generation int) {
-	l.stream.mu.Lock()
-	defer l.stream.mu.Unlock()
-	if l.stream.generation == generation {
-		l.stream.generation++
-		if l.stream.idle != nil {
-			l.stream.closeIdle()
-			l.stream.idle = nil
-		}
+// Abandon makes later watches use a new stream. It is for a stream that has kept an
+// event from us: its member may have vanished without closing the connection, and
+// clientv3 would use it again.
+func (s *Stream) Abandon() {
+	all := &s.list.streams
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if all.current == s {
+		all.current = &Stream{list: s.list, generation: s.generation + 1, retired: all.ended}
+	}
+	s.retired = true
+	s.closeIfUnused()
+}
+
+// Created notes that a watch on the stream has been created, and keeps the stream open
+// with the idle watch, on key. Without it clientv3 would close the stream with the last
+// waiter's watch, and each new stream costs a password check where authentication is on.
+func (s *Stream) Created(client *clientv3.Client, key string) {
+	s.list.streams.mu.Lock()
+	defer s.list.streams.mu.Unlock()
+	if !s.opening && (s.idle == nil || s.idle.over()) {
+		s.open(client, key)
 	}
 }
 
-// KeepOpen keeps the present stream open with a watch on a key that nobody writes.
-// Without it clientv3 would close the stream with the last waiter's watch, and each
-// new stream costs a password check where authentication is on.
-func (l *List) KeepOpen(client *clientv3.Client, key string) {
-	l.stream.mu.Lock()
-	defer l.stream.mu.Unlock()
-	if l.stream.idle != nil && !ended(l.stream.idle) {
-		return
-	}
-	if l.stream.idle != nil {
-		l.stream.closeIdle()
-	}
-	ctx, cancel := context.WithCancel(l.watchContext())
-	l.stream.idle, l.stream.closeIdle = make(chan clientv3.WatchResponse), cancel
-	generation := l.stream.generation
-	l.Go(func(context.Context) {
-		opened := client.Watch(ctx, key, clientv3.WithFilterPut(), clientv3.WithFilterDelete())
-		l.stream.mu.Lock()
-		defer l.stream.mu.Unlock()
-		if l.stream.generation == generation {
-			l.stream.idle = opened
-		}
-	})
-}
-
-// ended reports whether the watch is over. Nothing else is ever delivered on it
-// but its end, and the error before.
-func ended(idle clientv3.WatchChan) bool {
-	select {
-	case <-idle:
-		return true
+// Leave ends the use of the stream. It must be called once clientv3 has returned from
+// Watch; created says whether the watch was.
+func (s *Stream) Leave(client *clientv3.Client, key string, created bool) {
+	s.list.streams.mu.Lock()
+	defer s.list.streams.mu.Unlock()
+	s.users--
+	switch {
+	case created:
+	case s.opening:
+		s.again = true
 	default:
-		return false
+		s.open(client, key)
+	}
+	s.closeIfUnused()
+}
+
+// open creates an idle watch, which takes the place of the one there is. streams.mu must
+// be held.
+func (s *Stream) open(client *clientv3.Client, key string) {
+	s.opening = true
+	ctx, cancel := context.WithCancel(context.WithoutCancel(s.Context()))
+	go func() { // until the watch is created, or the client closed
+		responses := client.Watch(ctx, key, clientv3.WithFilterPut(), clientv3.WithFilterDelete())
+		s.list.streams.mu.Lock()
+		defer s.list.streams.mu.Unlock()
+		if s.idle != nil {
+			s.idle.cancel()
+		}
+		s.idle, s.opening = &idleWatch{responses, cancel}, false
+		if s.again {
+			s.again = false
+			s.open(client, key)
+		}
+		s.closeIfUnused()
+	}()
+}
+
+// closeIfUnused ends the idle watch of a retired stream that nobody uses. streams.mu
+// must be held.
+func (s *Stream) closeIfUnused() {
+	if s.retired && s.users == 0 && !s.opening && s.idle != nil {
+		s.idle.cancel()
+	}
+}
+
+// end retires the streams with the lease.
+func (s *streams) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+	if s.current != nil {
+		s.current.retired = true
+		s.current.closeIfUnused()
 	}
 }

@@ -2,6 +2,7 @@ package look_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -30,34 +31,28 @@ func TestWatchesShareAStreamUntilItIsAbandoned(t *testing.T) {
 	lease, end := context.WithCancel(t.Context())
 	defer end()
 	list := look.New(lease)
-	one, generation := list.WatchContext()
-	two, _ := list.WatchContext()
-	watch(t, b.client, one, b.prefix+"1")
-	watch(t, b.client, two, b.prefix+"2")
+	one, two := list.Stream(), list.Stream()
+	watch(t, b.client, one.Context(), b.prefix+"1")
+	watch(t, b.client, two.Context(), b.prefix+"2")
 	require.Equal(t, 1, b.rec.Count("WatchStream"))
 
-	list.Abandon(generation)
-	list.Abandon(generation) // from another who waited on it
-	three, next := list.WatchContext()
-	require.Equal(t, generation+1, next)
-	watch(t, b.client, three, b.prefix+"3")
-	four, _ := list.WatchContext()
-	watch(t, b.client, four, b.prefix+"4")
+	one.Abandon()
+	two.Abandon() // from another who waited on it
+	watch(t, b.client, list.Stream().Context(), b.prefix+"3")
+	watch(t, b.client, list.Stream().Context(), b.prefix+"4")
 	require.Equal(t, 2, b.rec.Count("WatchStream"))
 }
 
 func TestOnlyAbandonedStreamsHaveMetadataOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	keys := func(list *look.List) int {
-		ctx, _ := list.WatchContext()
-		md, _ := metadata.FromOutgoingContext(ctx)
+		md, _ := metadata.FromOutgoingContext(list.Stream().Context())
 		return len(md)
 	}
 	one, two := look.New(t.Context()), look.New(t.Context())
 	require.Equal(t, keys(one), keys(two))
 	before := keys(one)
-	_, generation := one.WatchContext()
-	one.Abandon(generation)
+	one.Stream().Abandon()
 	require.Equal(t, before+1, keys(one))
 	require.Equal(t, before, keys(two))
 }
@@ -65,31 +60,75 @@ func TestOnlyAbandonedStreamsHaveMetadataOfTheirOwn(t *testing.T) {
 func TestAnIdleWatchKeepsTheStreamOpen(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
-	for _, idle := range []bool{true, false} {
-		var rec etcdtest.Recorder
-		client := c.Client(t, etcdtest.WithRecorder(&rec))
-		lease, end := context.WithCancel(t.Context())
-		list := look.New(lease)
-		ctx, _ := list.WatchContext()
-		first, closeFirst := context.WithCancel(ctx)
-		ch := watch(t, client, first, c.Prefix(t)+"k")
-		if idle {
-			list.KeepOpen(client, c.Prefix(t)+"idle")
-			require.Eventually(t, func() bool { return rec.Count("Watch") == 2 }, guard, guard/10000)
-			list.KeepOpen(client, c.Prefix(t)+"idle")
+	var rec etcdtest.Recorder
+	client := c.Client(t, etcdtest.WithRecorder(&rec))
+	lease, end := context.WithCancel(t.Context())
+	list := look.New(lease)
+	stream := list.Stream()
+	first, closeFirst := context.WithCancel(stream.Context())
+	ch := watch(t, client, first, c.Prefix(t)+"k")
+	stream.Created(client, c.Prefix(t)+"idle")
+	require.Eventually(t, func() bool { return rec.Count("Watch") == 2 }, guard, guard/10000)
+	stream.Created(client, c.Prefix(t)+"idle")
+	closeFirst()
+	for range ch { // until it is closed
+	}
+	stream.Leave(client, c.Prefix(t)+"idle", true)
+	again := list.Stream()
+	watch(t, client, again.Context(), c.Prefix(t)+"k")
+	require.Equal(t, 1, rec.Count("WatchStream"))
+	require.Equal(t, 3, rec.Count("Watch"), "one idle watch")
+	end()
+	list.End()
+	again.Leave(client, c.Prefix(t)+"idle", true)
+}
+
+// clientv3 leaves a stream open whose only watch is given up before it was created.
+func TestNoStreamOutlivesItsLastWatch(t *testing.T) {
+	t.Parallel()
+	for what, over := range map[string]func(list *look.List, s *look.Stream, end func()){
+		"abandoned":       func(_ *look.List, s *look.Stream, _ func()) { s.Abandon() },
+		"the lease's end": func(list *look.List, _ *look.Stream, end func()) { end(); list.End() },
+	} {
+		for _, created := range []bool{false, true} {
+			for _, last := range []bool{false, true} { // what ends first
+				t.Run(fmt.Sprint(what, created, last), func(t *testing.T) {
+					t.Parallel()
+					b := newBench(t)
+					lease, end := context.WithCancel(t.Context())
+					list := look.New(lease)
+					defer func() { end(); list.End() }()
+					s := list.Stream()
+					ctx, cancel := context.WithCancel(s.Context())
+					defer cancel()
+					if created {
+						watch(t, b.client, ctx, b.prefix+"k")
+						s.Created(b.client, b.prefix)
+						cancel()
+					} else {
+						release := b.rec.Stall("Watch")
+						done := make(chan struct{})
+						go func() {
+							defer close(done)
+							for range b.client.Watch(ctx, b.prefix+"k") { // until it is closed
+							}
+						}()
+						require.Eventually(t, func() bool { return b.rec.Count("Watch") > 0 }, guard, guard/10000)
+						cancel()
+						<-done
+						release()
+					}
+					if !last {
+						over(list, s, end)
+					}
+					s.Leave(b.client, b.prefix, created)
+					if last {
+						over(list, s, end)
+					}
+					require.Eventually(t, func() bool { return b.rec.Open("Watch") == 0 }, guard, guard/10000)
+				})
+			}
 		}
-		closeFirst()
-		for range ch { // until it is closed
-		}
-		watch(t, client, ctx, c.Prefix(t)+"k")
-		if idle {
-			require.Equal(t, 1, rec.Count("WatchStream"))
-			require.Equal(t, 3, rec.Count("Watch"), "one idle watch")
-		} else {
-			require.LessOrEqual(t, rec.Count("WatchStream"), 2)
-		}
-		end()
-		list.End()
 	}
 }
 
@@ -100,11 +139,16 @@ func TestAnAbandonedStreamLosesItsIdleWatch(t *testing.T) {
 	list := look.New(lease)
 	defer list.End()
 	defer end()
-	list.KeepOpen(b.client, b.prefix+"idle")
+	s := list.Stream()
+	s.Created(b.client, b.prefix+"idle")
 	require.Eventually(t, func() bool { return b.rec.Count("Watch") == 1 }, guard, guard/10000)
-	_, generation := list.WatchContext()
-	list.Abandon(generation)
-	list.KeepOpen(b.client, b.prefix+"idle")
+	s.Abandon()
+	require.Equal(t, 1, b.rec.Open("Watch"), "somebody uses it")
+	s.Leave(b.client, b.prefix, true)
+	require.Eventually(t, func() bool { return b.rec.Open("Watch") == 0 }, guard, guard/10000)
+	next := list.Stream()
+	next.Created(b.client, b.prefix+"idle")
 	require.Eventually(t, func() bool { return b.rec.Count("Watch") == 2 }, guard, guard/10000)
 	require.Equal(t, 2, b.rec.Count("WatchStream"))
+	next.Leave(b.client, b.prefix, true)
 }

@@ -110,17 +110,19 @@ const readsPerTTL = 3
 
 // see returns nil once the sign is there, or why the watch has ended.
 func (e *entry) see(ctx context.Context, s sign) error {
-	watchCtx, generation := e.keys.WatchContext()
-	watchCtx, cancel := context.WithCancel(watchCtx)
+	stream, created := e.keys.Stream(), false
+	client := e.q.Session.Client()
+	defer func() { stream.Leave(client, e.legs[0].lane.prefix, created) }()
+	watchCtx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
 	stop := context.AfterFunc(ctx, cancel)
 	defer stop()
-	overdue := time.AfterFunc(rpcTimeout(e.lease), func() { e.keys.Abandon(generation); cancel() })
+	overdue := time.AfterFunc(rpcTimeout(e.lease), func() { stream.Abandon(); cancel() })
 	defer overdue.Stop()
 	again := time.NewTicker(e.lease.TTL() / readsPerTTL)
 	defer again.Stop()
 	opts := append(s.watch, clientv3.WithFilterDelete(), clientv3.WithCreatedNotify())
-	responses := e.q.Session.Client().Watch(watchCtx, s.key, opts...)
+	responses := client.Watch(watchCtx, s.key, opts...)
 	for {
 		var found, silent bool
 		var err error
@@ -130,13 +132,17 @@ func (e *entry) see(ctx context.Context, s sign) error {
 				return errors.Join(errWatchEnded, ctx.Err())
 			}
 			overdue.Stop()
+			if resp.Created {
+				created = true
+				stream.Created(client, e.legs[0].lane.prefix)
+			}
 			found, err = e.heard(ctx, s, resp)
 		case <-again.C:
 			found, err = e.thereNow(ctx, s)
 			silent = found
 		}
 		if (silent || err != nil) && ctx.Err() == nil {
-			e.keys.Abandon(generation)
+			stream.Abandon()
 		}
 		if found || err != nil {
 			return err
@@ -157,7 +163,6 @@ func (e *entry) heard(ctx context.Context, s sign, resp clientv3.WatchResponse) 
 	if !resp.Created {
 		return false, nil
 	}
-	e.keys.KeepOpen(e.q.Session.Client(), e.legs[0].lane.prefix)
 	return e.there(ctx, s, resp.Header.Revision)
 }
 

@@ -79,27 +79,26 @@ func (e *entry) awaitGone(ctx context.Context, g *leg) (after int64, silent func
 	if before.created == unknownRevision {
 		return before.seen, nil, nil
 	}
-	watchCtx, generation := e.keys.WatchContext()
-	watchCtx, cancel := context.WithCancelCause(watchCtx)
+	stream := e.keys.Stream()
+	watchCtx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
 	stop := context.AfterFunc(ctx, func() { cancel(errCalled) })
 	defer stop()
 	unobserve := e.observe(g, cancel)
 	defer unobserve()
 
-	after, err = e.watch(watchCtx, cancel, g)
+	after, err = e.watch(watchCtx, cancel, stream, g)
 	if err == nil {
 		return after, nil, nil
 	}
-	abandon := func() { e.keys.Abandon(generation) }
 	cause := context.Cause(watchCtx)
 	if noticed, ok := errors.AsType[*noticedError](cause); ok {
-		return noticed.revision, abandon, nil
+		return noticed.revision, stream.Abandon, nil
 	}
 	switch {
 	case errors.Is(cause, errOverdue):
 		// The stream swallows requests: its member may have vanished.
-		abandon()
+		stream.Abandon()
 		return before.seen, nil, nil
 	case errors.Is(cause, errOwnGone), errors.Is(err, errOwnGone):
 		return 0, nil, errOwnGone
@@ -108,7 +107,7 @@ func (e *entry) awaitGone(ctx context.Context, g *leg) (after int64, silent func
 	case !errors.Is(err, rpctypes.ErrCompacted):
 		// No leader, or the stream's authentication token has expired, which
 		// only another stream mends.
-		abandon()
+		stream.Abandon()
 	}
 	return before.seen, nil, fmt.Errorf("%w: %w", errWatchEnded, err)
 }
@@ -149,11 +148,12 @@ func (e *noticedError) Error() string {
 }
 
 // watch returns the revision at which the leg's predecessor went out of its way, or
-// why it cannot tell. cancel ends ctx.
-func (e *entry) watch(ctx context.Context, cancel context.CancelCauseFunc, g *leg) (after int64, err error) {
+// why it cannot tell. cancel ends ctx, which is of the stream.
+func (e *entry) watch(ctx context.Context, cancel context.CancelCauseFunc, stream *look.Stream, g *leg) (after int64, err error) {
 	overdue := time.AfterFunc(rpcTimeout(e.lease), func() { cancel(errOverdue) })
 	defer overdue.Stop()
-	client, before := e.q.Session.Client(), g.before
+	client, before, created := e.q.Session.Client(), g.before, false
+	defer func() { stream.Leave(client, g.lane.prefix, created) }()
 	// Watch itself blocks until the server has created the watch.
 	responses := client.Watch(ctx, before.key, g.lane.watch(before)...)
 	for resp := range responses {
@@ -162,7 +162,8 @@ func (e *entry) watch(ctx context.Context, cancel context.CancelCauseFunc, g *le
 			return 0, resp.Err()
 		case resp.Created:
 			overdue.Stop()
-			e.keys.KeepOpen(client, g.lane.prefix)
+			created = true
+			stream.Created(client, g.lane.prefix)
 			if rev := resp.Header.Revision; rev > before.seen {
 				if gone, err := e.goneBefore(ctx, g, rev); gone || err != nil {
 					return rev, err
