@@ -119,7 +119,6 @@ func (r *runner) mayReturn() time.Time {
 // hold calls lead while the term lasts, and resigns when it has returned or panicked.
 func (r *runner) hold(ctx, well context.Context, t *Term) (led, resigned error) {
 	defer func() { resigned = r.resign(ctx, t) }()
-	t.running = ctx
 	within, cancel := t.With(well)
 	defer cancel()
 	if r.barred = !r.admitted(within, t.grant.TTL()); r.barred {

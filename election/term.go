@@ -25,8 +25,6 @@ type Term struct {
 	turn  chan struct{}
 	place place
 	cfg   config
-	// running is the context of the Run that the term belongs to, if any.
-	running context.Context
 
 	mu     sync.Mutex
 	header lease.Header
@@ -76,12 +74,13 @@ func (t *Term) Err() error { return t.grant.Err() }
 func (t *Term) Guard() []clientv3.Cmp { return t.grant.Guard() }
 
 // Txn returns a transaction that takes effect only during the term: what is given to
-// If, Then and Else runs nested under [Term.Guard], in one round trip.
+// If, Then and Else runs under [Term.Guard], in one round trip.
 //
 // Commit returns an error that wraps [ErrLost] if the guard failed, and then nothing
 // was written. The response's Succeeded speaks of the caller's own conditions. Once the
-// term has ended Commit refuses without a request. When it fails otherwise, for example
-// because ctx ended, the outcome is unknown, as with any transaction.
+// term has ended Commit refuses without a request. When it fails otherwise the outcome is
+// unknown: because ctx ended, the term did while the request was under way, or there was
+// no answer for a third of the TTL. All else is as for [lock.Hold.Txn].
 func (t *Term) Txn(ctx context.Context) clientv3.Txn { return t.grant.Txn(ctx) }
 
 // Proclaim replaces the value that the leader was elected with, in one round trip, if
@@ -124,9 +123,10 @@ func (t *Term) Proclaim(ctx context.Context, value string) error {
 // was lost before.
 //
 // ctx bounds only the wait: when it is done first, its error is returned and the
-// session finishes the resignation in the background. It may be lead's own, which ends
-// with the term: that is not the end which is meant. Resign may be called again, to
-// wait again.
+// session finishes the resignation in the background. It may be lead's own, or another of
+// [Term.With], which ends with the term: that is not the end which is meant, but its
+// deadline, and that of the context With was given. Resign may be called again, to wait
+// again.
 //
 // If the lease ends before etcd has confirmed the resignation, Resign returns an error
 // that is not [ErrLost], because the term lasted up to the call: the next candidate is
@@ -135,36 +135,11 @@ func (t *Term) Resign(ctx context.Context) error {
 	if err := checkContext(ctx); err != nil {
 		return err
 	}
-	ctx, cancel := t.outlast(ctx)
-	defer cancel()
 	return t.release(ctx)
 }
 
 func (t *Term) release(ctx context.Context) error {
 	return t.explain("resigning", t.grant.Release(ctx))
-}
-
-// outlast returns ctx without the end that it owes to the end of this term: a
-// resignation ends the term first, and then has to be sent. Since ctx hides what comes
-// after that, the context of Run is minded beside it.
-func (t *Term) outlast(ctx context.Context) (context.Context, context.CancelFunc) {
-	if ctx.Err() != nil {
-		return ctx, func() {}
-	}
-	free, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	end := func(ctx context.Context) func() bool {
-		return context.AfterFunc(ctx, func() {
-			if !errors.Is(context.Cause(ctx), ErrResigned) {
-				cancel(attempt.Ended(ctx, nil))
-			}
-		})
-	}
-	stop := end(ctx)
-	stopRunning := func() bool { return true }
-	if t.running != nil {
-		stopRunning = end(t.running)
-	}
-	return free, func() { stop(); stopRunning(); cancel(nil) }
 }
 
 // explain says what failed with err, unless that is the loss of the term.

@@ -38,8 +38,7 @@ func (t *Term) Transfer(ctx context.Context, to Candidate) error {
 		return err
 	}
 	same := clientv3.Compare(clientv3.CreateRevision(to.Key), "=", to.Token.Revision())
-	ctx, cancel := t.outlast(ctx)
-	defer cancel()
+	before := ctx.Err()
 	passed, err := t.grant.Pass(ctx, []clientv3.Cmp{same}, removals(ahead))
 	switch {
 	case err != nil:
@@ -48,6 +47,8 @@ func (t *Term) Transfer(ctx context.Context, to Candidate) error {
 		return nil
 	}
 	// The candidate left at the last moment; or the reply was lost, and it leads.
+	ctx, done := t.grant.Outlive(ctx, before)
+	defer done()
 	l, _, err := awaitLeader(ctx, t.queue.Session.Client(), t.place)
 	switch {
 	case err != nil:

@@ -90,6 +90,7 @@ func (l *Lease) pause(start clock.Instant) bool {
 // one, and such an acknowledgement must not move the deadline.
 func (l *Lease) renew(stream *keepAlive) error {
 	start, wall := clock.Now(), time.Now()
+	l.look.Renewing()
 	var acked acknowledgement
 	err := l.call(func(ctx context.Context) (err error) {
 		acked, err = stream.send(ctx)

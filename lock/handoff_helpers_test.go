@@ -74,7 +74,13 @@ func (p *party) heard() []string {
 
 func (p *party) mutex(t *testing.T, opts ...lock.Option) *lock.Mutex {
 	t.Helper()
-	m, err := lock.NewMutex(p.session, "lock", opts...)
+	return p.named(t, "lock", opts...)
+}
+
+// named returns the mutex of another name.
+func (p *party) named(t *testing.T, name string, opts ...lock.Option) *lock.Mutex {
+	t.Helper()
+	m, err := lock.NewMutex(p.session, name, opts...)
 	require.NoError(t, err)
 	return m
 }

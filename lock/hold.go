@@ -62,12 +62,23 @@ func (h *Hold) Err() error { return h.grant.Err() }
 func (h *Hold) Guard() []clientv3.Cmp { return h.grant.Guard() }
 
 // Txn returns a transaction that takes effect only while the lock is held: what is
-// given to If, Then and Else runs nested under [Hold.Guard], in one round trip.
+// given to If, Then and Else runs under [Hold.Guard], in one round trip.
 //
 // Commit returns an error that wraps [ErrLost] if the guard failed, and then nothing
 // was written. The response's Succeeded speaks of the caller's own conditions. Once
-// the hold has ended Commit refuses without a request. When it fails otherwise, for
-// example because ctx ended, the outcome is unknown, as with any transaction.
+// the hold has ended Commit refuses without a request.
+//
+// When it fails otherwise the outcome is unknown, as with any transaction: because ctx
+// ended, or the hold did while the request was under way (then it returns at once, and the
+// error wraps the cause of that and says so), or there was no answer for a third of the
+// TTL. It is not sent again but after a refusal, or if it only reads: nobody could tell
+// whether it had been carried out. Whatever becomes of it, it does not commit once the
+// hold's key is gone.
+//
+// With conditions or an Else it is sent as a nested transaction: then it may have one
+// operation less than the server's limit, and that of a [Multi] as many less as it has
+// names (of etcd's default of 128, half with 64 names); and etcd servers that do not check
+// nested transactions let a user write there what they may not, see the package comment.
 func (h *Hold) Txn(ctx context.Context) clientv3.Txn { return h.grant.Txn(ctx) }
 
 // ReleaseRequested returns a channel that is closed once somebody has asked for the

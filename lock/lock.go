@@ -78,10 +78,10 @@ func does(ctx context.Context, take func(context.Context) (*Hold, error), fn fun
 	return h.do(ctx, fn)
 }
 
-// nameOf returns the one of names to whose mutex key belongs.
+// nameOf returns the one of names to which key belongs.
 func nameOf(names []string, key string) string {
 	for _, name := range names {
-		if strings.HasPrefix(key, queue.Prefix(name, kindMutex)) {
+		if strings.HasPrefix(key, queue.All(name)) {
 			return name
 		}
 	}

@@ -21,6 +21,8 @@ const MaxNames = 64
 // An acquisition enters all queues at one revision. So of any two the same one is
 // first wherever they meet, and no set of callers who hold nothing else can deadlock,
 // as they can when they take the locks one by one.
+//
+// It waits for the delays of its names, see [WithLockDelay], and leaves none itself.
 type Multi struct {
 	queue *queue.Queue
 	names []string
@@ -46,6 +48,7 @@ func NewMulti(s *lease.Session, names []string, opts ...Option) (*Multi, error) 
 	}
 	m := &Multi{queue: q, names: slices.Clone(names)}
 	q.Name = strings.Join(names, ", ")
+	q.Delay = queue.MindDelays(names, kindMutex)
 	for _, name := range names {
 		q.Lanes = append(q.Lanes, queue.Exclusive(queue.Prefix(name, kindMutex)))
 	}
@@ -62,7 +65,8 @@ func (m *Multi) Lock(ctx context.Context) (*Hold, error) { return acquire(ctx, m
 
 // TryLock takes all of the locks if nobody has any of them or waits for it, in one
 // round trip. Otherwise it returns a [*LockedError] that names the first which is
-// taken, and nothing is stored in etcd.
+// taken, and nothing is stored in etcd. To find the lost owner of a name with a lock delay
+// takes another round trip.
 func (m *Multi) TryLock(ctx context.Context) (*Hold, error) {
 	h, err := try(ctx, m.queue)
 	if locked, ok := errors.AsType[*LockedError](err); ok {

@@ -29,7 +29,9 @@ func NewMutex(s *lease.Session, name string, opts ...Option) (*Mutex, error) {
 		return nil, err
 	}
 	q.Lanes = []queue.Lane{queue.Exclusive(c.prefix(name))}
-	q.Delay = c.delay
+	if c.delay > 0 {
+		q.Delay = queue.NewDelay(name, kindMutex, c.delay)
+	}
 	m := &Mutex{queue: q}
 	if c.handoffs > 0 || c.linger > 0 {
 		if m.station, err = stationOf(q, c.prefix(name), c); err != nil {

@@ -113,12 +113,18 @@ func WithLinger(d time.Duration) Option {
 // [MaxLockDelay], after a holder was lost: its lease has ended or its key was deleted
 // without an Unlock. It gives a holder that does not know yet, and works on something
 // that cannot check tokens, that much time to be done. With a delay of the TTL or more,
-// S3 of the package comment holds even when an etcd leader stalls. After an Unlock
+// S3 of the package comment holds also when an etcd leader stalls. After an Unlock
 // nobody waits.
 //
-// All users of the name must have it. It costs one write more when the lock is granted
-// after waiting. A TryLock that finds a lost holder's mark lets it run out; the delay is
-// then rounded up to whole seconds and to etcd's shortest TTL.
+// The delay is counted from the loss, whoever asks for the lock meanwhile, and nothing is
+// left when it is over. It is up to two seconds longer, since leases have whole seconds,
+// for whoever came after the loss; and where the lease was revoked or the key deleted
+// before its time, by a third of the TTL if the owner lives, and by the TTL if it does
+// not, or has closed its session with the lock held.
+//
+// All users of the name must have it; a [Multi] minds it by itself. How long the delay is
+// says the lost owner's. It costs a lease more for each of the session's, from the first
+// lock on, and one write more when the lock is granted after waiting.
 func WithLockDelay(d time.Duration) Option {
 	return option(func(c *config) error {
 		if d < time.Second || d > MaxLockDelay {

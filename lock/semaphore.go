@@ -54,6 +54,11 @@ func (s *Semaphore) Acquire(ctx context.Context, n int) (*Hold, error) {
 // TryAcquire takes n permits if they are there and nobody waits, in two round trips,
 // and otherwise returns a [*LockedError] that names the oldest holder, after one. In
 // that case nothing is stored in etcd. It fails as Acquire does besides.
+//
+// If others take the permits between the two, it gives up its place and asks again: two
+// round trips more for each time, in which it stands in the queue for one of them. So
+// many callers at once cost no more than four round trips each, as long as those who come
+// and go meanwhile are no more than they are.
 func (s *Semaphore) TryAcquire(ctx context.Context, n int) (*Hold, error) {
 	q, err := s.asking(n)
 	if err != nil {

@@ -79,7 +79,7 @@ func stationOf(q *queue.Queue, prefix string, c config) (*station, error) {
 		switch {
 		case s == nil: // nobody has used it any more; its cleanup is about to run
 			shared.CompareAndDelete(key, found)
-		case s.max != fresh.max || s.linger != fresh.linger || s.queue.Owner != own.Owner || s.queue.Delay != own.Delay:
+		case s.max != fresh.max || s.linger != fresh.linger || s.queue.Owner != own.Owner || s.queue.Delay.Length() != own.Delay.Length():
 			return nil, fmt.Errorf("lock: mutex %q of this session is in use with %v: it cannot have %v", q.Name, s, fresh)
 		default:
 			return s, nil
@@ -89,7 +89,7 @@ func stationOf(q *queue.Queue, prefix string, c config) (*station, error) {
 
 // String describes the settings that all users of a station agree on.
 func (s *station) String() string {
-	return fmt.Sprintf("%d local hand-offs, %v of lingering, a lock delay of %v and owner %q", s.max, s.linger, s.queue.Delay, s.queue.Owner)
+	return fmt.Sprintf("%d local hand-offs, %v of lingering, a lock delay of %v and owner %q", s.max, s.linger, s.queue.Delay.Length(), s.queue.Owner)
 }
 
 // lock waits for the caller's turn.

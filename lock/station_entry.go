@@ -132,10 +132,10 @@ func (s *station) unlock(ctx context.Context, g *queue.Grant) error {
 	before := ctx.Err()
 	s.mu.Lock()
 	left, clean := g.Leave()
+	ctx, done := g.Outlive(ctx, before)
+	defer done()
 	if left {
-		within, done := g.Outlive(ctx, before)
-		defer done()
-		ctx = g.Releasing(within)
+		ctx = g.Releasing(ctx)
 	}
 	disposed := !left
 	switch {

@@ -25,6 +25,8 @@ type List struct {
 	mu    sync.Mutex
 	items map[*Item]struct{}
 	slots map[string]*Slot
+	// renewals are told of each attempt to renew the lease.
+	renewals map[chan struct{}]struct{}
 	// maxOps is how many keys one transaction may read.
 	maxOps int
 	// denied is set once the server refused the read of an empty list's key.
@@ -81,6 +83,35 @@ func (l *List) Hurry() {
 	select {
 	case l.hurry <- struct{}{}:
 	default:
+	}
+}
+
+// Renewals returns a channel that receives when an attempt to renew the lease begins, for
+// what has to live in step with it, until stop is called.
+func (l *List) Renewals() (renewing <-chan struct{}, stop func()) {
+	c := make(chan struct{}, 1)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.renewals == nil {
+		l.renewals = make(map[chan struct{}]struct{})
+	}
+	l.renewals[c] = struct{}{}
+	return c, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.renewals, c)
+	}
+}
+
+// Renewing tells who asked with Renewals.
+func (l *List) Renewing() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.renewals {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
 	}
 }
 

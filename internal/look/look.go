@@ -172,18 +172,22 @@ type orphan struct {
 	created int64
 }
 
+// opsPerOrphan is how many operations the removal of one takes at most: the nested
+// transaction, the deletion, and another transaction with the deletion of its mark.
+const opsPerOrphan = 4
+
 // settle removes orphans, each guarded by its create revision. What fails is found
 // again by the next look.
 func (k *Look) settle(ctx context.Context, found []orphan) {
 	for len(found) > 0 {
 		// The server allows as many operations in all levels together.
-		batch := found[:min(len(found), max(k.list.batch()/2, 1))]
+		batch := found[:min(len(found), max(k.list.batch()/opsPerOrphan, 1))]
 		found = found[len(batch):]
 		ops := make([]clientv3.Op, len(batch))
 		for i, o := range batch {
 			ops[i] = clientv3.OpTxn(
 				[]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(o.slot.key), "=", o.created)},
-				[]clientv3.Op{clientv3.OpDelete(o.slot.key)}, nil)
+				append([]clientv3.Op{clientv3.OpDelete(o.slot.key)}, o.slot.with...), nil)
 		}
 		resp, err := k.client.Txn(ctx).Then(ops...).Commit()
 		if err != nil {

@@ -25,6 +25,8 @@ type Slot struct {
 	// is what they put, nil for anything.
 	unsettled int
 	value     []byte
+	// with are operations that remove what the puts have left beside the key.
+	with []clientv3.Op
 }
 
 // Reserve sets aside the first of key(0), key(1), ... that is not in use or in doubt.
@@ -94,11 +96,12 @@ func (s *Slot) Key() string { return s.key }
 
 // Doubt gives the slot back when its entry, of create revision acked (0: none that
 // we know of), may still be there, or one of unsettled puts of value may bring one.
-// If it is gone for certain and there are no such puts, the slot is free.
-func (s *Slot) Doubt(acked int64, unsettled int, value string) {
+// If it is gone for certain and there are no such puts, the slot is free. What is removed
+// is removed together with what the given operations remove.
+func (s *Slot) Doubt(acked int64, unsettled int, value string, with ...clientv3.Op) {
 	s.list.mu.Lock()
 	defer s.list.mu.Unlock()
-	s.doubtful, s.acked, s.unsettled, s.value = true, acked, unsettled, []byte(value)
+	s.doubtful, s.acked, s.unsettled, s.value, s.with = true, acked, unsettled, []byte(value), with
 	s.freeIfSettled()
 }
 

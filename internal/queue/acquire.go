@@ -99,11 +99,20 @@ func (q *Queue) tryAcquire(ctx context.Context, c *Call) (g *Grant, head Occupan
 
 // place reserves a place under the session's live lease.
 func (q *Queue) place(ctx context.Context) (*entry, error) {
-	l, err := inside.Of(q.Session).Roomy(ctx)
-	if err != nil {
-		return nil, err
+	for {
+		l, err := inside.Of(q.Session).Roomy(ctx)
+		if err != nil {
+			return nil, err
+		}
+		e := q.newEntry(l)
+		if err = e.markable(ctx); err == nil {
+			return e, nil
+		}
+		e.free()
+		if ctx.Err() != nil || l.Err() == nil {
+			return nil, err
+		}
 	}
-	return q.newEntry(l), nil
 }
 
 // cause returns the loss of the entry's lease if there was one, and else why.
@@ -125,7 +134,12 @@ func (e *entry) giveUp(ctx context.Context, why error) error {
 	case e.lease.Err() != nil:
 		e.log().Info("queue: waiter lost its lease and queues again", "cause", e.lease.Err())
 	case errors.Is(why, rpctypes.ErrLeaseNotFound):
-		return e.awaitLoss(ctx)
+		if e.marks != nil {
+			e.marks.renew(ctx)
+		}
+		if e.marks == nil || !e.marks.lost.Load() {
+			return e.awaitLoss(ctx)
+		}
 	case errors.Is(why, errOwnGone):
 		e.log().Warn("queue: entry was deleted while it waited; queueing again")
 	case errors.Is(why, errForeign):

@@ -3,20 +3,75 @@ package queue
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/attempt"
 )
 
-// A queue with a delay has a marker: a key without lease that an owner puts when it is
-// granted and deletes when it releases, in the same transaction as its entry. So whoever
-// comes to the front and finds another's marker knows that the owner before was lost,
-// and waits before it takes the marker over. The idea is Chubby's lock-delay.
+// A queue with a delay has a marker: a key that an owner puts when it is granted and
+// deletes when it releases, in the same transaction as its entry. So whoever comes to
+// the front and finds another's mark knows that the owner before was lost, and waits
+// until it is gone. The idea is Chubby's lock-delay.
+//
+// The mark is attached to a lease of its own, which lives for the delay longer than the
+// owner's: see markLease. So it goes by itself, the delay after its owner, whoever has
+// come and left meanwhile.
 
-// mark is what a marker says.
+// Delay is what the users of a queue in this process know about marks. It is shared by
+// the copies of a Queue.
+type Delay struct {
+	length  time.Duration
+	markers []string
+
+	mu   sync.Mutex
+	seen map[string]sighting // by marker
+}
+
+// sighting is a mark of somebody else's that was in the way.
+type sighting struct {
+	value string
+	since time.Time // when it was first found so
+	until time.Time // when it need not be waited for any more
+}
+
+// NewDelay returns the delay of a queue of one name and kind, whose grants leave a mark.
+func NewDelay(name, kind string, length time.Duration) *Delay {
+	return &Delay{length: length, markers: []string{marker(name, kind)}, seen: make(map[string]sighting)}
+}
+
+// MindDelays returns the delay of a queue that leaves no marks of its own, but waits for
+// those of the given names.
+func MindDelays(names []string, kind string) *Delay {
+	d := &Delay{seen: make(map[string]sighting)}
+	for _, name := range names {
+		d.markers = append(d.markers, marker(name, kind))
+	}
+	return d
+}
+
+// Length returns how long the next grant waits after one that was lost.
+func (d *Delay) Length() time.Duration {
+	if d == nil {
+		return 0
+	}
+	return d.length
+}
+
+// marks reports whether grants leave a mark.
+func (d *Delay) marks() bool { return d.Length() > 0 }
+
+// marker returns the key of the mark of a name and kind.
+func marker(name, kind string) string { return Prefix(name, "delay") + kind }
+
+// mark is what a mark says.
 type mark struct {
 	// Nonce is that of the owner's entry.
 	Nonce string `json:"nonce"`
@@ -42,133 +97,220 @@ func parseMark(kv *mvccpb.KeyValue) mark {
 	return m
 }
 
-// marker returns the key of the queue's marker.
-func (q *Queue) marker() string { return Prefix(q.Name, "delay") + q.Kind }
+// found notes that a mark is in the way, and returns when it need not be waited for any
+// more: the delay after it was first found so. A mark is known by its value, since one
+// that was attached to another lease is still the same.
+func (d *Delay) found(kv *mvccpb.KeyValue) (until time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.seen[string(kv.Key)]
+	if s.since.IsZero() || s.value != string(kv.Value) {
+		now := time.Now()
+		s = sighting{string(kv.Value), now, now.Add(d.of(kv))}
+		d.seen[string(kv.Key)] = s
+	}
+	return s.until
+}
+
+// of returns the delay that a mark asks for: that of one made by hand is the queue's own.
+func (d *Delay) of(kv *mvccpb.KeyValue) time.Duration {
+	if asked := parseMark(kv).Delay; asked >= minDelay {
+		return asked
+	}
+	return max(d.length, minDelay)
+}
+
+// minDelay is the shortest delay: TTLs have whole seconds.
+const minDelay = time.Second
+
+// free returns the conditions under which no mark is in the way: none is there, or only
+// one that was waited for.
+func (d *Delay) free() []clientv3.Cmp {
+	if d == nil {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	conds := make([]clientv3.Cmp, len(d.markers))
+	for i, key := range d.markers {
+		conds[i] = clientv3.Compare(clientv3.CreateRevision(key), "=", 0)
+		if s, ok := d.seen[key]; ok && !time.Now().Before(s.until) {
+			conds[i] = clientv3.Compare(clientv3.Value(key), "=", s.value)
+		}
+	}
+	return conds
+}
+
+// forget forgets marks that are not there any more: found has those that are.
+func (d *Delay) forget(found []*mvccpb.KeyValue) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	maps.DeleteFunc(d.seen, func(key string, _ sighting) bool {
+		return !slices.ContainsFunc(found, func(kv *mvccpb.KeyValue) bool { return string(kv.Key) == key })
+	})
+}
+
+// reads returns operations that read the marks.
+func (d *Delay) reads() []clientv3.Op {
+	ops := make([]clientv3.Op, len(d.markers))
+	for i, key := range d.markers {
+		ops[i] = clientv3.OpGet(key)
+	}
+	return ops
+}
+
+// inTheWay notes which marks were found, and returns the first that has to be waited for,
+// nil if none has.
+func (d *Delay) inTheWay(found []*mvccpb.KeyValue) *mvccpb.KeyValue {
+	d.forget(found)
+	var first *mvccpb.KeyValue
+	for _, kv := range found {
+		if until := d.found(kv); first == nil && time.Now().Before(until) {
+			first = kv
+		}
+	}
+	return first
+}
+
+// minds reports whether the queue waits for marks although its grants leave none.
+func (e *entry) minds() bool { return e.q.Delay != nil && !e.q.Delay.marks() }
+
+// unmarked returns conditions that no mark is in the way, for a queue that minds marks
+// and has no other way to find out.
+func (e *entry) unmarked() []clientv3.Cmp {
+	if !e.minds() {
+		return nil
+	}
+	return e.q.Delay.free()
+}
 
 // ownMark returns the entry's mark.
 func (e *entry) ownMark() string {
-	return mark{Nonce: e.record.Nonce, Owner: e.record.Owner, Delay: e.q.Delay}.encode()
+	return mark{Nonce: e.record.Nonce, Owner: e.record.Owner, Delay: e.q.Delay.length}.encode()
 }
 
-// unmarked is the condition that nobody's mark is there.
-func (e *entry) unmarked() clientv3.Cmp {
-	return clientv3.Compare(clientv3.CreateRevision(e.q.marker()), "=", 0)
+// putMark returns the operation that leaves the entry's mark.
+func (e *entry) putMark() clientv3.Op {
+	return clientv3.OpPut(e.q.Delay.markers[0], e.ownMark(), clientv3.WithLease(e.marks.id))
 }
 
-// marking returns operations, one if the queue has a delay, that leave the mark together
-// with an entry that owns at once.
+// marking returns operations, one if the queue's grants leave marks, that leave the mark
+// together with an entry that owns at once.
 func (e *entry) marking() []clientv3.Op {
-	if e.q.Delay == 0 {
+	if !e.q.Delay.marks() {
 		return nil
 	}
 	// Conditions of nested transactions are evaluated before anything is put.
-	free := []clientv3.Cmp{e.legs[0].lane.free(0), e.unmarked()}
-	return []clientv3.Op{clientv3.OpTxn(free, []clientv3.Op{clientv3.OpPut(e.q.marker(), e.ownMark())}, nil)}
+	free := append(e.q.Delay.free(), e.legs[0].lane.free())
+	return []clientv3.Op{clientv3.OpTxn(free, []clientv3.Op{e.putMark()}, nil)}
 }
 
-// unmarking returns operations, one if the queue has a delay, that remove the mark if it
-// is the entry's.
+// unmarking returns operations, one if the queue's grants leave marks, that remove the
+// mark if it is the entry's.
 func (e *entry) unmarking() []clientv3.Op {
-	if e.q.Delay == 0 {
+	if !e.q.Delay.marks() {
 		return nil
 	}
-	own := clientv3.Compare(clientv3.Value(e.q.marker()), "=", e.ownMark())
-	return []clientv3.Op{clientv3.OpTxn([]clientv3.Cmp{own}, []clientv3.Op{clientv3.OpDelete(e.q.marker())}, nil)}
+	key := e.q.Delay.markers[0]
+	own := clientv3.Compare(clientv3.Value(key), "=", e.ownMark())
+	return []clientv3.Op{clientv3.OpTxn([]clientv3.Cmp{own}, []clientv3.Op{clientv3.OpDelete(key)}, nil)}
 }
 
-// claim leaves the entry's mark, after waiting for the delay if it finds another's. The
-// entry must be the first of its queue.
+// claim returns once no lost owner's mark is in the way, and leaves the entry's own if
+// the queue's grants do. The entry must be the first of its queue.
 func (e *entry) claim(ctx context.Context, c *Call) error {
-	if e.q.Delay == 0 || e.marked {
+	if e.q.Delay == nil || e.claimed {
 		return nil
 	}
 	ctx, done := e.bind(ctx)
 	defer done()
-	due := e.unmarked() // or the mark is that of the owner who has been waited for
 	for {
-		found, err := e.tryClaim(ctx, due)
+		found, rev, err := e.tryClaim(ctx)
 		if err != nil || found == nil {
 			return err
 		}
-		if string(found.Value) == e.ownMark() { // an earlier attempt went through
-			return nil
-		}
-		if due = e.unmarked(); found.ModRevision == 0 {
-			continue
-		}
-		// By its value: one that was given an end meanwhile is still the same.
-		due = clientv3.Compare(clientv3.Value(e.q.marker()), "=", string(found.Value))
-		m := parseMark(found)
-		delay := max(m.Delay, e.q.Delay)
-		e.log().Warn("queue: owner before was lost; waiting before the grant", "owner", m.Owner, "delay", delay)
+		m, until := parseMark(found), e.q.Delay.found(found)
+		e.log().Warn("queue: owner before was lost; waiting before the grant", "owner", m.Owner, "for", time.Until(until))
 		e.tellWaiting(c)
-		if !pauseFor(ctx, delay) {
-			return attempt.Ended(ctx, nil)
+		if err := e.awaitMark(ctx, found, rev, until); err != nil {
+			return err
 		}
 	}
 }
 
-// tryClaim puts the mark if the given condition holds of the one that is there, and
-// otherwise returns that.
-func (e *entry) tryClaim(ctx context.Context, due clientv3.Cmp) (found *mvccpb.KeyValue, err error) {
-	err = e.do(ctx, func(ctx context.Context) error {
-		found = nil
-		resp, err := e.q.Session.Client().Txn(ctx).
-			If(append(e.same(), due)...).
-			Then(clientv3.OpPut(e.q.marker(), e.ownMark())).
-			Else(clientv3.OpGet(e.key()), clientv3.OpGet(e.q.marker())).
+// tryClaim puts the mark if no other is in the way, or finds out that none is if the
+// queue's grants leave none. Otherwise it returns one that is, as of revision rev.
+func (e *entry) tryClaim(ctx context.Context) (found *mvccpb.KeyValue, rev int64, err error) {
+	for {
+		resp, err := e.sendClaim(ctx)
+		if err != nil {
+			return nil, 0, err
+		}
+		e.claimed = resp.Succeeded
+		if e.claimed {
+			return nil, 0, nil
+		}
+		if !e.is(first(resp, 0)) {
+			return nil, 0, errOwnGone
+		}
+		marks := all(resp.Responses[1:])
+		if e.q.Delay.marks() && len(marks) > 0 && string(marks[0].Value) == e.ownMark() {
+			e.claimed = true // by an earlier attempt
+			return nil, 0, nil
+		}
+		if found := e.q.Delay.inTheWay(marks); found != nil {
+			return found, resp.Header.Revision, nil
+		}
+	}
+}
+
+// sendClaim sends the transaction of tryClaim.
+func (e *entry) sendClaim(ctx context.Context) (resp *clientv3.TxnResponse, err error) {
+	var then []clientv3.Op
+	if e.q.Delay.marks() {
+		then = append(then, e.putMark())
+	}
+	otherwise := append([]clientv3.Op{clientv3.OpGet(e.key())}, e.q.Delay.reads()...)
+	err = e.do(ctx, func(ctx context.Context) (err error) {
+		resp, err = e.q.Session.Client().Txn(ctx).
+			If(append(e.same(), e.q.Delay.free()...)...).
+			Then(then...).
+			Else(otherwise...).
 			Commit()
-		switch {
-		case err != nil || resp.Succeeded:
-			return err
-		case !e.is(first(resp, 0)):
-			return errOwnGone
-		}
-		if found = first(resp, 1); found == nil {
-			found = &mvccpb.KeyValue{} // gone since it was waited for
-		}
+		return err
+	})
+	return resp, err
+}
+
+// awaitMark returns nil when the mark that was found at revision rev is gone, or need not
+// be waited for any more. It waits as for an entry.
+func (e *entry) awaitMark(ctx context.Context, found *mvccpb.KeyValue, rev int64, until time.Time) error {
+	within, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	g := &leg{
+		lane:   Lane{prefix: e.legs[0].lane.prefix},
+		before: position{key: string(found.Key), created: found.CreateRevision, seen: rev},
+	}
+	_, silent, err := e.awaitGone(within, g)
+	switch {
+	case ctx.Err() != nil:
+		return attempt.Ended(ctx, err)
+	case within.Err() != nil:
 		return nil
-	})
-	return found, err
+	case silent != nil:
+		silent()
+	}
+	if errors.Is(err, errWatchEnded) {
+		attempt.Pause(within, firstWatchPause)
+		return nil
+	}
+	return err
 }
 
-// pauseFor waits for d and reports whether ctx is still going.
-func pauseFor(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
+// all returns the keys that some reads have found.
+func all(answers []*pb.ResponseOp) (found []*mvccpb.KeyValue) {
+	for _, answer := range answers {
+		found = append(found, answer.GetResponseRange().GetKvs()...)
 	}
-}
-
-// countDown lets the mark of a lost owner expire after its delay, in the background: for
-// those who do not wait, since each of them would find it again.
-func (e *entry) countDown(found *mvccpb.KeyValue) {
-	if found.Lease != 0 {
-		return
-	}
-	delay := max(parseMark(found).Delay, e.q.Delay)
-	client, marker := e.q.Session.Client(), e.q.marker()
-	e.keys.Go(func(ctx context.Context) {
-		err := e.do(ctx, func(ctx context.Context) error {
-			granted, err := client.Grant(ctx, int64((delay+time.Second-1)/time.Second))
-			if err != nil {
-				return err
-			}
-			resp, err := client.Txn(ctx).
-				If(clientv3.Compare(clientv3.ModRevision(marker), "=", found.ModRevision)).
-				Then(clientv3.OpPut(marker, string(found.Value), clientv3.WithLease(granted.ID))).
-				Commit()
-			if err == nil && !resp.Succeeded { // somebody was faster
-				_, err = client.Revoke(ctx, granted.ID)
-			}
-			return err
-		})
-		if err != nil && e.lease.Err() == nil {
-			e.log().Warn("queue: mark of a lost owner not given an end", "error", err)
-		}
-	})
+	return found
 }

@@ -22,6 +22,8 @@
 //	             └───────────────────────────────────────┘  ▼       │
 //	                                                    unsettled ──┘
 //
+// The states:
+//
 //   - reserved: a key is set aside for it; nothing was sent.
 //   - pending: the enqueue was sent and has no answer. The key may be in the store, or
 //     come to be.

@@ -44,8 +44,11 @@ type entry struct {
 	// undeleted is set once a deletion went without an answer, so that the next
 	// may find nothing.
 	undeleted bool
-	// marked is set if the queue has a delay and the entry's mark was put with it.
-	marked bool
+	// marks is the lease for its mark, nil if the queue's grants leave none.
+	marks *markLease
+	// claimed is set if no mark was in the way when it came to own, and its own was
+	// put if the queue's grants leave one.
+	claimed bool
 }
 
 // leg is an entry's place in one lane.
@@ -79,7 +82,7 @@ func (e *entry) free() { e.doubt(0) }
 // still be there.
 func (e *entry) doubt(created int64) {
 	for i := range e.legs {
-		e.legs[i].slot.Doubt(created, e.unsettled, e.value)
+		e.legs[i].slot.Doubt(created, e.unsettled, e.value, e.unmarking()...)
 	}
 }
 
@@ -136,12 +139,16 @@ func (e *entry) limits() attempt.Limits {
 	return attempt.Limits{Timeout: rpcTimeout(e.lease), Until: e.lease.Context()}
 }
 
-// put sends a transaction that puts the entry if it is not there and conds hold, until
-// it is answered. Puts that were not answered are counted. Its keys come and go together,
+// absent is the condition that the entry is not there.
+func (e *entry) absent() clientv3.Cmp {
+	return clientv3.Compare(clientv3.CreateRevision(e.key()), "=", 0)
+}
+
+// put sends a transaction that puts the entry if conds hold, of which one says that it is
+// not there, until it is answered. Puts that were not answered are counted. Its keys come and go together,
 // so the first one tells whether it is there: the answers to then come after one for each
 // put, those to otherwise after the read of the first key.
 func (e *entry) put(ctx context.Context, conds []clientv3.Cmp, then, otherwise []clientv3.Op) (resp *clientv3.TxnResponse, err error) {
-	conds = append(conds, clientv3.Compare(clientv3.CreateRevision(e.key()), "=", 0))
 	gets := append([]clientv3.Op{clientv3.OpGet(e.key())}, otherwise...)
 	puts := make([]clientv3.Op, 0, len(e.legs)+len(then))
 	for i := range e.legs {
@@ -175,7 +182,14 @@ func (e *entry) enqueue(ctx context.Context) error {
 		then = append(then, e.legs[i].lane.queued()...)
 	}
 	agreed, others := e.legs[0].lane.agreed()
-	resp, err := e.put(ctx, agreed, then, others)
+	conds := append(agreed, e.absent())
+	e.claimed = e.minds()
+	resp, err := e.put(ctx, append(conds, e.unmarked()...), then, others)
+	if err == nil && e.minds() && !resp.Succeeded && first(resp, 0) == nil {
+		// A mark is there, for which it is waited when nothing else is in the way.
+		e.claimed = false
+		resp, err = e.put(ctx, conds, then, others)
+	}
 	if err != nil {
 		return err
 	}
@@ -183,7 +197,9 @@ func (e *entry) enqueue(ctx context.Context) error {
 		return e.adopt(resp, dissented(resp.Responses[1:]))
 	}
 	answers := resp.Responses[len(e.legs):]
-	e.marked = extra > 0 && answers[0].GetResponseTxn().Succeeded
+	if extra > 0 {
+		e.claimed = answers[0].GetResponseTxn().Succeeded
+	}
 	e.arrange(answers[extra:], resp.Header.Revision)
 	return nil
 }

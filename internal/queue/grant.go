@@ -97,8 +97,15 @@ func (g *Grant) start(ctx context.Context, c *Call, t turn) (*Grant, error) {
 // cancellation, which is done when the grant ends.
 func (g *Grant) Context() context.Context { return g.ctx }
 
+// given is the key under which a context of With has the one that With was given, the
+// first if that is one of With, too.
+type given struct{ grant *Grant }
+
 // With returns ctx ended also by the grant's end, with its cause.
 func (g *Grant) With(ctx context.Context) (context.Context, context.CancelFunc) {
+	if ctx.Value(given{g}) == nil {
+		ctx = context.WithValue(ctx, given{g}, ctx)
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	if err := g.Err(); err != nil {
 		cancel(err)
@@ -215,6 +222,7 @@ func (g *Grant) lose(why error) bool {
 	if !g.end(fmt.Errorf("%w: %w", g.errs.Lost, why)) {
 		return false
 	}
+	g.entry.countDown()
 	if lost := g.entry.q.Lost; lost != nil {
 		lost(g)
 	}
@@ -255,10 +263,12 @@ func (g *Grant) end(cause error) bool {
 // returned and the removal goes on in the background. Release returns Errors.Lost if
 // the grant was lost before. It may be called again, to wait again.
 func (g *Grant) Release(ctx context.Context) error {
-	if before := ctx.Err(); g.leave() {
-		within, done := g.Outlive(ctx, before)
-		defer done()
-		ctx = g.Releasing(within)
+	before := ctx.Err()
+	left := g.leave()
+	ctx, done := g.Outlive(ctx, before)
+	defer done()
+	if left {
+		ctx = g.Releasing(ctx)
 		g.settle(ctx)
 	}
 	if err := context.Cause(g.ctx); !errors.Is(err, g.errs.Released) {

@@ -278,14 +278,14 @@ func (l Lane) watch(p position) []clientv3.OpOption {
 	return opts
 }
 
-// free returns the condition under which an entry put now would own. Of a weighted
-// lane it is only that nobody has come after revision seen.
-func (l Lane) free(seen int64) clientv3.Cmp {
-	switch {
-	case l.permits > 0:
-		return clientv3.Compare(clientv3.CreateRevision(l.behind), "<", seen+1).WithPrefix()
-	case l.passing:
+// free returns the condition under which an entry put now would own, of a lane that is
+// not weighted: of that none can tell.
+func (l Lane) free() clientv3.Cmp {
+	if l.passing {
 		return clientv3.Compare(clientv3.Version(l.behind), "!=", 1).WithPrefix()
 	}
 	return clientv3.Compare(clientv3.CreateRevision(l.behind), "=", 0).WithPrefix()
 }
+
+// hasOwn reports whether the lane's own entries are among those that are waited for.
+func (l Lane) hasOwn() bool { return strings.HasPrefix(l.prefix, l.behind) }

@@ -26,11 +26,11 @@ func (g *Grant) Downgrade(ctx context.Context, q *Queue) (*Grant, error) {
 }
 
 func (g *Grant) downgrade(ctx context.Context, q *Queue, c *Call) (*Grant, error) {
-	within, done := g.outlive(ctx)
-	defer done()
 	if !g.leave() {
 		return nil, g.Err()
 	}
+	within, done := g.Outlive(ctx, nil)
+	defer done()
 	e := g.entry
 	if err := e.swap(within, e.record); err != nil {
 		g.settle(ctx)
@@ -56,19 +56,6 @@ func (g *Grant) why(err error) error {
 		return fmt.Errorf("%w: %w", g.errs.Lost, errDeleted)
 	}
 	return err
-}
-
-// outlive returns ctx, ended also by the end of the lease, but not by the release of the
-// grant: a holder's context is often derived from the grant.
-func (g *Grant) outlive(ctx context.Context) (context.Context, context.CancelFunc) {
-	bound, done := g.entry.bind(context.WithoutCancel(ctx))
-	within, cancel := context.WithCancelCause(bound)
-	stop := context.AfterFunc(ctx, func() {
-		if why := context.Cause(ctx); !errors.Is(why, g.errs.Released) {
-			cancel(fmt.Errorf("%w: %w", ctx.Err(), why))
-		}
-	})
-	return within, func() { stop(); cancel(nil); done() }
 }
 
 // leave ends the grant locally and reports whether this call did. A lease whose deadline
@@ -115,14 +102,25 @@ func (g *Grant) follow(next *Grant, err error) (*Grant, error) {
 	return next, nil
 }
 
-// Outlive returns ctx, unless the end of the grant has just ended it, before which its
-// error was as given: a holder's context is often derived from the grant. Then it
-// returns one that ends with the lease.
+// Outlive returns ctx, unless the release of the grant has ended it, before which its
+// error was as given: a holder's context is often derived from the grant, and what a
+// release has to send comes after the grant's end. Then it returns one with the same
+// deadline that also ends with the lease, and with the context that With was given. Other
+// ends of ctx cannot be seen any more.
 func (g *Grant) Outlive(ctx context.Context, before error) (context.Context, context.CancelFunc) {
-	if before == nil && ctx.Err() != nil && errors.Is(context.Cause(ctx), g.errs.Released) {
-		return g.entry.bind(context.WithoutCancel(ctx))
+	if before != nil || ctx.Err() == nil || !errors.Is(context.Cause(ctx), g.errs.Released) {
+		return ctx, func() {}
 	}
-	return ctx, func() {}
+	bound, done := g.entry.bind(context.WithoutCancel(ctx))
+	within, cancel := context.WithCancelCause(bound)
+	stop, stopTimer := func() bool { return true }, func() {}
+	if parent, ok := ctx.Value(given{g}).(context.Context); ok {
+		stop = context.AfterFunc(parent, func() { cancel(attempt.Ended(parent, nil)) })
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		within, stopTimer = context.WithDeadline(within, deadline)
+	}
+	return within, func() { stopTimer(); stop(); cancel(nil); done() }
 }
 
 // Drop removes the entry, after Leave. It returns what Release does.
@@ -157,6 +155,7 @@ func (q *Queue) Reacquire(ctx context.Context, g *Grant) (*Grant, error) {
 // same queue.
 func (e *entry) enqueueAfter(ctx context.Context, old *entry) error {
 	conds, then := old.removal()
+	conds = append(conds, e.absent())
 	deletes := len(then)
 	for i := range e.legs {
 		then = append(then, e.legs[i].lane.queued()...)

@@ -32,9 +32,8 @@ type Queue struct {
 	Raw bool
 	// Errors are the errors of grants.
 	Errors Errors
-	// Delay is how long the next grant waits after one that was lost; 0 is not at
-	// all.
-	Delay time.Duration
+	// Delay makes the next grant wait after one that was lost; nil is not at all.
+	Delay *Delay
 	// Lost, if not nil, is called when a grant ends without having been released.
 	// It must not block.
 	Lost func(g *Grant)

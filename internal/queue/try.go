@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -13,62 +14,85 @@ func (e *entry) tryEnqueue(ctx context.Context) (head Occupant, taken bool, err 
 	if e.legs[0].lane.permits > 0 {
 		return e.tryWeighted(ctx)
 	}
-	return e.tryPut(ctx, 0)
+	return e.tryPut(ctx)
 }
 
-// tryPut puts the entry if every lane is free, as it was at revision seen.
-func (e *entry) tryPut(ctx context.Context, seen int64) (head Occupant, taken bool, err error) {
-	// Two, because one writer may have become a reader, who is in nobody's way.
-	oldest := append(clientv3.WithFirstCreate(), clientv3.WithPrefix(), clientv3.WithLimit(2))
-	var free []clientv3.Cmp
-	var heads []clientv3.Op
-	for i := range e.legs {
-		lane := e.legs[i].lane
-		free = append(free, lane.free(seen))
-		heads = append(heads, clientv3.OpGet(lane.behind, oldest...))
-	}
-	agreed, others := e.legs[0].lane.agreed()
-	free, others = append(free, agreed...), append(others, heads...)
-	var then []clientv3.Op
-	if e.q.Delay > 0 {
-		free = append(free, e.unmarked())
-		then = append(then, clientv3.OpPut(e.q.marker(), e.ownMark()))
-		others = append(others, clientv3.OpGet(e.q.marker()))
-	}
-	resp, err := e.put(ctx, free, then, others)
-	if err != nil || resp.Succeeded || e.adopted(resp) {
-		return Occupant{}, false, err
-	}
-	answers := resp.Responses[1:]
-	if err := dissented(answers[:len(agreed)]); err != nil {
-		return Occupant{}, false, err
-	}
-	for _, answer := range answers[len(agreed):] {
-		for _, kv := range answer.GetResponseRange().Kvs {
+// tryPut puts the entry if every lane is free.
+func (e *entry) tryPut(ctx context.Context) (head Occupant, taken bool, err error) {
+	for {
+		resp, reads, err := e.sendTry(ctx)
+		if err != nil {
+			return Occupant{}, false, err
+		}
+		if resp.Succeeded || e.adopted(resp) {
+			e.claimed = resp.Succeeded
+			return Occupant{}, false, nil
+		}
+		for _, kv := range all(resp.Responses[1 : 1+reads]) {
 			if !e.legs[0].lane.passing || kv.Version == 1 {
-				return e.inTheWay(kv), true, nil
+				return Parse(kv), true, nil
 			}
 		}
+		if e.q.Delay == nil {
+			return Occupant{}, true, nil
+		}
+		if head, taken, err = e.lostOwner(ctx, resp.Responses[1+reads:]); taken || err != nil {
+			return head, taken, err
+		}
 	}
-	return Occupant{}, true, nil
 }
 
-// inTheWay returns who is in the way of an attempt: an entry, or a lost owner whose mark
-// is there.
-func (e *entry) inTheWay(kv *mvccpb.KeyValue) Occupant {
-	o := Parse(kv)
-	if e.q.Delay > 0 && o.Key == e.q.marker() {
-		o.Record = Record{Owner: parseMark(kv).Owner}
-		e.countDown(kv)
+// sendTry sends the transaction of tryPut. If it does not succeed, its answers are the
+// entry, the given number of reads of those in its way, and those of marks if the queue's
+// grants leave any.
+func (e *entry) sendTry(ctx context.Context) (resp *clientv3.TxnResponse, reads int, err error) {
+	// Two, because one writer may have become a reader, who is in nobody's way.
+	oldest := append(clientv3.WithFirstCreate(), clientv3.WithPrefix(), clientv3.WithLimit(2))
+	free := e.q.Delay.free()
+	var heads, then []clientv3.Op
+	for i := range e.legs {
+		lane := e.legs[i].lane
+		if free = append(free, lane.free()); !lane.hasOwn() {
+			free = append(free, e.absent())
+		}
+		heads = append(heads, clientv3.OpGet(lane.behind, oldest...))
 	}
-	return o
+	reads = len(heads)
+	if e.q.Delay.marks() {
+		then, heads = append(then, e.putMark()), append(heads, e.q.Delay.reads()...)
+	}
+	resp, err = e.put(ctx, free, then, heads)
+	return resp, reads, err
 }
 
-// tryWeighted reads who is there, since no condition can add up weights, and puts
-// the entry unless somebody has come meanwhile.
+// lostOwner returns the owner whose mark is in the way of an attempt. It makes a request
+// if the answers to the attempt do not have the marks: those of many names do not fit.
+func (e *entry) lostOwner(ctx context.Context, answers []*pb.ResponseOp) (head Occupant, taken bool, err error) {
+	if e.minds() {
+		err = e.do(ctx, func(ctx context.Context) error {
+			resp, err := e.q.Session.Client().Txn(ctx).Then(e.q.Delay.reads()...).Commit()
+			if err == nil {
+				answers = resp.Responses
+			}
+			return err
+		})
+	}
+	found := e.q.Delay.inTheWay(all(answers))
+	if err != nil || found == nil {
+		return Occupant{}, false, err
+	}
+	head = Parse(found)
+	head.Record = Record{Owner: parseMark(found).Owner}
+	return head, true, nil
+}
+
+// tryWeighted reads who is there, since no condition can add up weights, and puts the
+// entry if it would fit. Others may have done so meanwhile: then it is removed, and who
+// is there is read again. Each time that happens others have come to own, so what many
+// attempts cost together grows with their number only.
 func (e *entry) tryWeighted(ctx context.Context) (head Occupant, taken bool, err error) {
 	for {
-		all, rev, err := e.occupants(ctx)
+		all, err := e.occupants(ctx)
 		if err != nil {
 			return Occupant{}, false, err
 		}
@@ -79,15 +103,27 @@ func (e *entry) tryWeighted(ctx context.Context) (head Occupant, taken bool, err
 		if sum > e.legs[0].lane.permits {
 			return Parse(all[0]), true, nil
 		}
-		if head, taken, err := e.tryPut(ctx, rev); !taken || err != nil {
-			return head, taken, err
+		if err := e.enqueue(ctx); err != nil {
+			return Occupant{}, false, err
 		}
+		if g := e.waitsAt(); g != nil && g.before.created == unknownRevision {
+			if err := e.check(ctx, g.before.seen); err != nil {
+				return Occupant{}, false, err
+			}
+		}
+		if !e.waits() {
+			return Occupant{}, false, nil
+		}
+		if _, err := e.delete(ctx); err != nil {
+			return Occupant{}, false, err
+		}
+		e.created = 0
 	}
 }
 
 // occupants reads the oldest entries of a weighted lane, which is all of them if
 // there is room for one more.
-func (e *entry) occupants(ctx context.Context) (all []*mvccpb.KeyValue, rev int64, err error) {
+func (e *entry) occupants(ctx context.Context) (all []*mvccpb.KeyValue, err error) {
 	lane := e.legs[0].lane
 	err = e.do(ctx, func(ctx context.Context) error {
 		resp, err := e.q.Session.Client().Get(ctx, lane.behind,
@@ -95,8 +131,8 @@ func (e *entry) occupants(ctx context.Context) (all []*mvccpb.KeyValue, rev int6
 		if err != nil {
 			return err
 		}
-		all, rev = resp.Kvs, resp.Header.Revision
+		all = resp.Kvs
 		return nil
 	})
-	return all, rev, err
+	return all, err
 }

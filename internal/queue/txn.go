@@ -2,14 +2,19 @@ package queue
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/attempt"
 )
 
 // Txn returns a transaction that takes effect only while the grant owns: what the
-// caller gives it runs nested under the grant's guard, in the same round trip.
+// caller gives it runs under the grant's guard, in the same round trip.
 func (g *Grant) Txn(ctx context.Context) clientv3.Txn {
 	return &guardedTxn{grant: g, ctx: ctx}
 }
@@ -37,30 +42,94 @@ func (t *guardedTxn) Else(ops ...clientv3.Op) clientv3.Txn {
 	return t
 }
 
+// nested reports whether what the caller gave has to be a transaction of its own. Without
+// conditions it need not be: that costs less, and etcd servers that do not check what is in
+// nested transactions against the user's permissions check it then.
+func (t *guardedTxn) nested() bool { return len(t.conds) > 0 || len(t.other) > 0 }
+
 // Commit runs the transaction. It fails with the cause of the grant's end if that
 // has come, without asking the server, and ends the grant if the guard fails.
 func (t *guardedTxn) Commit() (*clientv3.TxnResponse, error) {
 	if err := t.grant.begin(); err != nil {
 		return nil, err
 	}
-	resp, err := t.grant.entry.q.Session.Client().Txn(t.ctx).
-		If(t.grant.entry.guard()...).
-		Then(clientv3.OpTxn(t.conds, t.then, t.other)).
-		Commit()
-	t.grant.done(err != nil && attempt.Uncertain(err))
-	if err != nil && t.ctx.Err() != nil {
-		return nil, attempt.Ended(t.ctx, err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if !resp.Succeeded {
+	ctx, cancel := t.grant.With(t.ctx)
+	defer cancel()
+	resp, err := t.send(ctx)
+	t.grant.done(err != nil && !refused(err))
+	switch {
+	case err == nil && !resp.Succeeded:
 		t.grant.deleted()
 		return nil, t.grant.Err()
+	case err == nil:
+		return t.answer(resp), nil
+	case t.ctx.Err() != nil:
+		return nil, attempt.Ended(t.ctx, err)
+	case t.grant.Err() != nil:
+		return nil, fmt.Errorf("%w; what became of the transaction is not known", t.grant.Err())
+	}
+	return nil, err
+}
+
+// reads reports whether the transaction only reads.
+func (t *guardedTxn) reads() bool {
+	writes := func(op clientv3.Op) bool { return !op.IsGet() }
+	return !slices.ContainsFunc(t.then, writes) && !slices.ContainsFunc(t.other, writes)
+}
+
+// send sends the transaction. One that writes is not sent again unless it was refused:
+// then nothing was done. Without an answer that is not known, and to ask again could do
+// everything twice. So it is waited for as long as a live member may take.
+func (t *guardedTxn) send(ctx context.Context) (resp *clientv3.TxnResponse, err error) {
+	e := t.grant.entry
+	limits := attempt.Limits{Timeout: max(e.lease.TTL()/txnsPerTTL, minTxn), Until: e.lease.Context()}
+	commit := func(ctx context.Context) (err error) {
+		txn := e.q.Session.Client().Txn(ctx).If(e.guard()...)
+		if t.nested() {
+			txn = txn.Then(clientv3.OpTxn(t.conds, t.then, t.other))
+		} else {
+			txn = txn.Then(t.then...)
+		}
+		resp, err = txn.Commit()
+		return err
+	}
+	if t.reads() {
+		err = e.do(ctx, commit)
+		return resp, err
+	}
+	for pause := firstWatchPause; ; pause = min(2*pause, maxWatchPause) {
+		if err = limits.Once(ctx, commit); err == nil || !refused(err) || !attempt.Transient(err) {
+			return resp, err
+		}
+		if !attempt.Pause(ctx, pause) {
+			return nil, err
+		}
+	}
+}
+
+const (
+	// txnsPerTTL sets how long a transaction is waited for: as long as between two
+	// renewals of the lease.
+	txnsPerTTL = 3
+	// minTxn is the least such time.
+	minTxn = time.Second
+)
+
+// refused reports whether a request that failed with err has done nothing, and will not.
+func refused(err error) bool {
+	// A member says so before it looks at the request.
+	noLeader := errors.Is(rpctypes.Error(err), rpctypes.ErrNoLeader)
+	return noLeader || !attempt.Uncertain(err)
+}
+
+// answer returns the response to the caller's own transaction.
+func (t *guardedTxn) answer(resp *clientv3.TxnResponse) *clientv3.TxnResponse {
+	if !t.nested() {
+		return resp
 	}
 	own := (*clientv3.TxnResponse)(resp.Responses[0].GetResponseTxn())
 	own.Header = resp.Header
-	return own, nil
+	return own
 }
 
 // begin notes that a transaction is under way, unless the grant has ended.

@@ -211,7 +211,7 @@ func (e *entry) check(ctx context.Context, after int64) error {
 // asks for those that wait already, all in one read: who is released often releases
 // them together.
 func (e *entry) ahead(ctx context.Context, rev int64) (before []position, err error) {
-	resp, err := e.read(ctx, rev, func(how ...clientv3.OpOption) []clientv3.Op {
+	resp, err := e.readIf(ctx, rev, e.unmarked(), func(how ...clientv3.OpOption) []clientv3.Op {
 		ops := make([]clientv3.Op, len(e.legs), len(e.legs)+2)
 		for i := range e.legs {
 			ops[i] = clientv3.OpGet(e.legs[i].key, how...)
@@ -231,6 +231,9 @@ func (e *entry) ahead(ctx context.Context, rev int64) (before []position, err er
 			return nil, errOwnGone
 		}
 	}
+	if e.minds() {
+		e.claimed = resp.Succeeded
+	}
 	before = make([]position, len(e.legs))
 	answers := resp.Responses[len(e.legs):]
 	for i := range e.legs {
@@ -244,16 +247,29 @@ func (e *entry) ahead(ctx context.Context, rev int64) (before []position, err er
 
 // read reads keys at a revision that is at least rev: from the connected member
 // alone, without a round between members, and if that lags behind, through a quorum.
-func (e *entry) read(ctx context.Context, rev int64, ops func(how ...clientv3.OpOption) []clientv3.Op) (resp *clientv3.TxnResponse, err error) {
+func (e *entry) read(ctx context.Context, rev int64, ops func(how ...clientv3.OpOption) []clientv3.Op) (*clientv3.TxnResponse, error) {
+	return e.readIf(ctx, rev, nil, ops)
+}
+
+// readIf is read; Succeeded says whether conds hold at that revision.
+func (e *entry) readIf(ctx context.Context, rev int64, conds []clientv3.Cmp, ops func(how ...clientv3.OpOption) []clientv3.Op) (resp *clientv3.TxnResponse, err error) {
 	client := e.q.Session.Client()
 	how := []clientv3.OpOption{clientv3.WithKeysOnly(), clientv3.WithSerializable()}
+	send := func(ctx context.Context) (*clientv3.TxnResponse, error) {
+		reads := ops(how...)
+		txn := client.Txn(ctx).If(conds...).Then(reads...)
+		if len(conds) > 0 {
+			txn = txn.Else(reads...)
+		}
+		return txn.Commit()
+	}
 	err = e.do(ctx, func(ctx context.Context) (err error) {
-		resp, err = client.Txn(ctx).Then(ops(how...)...).Commit()
+		resp, err = send(ctx)
 		if err != nil || resp.Header.Revision >= rev {
 			return err
 		}
 		how = how[:1]
-		resp, err = client.Txn(ctx).Then(ops(how...)...).Commit()
+		resp, err = send(ctx)
 		return err
 	})
 	if err != nil {
