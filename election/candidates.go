@@ -133,15 +133,7 @@ func awaitLeader(ctx context.Context, client *clientv3.Client, p place) (Leader,
 
 // awaitOccupants reads all candidates, trying until ctx ends.
 func awaitOccupants(ctx context.Context, client *clientv3.Client, p place) ([]queue.Occupant, lease.Header, error) {
-	type answer struct {
-		all  []queue.Occupant
-		seen lease.Header
-	}
-	a, err := attempt.Hedge(ctx, attempt.Limits{Patience: patience}, func(ctx context.Context) (answer, error) {
-		all, seen, err := queue.Read(ctx, client, p.prefix)
-		return answer{all, seen}, err
-	})
-	return a.all, a.seen, err
+	return queue.Read(ctx, client, p.prefix)
 }
 
 func leaderOf(kv *mvccpb.KeyValue, p place) Leader {

@@ -69,9 +69,8 @@ func (h *Hold) Guard() []clientv3.Cmp { return h.grant.Guard() }
 // the hold has ended Commit refuses without a request.
 //
 // When it fails otherwise the outcome is unknown, as with any transaction: because ctx
-// ended, or the hold did while the request was under way (then it returns at once, and the
-// error wraps the cause of that and says so), or there was no answer for a third of the
-// TTL. It is not sent again but after a refusal, or if it only reads: nobody could tell
+// ended, or the hold did while the request was under way (then it returns at once with an
+// error that says so and is not [ErrLost]), or there was no answer for a third of the TTL. It is not sent again but after a refusal, or if it only reads: nobody could tell
 // whether it had been carried out. Whatever becomes of it, it does not commit once the
 // hold's key is gone.
 //
@@ -93,12 +92,18 @@ func (h *Hold) ReleaseRequested() <-chan struct{} { return h.grant.Requested() }
 //
 // ctx bounds only the wait: when it is done first, its error is returned and the
 // session finishes the release in the background, so that
-// defer h.Unlock(r.Context()) is right. Unlock may be called again, to wait again.
+// defer h.Unlock(r.Context()) is right. It may be one that ends with the hold, as that of
+// Do's function does: this is not the end which is meant, but its deadline, and the end of
+// the context that it was made from with [Hold.With]. Unlock may be called again, to wait
+// again.
 //
 // If the lease ends before etcd has confirmed the release, Unlock returns an error
 // that is not [ErrLost], because the lock was held up to the call: the lock is then
 // free when the lease expires.
 func (h *Hold) Unlock(ctx context.Context) error {
+	if err := checkContext(ctx); err != nil {
+		return err
+	}
 	err := h.release(ctx)
 	if err != nil && !errors.Is(err, ErrLost) {
 		return fmt.Errorf("lock: unlocking: %w", err)
@@ -118,11 +123,18 @@ func (h *Hold) do(ctx context.Context, fn func(ctx context.Context, h *Hold) err
 	defer func() {
 		// Any other error means that the lock was held to the end, and that the
 		// session finishes its release.
-		if unlocked := h.Unlock(ctx); errors.Is(unlocked, ErrLost) {
+		if unlocked := h.giveBack(ctx); errors.Is(unlocked, ErrLost) {
 			err = errors.Join(err, unlocked)
 		}
 	}()
 	within, cancel := h.With(ctx)
 	defer cancel()
 	return fn(within, h)
+}
+
+// giveBack unlocks, and waits for that also when ctx is done, within the session's grace.
+func (h *Hold) giveBack(ctx context.Context) error {
+	within, cancel := h.grant.Graced(ctx)
+	defer cancel()
+	return h.Unlock(within)
 }

@@ -59,11 +59,16 @@ type InspectOption interface{ applyInspect(*config) error }
 // Inspect returns the entries of all locks of the name: for each kind the holders
 // first, then those who wait, in the order in which they came. It is one linearizable
 // read, and one request for each lease to learn its TTL; by the time it returns, things
-// may have changed. A lock that nobody uses has no entries. With [WithEtcdLayout] it
+// may have changed. A request that has no answer is repeated until ctx ends, beside the
+// first, so that a member which has vanished does not keep it from others. A lock that
+// nobody uses has no entries. With [WithEtcdLayout] it
 // returns those of a mutex in that layout.
 func Inspect(ctx context.Context, client *clientv3.Client, name string, opts ...InspectOption) ([]Entry, error) {
 	if client == nil {
 		return nil, errors.New("lock: client is nil: must be a connected *clientv3.Client")
+	}
+	if err := checkContext(ctx); err != nil {
+		return nil, err
 	}
 	var c config
 	for _, o := range opts {
@@ -189,12 +194,12 @@ func lookUpTTLs(ctx context.Context, client *clientv3.Client, entries []Entry) e
 		turn <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-turn }()
-			resp, err := client.TimeToLive(ctx, id)
+			left, err := queue.TTL(ctx, client, id)
 			if err != nil {
 				cancel(fmt.Errorf("asking for the TTL of lease %x: %w", int64(id), err))
 				return
 			}
-			*ttl = max(time.Duration(resp.TTL)*time.Second, 0)
+			*ttl = left
 		})
 	}
 	wg.Wait()

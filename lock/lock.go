@@ -15,6 +15,9 @@ func newQueue(s *lease.Session, kind, name string, opts []Option) (*queue.Queue,
 	if s == nil {
 		return nil, config{}, errors.New("lock: session is nil: must come from lease.NewSession")
 	}
+	if s.Client() == nil {
+		return nil, config{}, errors.New("lock: session is a zero value: must come from lease.NewSession")
+	}
 	c, err := newConfig(opts, kind)
 	if err := errors.Join(c.checkName(name), err); err != nil {
 		return nil, config{}, err
@@ -27,6 +30,9 @@ func newQueue(s *lease.Session, kind, name string, opts []Option) (*queue.Queue,
 
 // acquire waits for the lock and returns the hold on it.
 func acquire(ctx context.Context, q *queue.Queue) (*Hold, error) {
+	if err := checkContext(ctx); err != nil {
+		return nil, err
+	}
 	g, err := q.Acquire(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("lock: locking %q: %w", q.Name, err)
@@ -36,6 +42,9 @@ func acquire(ctx context.Context, q *queue.Queue) (*Hold, error) {
 
 // try takes the lock if nobody is in the way.
 func try(ctx context.Context, q *queue.Queue) (*Hold, error) {
+	if err := checkContext(ctx); err != nil {
+		return nil, err
+	}
 	g, head, taken, err := q.TryAcquire(ctx)
 	switch {
 	case err != nil:
@@ -69,10 +78,42 @@ func checkName(name string) error {
 	return nil
 }
 
+// checkContext refuses a context that is none.
+func checkContext(ctx context.Context) error {
+	if ctx == nil {
+		return errors.New("lock: context is nil: must be one, context.Background() if nothing else")
+	}
+	return nil
+}
+
+// checkFunc refuses a function that is none.
+func checkFunc(fn func(context.Context, *Hold) error) error {
+	if fn == nil {
+		return errors.New("lock: fn is nil: must be a function")
+	}
+	return nil
+}
+
 // does calls fn with what take returns held.
 func does(ctx context.Context, take func(context.Context) (*Hold, error), fn func(context.Context, *Hold) error) error {
+	if err := errors.Join(checkContext(ctx), checkFunc(fn)); err != nil {
+		return err
+	}
 	h, err := take(ctx)
 	if err != nil {
+		return err
+	}
+	return h.do(ctx, fn)
+}
+
+// doesIf is does for a take that does not wait: its refusal comes before that of fn.
+func doesIf(ctx context.Context, take func(context.Context) (*Hold, error), fn func(context.Context, *Hold) error) error {
+	h, err := take(ctx)
+	if err != nil {
+		return err
+	}
+	if err := checkFunc(fn); err != nil {
+		_ = h.giveBack(ctx) // the session finishes what fails
 		return err
 	}
 	return h.do(ctx, fn)

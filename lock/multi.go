@@ -82,5 +82,5 @@ func (m *Multi) Do(ctx context.Context, fn func(ctx context.Context, h *Hold) er
 
 // TryDo is [Multi.Do] with TryLock.
 func (m *Multi) TryDo(ctx context.Context, fn func(ctx context.Context, h *Hold) error) error {
-	return does(ctx, m.TryLock, fn)
+	return doesIf(ctx, m.TryLock, fn)
 }

@@ -52,6 +52,9 @@ func (m *Mutex) Lock(ctx context.Context) (*Hold, error) {
 	if m.station == nil {
 		return acquire(ctx, m.queue)
 	}
+	if err := checkContext(ctx); err != nil {
+		return nil, err
+	}
 	h, err := m.station.lock(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("lock: locking %q: %w", m.queue.Name, err)
@@ -68,6 +71,9 @@ func (m *Mutex) Lock(ctx context.Context) (*Hold, error) {
 // It fails as Lock does, and with [ErrLost] if there is no such key on that lease. One
 // that it has found is given up with the failure, as with Lock.
 func (m *Mutex) Resume(ctx context.Context, key string, revision int64) (*Hold, error) {
+	if err := checkContext(ctx); err != nil {
+		return nil, err
+	}
 	if m.station != nil {
 		return nil, fmt.Errorf("lock: resuming %q: not with WithLocalHandoff or WithLinger", key)
 	}
@@ -85,6 +91,9 @@ func (m *Mutex) TryLock(ctx context.Context) (*Hold, error) {
 	if m.station == nil {
 		return try(ctx, m.queue)
 	}
+	if err := checkContext(ctx); err != nil {
+		return nil, err
+	}
 	h, err := m.station.try(ctx)
 	if err != nil && !errors.Is(err, ErrLocked) {
 		return nil, fmt.Errorf("lock: trying to lock %q: %w", m.queue.Name, err)
@@ -93,8 +102,10 @@ func (m *Mutex) TryLock(ctx context.Context) (*Hold, error) {
 }
 
 // Do calls fn with the lock held. fn's context is derived from ctx and ends with the
-// hold. The lock is released when fn returns, and when it panics; if ctx is done by
-// then, in the background.
+// hold. The lock is released when fn returns, and when it panics. Do waits for that also
+// if ctx is done by then, within the session's grace ([lease.WithGrace]), so that the next
+// is granted although this process is about to end; after that, or if the server cannot be
+// reached, it goes on in the background.
 //
 // Do returns fn's error, joined with [ErrLost] if the hold ended first, even when fn
 // returned nil: whatever fn did after that was unprotected. If the lock could not be
@@ -105,5 +116,5 @@ func (m *Mutex) Do(ctx context.Context, fn func(ctx context.Context, h *Hold) er
 
 // TryDo is [Mutex.Do] with TryLock.
 func (m *Mutex) TryDo(ctx context.Context, fn func(ctx context.Context, h *Hold) error) error {
-	return does(ctx, m.TryLock, fn)
+	return doesIf(ctx, m.TryLock, fn)
 }

@@ -14,7 +14,7 @@ import (
 // RequestRelease asks whoever holds a lock of the given name, of whatever kind, to let
 // go: their [Hold.ReleaseRequested] tells them, now or when they ask. It does not wait
 // for it, and without a holder does nothing. It needs one read, and one write for each
-// holder.
+// holder; what has no answer is repeated until ctx ends.
 //
 // A request is a key under the holder's lease, and goes with it. So where etcd's
 // authentication is on, the holder's user needs write access to it as well: etcd lets
@@ -28,7 +28,7 @@ func RequestRelease(ctx context.Context, client *clientv3.Client, name string) e
 	if client == nil {
 		return errors.New("lock: client is nil: must be a connected *clientv3.Client")
 	}
-	if err := checkName(name); err != nil {
+	if err := errors.Join(checkContext(ctx), checkName(name)); err != nil {
 		return err
 	}
 	entries, err := inspect(ctx, client, name, config{})

@@ -73,18 +73,24 @@ func (m *RWMutex) Do(ctx context.Context, fn func(ctx context.Context, h *Hold) 
 
 // TryDo is [RWMutex.Do] with TryLock.
 func (m *RWMutex) TryDo(ctx context.Context, fn func(ctx context.Context, h *Hold) error) error {
-	return does(ctx, m.TryLock, fn)
+	return doesIf(ctx, m.TryLock, fn)
 }
 
 // RDo calls fn with the lock held for reading, as [Mutex.Do] does. fn's context refuses
 // to be used for locking the same lock for writing.
 func (m *RWMutex) RDo(ctx context.Context, fn func(ctx context.Context, h *Hold) error) error {
+	if err := checkFunc(fn); err != nil {
+		return err
+	}
 	return does(ctx, m.RLock, m.marking(fn))
 }
 
 // TryRDo is [RWMutex.RDo] with TryRLock.
 func (m *RWMutex) TryRDo(ctx context.Context, fn func(ctx context.Context, h *Hold) error) error {
-	return does(ctx, m.TryRLock, m.marking(fn))
+	if err := checkFunc(fn); err != nil {
+		return err
+	}
+	return doesIf(ctx, m.TryRLock, m.marking(fn))
 }
 
 // Downgrade turns a hold for writing into one for reading, without a moment in which
@@ -97,6 +103,8 @@ func (m *RWMutex) TryRDo(ctx context.Context, fn func(ctx context.Context, h *Ho
 // of this RWMutex that has not ended.
 func (m *RWMutex) Downgrade(ctx context.Context, h *Hold) (*Hold, error) {
 	switch {
+	case ctx == nil:
+		return nil, checkContext(ctx)
 	case h == nil:
 		return nil, errors.New("lock: hold is nil: must come from RWMutex.Lock")
 	case h.grant.Queue() != m.write:
@@ -129,6 +137,9 @@ func (m *RWMutex) marking(fn func(context.Context, *Hold) error) func(context.Co
 }
 
 func (m *RWMutex) refuseUpgrade(ctx context.Context) error {
+	if err := checkContext(ctx); err != nil {
+		return err
+	}
 	h, ok := ctx.Value(reading{m.client, m.prefix}).(*Hold)
 	if ok && h.Err() == nil {
 		return fmt.Errorf("%w: %q is held for reading by %q", ErrUpgrade, m.write.Name, h.Key())

@@ -281,7 +281,7 @@ func TestTransactionsOfAWriterDoNotTakeEffectAfterItsDowngrade(t *testing.T) {
 	sent, goOn := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	removeHook := p.Rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
-		if txn, ok := req.(*pb.TxnRequest); ok && txn.Success[0].GetRequestTxn() != nil {
+		if txn, ok := req.(*pb.TxnRequest); ok && string(txn.Success[0].GetRequestPut().GetKey()) == prefix+"k" {
 			once.Do(func() { close(sent) })
 			<-goOn
 		}

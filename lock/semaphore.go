@@ -75,7 +75,7 @@ func (s *Semaphore) Do(ctx context.Context, n int, fn func(ctx context.Context, 
 
 // TryDo is [Semaphore.Do] with TryAcquire.
 func (s *Semaphore) TryDo(ctx context.Context, n int, fn func(ctx context.Context, h *Hold) error) error {
-	return does(ctx, func(ctx context.Context) (*Hold, error) { return s.TryAcquire(ctx, n) }, fn)
+	return doesIf(ctx, func(ctx context.Context) (*Hold, error) { return s.TryAcquire(ctx, n) }, fn)
 }
 
 // asking returns the queue for acquisitions of n permits.

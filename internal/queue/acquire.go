@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -130,7 +131,7 @@ func (e *entry) giveUp(ctx context.Context, why error) error {
 	e.remove()
 	switch {
 	case ctx.Err() != nil:
-		return attempt.Ended(ctx, why)
+		return e.behind(attempt.Ended(ctx, why))
 	case e.lease.Err() != nil:
 		e.log().Info("queue: waiter lost its lease and queues again", "cause", e.lease.Err())
 	case errors.Is(why, rpctypes.ErrLeaseNotFound):
@@ -148,6 +149,17 @@ func (e *entry) giveUp(ctx context.Context, why error) error {
 		return why
 	}
 	return nil
+}
+
+// behind adds to the error of a wait that was given up what it was for, if that is known.
+func (e *entry) behind(err error) error {
+	switch after := e.event(); {
+	case e.lost.Owner != "":
+		return fmt.Errorf("waiting for the delay after %q was lost: %w", e.lost.Owner, err)
+	case after.Followed != 0 && after.Predecessor != "":
+		return fmt.Errorf("waiting behind key %q of revision %d: %w", after.Predecessor, after.Followed, err)
+	}
+	return err
 }
 
 // awaitLoss waits until the lease has ended, which the server says it has, or ctx.
@@ -213,7 +225,7 @@ func (e *entry) delete(ctx context.Context) (removed bool, err error) {
 		}
 		if err != nil {
 			e.undeleted = e.undeleted || attempt.Uncertain(err)
-			return err
+			return hopeless(ctx, err)
 		}
 		removed = resp.Succeeded
 		return nil

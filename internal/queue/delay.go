@@ -229,8 +229,9 @@ func (e *entry) claim(ctx context.Context, c *Call) error {
 		if err != nil || found == nil {
 			return err
 		}
-		m, until := parseMark(found), e.q.Delay.found(found)
-		e.log().Warn("queue: owner before was lost; waiting before the grant", "owner", m.Owner, "for", time.Until(until))
+		until := e.q.Delay.found(found)
+		e.lost = parseMark(found)
+		e.log().Warn("queue: owner before was lost; waiting before the grant", "owner", e.lost.Owner, "for", time.Until(until))
 		e.tellWaiting(c)
 		if err := e.awaitMark(ctx, found, rev, until); err != nil {
 			return err
@@ -241,31 +242,44 @@ func (e *entry) claim(ctx context.Context, c *Call) error {
 // tryClaim puts the mark if no other is in the way, or finds out that none is if the
 // queue's grants leave none. Otherwise it returns one that is, as of revision rev.
 func (e *entry) tryClaim(ctx context.Context) (found *mvccpb.KeyValue, rev int64, err error) {
+	free := e.q.Delay.free()
 	for {
-		resp, err := e.sendClaim(ctx)
+		resp, err := e.sendClaim(ctx, free)
 		if err != nil {
 			return nil, 0, err
 		}
-		e.claimed = resp.Succeeded
-		if e.claimed {
+		if e.claimed = resp.Succeeded; e.claimed {
 			return nil, 0, nil
 		}
 		if !e.is(first(resp, 0)) {
 			return nil, 0, errOwnGone
 		}
 		marks := all(resp.Responses[1:])
-		if e.q.Delay.marks() && len(marks) > 0 && string(marks[0].Value) == e.ownMark() {
-			e.claimed = true // by an earlier attempt
-			return nil, 0, nil
+		if own := e.ownAmong(marks); own != nil {
+			if e.claimed = clientv3.LeaseID(own.Lease) == e.marks.id; e.claimed {
+				return nil, 0, nil // by an earlier attempt
+			}
+			// One that an earlier process has left, on a lease that nobody renews.
+			free = []clientv3.Cmp{clientv3.Compare(clientv3.Value(string(own.Key)), "=", e.ownMark())}
+			continue
 		}
 		if found := e.q.Delay.inTheWay(marks); found != nil {
 			return found, resp.Header.Revision, nil
 		}
+		free = e.q.Delay.free()
 	}
 }
 
-// sendClaim sends the transaction of tryClaim.
-func (e *entry) sendClaim(ctx context.Context) (resp *clientv3.TxnResponse, err error) {
+// ownAmong returns the entry's own mark if it is among those found.
+func (e *entry) ownAmong(marks []*mvccpb.KeyValue) *mvccpb.KeyValue {
+	if e.q.Delay.marks() && len(marks) > 0 && string(marks[0].Value) == e.ownMark() {
+		return marks[0]
+	}
+	return nil
+}
+
+// sendClaim sends the transaction of tryClaim, whose mark is put if the conditions hold.
+func (e *entry) sendClaim(ctx context.Context, free []clientv3.Cmp) (resp *clientv3.TxnResponse, err error) {
 	var then []clientv3.Op
 	if e.q.Delay.marks() {
 		then = append(then, e.putMark())
@@ -273,7 +287,7 @@ func (e *entry) sendClaim(ctx context.Context) (resp *clientv3.TxnResponse, err 
 	otherwise := append([]clientv3.Op{clientv3.OpGet(e.key())}, e.q.Delay.reads()...)
 	err = e.do(ctx, func(ctx context.Context) (err error) {
 		resp, err = e.q.Session.Client().Txn(ctx).
-			If(append(e.same(), e.q.Delay.free()...)...).
+			If(append(e.same(), free...)...).
 			Then(then...).
 			Else(otherwise...).
 			Commit()

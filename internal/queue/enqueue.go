@@ -46,6 +46,8 @@ type entry struct {
 	undeleted bool
 	// marks is the lease for its mark, nil if the queue's grants leave none.
 	marks *markLease
+	// lost is the mark that it waits for, or has waited for last.
+	lost mark
 	// claimed is set if no mark was in the way when it came to own, and its own was
 	// put if the queue's grants leave one.
 	claimed bool

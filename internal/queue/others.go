@@ -69,10 +69,12 @@ func requestKey(key string) string {
 // Request asks the owner of an entry to release it: a key under the entry's lease names
 // its create revision. It reports whether the entry was there.
 func Request(ctx context.Context, client *clientv3.Client, o Occupant) (bool, error) {
-	resp, err := client.Txn(ctx).
-		If(clientv3.Compare(clientv3.CreateRevision(o.Key), "=", o.CreateRevision)).
-		Then(clientv3.OpPut(requestKey(o.Key), strconv.FormatInt(o.CreateRevision, 10), clientv3.WithLease(o.Lease))).
-		Commit()
+	resp, err := attempt.Hedge(ctx, attempt.Limits{Patience: patience}, func(ctx context.Context) (*clientv3.TxnResponse, error) {
+		return client.Txn(ctx).
+			If(clientv3.Compare(clientv3.CreateRevision(o.Key), "=", o.CreateRevision)).
+			Then(clientv3.OpPut(requestKey(o.Key), strconv.FormatInt(o.CreateRevision, 10), clientv3.WithLease(o.Lease))).
+			Commit()
+	})
 	if err != nil {
 		return false, err
 	}

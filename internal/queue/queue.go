@@ -10,6 +10,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/conclave-go/conclave/internal/attempt"
 	"github.com/conclave-go/conclave/lease"
 )
 
@@ -106,9 +107,11 @@ func Parse(kv *mvccpb.KeyValue) Occupant {
 }
 
 // Read returns the entries of the queue with the given prefix, oldest first, and the
-// header of the answer.
+// header of the answer. A read that has no answer is repeated until ctx ends.
 func Read(ctx context.Context, client *clientv3.Client, prefix string) ([]Occupant, lease.Header, error) {
-	resp, err := client.Get(ctx, prefix, clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
+	resp, err := attempt.Hedge(ctx, attempt.Limits{Patience: patience}, func(ctx context.Context) (*clientv3.GetResponse, error) {
+		return client.Get(ctx, prefix, clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
+	})
 	if err != nil {
 		return nil, lease.Header{}, err
 	}
@@ -118,6 +121,22 @@ func Read(ctx context.Context, client *clientv3.Client, prefix string) ([]Occupa
 	}
 	return all, lease.HeaderOf(resp.Header), nil
 }
+
+// TTL returns how long a lease lasts unless it is renewed, 0 if it has ended. A request
+// that has no answer is repeated until ctx ends.
+func TTL(ctx context.Context, client *clientv3.Client, id clientv3.LeaseID) (time.Duration, error) {
+	resp, err := attempt.Hedge(ctx, attempt.Limits{Patience: patience}, func(ctx context.Context) (*clientv3.LeaseTimeToLiveResponse, error) {
+		return client.TimeToLive(ctx, id)
+	})
+	if err != nil {
+		return 0, err
+	}
+	return max(time.Duration(resp.TTL)*time.Second, 0), nil
+}
+
+// patience is how long those who have no lease wait for an answer before they ask again
+// beside.
+const patience = time.Second
 
 // rpcTimeout bounds one request: a fraction of the TTL, so that a member that has
 // vanished costs less than a lease, within limits that suit any network.

@@ -60,7 +60,11 @@ func (q *Queue) find(ctx context.Context, key string, created int64) (*entry, er
 	}
 	e.one[0] = leg{lane: q.Lanes[0], slot: slot, key: key}
 	e.legs = e.one[:]
-	if err := e.load(ctx); err != nil {
+	err = e.load(ctx)
+	if err == nil {
+		err = e.markable(ctx)
+	}
+	if err != nil {
 		e.free()
 		return nil, err
 	}

@@ -50,6 +50,9 @@ func (t *guardedTxn) nested() bool { return len(t.conds) > 0 || len(t.other) > 0
 // Commit runs the transaction. It fails with the cause of the grant's end if that
 // has come, without asking the server, and ends the grant if the guard fails.
 func (t *guardedTxn) Commit() (*clientv3.TxnResponse, error) {
+	if t.ctx == nil {
+		return nil, errors.New("queue: context is nil: must be one, context.Background() if nothing else")
+	}
 	if err := t.grant.begin(); err != nil {
 		return nil, err
 	}
@@ -65,8 +68,11 @@ func (t *guardedTxn) Commit() (*clientv3.TxnResponse, error) {
 		return t.answer(resp), nil
 	case t.ctx.Err() != nil:
 		return nil, attempt.Ended(t.ctx, err)
+	case t.grant.Err() != nil && refused(err):
+		return nil, t.grant.Err()
 	case t.grant.Err() != nil:
-		return nil, fmt.Errorf("%w; what became of the transaction is not known", t.grant.Err())
+		// Not the cause of the end itself, which says that nothing was written.
+		return nil, fmt.Errorf("the grant ended before the answer came (%v): what became of the transaction is not known: %w", t.grant.Err(), err)
 	}
 	return nil, err
 }
