@@ -35,6 +35,10 @@
 // [Observe] yields the leader and every change of it, [Current] and [Candidates] read
 // once.
 //
+// [WithEtcdLayout] all of these take part in the elections of clientv3/concurrency and
+// etcdctl elect. [Election.Resume] goes on with a term that an earlier process had, see
+// [lease.Adopt].
+//
 // # Guarantees
 //
 //   - S1: at every revision at most one candidate leads in the store: the oldest.
@@ -47,8 +51,8 @@
 //     stall longer than its election timeout (it may revoke leases early).
 //   - S4: a transaction made by [Term.Txn], and a proclamation, never commits after the
 //     leader's key is gone.
-//   - Of the calls of Run on one Election no two have a lead running at once, even when
-//     one has lost its term and is slow to notice.
+//   - Of the calls of Run with one session and name no two have a lead running at once, on
+//     whichever Election values, even when one has lost its term and is slow to notice.
 //   - L: the first live candidate is elected within the TTL plus one second after the
 //     last dead one ahead of it was lost, while etcd has a stable leader. After
 //     [Term.Resign]: within one commit, one push and one read while its watch is
@@ -107,7 +111,11 @@
 //   - lead fails: Run stops, or steps down and comes back, see [WithRetry]; how often, see
 //     [WithMaxTerms].
 //   - lead does not return after its context has ended: Run waits. While the lease is
-//     renewed nobody else is elected; after a loss others are.
+//     renewed nobody else is elected; after a loss others are. Another Run of the same
+//     session and name that is elected then waits for a TTL, resigns so that others can
+//     lead, and stands again when that lead has returned.
+//   - One of several members vanishes, or is cut off from the others: reads go to another,
+//     after a second at most.
 //   - The session's client is closed: terms are lost, Campaign and Observe fail.
 //
 // # Cost

@@ -67,14 +67,14 @@ func TestRolesAreSufficientAndNecessary(t *testing.T) {
 		"app":        lockTwice(mutex()),
 		"mutex":      lockTwice(mutex(lock.WithLocalHandoff(1), lock.WithLinger(time.Second))),
 		"delayed":    lockTwice(mutex(lock.WithLockDelay(time.Second))),
-		"layout":     lockTwice(mutex(lock.WithEtcdLayout())),
+		"layout":     both(lockTwice(mutex(lock.WithEtcdLayout())), stand(election.WithEtcdLayout())),
 		"rwmutex":    useRWMutex,
 		"reader":     read,
 		"semaphore":  lockTwice(semaphore),
 		"listener":   listen,
 		"asker":      withHolder(func(ctx context.Context, a *actor) error { return lock.RequestRelease(ctx, a.client, a.name) }),
 		"inspector":  withHolder(inspect),
-		"candidate":  stand,
+		"candidate":  stand(),
 		"observer":   observe,
 		"registrant": register,
 		"watcher":    follow,
@@ -257,8 +257,27 @@ func inspect(ctx context.Context, a *actor) error {
 	return err
 }
 
-func stand(ctx context.Context, a *actor) error {
-	e, err := election.New(a.session, a.name)
+func stand(opts ...election.LayoutOption) func(context.Context, *actor) error {
+	return func(ctx context.Context, a *actor) error { return a.stand(ctx, opts) }
+}
+
+// both does one thing after the other.
+func both(first, second func(context.Context, *actor) error) func(context.Context, *actor) error {
+	return func(ctx context.Context, a *actor) error {
+		if err := first(ctx, a); err != nil {
+			return err
+		}
+		return second(ctx, a)
+	}
+}
+
+func (a *actor) stand(ctx context.Context, opts []election.LayoutOption) error {
+	var making []election.Option
+	var reading []election.ReadOption
+	for _, o := range opts {
+		making, reading = append(making, o), append(reading, o)
+	}
+	e, err := election.New(a.session, a.name, making...)
 	if err != nil {
 		return err
 	}
@@ -279,7 +298,7 @@ func stand(ctx context.Context, a *actor) error {
 	}()
 	var all []election.Candidate
 	for err == nil && len(all) < 2 {
-		all, err = election.Candidates(ctx, a.client, a.name)
+		all, err = election.Candidates(ctx, a.client, a.name, reading...)
 	}
 	if err != nil {
 		return err

@@ -1,0 +1,289 @@
+package concurrency
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/election"
+	"github.com/conclave-go/conclave/lease"
+)
+
+var (
+	// ErrElectionNotLeader is returned by Proclaim when the session does not lead, or not
+	// any more.
+	ErrElectionNotLeader = errors.New("concurrency: election: not leader")
+	// ErrElectionNoLeader is returned by Leader when nobody leads.
+	ErrElectionNoLeader = errors.New("concurrency: election: no leader")
+)
+
+// Election is where sessions are elected, one leader at a time. Use [NewElection] or
+// [ResumeElection].
+type Election struct {
+	session *Session
+	prefix  string
+	inner   *election.Election
+	broken  error // why there is no inner
+
+	mu     sync.Mutex
+	term   *election.Term
+	resume bool // the term is that of key and rev, and has yet to be taken up
+	key    string
+	rev    int64
+	header *pb.ResponseHeader
+}
+
+// NewElection returns an election whose keys begin with pfx and a slash, whatever bytes pfx
+// has. It has no error to return: a session that is nil or zero is refused by the methods.
+func NewElection(s *Session, pfx string) *Election { return newElection(s, pfx+"/") }
+
+func newElection(s *Session, prefix string) *Election {
+	e := &Election{session: s, prefix: prefix}
+	if e.broken = s.check(); e.broken == nil {
+		e.inner, e.broken = election.New(s.inner, strings.TrimSuffix(prefix, "/"), election.WithEtcdLayout())
+	}
+	return e
+}
+
+// ResumeElection returns an election that the session leads already, with a key of its
+// lease: to go on with it in the process that was elected, or in one that has adopted the
+// lease, see [WithLease]. It makes no request and has no error to return: the first
+// [Election.Proclaim] or Resign finds out whether the session still leads.
+//
+// The keys of the election begin with what leaderKey has up to its last slash, so it does
+// not matter whether pfx has the slash that NewElection adds.
+func ResumeElection(s *Session, pfx, leaderKey string, leaderRev int64) *Election {
+	prefix := strings.TrimSuffix(pfx, "/") + "/"
+	if i := strings.LastIndex(leaderKey, "/"); i >= 0 && strings.HasPrefix(leaderKey, pfx) {
+		prefix = leaderKey[:i+1]
+	}
+	e := newElection(s, prefix)
+	e.resume, e.key, e.rev = true, leaderKey, leaderRev
+	return e
+}
+
+// Campaign waits until the session leads, with val for others to see; at once if it leads
+// already, with val from then on, unless [WithStrict]. When ctx ends it returns ctx's error,
+// and when the session does [ErrSessionExpired]: nobody is a candidate then, and what was
+// written is removed.
+//
+// It returns no context that ends with the term: watch [Session.Done], which does not tell
+// when an operator deletes the key.
+func (e *Election) Campaign(ctx context.Context, val string) error {
+	if err := e.check(ctx); err != nil {
+		return err
+	}
+	t, err := e.obtain(ctx, val)
+	if err != nil {
+		return plain(ctx, err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.took(t)
+	return nil
+}
+
+func (e *Election) check(ctx context.Context) error {
+	if ctx == nil {
+		return errNilContext
+	}
+	return e.broken
+}
+
+// took notes the term that the election has now. mu must be held.
+func (e *Election) took(t *election.Term) {
+	e.term, e.resume, e.key, e.rev, e.header = t, false, t.Key(), t.Token().Revision(), header(t.Header())
+}
+
+// obtain returns a term with the value given, which may be one that the session has
+// already.
+func (e *Election) obtain(ctx context.Context, val string) (*election.Term, error) {
+	if e.session.opts.strict {
+		return e.inner.Campaign(ctx, val)
+	}
+	c := e.session.claim(claimKey{e.prefix, true})
+	release, err := c.take(ctx, e.session)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	if c.term != nil && c.term.Err() == nil {
+		return c.term, c.term.Proclaim(ctx, val)
+	}
+	left, err := e.session.left(ctx, e.prefix)
+	switch {
+	case err != nil:
+		return nil, err
+	case left.created == 0:
+		c.term, err = e.inner.Campaign(ctx, val)
+		return c.term, err
+	}
+	if c.term, err = e.inner.Resume(ctx, left.key, left.created); err != nil {
+		return nil, err
+	}
+	return c.term, c.term.Proclaim(ctx, val)
+}
+
+// leading returns the term that the election has, nil if it has none.
+func (e *Election) leading(ctx context.Context) (*election.Term, error) {
+	e.mu.Lock()
+	term, resume, key, rev := e.term, e.resume, e.key, e.rev
+	e.mu.Unlock()
+	if !resume {
+		return term, nil
+	}
+	term, err := e.inner.Resume(ctx, key, rev)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case err == nil:
+		e.took(term)
+	case errors.Is(err, election.ErrLost):
+		e.term, e.resume, e.key = nil, false, ""
+		return nil, nil //nolint:nilnil // there is none, which is no error here
+	}
+	return term, err
+}
+
+// Proclaim replaces the value that the session leads with, and returns
+// [ErrElectionNotLeader] if it does not lead.
+func (e *Election) Proclaim(ctx context.Context, val string) error {
+	if err := e.check(ctx); err != nil {
+		return err
+	}
+	t, err := e.leading(ctx)
+	switch {
+	case err != nil:
+		return plain(ctx, err)
+	case t == nil:
+		return ErrElectionNotLeader
+	}
+	err = t.Proclaim(ctx, val)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case errors.Is(err, election.ErrLost), errors.Is(err, election.ErrResigned):
+		e.key = ""
+		return ErrElectionNotLeader
+	case err != nil:
+		return plain(ctx, err)
+	}
+	e.header = header(t.Header())
+	return nil
+}
+
+// Resign gives up the leadership, if this election still has it; if not, also when it was
+// lost, it returns nil.
+//
+// ctx bounds the wait: when it ends, its error is returned, the term is over for this
+// process, and its key is removed in the background.
+func (e *Election) Resign(ctx context.Context) error {
+	if err := e.check(ctx); err != nil {
+		return err
+	}
+	t, err := e.leading(ctx)
+	if err != nil || t == nil {
+		return plain(ctx, err)
+	}
+	e.mu.Lock()
+	e.term, e.key = nil, ""
+	e.mu.Unlock()
+	if err := t.Resign(ctx); err != nil && !errors.Is(err, election.ErrLost) {
+		return plain(ctx, err)
+	}
+	return nil
+}
+
+// Leader returns the key of the present leader as Get would, but for the count, which is
+// always 1; [ErrElectionNoLeader] if there is none.
+func (e *Election) Leader(ctx context.Context) (*clientv3.GetResponse, error) {
+	if err := e.check(ctx); err != nil {
+		return nil, err
+	}
+	var seen lease.Header
+	l, err := election.Current(ctx, e.session.client, e.name(), election.WithEtcdLayout(), election.WithHeader(&seen))
+	switch {
+	case err != nil:
+		return nil, plain(ctx, err)
+	case !l.Exists():
+		return nil, ErrElectionNoLeader
+	}
+	return response(l, header(seen)), nil
+}
+
+// name returns the name of the election in package election.
+func (e *Election) name() string { return strings.TrimSuffix(e.prefix, "/") }
+
+// response returns a leader as an answer to a Get.
+func response(l election.Leader, h *pb.ResponseHeader) *clientv3.GetResponse {
+	return &clientv3.GetResponse{Header: h, Count: 1, Kvs: []*mvccpb.KeyValue{{
+		Key: []byte(l.Key), Value: []byte(l.Value), CreateRevision: l.CreateRevision, ModRevision: l.ModRevision,
+		Version: l.Version, Lease: int64(l.Lease),
+	}}}
+}
+
+// Observe returns a channel of the present leader, if there is one, and of every change of
+// it: another leader, or a proclamation. It goes on through lost connections, elections of
+// the cluster and compaction. Headers have a revision only, which does not go back.
+//
+// The channel is closed when ctx ends, when the client is closed, and when the server
+// refuses; which of them it was the channel has no room for. Until then whoever does not
+// receive keeps a goroutine, so ctx has to end.
+func (e *Election) Observe(ctx context.Context) <-chan *clientv3.GetResponse {
+	seen := make(chan *clientv3.GetResponse)
+	if e.check(ctx) != nil {
+		close(seen)
+		return seen
+	}
+	go func() { // ends with ctx, or with the client
+		defer close(seen)
+		e.observe(ctx, seen)
+	}()
+	return seen
+}
+
+func (e *Election) observe(ctx context.Context, seen chan<- *clientv3.GetResponse) {
+	var revision int64
+	for l, err := range election.Observe(ctx, e.session.client, e.name(), election.WithEtcdLayout()) {
+		switch {
+		case err != nil:
+			return
+		case !l.Exists():
+			continue
+		}
+		revision = max(revision, l.ModRevision)
+		select {
+		case seen <- response(l, &pb.ResponseHeader{Revision: revision}):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Key returns the key that the session leads with, empty if it does not.
+func (e *Election) Key() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.key
+}
+
+// Rev returns the create revision of the key that the session leads with, or has led with
+// last: the fencing token of the term.
+func (e *Election) Rev() int64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.rev
+}
+
+// Header returns the header of the answer to the last Campaign or Proclaim that has
+// succeeded, nil before there was one.
+func (e *Election) Header() *pb.ResponseHeader {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.header
+}

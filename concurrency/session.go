@@ -1,0 +1,211 @@
+package concurrency
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"github.com/conclave-go/conclave/lease"
+)
+
+// defaultTTL is that of the other library, in seconds.
+const defaultTTL = 60
+
+// Session is a lease that is kept alive until it is lost, closed or orphaned: then it is
+// over for good. All methods may be called from several goroutines. Use [NewSession]; the
+// zero value is not valid.
+type Session struct {
+	client *clientv3.Client
+	opts   sessionOptions
+	inner  *lease.Session
+	lease  *lease.Lease
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	done   chan struct{}
+
+	mu     sync.Mutex
+	claims map[claimKey]*claim
+}
+
+// NewSession grants a lease, or adopts one, and keeps it alive. The context of
+// [WithContext], by default the client's, ends the wait for that and later the session.
+//
+// It has no context of its own: without WithContext it waits for a server that does not
+// answer until the client is closed.
+func NewSession(client *clientv3.Client, opts ...SessionOption) (*Session, error) {
+	if client == nil {
+		return nil, errors.New("concurrency: client is nil: must be a connected *clientv3.Client")
+	}
+	//nolint:forbidigo // as in the other library
+	o := sessionOptions{ttl: defaultTTL, ctx: client.Ctx()}
+	for _, opt := range opts {
+		opt(&o, client.GetLogger())
+	}
+	inner, l, err := o.open(client)
+	if err != nil {
+		return nil, plain(o.ctx, err)
+	}
+	s := &Session{client: client, opts: o, inner: inner, lease: l, done: make(chan struct{}), claims: make(map[claimKey]*claim)}
+	s.ctx, s.cancel = context.WithCancelCause(o.ctx)
+	go s.watch() // ends with the lease
+	return s, nil
+}
+
+// open returns a session on the lease that is asked for.
+func (o sessionOptions) open(client *clientv3.Client) (*lease.Session, *lease.Lease, error) {
+	id, ttl := o.leaseID, time.Duration(o.ttl)*time.Second
+	if id == clientv3.NoLease && ttl > lease.MaxTTL {
+		granted, err := client.Grant(o.ctx, int64(o.ttl))
+		if err != nil {
+			return nil, nil, err
+		}
+		id = granted.ID
+	}
+	var s *lease.Session
+	var err error
+	if id != clientv3.NoLease {
+		s, err = lease.Adopt(o.ctx, client, id, o.inner...)
+	} else {
+		s, err = lease.NewSession(o.ctx, client, append([]lease.Option{lease.WithTTL(ttl), lease.WithoutHealing()}, o.inner...)...)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := s.Lease(o.ctx)
+	if err != nil {
+		abandon(o.ctx, s)
+		return nil, nil, err
+	}
+	return s, l, nil
+}
+
+// watch ends the session with its lease, and with the context that it was given.
+func (s *Session) watch() {
+	defer close(s.done)
+	select {
+	case <-s.lease.Context().Done():
+	case <-s.ctx.Done():
+		abandon(s.ctx, s.inner)
+	}
+	s.cancel(context.Cause(s.lease.Context()))
+}
+
+// abandon ends a session and leaves its lease to the server.
+func abandon(ctx context.Context, s *lease.Session) {
+	ctx, cancel := context.WithCancel(ctx)
+	cancel()           // what goes on in the background goes on
+	_ = s.Abandon(ctx) // which is all that it can say
+}
+
+// Client returns the client that the session was made with.
+func (s *Session) Client() *clientv3.Client { return s.client }
+
+// Lease returns the ID of the lease that all keys of the session are attached to.
+func (s *Session) Lease() clientv3.LeaseID { return s.lease.ID() }
+
+// Ctx returns a context that is done when the lease is lost, closed or orphaned, before
+// anybody else can have what it protects. Its cause says why.
+func (s *Session) Ctx() context.Context { return s.ctx }
+
+// Done returns a channel that is closed when the lease is lost, closed or orphaned, before
+// anybody else can have what it protects.
+func (s *Session) Done() <-chan struct{} { return s.done }
+
+// Conclave returns the session below, for packages lock and election. It ends with this
+// one.
+func (s *Session) Conclave() *lease.Session { return s.inner }
+
+// Orphan ends the session and leaves the lease to the server: it is not renewed any more,
+// and the keys that are attached stay until it expires. For this process whatever was held
+// through the session is over.
+func (s *Session) Orphan() {
+	s.cancel(lease.ErrClosed)
+	<-s.done
+}
+
+// Close ends the session and revokes the lease, which deletes all keys that are attached.
+// It waits for that for a TTL at the most, after which the lease has expired anyway. If the
+// context of [WithContext] has ended, the lease is left to expire, and Close returns that
+// context's error.
+func (s *Session) Close() error {
+	if err := s.opts.ctx.Err(); err != nil {
+		<-s.done
+		return err
+	}
+	ctx, cancel := context.WithTimeout(s.opts.ctx, s.lease.TTL())
+	defer cancel()
+	err := s.inner.Close(ctx)
+	s.cancel(lease.ErrClosed)
+	<-s.done
+	return plain(ctx, err)
+}
+
+// SessionOption configures [NewSession].
+type SessionOption func(*sessionOptions, *zap.Logger)
+
+type sessionOptions struct {
+	ttl     int
+	leaseID clientv3.LeaseID
+	ctx     context.Context
+	strict  bool
+	inner   []lease.Option
+}
+
+// WithTTL sets how many seconds after its last renewal the server keeps the lease: 60 by
+// default. Zero or less is not taken, which is logged. See the package comment for more
+// than 300.
+func WithTTL(ttl int) SessionOption {
+	return func(o *sessionOptions, log *zap.Logger) {
+		if ttl <= 0 {
+			log.Warn("concurrency: TTL must be positive; the one before is kept", zap.Int("ttl", ttl), zap.Int("kept", o.ttl))
+			return
+		}
+		o.ttl = ttl
+	}
+}
+
+// WithLease makes the session adopt a lease that exists: that of an earlier process, to
+// take up a lock or a term again, see [ResumeElection]. The TTL is that of the lease.
+func WithLease(leaseID clientv3.LeaseID) SessionOption {
+	return func(o *sessionOptions, _ *zap.Logger) { o.leaseID = leaseID }
+}
+
+// WithContext sets the context of the session, instead of the client's: when it ends,
+// NewSession and Close return, the session is over, and the lease is left to expire.
+func WithContext(ctx context.Context) SessionOption {
+	return func(o *sessionOptions, _ *zap.Logger) { o.ctx = ctx }
+}
+
+// WithStrict makes goroutines that share the session exclude each other, as if each had
+// one of its own: a second Lock of a mutex that the session holds waits for the Unlock, and
+// a second Campaign is another candidate. By default the session, and not the goroutine,
+// holds and leads. The other library has no such option.
+func WithStrict() SessionOption {
+	return func(o *sessionOptions, _ *zap.Logger) { o.strict = true }
+}
+
+// WithOptions adds options of Conclave's own session, such as lease.WithLogger and
+// lease.WithObserver. The other library has no such option.
+func WithOptions(opts ...lease.Option) SessionOption {
+	return func(o *sessionOptions, _ *zap.Logger) { o.inner = append(o.inner, opts...) }
+}
+
+// plain returns err as the other library would, where programs compare with ==: a
+// context's own error, and that a session is over.
+func plain(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		return ctx.Err()
+	case errors.Is(err, lease.ErrLost), errors.Is(err, lease.ErrClosed):
+		return ErrSessionExpired
+	}
+	return fmt.Errorf("concurrency: %w", err)
+}

@@ -1,0 +1,140 @@
+package concurrency_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/conclave-go/conclave/concurrency"
+	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/vtime"
+	"github.com/conclave-go/conclave/lease"
+)
+
+func TestASessionOnAnExistingLeaseIsOverWhenItIsOrphaned(t *testing.T) {
+	t.Parallel()
+	client := etcdtest.New(t).Client(t)
+	granted, err := client.Grant(guarded(t), 100)
+	require.NoError(t, err)
+	s := newSession(t, client, concurrency.WithLease(granted.ID))
+	require.Equal(t, granted.ID, s.Lease())
+	require.Same(t, client, s.Client())
+	child, cancel := context.WithCancel(s.Ctx())
+	defer cancel()
+	s.Orphan()
+	requireClosed(t, s.Done())
+	requireClosed(t, child.Done())
+	require.Equal(t, context.Canceled, child.Err())
+	require.ErrorIs(t, context.Cause(s.Ctx()), lease.ErrClosed)
+	left, err := client.TimeToLive(guarded(t), granted.ID)
+	require.NoError(t, err)
+	require.Positive(t, left.TTL, "the lease is left")
+	s.Orphan() // once more
+	require.NoError(t, s.Close())
+}
+
+func TestTTLIsThatOfTheOption(t *testing.T) {
+	t.Parallel()
+	core, logged := observer.New(zap.WarnLevel)
+	client := etcdtest.New(t).Client(t, etcdtest.WithConfig(func(cfg *clientv3.Config) { cfg.Logger = zap.New(core) }))
+	for want, opts := range map[int64][]concurrency.SessionOption{
+		60:   nil,
+		90:   {concurrency.WithTTL(90)},
+		30:   {concurrency.WithTTL(30), concurrency.WithTTL(0), concurrency.WithTTL(-1)},
+		3600: {concurrency.WithTTL(3600)},
+	} {
+		s := newSession(t, client, opts...)
+		resp, err := client.TimeToLive(guarded(t), s.Lease())
+		require.NoError(t, err)
+		require.Equal(t, want, resp.GrantedTTL)
+	}
+	require.Equal(t, 2, logged.Len(), "TTLs that are not taken are logged")
+}
+
+func TestNewSessionReturnsTheErrorOfItsContextAsItIs(t *testing.T) {
+	t.Parallel()
+	client := etcdtest.New(t).Client(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
+	defer cancel()
+	for _, ttl := range []int{5, 500} {
+		_, err := concurrency.NewSession(client, concurrency.WithContext(ctx), concurrency.WithTTL(ttl))
+		require.True(t, err == context.DeadlineExceeded, "%v", err) //nolint:errorlint // as callers compare
+	}
+	_, err := concurrency.NewSession(nil)
+	require.ErrorContains(t, err, "client is nil")
+	_, err = concurrency.NewSession(client, concurrency.WithLease(7))
+	require.Equal(t, concurrency.ErrSessionExpired, err)
+}
+
+func TestTheEndOfItsContextLeavesTheLeaseOfASession(t *testing.T) {
+	t.Parallel()
+	client := etcdtest.New(t).Client(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	s := newSession(t, client, concurrency.WithContext(ctx))
+	cancel()
+	requireClosed(t, s.Done())
+	require.Equal(t, context.Canceled, s.Close())
+	left, err := client.TimeToLive(guarded(t), s.Lease())
+	require.NoError(t, err)
+	require.Positive(t, left.TTL)
+}
+
+func TestCloseRevokesTheLeaseAndItsKeys(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	m := newMember(t, c)
+	mutex := concurrency.NewMutex(m.Session, c.Prefix(t)+"m")
+	require.NoError(t, mutex.Lock(guarded(t)))
+	key := mutex.Key()
+	require.NoError(t, m.Close())
+	require.Nil(t, get(t, c.Client(t), key))
+	require.Equal(t, concurrency.ErrSessionExpired, mutex.Lock(guarded(t)))
+	require.Equal(t, concurrency.ErrSessionExpired, mutex.Unlock(guarded(t)))
+	require.NoError(t, m.Close())
+}
+
+// The other library tells its holder up to a second late.
+func TestASessionIsDoneBeforeItsKeysCanBeGone(t *testing.T) {
+	t.Parallel()
+	for _, ttl := range []int{10, 400} {
+		vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+			client, cut := s.CutClient()
+			session, err := concurrency.NewSession(client, concurrency.WithTTL(ttl))
+			require.NoError(t, err)
+			mutex := concurrency.NewMutex(session, "m")
+			require.NoError(t, mutex.Lock(t.Context()))
+			cut.Cut()
+			<-session.Done()
+			require.Error(t, session.Ctx().Err())
+			resp, err := s.Client().Get(t.Context(), mutex.Key())
+			require.NoError(t, err)
+			require.Len(t, resp.Kvs, 1, "nobody else has it yet")
+			require.Equal(t, concurrency.ErrSessionExpired, mutex.Unlock(t.Context()))
+			cut.Heal()
+			require.NoError(t, session.Close())
+		})
+	}
+}
+
+func TestWhatIsNilOrZeroIsRefused(t *testing.T) {
+	t.Parallel()
+	s := newMember(t, etcdtest.New(t)).Session
+	var none context.Context
+	for _, broken := range []*concurrency.Session{nil, {}} {
+		require.ErrorContains(t, concurrency.NewMutex(broken, "m").Lock(guarded(t)), "session is nil or zero")
+		require.ErrorContains(t, concurrency.NewMutex(broken, "m").Unlock(guarded(t)), "session is nil or zero")
+		require.ErrorContains(t, concurrency.NewElection(broken, "e").Campaign(guarded(t), "v"), "session is nil or zero")
+		_, open := <-concurrency.NewElection(broken, "e").Observe(guarded(t))
+		require.False(t, open)
+		require.Panics(t, concurrency.NewLocker(broken, "m").Lock)
+	}
+	require.ErrorContains(t, concurrency.NewMutex(s, "m").Lock(none), "ctx is nil")
+	require.ErrorContains(t, concurrency.NewElection(s, "e").Proclaim(none, "v"), "ctx is nil")
+	_, err := concurrency.NewElection(s, "e").Leader(none)
+	require.ErrorContains(t, err, "ctx is nil")
+}
