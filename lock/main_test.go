@@ -2,31 +2,28 @@ package lock_test
 
 import (
 	"flag"
-	"runtime"
 	"strconv"
 	"testing"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
 )
 
-// atOnce is how many tests run at a time for each processor: most of them wait, for
-// a lease to expire or for a look.
-const atOnce = 4
-
 // scenarios is how many a model is compared with unless -rapid.checks says otherwise.
 const scenarios = 100
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
-		if err := parallel.Value.Set(strconv.Itoa(atOnce * runtime.GOMAXPROCS(0))); err != nil {
-			panic(err)
-		}
-	}
 	if checks := flag.Lookup("rapid.checks"); checks.Value.String() == checks.DefValue {
 		if err := checks.Value.Set(strconv.Itoa(scenarios / scale)); err != nil {
 			panic(err)
 		}
 	}
-	etcdtest.Main(m)
+	// Left out with -short: what is random, what waits for leases to expire, what has several members.
+	etcdtest.Main(m,
+		"Histories", "WhateverClientsOperatorsAndTheNetworkDo", "FaultsOfTheCluster", "InTwoHundredPartitions", "HasTwoHoldersInMany",
+		"Cycles", "Contention", "NeverDeadlock", "NeverMoreHoldersThanPermits", "NeverWaitForMore", "InAnyKind", "MixedFleet",
+		"VanishedSilently", "LosesTheLeader", "PredecessorGone", "NeverCreated", "AfterAPartition", "InAPartition", "QueueOfTheDead",
+		"^TestF11", "^TestF2", "WasLost$", "WasRevoked$", "LostHolder", "LeaseLoss", "HoldsCostNothing",
+		"OneRelease", "OneReader", "CancelledOnTheirWay", "SharesALease", "OfTheirPrefix", "BesideAPlainOne", "MutexesOfItsNames", "ForgetsNames",
+		"^ExampleWithLockDelay")
 }

@@ -15,10 +15,10 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/conclave-go/conclave/internal/attempt"
-	"github.com/conclave-go/conclave/internal/tempdir"
+	"github.com/conclave-go/conclave/internal/suite"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(tempdir.Tests{M: m}) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(suite.Of(m)) }
 
 var errRefused = status.Error(codes.PermissionDenied, "no")
 

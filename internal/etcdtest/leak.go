@@ -5,7 +5,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/conclave-go/conclave/internal/tempdir"
+	"github.com/conclave-go/conclave/internal/suite"
 )
 
 // IgnoreKnown returns what goleak has to overlook after a cluster was closed.
@@ -13,7 +13,8 @@ import (
 // etcd leaves open, end with the proxies between them.
 func IgnoreKnown() []goleak.Option { return nil }
 
-// Main runs a package's tests and fails when they leave goroutines behind. What they leave
-// in temporary files goes with the process, or with the next: see package tempdir. Main is called
-// from TestMain and does not return.
-func Main(m *testing.M) { goleak.VerifyTestMain(tempdir.Tests{M: m}, IgnoreKnown()...) }
+// Main runs a package's tests as [suite.Of] does, those that match slow not with -short, and fails
+// when they leave goroutines behind. It is called from TestMain and does not return.
+func Main(m *testing.M, slow ...string) {
+	goleak.VerifyTestMain(suite.Of(m, slow...), IgnoreKnown()...)
+}

@@ -13,7 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/conclave-go/conclave/internal/process"
-	"github.com/conclave-go/conclave/internal/tempdir"
+	"github.com/conclave-go/conclave/internal/suite"
 )
 
 // hang bounds what should have happened long before.
@@ -28,7 +28,7 @@ type report struct {
 
 func TestMain(m *testing.M) {
 	process.Main(map[string]process.Role{"echo": echo, "fail": fail, "leave": leave, "stay": stay})
-	goleak.VerifyTestMain(tempdir.Tests{M: m})
+	goleak.VerifyTestMain(suite.Of(m, "AfterTheGrace"))
 }
 
 // echo repeats its job and each line that it is told, to its end.

@@ -13,12 +13,12 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/conclave-go/conclave/internal/proctest"
-	"github.com/conclave-go/conclave/internal/tempdir"
+	"github.com/conclave-go/conclave/internal/suite"
 )
 
 func TestMain(m *testing.M) {
 	proctest.Play(proctest.Roles{"echo": echo, "fail": fail})
-	goleak.VerifyTestMain(tempdir.Tests{M: m})
+	goleak.VerifyTestMain(suite.Of(m))
 }
 
 // echo says its arguments, and then each line that it is told.

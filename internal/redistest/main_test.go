@@ -6,10 +6,10 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/conclave-go/conclave/internal/redistest"
-	"github.com/conclave-go/conclave/internal/tempdir"
+	"github.com/conclave-go/conclave/internal/suite"
 )
 
 func TestMain(m *testing.M) {
 	redistest.Quiet()
-	goleak.VerifyTestMain(tempdir.Tests{M: m})
+	goleak.VerifyTestMain(suite.Of(m))
 }

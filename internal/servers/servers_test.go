@@ -16,7 +16,7 @@ import (
 
 	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/internal/servers"
-	"github.com/conclave-go/conclave/internal/tempdir"
+	"github.com/conclave-go/conclave/internal/suite"
 )
 
 // hang bounds what should have happened long before.
@@ -24,7 +24,7 @@ const hang = time.Minute
 
 func TestMain(m *testing.M) {
 	process.Main(map[string]process.Role{servers.MemberRole: servers.Member})
-	goleak.VerifyTestMain(tempdir.Tests{M: m})
+	goleak.VerifyTestMain(suite.Of(m, "OutlivesWhatIsDone", "ThatLags"))
 }
 
 func guarded(t *testing.T) context.Context {

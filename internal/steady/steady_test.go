@@ -9,10 +9,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/conclave-go/conclave/internal/tempdir"
+	"github.com/conclave-go/conclave/internal/suite"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(tempdir.Tests{M: m}) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(suite.Of(m)) }
 
 func TestWhatFailsIsCountedAndKept(t *testing.T) {
 	t.Parallel()

@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 )
 
@@ -118,24 +117,4 @@ func sweep(parent string) {
 		_ = os.RemoveAll(path)
 		_ = lock.Close()
 	}
-}
-
-// Tests runs the tests of a [testing.M] with a directory of this package as [os.TempDir], so that what
-// they make there themselves, as [testing.T.TempDir] does, is removed after a kill too. TestMain
-// hands it to goleak.
-type Tests struct{ M interface{ Run() int } }
-
-// Run runs the tests and returns their exit code.
-func (t Tests) Run() int {
-	dir, err := Make(strings.TrimSuffix(filepath.Base(os.Args[0]), filepath.Ext(os.Args[0])))
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer func() { _ = dir.Remove() }() // the next process tries again
-	if err := os.Setenv("TMPDIR", dir.Path()); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return t.M.Run()
 }

@@ -12,12 +12,13 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/conclave-go/conclave/internal/proctest"
+	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/internal/tempdir"
 )
 
 func TestMain(m *testing.M) {
 	proctest.Play(proctest.Roles{"user": use})
-	goleak.VerifyTestMain(tempdir.Tests{M: m})
+	goleak.VerifyTestMain(suite.Of(m))
 }
 
 // use makes a directory in another, with a file in it.

@@ -5,7 +5,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/conclave-go/conclave/internal/tempdir"
+	"github.com/conclave-go/conclave/internal/suite"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(tempdir.Tests{M: m}) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(suite.Of(m)) }

@@ -1,0 +1,84 @@
+// Package suite is how the tests of a package run here: several at once for each processor, since most
+// of them wait; in a temporary directory of their own, see package tempdir; and, with -short, without
+// those that take long. How much the long ones do depends on [Long].
+package suite
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/conclave-go/conclave/internal/tempdir"
+)
+
+// LongVariable is the environment variable that makes random tests long: "1", as make long sets it.
+const LongVariable = "CONCLAVE_LONG"
+
+// atOnce is how many tests run at a time for each processor.
+const atOnce = 4
+
+// Suite is the tests of a package. [Of] makes it.
+type Suite struct {
+	m    *testing.M
+	slow []string
+}
+
+// Of returns the tests of a package, for goleak.VerifyTestMain. With -short those are left out whose names
+// match one of the regular expressions in slow.
+func Of(m *testing.M, slow ...string) Suite { return Suite{m, slow} }
+
+// Run runs the tests and returns their exit code.
+func (s Suite) Run() int {
+	flag.Parse()
+	dir, err := tempdir.Make(strings.TrimSuffix(filepath.Base(os.Args[0]), filepath.Ext(os.Args[0])))
+	if err != nil {
+		return fail(err)
+	}
+	defer func() { _ = dir.Remove() }() // the next process tries again
+	for _, err := range []error{os.Setenv("TMPDIR", dir.Path()), runMany(), s.shorten()} {
+		if err != nil {
+			return fail(err)
+		}
+	}
+	return s.m.Run()
+}
+
+func fail(err error) int {
+	fmt.Fprintln(os.Stderr, "suite:", err)
+	return 1
+}
+
+// runMany lets more tests run at a time than there are processors, unless -parallel says how many.
+func runMany() error {
+	return setDefault("test.parallel", strconv.Itoa(runtime.GOMAXPROCS(0)), strconv.Itoa(atOnce*runtime.GOMAXPROCS(0)))
+}
+
+// shorten leaves slow tests out, unless -skip says which.
+func (s Suite) shorten() error {
+	if !testing.Short() || len(s.slow) == 0 {
+		return nil
+	}
+	return setDefault("test.skip", "", strings.Join(s.slow, "|"))
+}
+
+// setDefault gives a flag another default.
+func setDefault(name, before, value string) error {
+	if flag.Lookup(name).Value.String() != before {
+		return nil
+	}
+	return flag.Set(name, value)
+}
+
+// Long is how much a test does that could go on for ever: little by default, so that all tests take
+// a minute, and much where the environment asks for it.
+func Long[N any](little, much N) N {
+	if os.Getenv(LongVariable) == "1" {
+		return much
+	}
+	return little
+}
