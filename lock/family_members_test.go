@@ -2,6 +2,7 @@ package lock_test
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -177,7 +178,7 @@ func TestTwentyContendersOfAnyKindGetOnThroughFaultsOfTheCluster(t *testing.T) {
 			random := rand.New(rand.NewPCG(uint64(i), uint64(j)))
 			wg.Go(func() {
 				for ctx.Err() == nil {
-					if err := v.visit(ctx, p, random); err != nil && ctx.Err() == nil {
+					if err := v.visit(ctx, p, random); err != nil && ctx.Err() == nil && !errors.Is(err, lock.ErrLost) {
 						t.Error(err)
 						return
 					}
@@ -240,11 +241,12 @@ func TestAnyWaiterOfAMemberThatVanishedSilentlyIsGranted(t *testing.T) {
 	eachContest(t, contests, func(t *testing.T, k contest) {
 		t.Helper()
 		name := c.Prefix(t) + "m"
-		holder, p := newPeer(t, c), newPeer(t, c, withTTL(2*unhurried))
+		holder, p := newPeer(t, c), newPeer(t, c, withTTL(vanishing))
 		h := holder.take(t, k.first, name)
 		done, e := p.queueUpTo(guarded(t), t, k.next, name)
 		p.Net.Member(watchMember(t, c, p.Rec)).HalfOpen()
 		unlock(t, h)
+		p.hurry(t)
 		next := granted(t, done)
 		require.Equal(t, e.Revision, next.Token().Revision(), "found by the look, before the lease was lost")
 		unlock(t, next)

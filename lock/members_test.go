@@ -2,13 +2,16 @@ package lock_test
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/inside"
 	"github.com/conclave-go/conclave/lock"
 )
 
@@ -107,7 +110,8 @@ func TestTwentyContendersGetOnThroughFaultsOfTheCluster(t *testing.T) {
 					s.visit(h)
 					return nil
 				})
-				if err != nil && ctx.Err() == nil {
+				// On a busy machine a lease may be lost, after which its session goes on with another.
+				if err != nil && ctx.Err() == nil && !errors.Is(err, lock.ErrLost) {
 					t.Error(err)
 					return
 				}
@@ -128,14 +132,27 @@ func TestTwentyContendersGetOnThroughFaultsOfTheCluster(t *testing.T) {
 	awaitQueue(t, c.Client(t), "m", 0)
 }
 
+// vanishing is a TTL of whose round the first attempt may go to a member that has vanished, and which
+// a busy machine does not lose.
+const vanishing = 30 * time.Second
+
+// hurry lets the round of the session's lease begin now.
+func (p *peer) hurry(t *testing.T) {
+	t.Helper()
+	l, err := p.Session.Lease(guarded(t))
+	require.NoError(t, err)
+	inside.Keys(l).Hurry()
+}
+
 func TestWaiterOfAMemberThatVanishedSilentlyIsGranted(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t, etcdtest.WithMembers(3))
-	holder, p := newPeer(t, c), newPeer(t, c, withTTL(unhurried))
+	holder, p := newPeer(t, c), newPeer(t, c, withTTL(vanishing))
 	h := holder.lock(t, "m")
 	done, e := p.queueUp(guarded(t), t, "m")
 	p.Net.Member(watchMember(t, c, p.Rec)).HalfOpen()
 	unlock(t, h)
+	p.hurry(t)
 	next := granted(t, done)
 	require.Equal(t, e.Revision, next.Token().Revision(), "found by the look, before the lease was lost")
 	unlock(t, next)
