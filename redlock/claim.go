@@ -10,6 +10,18 @@ import (
 	"github.com/conclave-go/conclave/internal/clock"
 )
 
+// What a round is about, as errors and observers call it.
+const (
+	opAcquire   = "acquire"
+	opExtend    = "extend"
+	opRelease   = "release"
+	opSubscribe = "subscribe"
+)
+
+// maxHedges bounds the extensions of a claim that are under way at one node: the next goes
+// out beside those that have no answer yet.
+const maxHedges = 3
+
 // claim is what one attempt token may have on the nodes. On each of them a removal
 // comes after the acquisitions before it.
 type claim struct {
@@ -25,68 +37,74 @@ type claim struct {
 
 // lane is what is known of a claim on one node.
 type lane struct {
-	pending int           // acquisitions under way
-	idle    chan struct{} // closed when there are none; nil while nobody waits for that
-	present bool          // the key may be there
-	doubt   bool          // an acquisition may still arrive
+	pending   int           // acquisitions under way
+	idle      chan struct{} // closed when there are none; nil while nobody waits for that
+	present   bool          // the key may be there
+	doubt     bool          // an acquisition may still arrive
+	extending int           // extensions under way
 }
 
 func newClaim(m *Mutex) *claim {
-	token := rand.Text()
+	random := rand.Text()
 	return &claim{
-		m: m, token: token, keys: [2]string{m.key, m.tombstone + token},
+		m: m, token: m.nodes.cfg.owner + "/" + random, keys: [2]string{m.key, m.tombstone + random},
 		lanes: make([]lane, len(m.nodes.list)),
 	}
 }
 
-// acquire asks every node for the lock.
-func (c *claim) acquire(ctx context.Context) *round {
-	q := c.acquisition(c.m.nodes.cfg.minUptime)
-	return c.ask(ctx, task{"acquire", q, judgeAcquire, func(c *claim, r *round, i int) {
-		r.answer(i, c.acquireAt(&r.ctx, i, r.request))
-	}})
+// acquire asks every node for the lock, and waits so long for each.
+func (c *claim) acquire(ctx context.Context, timeout time.Duration) *round {
+	r := newRound(ctx, c, task{op: opAcquire, request: c.acquisition(c.m.nodes.cfg.minUptime), judge: judgeAcquire, at: (*claim).acquirePart}, timeout)
+	r.begin()
+	return r
 }
 
-// extend asks every node to keep the key for another TTL. Nodes that lack it get it
-// again once a quorum has confirmed the token in the same round, and so do not count
-// before the next.
-func (c *claim) extend(ctx context.Context) *round {
+func (c *claim) acquirePart(r *round, i int) { r.answer(i, c.acquireAt(r, i, r.request)) }
+
+// extend asks every node to keep the key for another TTL, and calls confirmed when a quorum
+// has. Nodes that lack it get it again once a quorum has confirmed the token in the same
+// round, and so do not count before the next.
+func (c *claim) extend(ctx context.Context, confirmed func(r *round)) *round {
 	q := extendScript.request(c.keys, [3]string{c.token, millis(c.m.cfg.ttl)})
-	return c.ask(ctx, task{"extend", q, judgeExtend, func(c *claim, r *round, i int) {
-		a := c.extendAt(&r.ctx, i, r.request)
-		r.answer(i, a)
-		if a.state != NodeMissing {
-			return
-		}
-		<-r.decided
-		if r.granted() {
-			c.acquireAt(&r.ctx, i, c.acquisition(0))
-		}
-	}})
+	r := newRound(ctx, c, task{
+		op: opExtend, request: q, judge: judgeExtend, at: (*claim).extendPart, confirmed: confirmed, urgent: true,
+	}, c.m.cfg.timeout)
+	r.begin()
+	return r
+}
+
+func (c *claim) extendPart(r *round, i int) {
+	a := c.extendAt(r, i)
+	r.answer(i, a)
+	if a.state != NodeMissing {
+		return
+	}
+	<-r.decided
+	if r.granted() {
+		c.acquireAt(r, i, c.acquisition(0))
+	}
 }
 
 func (c *claim) acquisition(minUptime time.Duration) request {
 	return acquireScript.request(c.keys, [3]string{c.token, millis(c.m.cfg.ttl), millis(minUptime)})
 }
 
-// ask does something at each node at once.
-func (c *claim) ask(ctx context.Context, t task) *round {
-	r := newRound(ctx, c, t)
-	for i := range c.lanes {
-		r.begin(i)
-	}
-	return r
-}
-
 // acquireAt asks node i for the lock.
-func (c *claim) acquireAt(ctx context.Context, i int, q request) answer {
+func (c *claim) acquireAt(r *round, i int, q request) answer {
 	if !c.begin(i) {
 		return answer{state: NodeFailed, err: errGivenUp}
 	}
-	reply, certain, err := c.m.nodes.list[i].call(ctx, acquireScript, q)
+	reply, certain, err := r.ask(&r.ctx, i, acquireScript, q)
 	a := acquired(reply, err, c.m.nodes.cfg.minUptime)
 	c.settle(i, a.state == NodeGranted, certain)
 	return a
+}
+
+// ended reports whether a request of that kind must not be sent any more.
+func (c *claim) ended(op string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.over && op != opRelease
 }
 
 // begin notes that an acquisition goes out to node i, unless the claim is over.
@@ -118,23 +136,39 @@ func (c *claim) settle(i int, granted, certain bool) {
 
 // extendAt asks node i to keep the key. A late extension does no harm, because it
 // writes no key that is not there.
-func (c *claim) extendAt(ctx context.Context, i int, q request) answer {
-	c.mu.Lock()
-	over := c.over
-	if !over {
-		c.written()
+func (c *claim) extendAt(r *round, i int) answer {
+	if err := c.beginExtension(i); err != nil {
+		return answer{state: NodeFailed, err: err}
 	}
-	c.mu.Unlock()
-	if over {
-		return answer{state: NodeFailed, err: errGivenUp}
-	}
-	reply, _, err := c.m.nodes.list[i].call(ctx, extendScript, q)
+	defer c.endExtension(i)
+	reply, _, err := r.ask(&r.ctx, i, extendScript, r.request)
 	return denied(reply, err)
+}
+
+func (c *claim) beginExtension(i int) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.over:
+		return errGivenUp
+	case c.lanes[i].extending >= maxHedges:
+		return errSilent
+	}
+	c.lanes[i].extending++
+	c.written()
+	return nil
+}
+
+func (c *claim) endExtension(i int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lanes[i].extending--
+	c.written()
 }
 
 // written notes that a node may set the key's TTL from now until the node timeout. mu
 // must be held.
-func (c *claim) written() { c.until = clock.Now().Add(c.m.cfg.ttl + c.m.nodes.cfg.timeout) }
+func (c *claim) written() { c.until = clock.Now().Add(c.m.cfg.ttl + c.m.cfg.timeout) }
 
 // millis is d in whole milliseconds, rounded up.
 func millis(d time.Duration) string {

@@ -25,29 +25,59 @@ var ErrClosed = errors.New("redlock: nodes are closed")
 
 // Reasons for which a node did not do as asked, besides those its client gives.
 var (
-	errOverdue  = errors.New("no answer within the node timeout")
-	errSilent   = errors.New("not asked: an earlier call has had no answer yet")
-	errDeadline = errors.New("its deadline passed without a renewal")
-	errDenied   = errors.New("too many nodes do not have its key")
-	errLate     = errors.New("the quorum answered after the deadline")
-	errGivenUp  = errors.New("the token was given up before this request arrived")
+	errOverdue    = errors.New("no answer within the node timeout")
+	errSilent     = errors.New("not asked: an earlier call has had no answer yet")
+	errConnecting = errors.New("no connection yet")
+	errBusy       = errors.New("not asked: it is far behind with earlier calls")
+	errDeadline   = errors.New("its deadline passed without a renewal")
+	errDenied     = errors.New("too many nodes do not have its key")
+	errLate       = errors.New("the quorum answered after the deadline")
+	errGivenUp    = errors.New("the token was given up before this request arrived")
 )
 
-// LockedError is returned by TryLock when the nodes that are not free leave no quorum.
+// What is refused instead of a panic later.
+var (
+	errNilContext  = errors.New("redlock: context is nil")
+	errNilFunction = errors.New("redlock: function is nil: must be what is to be done under the lock")
+	errNoMutex     = errors.New("redlock: mutex is not valid: must come from NewMutex")
+	errNoNodes     = errors.New("redlock: nodes are not valid: must come from NewNodes")
+	errNoHold      = errors.New("redlock: hold is not valid: must come from Lock or TryLock")
+)
+
+// LockedError is returned by TryLock when the nodes that are not free leave no quorum, and
+// is in the error of a Lock whose context ended while it was so.
 type LockedError struct {
 	// Name is the lock's name.
 	Name string
+	// Key is its key on the nodes.
+	Key string
+	// Owner is the value of the key that most nodes have, empty if that is not known: for
+	// locks of this package what [WithOwner] says, a slash, and a random token.
+	Owner string
+	// NoExpiry has the nodes whose key never expires, if the lock cannot be had without
+	// them. Locks of this package expire: the key is of something else, or somebody took
+	// its TTL away. It stays until somebody deletes it.
+	NoExpiry []string
 	// Remaining is how long, from the answers, until enough nodes' keys have
 	// expired if nobody extends them. Zero if that is not known.
 	Remaining time.Duration
 }
 
-// Error names the lock.
+// Error names the lock, and what is known of its holder.
 func (e *LockedError) Error() string {
-	if e.Remaining <= 0 {
-		return fmt.Sprintf("redlock: %q is locked", e.Name)
+	var b strings.Builder
+	fmt.Fprintf(&b, "redlock: %q is locked", e.Name)
+	if e.Owner != "" {
+		fmt.Fprintf(&b, " by %.300q", e.Owner)
 	}
-	return fmt.Sprintf("redlock: %q is locked (for %v, unless extended)", e.Name, e.Remaining)
+	if e.Remaining > 0 {
+		fmt.Fprintf(&b, " (for %v, unless extended)", e.Remaining)
+	}
+	if len(e.NoExpiry) > 0 {
+		fmt.Fprintf(&b, ", for ever: key %q has no expiry on %s; it was not set by a lock of this package, "+
+			"and stays until its owner or an operator deletes it (DEL)", e.Key, strings.Join(e.NoExpiry, " and "))
+	}
+	return b.String()
 }
 
 // Is reports whether target is [ErrLocked].

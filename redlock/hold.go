@@ -58,7 +58,27 @@ func newHold(ctx context.Context, c *claim, r *round, by *call) (*Hold, error) {
 // Context returns a context with the values of Lock's, but not its cancellation. It
 // is done when the hold ends: at the deadline at the latest, whatever the network does.
 // Its cause wraps [ErrLost] or [ErrReleased].
-func (h *Hold) Context() context.Context { return h.ctx }
+func (h *Hold) Context() context.Context {
+	if h.check() != nil {
+		return neverHeld
+	}
+	return h.ctx
+}
+
+// neverHeld is the context of the zero Hold.
+var neverHeld = func() context.Context { //nolint:gochecknoglobals // a constant
+	ctx, cancel := context.WithCancelCause(context.Background()) //nolint:forbidigo // over from the start
+	cancel(errNoHold)
+	return ctx
+}()
+
+// check refuses the zero Hold.
+func (h *Hold) check() error {
+	if h == nil || h.m == nil {
+		return errNoHold
+	}
+	return nil
+}
 
 // With returns ctx, ended also by the end of the hold with its cause. The returned
 // function releases its resources.
@@ -88,13 +108,21 @@ func (h *Hold) With(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // Name returns the lock's name.
-func (h *Hold) Name() string { return h.m.name }
+func (h *Hold) Name() string {
+	if h.check() != nil {
+		return ""
+	}
+	return h.m.name
+}
 
 // Deadline returns the time until which the nodes, as far as they do what Redlock
 // assumes, grant the lock to nobody else: when the last confirmed request was sent, plus
 // the TTL, less the allowance for drift. Extensions move it forward; once the hold has
 // ended it is not in the future any more.
 func (h *Hold) Deadline() time.Time {
+	if h.check() != nil {
+		return time.Time{}
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.wall
@@ -103,6 +131,9 @@ func (h *Hold) Deadline() time.Time {
 // Remaining returns the time left until the deadline, system suspension counted where
 // the platform tells (Linux). Zero or less means that the hold is over.
 func (h *Hold) Remaining() time.Duration {
+	if h.check() != nil {
+		return 0
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return clock.Until(h.until)
@@ -111,6 +142,9 @@ func (h *Hold) Remaining() time.Duration {
 // Err returns nil while the lock is held, and else the cause of the hold's end,
 // which wraps [ErrLost] or [ErrReleased].
 func (h *Hold) Err() error {
+	if err := h.check(); err != nil {
+		return err
+	}
 	h.mu.Lock()
 	expired := !h.ended && clock.Until(h.until) <= 0
 	h.mu.Unlock()
@@ -124,19 +158,22 @@ func (h *Hold) Err() error {
 // each node once and returns as soon as a quorum has confirmed, within the node timeout
 // at most. Holds extend themselves three times in a TTL, unless [WithoutRenewal].
 //
-// A [*QuorumError], or ctx's error, means that the deadline is where it was; the call
-// may be repeated. An error that is [ErrLost] or [ErrReleased] means that the hold is
+// A [*QuorumError], or ctx's error, means that the deadline is where it was, until the
+// answers come after all; the call may be repeated. An error that is [ErrLost] or [ErrReleased] means that the hold is
 // over: a hold whose key is missing on too many nodes ends here, and none comes back
 // after its deadline.
 func (h *Hold) Extend(ctx context.Context) error {
 	if err := h.Err(); err != nil {
 		return err
 	}
+	if ctx == nil {
+		return errNilContext
+	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("redlock: extending %q: %w", h.m.name, ended(ctx, nil))
 	}
 	start := time.Now()
-	r := h.claim.extend(ctx)
+	r := h.claim.extend(ctx, h.prolong)
 	err := r.wait(ctx)
 	if err != nil {
 		err = fmt.Errorf("redlock: extending %q: %w", h.m.name, err)
@@ -152,8 +189,7 @@ func (h *Hold) Extend(ctx context.Context) error {
 // extended draws the consequences of an extension round.
 func (h *Hold) extended(r *round) error {
 	switch {
-	case r.granted():
-		h.prolong(r)
+	case r.granted(): // and prolonged
 	case r.lost():
 		h.lose(errDenied)
 	case h.Err() == nil:
@@ -162,8 +198,8 @@ func (h *Hold) extended(r *round) error {
 	return h.Err()
 }
 
-// prolong moves the deadline, unless the hold has ended: an answer from after the
-// deadline revives nothing.
+// prolong moves the deadline after a quorum has confirmed r, however late, unless the hold
+// has ended: an answer from after the deadline revives nothing.
 func (h *Hold) prolong(r *round) {
 	until, wall := h.m.deadline(r)
 	h.mu.Lock()
@@ -185,6 +221,12 @@ func (h *Hold) prolong(r *round) {
 // the removal goes on, too: the lock was held up to the call, and is free after the TTL at
 // the latest. Unlock may be called again, and returns the same.
 func (h *Hold) Unlock(ctx context.Context) error {
+	switch {
+	case h.check() != nil:
+		return errNoHold
+	case ctx == nil:
+		return errNilContext
+	}
 	alive := ctx.Err() == nil
 	if h.Err() != nil || !h.end(ErrReleased) {
 		return h.removed(ctx)
@@ -265,13 +307,31 @@ func (h *Hold) end(cause error) bool {
 // do calls fn and unlocks, also when fn panics.
 func (h *Hold) do(ctx context.Context, fn func(ctx context.Context, h *Hold) error) (err error) {
 	defer func() {
+		longer, stop := outlasting(ctx, h.m.nodes.cfg.grace)
+		defer stop()
 		// Any other error means that the lock was held to the end, and that its
 		// removal goes on.
-		if unlocked := h.Unlock(ctx); errors.Is(unlocked, ErrLost) {
+		if unlocked := h.Unlock(longer); errors.Is(unlocked, ErrLost) {
 			err = errors.Join(err, unlocked)
 		}
 	}()
 	within, cancel := h.With(ctx)
 	defer cancel()
 	return fn(within, h)
+}
+
+// outlasting returns a context with the values of ctx that ends d after it. The returned
+// function releases its resources.
+func outlasting(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	longer, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	timers := make(chan *time.Timer, 1)
+	stop := context.AfterFunc(ctx, func() {
+		timers <- time.AfterFunc(d, func() { end(context.Cause(ctx)) })
+	})
+	return longer, func() {
+		if !stop() && ctx.Err() != nil {
+			(<-timers).Stop()
+		}
+		end(nil)
+	}
 }

@@ -1,9 +1,10 @@
 package redlock
 
 import (
+	"container/list"
 	"context"
+	"errors"
 	"maps"
-	"slices"
 	"sync"
 	"time"
 )
@@ -17,68 +18,126 @@ const (
 	maxVotes = 64
 )
 
-// hub tells waiters of releases. Each node publishes the token of a lock that it has
-// deleted; once a quorum has, the waiter that waits longest is woken, and no other: the
-// rest of this process would only compete with it.
+// hub has the calls of Lock. Of those for one lock only the first asks the nodes: the rest
+// of this process would only compete with it. It is told of releases: each node publishes
+// the token of a lock that it has deleted, and once a quorum has, the first is woken.
 type hub struct {
 	nodes *Nodes
 
 	mu     sync.Mutex
-	topics map[string]*topic
-	feeds  []*feed            // none without topics
-	stop   context.CancelFunc // of the feeds
+	topics map[string]*topic // by channel
+	told   int               // topics that subscribe
+	feeds  []*feed           // none while no topic subscribes
+	stop   context.CancelFunc
 	closed bool
 }
 
-// topic is the channel of one lock. Its fields are guarded by hub.mu.
+// topic is one lock. Its fields are guarded by hub.mu.
 type topic struct {
 	channel string
-	waiters []*waiter      // who has waited longest is first
-	live    []bool         // by node: the subscription is known to exist
-	votes   map[string]int // by token: nodes that have deleted it
-	idle    *time.Timer    // ends the topic; nil while there are waiters
+	waiters list.List // who has waited longest is first
+	pacer   pacer
+	next    time.Time // when the first asks, if nothing is told before
+	last    error     // why the last attempt failed
+	release bool      // a release was told since the first was let ask
+	warned  bool      // that the key never expires
+
+	// These are for locks that were found taken.
+	subscribes bool
+	live       []bool         // by node: the subscription is known to exist
+	votes      map[string]int // by token: nodes that have deleted it
+	idle       *time.Timer    // ends the topic; nil while there are waiters
 }
 
 // waiter is a call of Lock.
 type waiter struct {
-	topic *topic
-	woken chan struct{} // buffered: a wake-up that comes during an attempt stays
-	owes  bool          // it was woken and has not asked since; its goroutine's own
+	topic  *topic
+	place  *list.Element
+	signal chan struct{} // buffered: it is first now, or is to ask
+	asking bool          // it was let ask, and has had no answer; its goroutine's own
 }
 
 func newHub(n *Nodes) *hub { return &hub{nodes: n, topics: make(map[string]*topic)} }
 
-// joinIfKnown makes the caller a waiter if the lock was contended just now, nil
-// otherwise: a lock that is free should not cost a subscription.
-func (h *hub) joinIfKnown(m *Mutex) *waiter {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if t := h.topics[m.channel]; t != nil {
-		return t.join()
-	}
-	return nil
-}
-
-// join makes the caller a waiter. told reports whether releases are told already;
-// otherwise the waiter is woken when they are. The feeds keep the values of ctx. It
-// returns nil once the hub is closed.
-func (h *hub) join(ctx context.Context, m *Mutex) (w *waiter, told bool) {
+// join adds a call of Lock, nil once the hub is closed.
+func (h *hub) join(m *Mutex) *waiter {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
-		return nil, false
+		return nil
 	}
 	t := h.topics[m.channel]
 	if t == nil {
-		t = &topic{channel: m.channel, live: make([]bool, len(h.nodes.list)), votes: make(map[string]int)}
+		t = &topic{channel: m.channel}
 		h.topics[m.channel] = t
-		h.start(ctx)
 	}
-	return t.join(), t.told(h.nodes.quorum())
+	w := &waiter{topic: t, signal: make(chan struct{}, 1)}
+	w.place = t.waiters.PushBack(w)
+	if t.waiters.Len() == 1 { // what is known is of before
+		t.next, t.last, t.release = time.Time{}, nil, false
+	}
+	if t.idle != nil {
+		t.idle.Stop()
+		t.idle = nil
+	}
+	return w
 }
 
-// start makes the feeds run and take notice of the topics. mu must be held.
-func (h *hub) start(ctx context.Context) {
+// turn returns how long w has to wait before it asks, if it is not told anything
+// meanwhile: nothing, or for as long as others are before it (less than nothing). why is
+// the reason to wait.
+func (h *hub) turn(w *waiter) (d time.Duration, why error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t := w.topic
+	switch {
+	case h.closed:
+		return 0, nil
+	case t.waiters.Front() != w.place:
+		return -1, t.last
+	}
+	if !t.release {
+		d = max(0, time.Until(t.next))
+	}
+	if d == 0 {
+		w.asking, t.release = true, false
+	}
+	return d, t.last
+}
+
+// asked notes that w was refused because of why, in round r unless that is nil. If the lock
+// is taken the topic subscribes, with the values of ctx.
+func (h *hub) asked(ctx context.Context, w *waiter, r *round, why error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t := w.topic
+	w.asking = false
+	if h.closed {
+		return
+	}
+	t.last = why
+	h.warn(t, why)
+	t.next = time.Now().Add(t.pacer.pause(r, h.pollEvery(t)))
+	if r != nil && !r.unreachable() && !t.subscribes {
+		h.subscribe(ctx, t)
+	}
+}
+
+// warn tells an operator of a key that never expires, once. mu must be held.
+func (h *hub) warn(t *topic, why error) {
+	locked, ok := errors.AsType[*LockedError](why)
+	if !ok || len(locked.NoExpiry) == 0 || t.warned {
+		return
+	}
+	t.warned = true
+	h.nodes.cfg.log.Warn("redlock: waiting for a key that never expires",
+		"name", locked.Name, "key", locked.Key, "owner", locked.Owner, "nodes", locked.NoExpiry)
+}
+
+// subscribe makes the feeds tell of the topic's releases. mu must be held.
+func (h *hub) subscribe(ctx context.Context, t *topic) {
+	t.subscribes, t.live, t.votes = true, make([]bool, len(h.nodes.list)), make(map[string]int)
+	h.told++
 	if h.feeds == nil {
 		ctx, h.stop = context.WithCancel(context.WithoutCancel(ctx))
 		for i := range h.nodes.list {
@@ -97,49 +156,58 @@ func (h *hub) kick() {
 	}
 }
 
-// end stops the feeds. mu must be held.
-func (h *hub) end() {
-	if h.feeds != nil {
-		h.stop()
-		h.feeds, h.stop = nil, nil
-	}
-}
-
-// leave ends a waiter; a wake-up that it did not use goes to the next. It does not
-// matter if it did: the lock is then held, and the next finds that out.
-func (h *hub) leave(w *waiter) {
-	if w == nil {
-		return
-	}
+// leave ends a waiter that was granted or not. If it was the first, the next takes its
+// place: it asks at once if w was to ask and has not, or if nobody would tell of w's
+// release.
+func (h *hub) leave(w *waiter, granted bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	t := w.topic
-	t.waiters = slices.DeleteFunc(t.waiters, func(o *waiter) bool { return o == w })
-	select {
-	case <-w.woken:
-		w.owes = true
-	default:
-	}
-	if w.owes {
-		t.wake()
-	}
-	if len(t.waiters) == 0 && !h.closed {
+	first := t.waiters.Front() == w.place
+	t.waiters.Remove(w.place)
+	switch {
+	case h.closed:
+	case t.waiters.Len() == 0 && !t.subscribes:
+		delete(h.topics, t.channel)
+	case t.waiters.Len() == 0:
 		t.idle = time.AfterFunc(linger, func() { h.drop(t) })
+	case first:
+		t.succeed(w, granted, h.pollEvery(t))
 	}
+}
+
+// succeed lets the next waiter be the first after w. hub.mu must be held.
+func (t *topic) succeed(w *waiter, granted bool, poll time.Duration) {
+	switch {
+	case granted && t.subscribes:
+		t.next, t.last, t.release = time.Now().Add(jitter(poll)), nil, false
+	case granted || w.asking:
+		t.next = time.Time{}
+	}
+	t.wake(false)
 }
 
 // drop ends a topic that still has no waiters, and the feeds with the last one.
 func (h *hub) drop(t *topic) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(t.waiters) > 0 || h.topics[t.channel] != t {
+	if t.waiters.Len() > 0 || h.topics[t.channel] != t {
 		return
 	}
 	delete(h.topics, t.channel)
-	if len(h.topics) == 0 {
+	h.told--
+	if h.told == 0 {
 		h.end()
 	}
 	h.kick()
+}
+
+// end stops the feeds. mu must be held.
+func (h *hub) end() {
+	if h.feeds != nil {
+		h.stop()
+		h.feeds, h.stop = nil, nil
+	}
 }
 
 // close ends the feeds and wakes everybody.
@@ -151,17 +219,31 @@ func (h *hub) close() {
 		if t.idle != nil {
 			t.idle.Stop()
 		}
-		t.wakeAll()
+		for e := t.waiters.Front(); e != nil; e = e.Next() {
+			waiterOf(e).tell()
+		}
 	}
 	clear(h.topics)
 	h.end()
+}
+
+// pollEvery is how often the first waiter of a topic asks while nothing is told. If
+// releases are told, all topics together do so no more than a few times a second. mu must
+// be held.
+func (h *hub) pollEvery(t *topic) time.Duration {
+	if !t.told(h.nodes.quorum()) {
+		return pollEvery
+	}
+	return max(pollEvery, time.Duration(h.told)*time.Second/pollsPerSecond)
 }
 
 // channels returns what is to be subscribed to.
 func (h *hub) channels() map[string]*topic {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return maps.Clone(h.topics)
+	all := maps.Clone(h.topics)
+	maps.DeleteFunc(all, func(_ string, t *topic) bool { return !t.subscribes })
+	return all
 }
 
 // subscribed notes that node i tells of releases on the channel from now on. What
@@ -170,13 +252,13 @@ func (h *hub) subscribed(i int, channel string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	t := h.topics[channel]
-	if t == nil || t.live[i] {
+	if t == nil || !t.subscribes || t.live[i] {
 		return
 	}
 	before := t.told(h.nodes.quorum())
 	t.live[i] = true
 	if !before && t.told(h.nodes.quorum()) {
-		t.wakeAll()
+		t.wake(true)
 	}
 }
 
@@ -185,7 +267,9 @@ func (h *hub) disconnected(i int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, t := range h.topics {
-		t.live[i] = false
+		if t.subscribes {
+			t.live[i] = false
+		}
 	}
 }
 
@@ -194,7 +278,7 @@ func (h *hub) released(channel, token string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	t := h.topics[channel]
-	if t == nil {
+	if t == nil || !t.subscribes {
 		return
 	}
 	if len(t.votes) >= maxVotes {
@@ -203,21 +287,11 @@ func (h *hub) released(channel, token string) {
 	t.votes[token]++
 	if t.votes[token] >= h.nodes.quorum() {
 		delete(t.votes, token)
-		t.wake()
+		t.wake(true)
 	}
 }
 
 // The methods of topic need hub.mu.
-
-func (t *topic) join() *waiter {
-	w := &waiter{topic: t, woken: make(chan struct{}, 1)}
-	t.waiters = append(t.waiters, w)
-	if t.idle != nil {
-		t.idle.Stop()
-		t.idle = nil
-	}
-	return w
-}
 
 // told reports whether a release by a quorum is heard of.
 func (t *topic) told(quorum int) bool {
@@ -230,21 +304,23 @@ func (t *topic) told(quorum int) bool {
 	return n >= quorum
 }
 
-func (t *topic) wake() {
-	if len(t.waiters) > 0 {
-		t.waiters[0].wake()
+// wake lets the first waiter see whether it is to ask. It is after a release, though only
+// once it has had the answer that it may be waiting for.
+func (t *topic) wake(release bool) {
+	t.release = t.release || release
+	if first := t.waiters.Front(); first != nil {
+		waiterOf(first).tell()
 	}
 }
 
-func (t *topic) wakeAll() {
-	for _, w := range t.waiters {
-		w.wake()
-	}
+func waiterOf(e *list.Element) *waiter {
+	w, _ := e.Value.(*waiter)
+	return w
 }
 
-func (w *waiter) wake() {
+func (w *waiter) tell() {
 	select {
-	case w.woken <- struct{}{}:
+	case w.signal <- struct{}{}:
 	default:
 	}
 }

@@ -44,7 +44,7 @@ func NewMutex(nodes *Nodes, name string, opts ...MutexOption) (*Mutex, error) {
 	m := &Mutex{nodes: nodes, cfg: c, name: name, key: nodes.cfg.prefix + name}
 	slot := m.key
 	if !tagged(m.key) {
-		slot = "{" + m.key + "}"
+		slot = nodes.cfg.prefix + "{" + m.key + "}" // the slot of the whole key
 	}
 	// The channel need not be in the slot, and the braces would make one of "a" and "{a}".
 	m.tombstone, m.channel = slot+":gone:", m.key+":released"
@@ -58,7 +58,13 @@ func NewMutex(nodes *Nodes, name string, opts ...MutexOption) (*Mutex, error) {
 // and wraps what the last attempt failed with), when too many nodes refuse for good, for
 // example for lack of permission (a [*QuorumError]), or after [Nodes.Close]
 // ([ErrClosed]). Nothing is held then; what was written is removed in the background.
+//
+// Of the calls for one name on the same nodes, the one that has waited longest asks and is
+// woken, and the others wait for it.
 func (m *Mutex) Lock(ctx context.Context) (*Hold, error) {
+	if err := m.check(ctx); err != nil {
+		return nil, err
+	}
 	c, ctx := m.begin(ctx)
 	h, err := m.lock(ctx, c)
 	if err != nil {
@@ -74,6 +80,9 @@ func (m *Mutex) Lock(ctx context.Context) (*Hold, error) {
 // fail to answer within the node timeout, it returns a [*QuorumError]. It fails as
 // Lock does besides.
 func (m *Mutex) TryLock(ctx context.Context) (*Hold, error) {
+	if err := m.check(ctx); err != nil {
+		return nil, err
+	}
 	c, ctx := m.begin(ctx)
 	h, err := m.try(ctx, c)
 	c.failed(err)
@@ -81,26 +90,28 @@ func (m *Mutex) TryLock(ctx context.Context) (*Hold, error) {
 }
 
 func (m *Mutex) try(ctx context.Context, c *call) (*Hold, error) {
-	h, r, err := m.attempt(ctx, c)
+	h, r, err := m.attempt(ctx, c, m.cfg.timeout)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("redlock: trying to lock %q: %w", m.name, err)
 	case h != nil:
 		return h, nil
-	case r.unreachable():
-		return nil, r.failure()
 	}
-	return nil, &LockedError{Name: m.name, Remaining: r.remaining()}
+	return nil, r.reason()
 }
 
 // Do calls fn with the lock held. fn's context is derived from ctx and ends with the
-// hold. The lock is released when fn returns, and when it panics; if ctx is done by
-// then, in the background.
+// hold. The lock is released when fn returns, and when it panics, before Do returns: also
+// if ctx is done, within the grace period ([WithGrace]). Where nodes do not answer, the
+// release goes on in the background.
 //
 // Do returns fn's error, joined with [ErrLost] if the hold ended first, even when fn
 // returned nil: whatever fn did after that was unprotected. If the lock could not be
 // taken, fn is not called and Lock's error is returned.
 func (m *Mutex) Do(ctx context.Context, fn func(ctx context.Context, h *Hold) error) error {
+	if fn == nil {
+		return errNilFunction
+	}
 	h, err := m.Lock(ctx)
 	if err != nil {
 		return err
@@ -110,6 +121,9 @@ func (m *Mutex) Do(ctx context.Context, fn func(ctx context.Context, h *Hold) er
 
 // TryDo is [Mutex.Do] with TryLock.
 func (m *Mutex) TryDo(ctx context.Context, fn func(ctx context.Context, h *Hold) error) error {
+	if fn == nil {
+		return errNilFunction
+	}
 	h, err := m.TryLock(ctx)
 	if err != nil {
 		return err
@@ -117,9 +131,20 @@ func (m *Mutex) TryDo(ctx context.Context, fn func(ctx context.Context, h *Hold)
 	return h.do(ctx, fn)
 }
 
-// attempt asks every node once, on behalf of call by. It returns the hold, or the round
-// that failed.
-func (m *Mutex) attempt(ctx context.Context, by *call) (*Hold, *round, error) {
+// check refuses what would panic later.
+func (m *Mutex) check(ctx context.Context) error {
+	switch {
+	case m == nil || m.nodes == nil:
+		return errNoMutex
+	case ctx == nil:
+		return errNilContext
+	}
+	return nil
+}
+
+// attempt asks every node once, on behalf of call by, and waits for each as long as timeout.
+// It returns the hold, or the round that failed.
+func (m *Mutex) attempt(ctx context.Context, by *call, timeout time.Duration) (*Hold, *round, error) {
 	if ctx.Err() != nil {
 		return nil, nil, ended(ctx, nil)
 	}
@@ -128,8 +153,11 @@ func (m *Mutex) attempt(ctx context.Context, by *call) (*Hold, *round, error) {
 	}
 	defer m.nodes.end()
 	c := newClaim(m)
-	r := c.acquire(ctx)
+	r := c.acquire(ctx, timeout)
 	err := r.wait(ctx)
+	if err != nil {
+		err = ended(ctx, r.state())
+	}
 	if err == nil && !r.granted() {
 		c.abandon(ctx)
 		return nil, r, nil
@@ -147,10 +175,18 @@ func (m *Mutex) attempt(ctx context.Context, by *call) (*Hold, *round, error) {
 	return nil, nil, err
 }
 
+// validity is for how long a lock is valid from when its keys were set.
+func (m *Mutex) validity() time.Duration { return m.cfg.ttl - m.nodes.cfg.allowance(m.cfg.ttl) }
+
+// callTimeout is when a client that heeds contexts ends a call. That is later than anybody
+// waits for it: to end it costs its connection, and the node may only be slow.
+func (m *Mutex) callTimeout() time.Duration {
+	return max(m.cfg.timeout, min(m.cfg.ttl/roundsPerTTL, maxCallTimeout))
+}
+
 // deadline is until when a lock is valid whose keys were set in round r.
 func (m *Mutex) deadline(r *round) (clock.Instant, time.Time) {
-	valid := m.cfg.ttl - m.nodes.cfg.allowance(m.cfg.ttl)
-	return r.start.Add(valid), r.wall.Add(valid)
+	return r.start.Add(m.validity()), r.wall.Add(m.validity())
 }
 
 func checkName(name, prefix string) error {

@@ -230,7 +230,7 @@ func TestDoEndsItsContextAndUnlocks(t *testing.T) {
 	require.ErrorIs(t, m.Do(guarded(t), func(ctx context.Context, _ *redlock.Hold) error {
 		contexts <- ctx
 		require.NoError(t, ctx.Err())
-		require.ErrorIs(t, m.TryDo(ctx, nil), redlock.ErrLocked)
+		require.ErrorIs(t, m.TryDo(ctx, func(context.Context, *redlock.Hold) error { return nil }), redlock.ErrLocked)
 		return mine
 	}), mine)
 	require.Error(t, (<-contexts).Err())

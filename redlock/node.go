@@ -2,10 +2,12 @@ package redlock
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"math"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 
@@ -14,41 +16,76 @@ import (
 	"github.com/conclave-go/conclave/internal/clock"
 )
 
-// maxRepeats bounds how often a request is repeated at once whose connection broke.
-const maxRepeats = 3
-
-// maxProbes bounds the calls under way to a node that does not answer.
-const maxProbes = 4
+const (
+	// maxRepeats bounds how often a request is repeated at once whose connection broke.
+	maxRepeats = 3
+	// maxProbes bounds the calls under way to a node that does not answer.
+	maxProbes = 4
+	// connectTimeout bounds how long a connection is waited for, with all that belongs to
+	// its beginning: several round trips. It is of use to the next call if this one is given
+	// up.
+	connectTimeout = 15 * time.Second
+	// maxCallTimeout is as long as go-redis waits for a reply by default.
+	maxCallTimeout = 5 * time.Second
+	// connectTimeouts is how many node timeouts an operation waits for connections.
+	connectTimeouts = 3
+	// connsPerProcessor is how many connections a client has whose settings are not known:
+	// the default of go-redis.
+	connsPerProcessor = 10
+	// reservedShare is the share of a node's connections that acquisitions and releases
+	// leave to renewals.
+	reservedShare = 4
+)
 
 // node is one Redis server, or what stands for one.
 type node struct {
 	name    string
 	client  redis.UniversalClient
 	timeout time.Duration
+	conns   int // that the client makes at most
+	limit   int // of acquisitions and releases under way
 
 	// A node that has let a call time out is silent until it answers one. Until then
 	// it is asked once in a node timeout, so that calls do not pile up at a server
 	// that hangs: without go-redis's ContextTimeoutEnabled each lasts for the client's
-	// read timeout. (Client.WithTimeout would shorten that, but loses hooks.)
+	// read timeout. (Client.WithTimeout would shorten that, but loses hooks.) Urgent
+	// calls are bounded by the connections only, since a node that is slow looks silent.
 	mu       sync.Mutex
 	silent   bool
-	probes   int           // under way
+	calls    int           // under way, all of them
+	urgent   int           // of these
+	probes   int           // of these, to a silent node
 	probed   clock.Instant // when the last one began
 	answered clock.Instant // when the last call ended that was answered
+	worked   bool          // a script has been run
 }
 
 func newNode(name string, client redis.UniversalClient, timeout time.Duration) *node {
-	return &node{name: name, client: client, timeout: timeout, answered: math.MinInt64}
+	n := &node{name: name, client: client, timeout: timeout, conns: conns(client), answered: math.MinInt64}
+	n.limit = max(1, n.conns-max(1, n.conns/reservedShare))
+	return n
 }
 
-// call runs a script on the node. certain reports whether that was done with when call
-// returned: with a reply to the only request, or without having sent one. Otherwise a
-// request may still arrive. call may last longer than the node timeout.
-func (n *node) call(ctx context.Context, s script, q request) (reply any, certain bool, err error) {
-	v, ok := n.enter()
-	if !ok {
-		return nil, true, errSilent
+// conns returns how many connections a client makes to one server.
+func conns(client redis.UniversalClient) int {
+	var size, most int
+	switch c := client.(type) {
+	case *redis.Client:
+		size, most = c.Options().PoolSize, c.Options().MaxActiveConns
+	case *redis.ClusterClient:
+		size, most = c.Options().PoolSize, c.Options().MaxActiveConns
 	}
+	if size <= 0 {
+		size = connsPerProcessor * runtime.GOMAXPROCS(0)
+	}
+	if most > 0 {
+		size = min(size, most)
+	}
+	return size
+}
+
+// call runs a script on the node. certain is as for [round.ask].
+func (n *node) call(ctx context.Context, s script, q request) (reply any, certain bool, err error) {
 	reply, err = s.run(ctx, n.client, q)
 	certain = err == nil || neverRun(err)
 	// As a rule it was a pooled connection that had died before, and there may be more.
@@ -59,30 +96,59 @@ func (n *node) call(ctx context.Context, s script, q request) (reply any, certai
 		reply, err = s.run(ctx, n.client, q)
 		certain = false
 	}
-	n.leave(v, err)
 	return reply, certain, err
+}
+
+// connect lets the client make a connection, if it has none to spare. What the server
+// answers does not matter: a user may lack the permission for this.
+func (n *node) connect(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+	defer cancel()
+	if err := n.client.Ping(ctx).Err(); err != nil && !replied(err) {
+		return err
+	}
+	return nil
 }
 
 // visit is a call under way.
 type visit struct {
-	start clock.Instant
-	probe bool // of a silent node
+	start  clock.Instant
+	cold   bool // it has to make a connection
+	probe  bool // of a silent node
+	urgent bool
 }
 
-// enter reports whether the node may be asked.
-func (n *node) enter() (v visit, ok bool) {
-	v.start = clock.Now()
+// enter notes that a call begins, or returns why the node must not be asked.
+func (n *node) enter(urgent bool) (visit, error) { //nolint:revive // which of two kinds of calls it is
+	v := visit{start: clock.Now(), urgent: urgent}
+	idle, total := n.connections()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !n.silent {
-		return v, true
+	switch {
+	case urgent:
+		if n.silent && n.urgent >= n.conns {
+			return v, errSilent
+		}
+		n.urgent++
+	case n.silent:
+		if n.probes >= maxProbes || n.probes > 0 && v.start.Sub(n.probed) < n.timeout {
+			return v, errSilent
+		}
+		n.probes++
+		n.probed, v.probe = v.start, true
 	}
-	if n.probes >= maxProbes || n.probes > 0 && v.start.Sub(n.probed) < n.timeout {
-		return v, false
+	v.cold = total < n.conns && (idle == 0 || n.calls >= total)
+	n.calls++
+	return v, nil
+}
+
+// connections returns how many there are.
+func (n *node) connections() (idle, total int) {
+	s := n.client.PoolStats()
+	if s == nil {
+		return n.conns, n.conns // not known: taken for enough
 	}
-	n.probes++
-	n.probed, v.probe = v.start, true
-	return v, true
+	return int(s.IdleConns), int(s.TotalConns)
 }
 
 // leave notes what a call has shown.
@@ -90,9 +156,14 @@ func (n *node) leave(v visit, err error) {
 	now := clock.Now()
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.calls--
 	if v.probe {
 		n.probes--
 	}
+	if v.urgent {
+		n.urgent--
+	}
+	n.worked = n.worked || err == nil
 	switch {
 	case err == nil || replied(err):
 		n.silent, n.answered = false, now
@@ -101,11 +172,21 @@ func (n *node) leave(v visit, err error) {
 	}
 }
 
-// hangs notes that a call from start has had no answer in time.
-func (n *node) hangs(start clock.Instant) {
+// isSilent reports whether a call has had no answer in time, and none has since.
+func (n *node) isSilent() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.overdue(start)
+	return n.silent
+}
+
+// hangs notes that r has had no answer in time.
+func (n *node) hangs(r *round) {
+	if r.timeout < n.timeout {
+		return // others give it longer
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.overdue(r.start)
 }
 
 // overdue makes the node silent, unless it has answered since. mu must be held.
@@ -113,6 +194,16 @@ func (n *node) overdue(start clock.Instant) {
 	if n.answered <= start {
 		n.silent = true
 	}
+}
+
+// passing reports whether the node's error may go away by itself. What a server refuses
+// for good, like a password, does not, and so do certificates that do not fit; unless the
+// node has worked before: then somebody will mend it.
+func (n *node) passing(err error) bool {
+	n.mu.Lock()
+	worked := n.worked
+	n.mu.Unlock()
+	return passing(err) || worked && (denies(err) || distrusts(err))
 }
 
 // replied reports whether err is the server's own reply.
@@ -125,7 +216,8 @@ func replied(err error) bool {
 // refused it: the scripts write last.
 func neverRun(err error) bool {
 	op, ok := errors.AsType[*net.OpError](err)
-	return replied(err) || ok && op.Op == "dial" || errors.Is(err, redis.ErrClosed) || errors.Is(err, redis.ErrPoolTimeout)
+	return replied(err) || distrusts(err) || ok && op.Op == "dial" ||
+		errors.Is(err, redis.ErrClosed) || errors.Is(err, redis.ErrPoolTimeout)
 }
 
 // broken reports whether err says that a connection ended in the middle of a call.
@@ -134,22 +226,37 @@ func broken(err error) bool {
 		return true
 	}
 	op, ok := errors.AsType[*net.OpError](err)
-	return ok && op.Op != "dial" && !op.Timeout()
+	return ok && op.Op != "dial" && !op.Timeout() && !distrusts(err)
 }
 
-// passing reports whether a node's error may go away by itself. What a server refuses
-// for good, like a password, does not.
+// passing reports whether an error may go away by itself.
 func passing(err error) bool {
 	if !replied(err) {
-		return !errors.Is(err, redis.ErrClosed)
+		return !errors.Is(err, redis.ErrClosed) && !distrusts(err)
 	}
-	for _, prefix := range []string{
+	return hasPrefix(err,
 		"LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "READONLY", "NOREPLICAS", "NOSCRIPT",
-		"OOM", "MISCONF", "MOVED", "ASK", "max number of clients",
-	} {
+		"OOM", "MISCONF", "MOVED", "ASK", "max number of clients")
+}
+
+// denies reports whether err is about who asks.
+func denies(err error) bool { return hasPrefix(err, "NOPERM", "NOAUTH", "WRONGPASS") }
+
+func hasPrefix(err error, prefixes ...string) bool {
+	for _, prefix := range prefixes {
 		if redis.HasErrorPrefix(err, prefix) {
 			return true
 		}
 	}
 	return false
+}
+
+// distrusts reports whether err says that the two sides of a connection do not trust each
+// other, or that one of them does not speak TLS.
+func distrusts(err error) bool {
+	_, certificate := errors.AsType[*tls.CertificateVerificationError](err)
+	_, plain := errors.AsType[tls.RecordHeaderError](err)
+	op, ok := errors.AsType[*net.OpError](err)
+	alert := ok && (op.Op == "remote error" || op.Op == "local error") // as package tls calls them
+	return certificate || plain || alert
 }

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -22,14 +25,45 @@ type Nodes struct {
 	// abort ends removals in the background.
 	abort chan struct{}
 
-	workers  workers
-	overdues overdues
+	workers   workers
+	overdues  overdues
+	admission admission
+	outage    outage
+	took      atomic.Int64 // how long the last quorum took to do as asked
 
-	mu      sync.Mutex
-	holds   map[*Hold]struct{} // not yet ended
-	running int                // goroutines in the background
-	idle    chan struct{}      // closed when running becomes 0; nil while nobody waits for it
-	closed  bool
+	mu       sync.Mutex
+	holds    map[*Hold]struct{} // not yet ended
+	running  group              // what goes on in the background
+	removals group              // of these, removals that nodes have not been asked for
+	closed   bool
+}
+
+// group counts what goes on. It is guarded by Nodes.mu.
+type group struct {
+	n    int
+	none chan struct{} // closed when n becomes 0; nil while nobody waits for it
+}
+
+func (g *group) done() {
+	g.n--
+	if g.n == 0 && g.none != nil {
+		close(g.none)
+		g.none = nil
+	}
+}
+
+// over returns a channel that is closed once there are none.
+func (g *group) over() <-chan struct{} {
+	none := g.none
+	if none == nil {
+		none = make(chan struct{})
+	}
+	if g.n == 0 {
+		close(none)
+	} else {
+		g.none = none
+	}
+	return none
 }
 
 // NewNodes returns the nodes behind clients. It makes no request.
@@ -41,8 +75,9 @@ type Nodes struct {
 // replicas of each other, nor databases of one server. The same client or address
 // twice is refused; other names of one server are not recognised.
 //
-// A client that is a cluster, or one of a fail-over group, is one node. See the package
-// on which of its settings matter. The clients remain the caller's to close, after
+// A client that is a cluster, or one of a fail-over group, is one node. A ring is refused:
+// it would tell of a release on another server than the one with the key. See the package
+// on which settings of a client matter. The clients remain the caller's to close, after
 // [Nodes.Close].
 func NewNodes(clients []redis.UniversalClient, opts ...Option) (*Nodes, error) {
 	c, err := newConfig(opts)
@@ -51,26 +86,30 @@ func NewNodes(clients []redis.UniversalClient, opts ...Option) (*Nodes, error) {
 	}
 	n := &Nodes{cfg: c, abort: make(chan struct{}), holds: make(map[*Hold]struct{})}
 	for i, client := range clients {
-		n.list = append(n.list, newNode(nodeName(client, i), client, c.timeout))
+		n.list = append(n.list, newNode(nodeName(client, i), client, c.nodeTimeout(c.ttl)))
 	}
-	n.hub = newHub(n)
-	n.workers.nodes, n.overdues.timeout = n, c.timeout
+	n.hub, n.workers.nodes, n.outage.log = newHub(n), n, c.log
+	n.admission.nodes, n.admission.calls = n, make([]int, len(clients))
 	return n, nil
 }
 
 // Close ends what is left: holds are lost, with [ErrClosed] as the reason, their keys
 // and those of failed attempts removed, and subscriptions closed. It waits for that
-// until ctx is done; what has not been removed by then expires with its TTL, and Close
-// returns ctx's error. Programs that end need not call it; a test that looks for
-// goroutines, or a program that goes on without locks, should.
+// until ctx is done, and then for what nodes that answer are still to remove, within the
+// grace period ([WithGrace]); what has not been removed by then expires with its TTL, and
+// Close returns ctx's error. A program that ends without it may leave its locks to others
+// only when their TTL has passed.
 func (n *Nodes) Close(ctx context.Context) error {
+	switch {
+	case n == nil || n.hub == nil:
+		return errNoNodes
+	case ctx == nil:
+		return errNilContext
+	}
 	n.mu.Lock()
 	first := !n.closed
 	n.closed = true
-	var held []*Hold
-	for h := range n.holds {
-		held = append(held, h)
-	}
+	held := slices.Collect(maps.Keys(n.holds))
 	n.mu.Unlock()
 	for _, h := range held {
 		h.lose(ErrClosed)
@@ -82,31 +121,36 @@ func (n *Nodes) Close(ctx context.Context) error {
 	return n.wait(ctx)
 }
 
-// wait waits for what goes on in the background, and aborts it when ctx ends.
+// wait waits for what goes on in the background, and aborts it when ctx ends and the nodes
+// have been asked for what is to be removed.
 func (n *Nodes) wait(ctx context.Context) error {
 	n.mu.Lock()
-	if n.running == 0 {
-		n.mu.Unlock()
-		return nil
-	}
-	if n.idle == nil {
-		n.idle = make(chan struct{})
-	}
-	idle := n.idle
+	idle, asked := n.running.over(), n.removals.over()
 	n.mu.Unlock()
 	select {
 	case <-idle:
 		return nil
 	case <-ctx.Done():
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		select {
-		case <-n.abort:
-		default:
-			close(n.abort)
-		}
-		return fmt.Errorf("redlock: closing: keys that could not be removed expire: %w", ended(ctx, nil))
 	}
+	grace := time.NewTimer(n.cfg.grace)
+	defer grace.Stop()
+	select {
+	case <-idle:
+		return nil
+	case <-asked:
+	case <-grace.C:
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.running.n == 0 {
+		return nil
+	}
+	select {
+	case <-n.abort:
+	default:
+		close(n.abort)
+	}
+	return fmt.Errorf("redlock: closing: keys that could not be removed expire: %w", ended(ctx, nil))
 }
 
 // run runs fn in the background; Close waits for it.
@@ -122,7 +166,7 @@ func (n *Nodes) run(fn func()) {
 func (n *Nodes) begin() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.running++
+	n.running.n++
 }
 
 // beginOpen is begin, refused once the nodes are closed.
@@ -132,18 +176,28 @@ func (n *Nodes) beginOpen() bool {
 	if n.closed {
 		return false
 	}
-	n.running++
+	n.running.n++
 	return true
 }
 
 func (n *Nodes) end() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.running--
-	if n.running == 0 && n.idle != nil {
-		close(n.idle)
-		n.idle = nil
-	}
+	n.running.done()
+}
+
+// removing notes that a removal begins, until removed.
+func (n *Nodes) removing() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.removals.n++
+}
+
+// removed notes that all nodes have been asked for a removal, and have answered or are late.
+func (n *Nodes) removed() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.removals.done()
 }
 
 // add notes a new hold, unless the nodes are closed.
@@ -180,6 +234,11 @@ func checkClients(clients []redis.UniversalClient) error {
 			errs = append(errs, fmt.Errorf("redlock: client %d is nil: must be a go-redis client", i))
 			continue
 		}
+		if _, ring := c.(interface{ SetAddrs(map[string]string) }); ring { // also in a type of the caller's
+			errs = append(errs, fmt.Errorf("redlock: client %d is a ring: must be a client of one server, of a cluster or of a fail-over group: "+
+				"a ring keeps a lock's channel on another server than its key; give a client for each of its servers", i))
+			continue
+		}
 		if j := slices.Index(clients[:i], c); j >= 0 {
 			errs = append(errs, fmt.Errorf("redlock: client %d is client %d again: nodes must be independent", i, j))
 			continue
@@ -206,12 +265,6 @@ func addresses(client redis.UniversalClient) []string {
 		}
 	case *redis.ClusterClient:
 		return c.Options().Addrs
-	case *redis.Ring:
-		var all []string
-		for _, addr := range c.Options().Addrs {
-			all = append(all, addr)
-		}
-		return all
 	}
 	return nil
 }

@@ -39,7 +39,8 @@ func TestBadNodesAreRefused(t *testing.T) {
 		"client 2 is client 0 again":           {a, b, a},
 		"clients 0 and 2 both use 127.0.0.1:1": {a, b, again},
 		"clients 1 and 2 both use 127.0.0.1:3": {a, c, cluster},
-		"clients 0 and 1 both use 127.0.0.1:3": {c, ring, a},
+		"client 0 is a ring":                   {ring},
+		"client 1 is a ring":                   {a, struct{ *redis.Ring }{ring}, b},
 		"client 1 is nil":                      {a, nil, b},
 		"client 0 is nil":                      {none},
 	} {

@@ -4,7 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 const (
@@ -16,9 +20,15 @@ const (
 	MaxNodeTimeout = 250 * time.Millisecond
 	// DefaultDrift is a hundred times what a quartz clock drifts.
 	DefaultDrift = 0.01
+	// DefaultGrace is long enough for several round trips to give locks back, and short
+	// enough for a program that is being ended.
+	DefaultGrace = time.Second
 	// MinDrift is added to the drift allowance: Redis expires keys by a clock of
 	// whole milliseconds, which it reads before it runs a script.
 	MinDrift = 2 * time.Millisecond
+
+	// MaxOwner is the most bytes of [WithOwner].
+	MaxOwner = 256
 
 	// maxDrift leaves at least half of the TTL.
 	maxDrift = 0.5
@@ -39,6 +49,8 @@ type MutexOption interface{ applyMutex(*mutexConfig) error }
 type config struct {
 	ttl       time.Duration
 	timeout   time.Duration // 0: derived from the TTL
+	grace     time.Duration
+	owner     string
 	drift     float64
 	minUptime time.Duration
 	prefix    string
@@ -47,8 +59,9 @@ type config struct {
 }
 
 type mutexConfig struct {
-	ttl    time.Duration
-	manual bool // no renewal
+	ttl     time.Duration
+	timeout time.Duration // for one node
+	manual  bool          // no renewal
 }
 
 type option func(*config) error
@@ -86,13 +99,19 @@ func (o ttlOption) applyMutex(c *mutexConfig) error {
 
 // WithTTL sets how long after its last renewal a node keeps a key, in whole
 // milliseconds, [DefaultTTL] by default. A crashed holder blocks others for this long.
-// It must exceed the drift allowance, and be at least three node timeouts.
+// It must exceed the drift allowance, and be at least three times a node timeout that
+// was set with [WithNodeTimeout].
 func WithTTL(ttl time.Duration) TTLOption { return ttlOption(ttl) }
 
 // WithNodeTimeout sets how long an operation waits for one node, whatever the timeouts
-// of its client are. By default it is a tenth of the TTL, at most [MaxNodeTimeout];
-// the most is a third of the TTL. A node that hangs costs this much when its vote is
-// needed, and nothing while the others are a quorum.
+// of its client are. By default it is a tenth of the mutex's TTL, at most
+// [MaxNodeTimeout]; the most is a third of the TTL. A node that hangs costs this much
+// when its vote is needed, and nothing while the others are a quorum. Where a connection
+// has to be made first, the time counts from when it is there; three times as much is
+// waited for both.
+//
+// A node that is slower than this is not out: Lock waits longer with each attempt, up to
+// a third of the TTL, and an answer to an extension counts until the deadline.
 func WithNodeTimeout(d time.Duration) Option {
 	return option(func(c *config) error {
 		if d <= 0 {
@@ -135,18 +154,52 @@ func WithMinUptime(d time.Duration) Option {
 	})
 }
 
-// WithKeyPrefix puts prefix before the names of locks to make their keys. It is empty
-// by default: a lock's key is then its name, as with most other Redis locks.
+// WithKeyPrefix puts prefix before the names of locks to make their keys and channels.
+// All begin with it, so that a user of Redis can be restricted to them (~prefix* and
+// &prefix*). It is empty by default: a lock's key is then its name, as with most other
+// Redis locks. If it has an opening brace, it must have a whole hash tag like {tag}.
 func WithKeyPrefix(prefix string) Option {
 	return option(func(c *config) error {
+		if strings.Contains(prefix, "{") && !tagged(prefix) {
+			return fmt.Errorf("redlock: key prefix %q: has an opening brace, so it must have a hash tag like {tag}", prefix)
+		}
 		c.prefix = prefix
 		return nil
 	})
 }
 
-// WithLogger sets where is reported what an operator may want to know: losses, and keys
-// that could not be removed, at Warn, failed renewals at Debug. By default nothing is
-// logged.
+// WithGrace sets how long [Mutex.Do], [Mutex.TryDo] and [Nodes.Close] go on with giving
+// back what they hold when their context is done: [DefaultGrace] by default, 0 for not at
+// all. They take it only while nodes answer; of those that do not, no more than one
+// attempt is waited for.
+func WithGrace(d time.Duration) Option {
+	return option(func(c *config) error {
+		if d < 0 {
+			return fmt.Errorf("redlock: grace period %v: must be 0 or more", d)
+		}
+		c.grace = d
+		return nil
+	})
+}
+
+// WithOwner sets what the keys say of who has them, besides a random token: "host:pid" by
+// default. It is what a [*LockedError] names, and nothing else is made of it. Up to
+// [MaxOwner] bytes of UTF-8 without control characters.
+func WithOwner(owner string) Option {
+	return option(func(c *config) error {
+		if len(owner) > MaxOwner || !utf8.ValidString(owner) || strings.ContainsFunc(owner, unicode.IsControl) {
+			return fmt.Errorf("redlock: owner %.100q: must be valid UTF-8 of at most %d bytes without control characters", owner, MaxOwner)
+		}
+		c.owner = owner
+		return nil
+	})
+}
+
+// WithLogger sets where is reported what an operator may want to know. At Warn: losses,
+// keys that could not be removed, nodes that are no quorum (once, and then with growing
+// distance), subscriptions that fail (once until they work), and keys that never expire.
+// At Info that nodes answer again, at Debug each renewal that failed. By default nothing
+// is logged.
 func WithLogger(log *slog.Logger) Option {
 	return option(func(c *config) error {
 		if log == nil {
@@ -169,7 +222,10 @@ func WithoutRenewal() MutexOption {
 var errNilOption = errors.New("redlock: option is nil: must come from one of the With functions")
 
 func newConfig(opts []Option) (config, error) {
-	c := config{ttl: DefaultTTL, drift: DefaultDrift, log: slog.New(slog.DiscardHandler)}
+	c := config{
+		ttl: DefaultTTL, drift: DefaultDrift, grace: DefaultGrace, owner: defaultOwner(),
+		log: slog.New(slog.DiscardHandler),
+	}
 	var errs []error
 	for _, o := range opts {
 		if o == nil {
@@ -180,9 +236,6 @@ func newConfig(opts []Option) (config, error) {
 	}
 	if err := errors.Join(errs...); err != nil {
 		return c, err
-	}
-	if c.timeout == 0 {
-		c.timeout = min(c.ttl/timeoutsPerTTL, MaxNodeTimeout)
 	}
 	return c, c.check(c.ttl)
 }
@@ -201,7 +254,25 @@ func (c config) mutex(opts []MutexOption) (mutexConfig, error) {
 	if err := errors.Join(errs...); err != nil {
 		return m, err
 	}
+	m.timeout = c.nodeTimeout(m.ttl)
 	return m, c.check(m.ttl)
+}
+
+// nodeTimeout is the one for locks of a TTL.
+func (c config) nodeTimeout(ttl time.Duration) time.Duration {
+	if c.timeout > 0 {
+		return c.timeout
+	}
+	return min(ttl/timeoutsPerTTL, MaxNodeTimeout)
+}
+
+// defaultOwner is the process.
+func defaultOwner() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%s:%d", host, os.Getpid())
 }
 
 // check compares a TTL with what it must exceed.

@@ -7,49 +7,65 @@ import (
 	"time"
 )
 
-// overdues ends rounds whose node timeout has passed. All have the same, so that the
-// first to begin is the first to end, and one timer does for all of them: one for each
+// overdues ends rounds whose time is over. One timer does for all of them: one for each
 // would be a good part of what a round costs.
 type overdues struct {
-	timeout time.Duration
-
 	mu     sync.Mutex
-	rounds list.List   // in the order in which they began
+	rounds list.List   // the first to end is first
 	timer  *time.Timer // nil before there was a round
-	armed  bool        // the timer will fire; maybe for a round that is over
+	fires  time.Time   // when it will; maybe for a round that is over. Zero if it will not.
 }
 
-// add lets r end when its time is over.
-func (o *overdues) add(r *round) {
+// add lets r end at due. As a rule all rounds have the same time, and the last to begin is
+// the last to end.
+func (o *overdues) add(r *round, due time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	r.place = o.rounds.PushBack(r)
-	if !o.armed {
-		o.arm(o.timeout)
+	r.due = due
+	before := o.rounds.Back()
+	for before != nil && roundOf(before).due.After(due) {
+		before = before.Prev()
+	}
+	if before == nil {
+		r.place = o.rounds.PushFront(r)
+	} else {
+		r.place = o.rounds.InsertAfter(r, before)
+	}
+	if o.fires.IsZero() || due.Before(o.fires) {
+		o.arm(due)
 	}
 }
 
-// arm lets the timer fire after d. mu must be held.
-func (o *overdues) arm(d time.Duration) {
-	o.armed = true
+func roundOf(e *list.Element) *round {
+	r, _ := e.Value.(*round)
+	return r
+}
+
+// arm lets the timer fire at due. mu must be held.
+func (o *overdues) arm(due time.Time) {
+	o.fires = due
 	if o.timer == nil {
-		o.timer = time.AfterFunc(d, o.sweep)
+		o.timer = time.AfterFunc(time.Until(due), o.sweep)
 		return
 	}
-	o.timer.Reset(d)
+	o.timer.Reset(time.Until(due))
 }
 
 // remove takes out a round that is over, if it is there.
 func (o *overdues) remove(r *round) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.rounds.Remove(r.place)
+	if r.place != nil {
+		o.rounds.Remove(r.place)
+	}
 }
 
 // sweep ends what is overdue.
 func (o *overdues) sweep() {
 	for r := o.next(); r != nil; r = o.next() {
-		r.overdue()
+		if more := r.overdue(); !more.IsZero() {
+			o.add(r, more)
+		}
 	}
 }
 
@@ -59,12 +75,12 @@ func (o *overdues) next() *round {
 	defer o.mu.Unlock()
 	first := o.rounds.Front()
 	if first == nil {
-		o.armed = false
+		o.fires = time.Time{}
 		return nil
 	}
-	r, _ := first.Value.(*round)
-	if left := o.timeout - time.Since(r.wall); left > 0 {
-		o.arm(left)
+	r := roundOf(first)
+	if time.Until(r.due) > 0 {
+		o.arm(r.due)
 		return nil
 	}
 	o.rounds.Remove(first)

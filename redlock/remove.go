@@ -13,13 +13,13 @@ const (
 	// a refused connection fails within microseconds.
 	firstPause = 20 * time.Millisecond
 	maxPause   = time.Second
-	// minGrave is how long a tombstone lives at least. A request that nobody waits
+	// minTombstone is how long a tombstone lives at least. A request that nobody waits
 	// for any more is held up by its client for its read timeout, five seconds by
 	// default, and by the network for as long as that retransmits. One that comes
 	// later still leaves a key for one TTL at most.
-	minGrave = 30 * time.Second
-	// noGrave is the TTL of no tombstone.
-	noGrave = "0"
+	minTombstone = 30 * time.Second
+	// noTombstone is the TTL of no tombstone.
+	noTombstone = "0"
 )
 
 // remove ends the claim: nothing is written any more, and what may be on the nodes is
@@ -29,16 +29,10 @@ func (c *claim) remove(ctx context.Context) *round {
 	c.mu.Lock()
 	c.over = true
 	c.mu.Unlock()
-	q := releaseScript.request(c.keys, [3]string{c.token, c.m.channel, noGrave})
-	r := newRound(ctx, c, task{"release", q, judgeExtend, (*claim).removeAt})
-	for i := range c.lanes {
-		if !c.clean(i) {
-			r.begin(i)
-			continue
-		}
-		r.answer(i, answer{state: NodeMissing})
-		r.done()
-	}
+	q := releaseScript.request(c.keys, [3]string{c.token, c.m.channel, noTombstone})
+	r := newRound(ctx, c, task{op: opRelease, request: q, judge: judgeExtend, at: (*claim).removeAt}, c.m.cfg.timeout)
+	c.m.nodes.removing()
+	r.begin()
 	return r
 }
 
@@ -66,9 +60,9 @@ func (c *claim) clean(i int) bool {
 func (c *claim) removeAt(r *round, i int) {
 	var a answer
 	if c.awaitIdle(i) {
-		a = c.deleteAt(&r.ctx, i, r.request)
+		a = c.deleteAt(&r.ctx, r, i)
 	} else {
-		a = c.deleteAgain(&r.ctx, i, r.request) // some of the round's time is over
+		a = c.deleteAgain(r, i) // some of the round's time is over
 	}
 	r.answer(i, a)
 	for pause := firstPause; a.state == NodeFailed; pause = min(2*pause, maxPause) {
@@ -76,7 +70,7 @@ func (c *claim) removeAt(r *round, i int) {
 			c.m.nodes.cfg.log.Warn("redlock: key not removed; it expires", "name", c.m.name, "node", c.m.nodes.list[i].name, "error", a.err)
 			return
 		}
-		a = c.deleteAgain(&r.ctx, i, r.request)
+		a = c.deleteAgain(r, i)
 	}
 }
 
@@ -95,7 +89,7 @@ func (c *claim) awaitIdle(i int) bool {
 	}
 	idle := l.idle
 	c.mu.Unlock()
-	timer := time.NewTimer(c.m.nodes.cfg.timeout)
+	timer := time.NewTimer(c.m.cfg.timeout)
 	defer timer.Stop()
 	select {
 	case <-idle:
@@ -104,22 +98,27 @@ func (c *claim) awaitIdle(i int) bool {
 	return false
 }
 
-// deleteAgain is deleteAt with a node timeout of its own.
-func (c *claim) deleteAgain(ctx context.Context, i int, q request) answer {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.m.nodes.cfg.timeout)
+// deleteAgain is deleteAt with a timeout of its own.
+func (c *claim) deleteAgain(r *round, i int) answer {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx.Context), c.m.callTimeout())
 	defer cancel()
-	return c.deleteAt(ctx, i, q)
+	return c.deleteAt(ctx, r, i)
 }
 
 // deleteAt makes one attempt, with a tombstone if an acquisition may still arrive.
-func (c *claim) deleteAt(ctx context.Context, i int, q request) answer {
+func (c *claim) deleteAt(ctx context.Context, r *round, i int) answer {
 	if c.clean(i) { // the acquisition that was under way has not set it
 		return answer{state: NodeMissing}
 	}
-	if ttl := c.grave(i); ttl != noGrave {
+	if !r.reserve(i) {
+		return answer{state: NodeFailed, err: errBusy}
+	}
+	defer r.free(i)
+	q := r.request
+	if ttl := c.tombstoneTTL(i); ttl != noTombstone {
 		q = q.with(ttl)
 	}
-	reply, certain, err := c.m.nodes.list[i].call(ctx, releaseScript, q)
+	reply, certain, err := r.ask(ctx, i, releaseScript, q)
 	a := denied(reply, err)
 	if a.state == NodeMissing && !certain {
 		a.state = NodeGranted // by the first of two requests
@@ -127,14 +126,14 @@ func (c *claim) deleteAt(ctx context.Context, i int, q request) answer {
 	return a
 }
 
-// grave is the tombstone's TTL for node i.
-func (c *claim) grave(i int) string {
+// tombstoneTTL is that of a tombstone for node i.
+func (c *claim) tombstoneTTL(i int) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if l := c.lanes[i]; l.pending == 0 && !l.doubt {
-		return noGrave
+		return noTombstone
 	}
-	return millis(max(c.m.cfg.ttl+c.m.nodes.cfg.timeout, minGrave))
+	return millis(max(c.m.cfg.ttl+c.m.cfg.timeout, minTombstone))
 }
 
 // pause waits before the next attempt, and reports whether there should be one.

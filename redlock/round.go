@@ -18,20 +18,35 @@ type round struct {
 	task
 	m       *Mutex
 	claim   *claim
-	start   clock.Instant // before anything was sent
-	wall    time.Time
+	timeout time.Duration // for one node
 	decided chan struct{}
-	ctx     callContext // of the calls
-	cancel  context.CancelFunc
-	place   *list.Element // among the overdues
 
-	mu      sync.Mutex
-	answers []answer // no longer changed once over is set
-	// answered says by node whether it has, also after that was decided.
-	answered []bool
+	// These are set when the round starts, before anything is sent.
+	asks   []bool // the nodes that it asks, nil for all
+	start  clock.Instant
+	wall   time.Time
+	ctx    callContext // of the calls
+	cancel context.CancelFunc
+
+	// These are guarded by the overdues.
+	place *list.Element
+	due   time.Time
+
+	mu       sync.Mutex
+	answers  []answer // no longer changed once over is set
+	parts    []part   // by node, also after that
 	over     bool
 	late     bool // the node timeout is over; who had not answered was told to have failed
+	complete bool // all have answered, or are late
+	agreed   int  // nodes that did as asked, late ones included
 	left     int  // nodes with which something goes on
+}
+
+// part is how far a node is with its part in a round.
+type part struct {
+	answered   bool
+	connecting bool
+	since      time.Time // when its connection was there, zero if it had one
 }
 
 // task is what a round does.
@@ -41,69 +56,230 @@ type task struct {
 	judge   judge
 	// at does a node's part.
 	at func(c *claim, r *round, node int)
+	// confirmed is called when a quorum has done as asked, be it after the round was
+	// decided. It may be nil.
+	confirmed func(r *round)
+	// urgent tasks wait neither for others to be done nor for a node that does not
+	// answer, and their answers count for as long as the lock is valid.
+	urgent bool
 }
 
 // newRound returns a round, which must be started. Its calls have the values of ctx but
 // not its end: a call whose outcome is not awaited must be removed again.
-func newRound(ctx context.Context, c *claim, t task) *round {
+func newRound(ctx context.Context, c *claim, t task, timeout time.Duration) *round {
 	n := len(c.lanes)
 	r := &round{
-		task: t, m: c.m, claim: c, start: clock.Now(), wall: time.Now(),
-		decided: make(chan struct{}), answers: make([]answer, n), answered: make([]bool, n), left: n,
+		task: t, m: c.m, claim: c, timeout: timeout,
+		decided: make(chan struct{}), answers: make([]answer, n), parts: make([]part, n), left: n,
 	}
 	within, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	r.ctx, r.cancel = callContext{within, r.wall.Add(c.m.nodes.cfg.timeout)}, cancel
-	c.m.nodes.overdues.add(r)
+	r.ctx.Context, r.cancel = within, cancel //nolint:fatcontext // once
 	return r
 }
 
-// begin lets a worker do node i's part.
-func (r *round) begin(i int) { r.m.nodes.workers.run(errand{r, i}) }
+// begin starts the round, now or when others are done.
+func (r *round) begin() {
+	if r.urgent {
+		r.launch()
+		return
+	}
+	r.m.nodes.admission.enter(r)
+}
+
+// launch starts the round now.
+func (r *round) launch() {
+	r.mu.Lock()
+	r.start, r.wall = clock.Now(), time.Now()
+	r.mu.Unlock()
+	r.ctx.deadline = r.wall.Add(r.m.callTimeout())
+	if r.urgent {
+		r.ctx.deadline = r.wall.Add(r.m.validity())
+	}
+	r.m.nodes.overdues.add(r, r.wall.Add(r.timeout))
+	for i := range r.parts {
+		switch {
+		case r.op == opRelease && r.claim.clean(i):
+			r.answer(i, answer{state: NodeMissing})
+			r.done(i)
+		case r.asks != nil && !r.asks[i] && r.op == opAcquire:
+			r.answer(i, answer{state: NodeFailed, err: errBusy})
+			r.done(i)
+		default:
+			r.m.nodes.workers.run(job{r, i})
+		}
+	}
+}
 
 // visit does node i's part.
 func (r *round) visit(i int) {
-	defer r.done()
+	defer r.done(i)
 	r.at(r.claim, r, i)
 }
 
 // answer notes what node i has answered.
 func (r *round) answer(i int, a answer) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	if !r.late {
-		r.answered[i] = true
 		r.tell(i, a)
 	}
-	if r.over {
-		return
+	r.parts[i].answered = true
+	if a.state == NodeGranted {
+		r.agree()
 	}
-	r.answers[i] = a
-	if r.judge(count(r.answers), r.m.nodes.quorum()) {
+	if !r.over {
+		r.answers[i] = a
+		if r.judge(count(r.answers), r.m.nodes.quorum()) {
+			r.decide()
+		}
+	}
+	completed := r.completed()
+	r.mu.Unlock()
+	if completed {
+		r.settle()
+	}
+}
+
+// agree notes that a node did as asked. mu must be held.
+func (r *round) agree() {
+	r.agreed++
+	if r.agreed == r.m.nodes.quorum() {
+		r.m.nodes.took.Store(int64(time.Since(r.wall)))
+		if r.confirmed != nil {
+			r.confirmed(r)
+		}
+	}
+}
+
+// completed reports whether all have answered, or are late, once. mu must be held.
+func (r *round) completed() bool {
+	if r.complete || !r.late && slices.ContainsFunc(r.parts, func(p part) bool { return !p.answered }) {
+		return false
+	}
+	r.complete = true
+	return true
+}
+
+// settle tells others that the round is completed.
+func (r *round) settle() {
+	if r.op == opRelease {
+		r.m.nodes.removed()
+	}
+	if r.late {
+		r.m.nodes.admission.look() // nodes may be silent now
+	}
+}
+
+// overdue decides the round without the nodes that have not answered, unless some of
+// them need more time; it returns until when. Later it ends the calls of urgent tasks.
+func (r *round) overdue() (more time.Time) {
+	r.mu.Lock()
+	if r.late {
+		r.mu.Unlock()
+		r.cancel()
+		return time.Time{}
+	}
+	if until := r.extra(time.Now()); !until.IsZero() {
+		r.mu.Unlock()
+		return until
+	}
+	r.expire()
+	completed := r.completed()
+	r.mu.Unlock()
+	if completed {
+		r.settle()
+	}
+	if r.urgent {
+		return r.ctx.deadline
+	}
+	r.cancel()
+	return time.Time{}
+}
+
+// expire decides the round. mu must be held.
+func (r *round) expire() {
+	r.late = true
+	for i, p := range r.parts {
+		if p.answered {
+			continue
+		}
+		a := answer{state: NodeFailed, err: errOverdue}
+		r.tell(i, a)
+		if !p.connecting {
+			r.m.nodes.list[i].hangs(r)
+		}
+		if !r.over {
+			r.answers[i] = a
+		}
+	}
+	if !r.over {
 		r.decide()
 	}
 }
 
-// overdue decides the round without the nodes that have not answered.
-func (r *round) overdue() {
-	defer r.cancel()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.late = true
-	for i := range r.answers {
-		if !r.answered[i] {
-			r.tell(i, answer{state: NodeFailed, err: errOverdue})
-		}
-	}
+// extra returns until when to wait for nodes to which a connection had to be made, zero if
+// there are none. Nobody waits for a node that is known not to answer. mu must be held.
+func (r *round) extra(now time.Time) (until time.Time) {
 	if r.over {
-		return
+		return time.Time{}
 	}
-	for i := range r.answers {
-		if r.answers[i].state == NodePending {
-			r.answers[i] = answer{state: NodeFailed, err: errOverdue}
-			r.m.nodes.list[i].hangs(r.start)
+	most := r.wall.Add(min(connectTimeouts*r.timeout, r.m.cfg.ttl/roundsPerTTL))
+	for i, p := range r.parts {
+		due := r.wall.Add(r.timeout)
+		switch {
+		case p.answered || r.m.nodes.list[i].isSilent():
+			continue
+		case p.connecting:
+			due = now.Add(r.timeout)
+		case !p.since.IsZero():
+			due = p.since.Add(r.timeout)
+		}
+		if due.After(most) {
+			due = most
+		}
+		if due.After(now) && due.After(until) {
+			until = due
 		}
 	}
-	r.decide()
+	return until
+}
+
+// connect makes a connection to node i, whose time counts from when it is there.
+func (r *round) connect(i int) error {
+	r.mu.Lock()
+	r.parts[i].connecting = true
+	r.mu.Unlock()
+	err := r.m.nodes.list[i].connect(r.ctx.Context)
+	r.mu.Lock()
+	r.parts[i].connecting, r.parts[i].since = false, time.Now()
+	r.mu.Unlock()
+	return err
+}
+
+// ask runs a script on node i. certain reports whether that was done with when ask
+// returned: with a reply to the only request, or without having sent one. Otherwise a
+// request may still arrive. ask may last longer than the node timeout.
+func (r *round) ask(ctx context.Context, i int, s script, q request) (reply any, certain bool, err error) {
+	n := r.m.nodes.list[i]
+	v, err := n.enter(r.urgent)
+	if err != nil {
+		return nil, true, err
+	}
+	defer func() { n.leave(v, err) }()
+	if v.cold {
+		if err := r.connect(i); err != nil {
+			return nil, true, err
+		}
+		v.start = clock.Now()
+		if r.claim.ended(r.op) {
+			return nil, true, errGivenUp
+		}
+	}
+	if v.cold && !r.urgent {
+		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.m.callTimeout())
+		defer cancel()
+		ctx = within
+	}
+	return n.call(ctx, s, q)
 }
 
 // tell tells observers what node i has answered, if that is a failure.
@@ -114,12 +290,37 @@ func (r *round) decide() {
 	r.over = true
 	if r.unreachable() {
 		r.m.nodes.cfg.noQuorum(r.op)
+		r.m.nodes.outage.begins(r.failure())
+	} else {
+		r.m.nodes.outage.ends()
 	}
 	close(r.decided)
 }
 
-// done is called when a node's part has been done.
-func (r *round) done() {
+// reserve reports whether the round may make a call to node i.
+func (r *round) reserve(i int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.asks[i] = r.asks[i] || r.m.nodes.admission.try(i)
+	return r.asks[i]
+}
+
+// free lets others make a call to node i.
+func (r *round) free(i int) {
+	r.mu.Lock()
+	had := r.asks != nil && r.asks[i]
+	if had {
+		r.asks[i] = false
+	}
+	r.mu.Unlock()
+	if had {
+		r.m.nodes.admission.leave(i)
+	}
+}
+
+// done is called when node i's part has been done.
+func (r *round) done(i int) {
+	r.free(i)
 	r.mu.Lock()
 	r.left--
 	last := r.left == 0
@@ -158,23 +359,32 @@ func (r *round) lost() bool { return lost(r.tally(), r.m.nodes.quorum()) }
 // unreachable reports whether too many nodes failed for a quorum of the others.
 func (r *round) unreachable() bool {
 	t := r.tally()
-	return t.failed+t.refused > len(r.answers)-r.m.nodes.quorum()
+	return t.failed+t.refused > r.spare()
 }
+
+// spare is how many nodes a quorum can do without.
+func (r *round) spare() int { return len(r.answers) - r.m.nodes.quorum() }
 
 // hopeless reports whether that is so because of errors that do not go away.
 func (r *round) hopeless() bool {
 	n := 0
-	for _, a := range r.answers {
-		if a.state == NodeFailed && !passing(a.err) {
+	for i, a := range r.answers {
+		if a.state == NodeFailed && !r.m.nodes.list[i].passing(a.err) {
 			n++
 		}
 	}
-	return n > len(r.answers)-r.m.nodes.quorum()
+	return n > r.spare()
 }
 
 // held reports whether one other acquisition has so many nodes that there is no quorum
 // without them. Otherwise several are at it at this moment.
 func (r *round) held() bool {
+	_, n := r.owner()
+	return n > r.spare()
+}
+
+// owner returns the value of the key that most of the nodes have, and how many do.
+func (r *round) owner() (owner string, nodes int) {
 	for _, a := range r.answers {
 		n := 0
 		for _, b := range r.answers {
@@ -182,11 +392,11 @@ func (r *round) held() bool {
 				n++
 			}
 		}
-		if n > len(r.answers)-r.m.nodes.quorum() {
-			return true
+		if n > nodes {
+			owner, nodes = a.owner, n
 		}
 	}
-	return false
+	return owner, nodes
 }
 
 // remaining is how long until a quorum is free if nobody extends its keys, 0 if that
@@ -206,6 +416,50 @@ func (r *round) remaining() time.Duration {
 	}
 	slices.Sort(free)
 	return free[r.m.nodes.quorum()-1]
+}
+
+// endless returns the nodes whose key never expires, if there is no quorum without them.
+func (r *round) endless() []string {
+	var all []string
+	for i, a := range r.answers {
+		if a.state == NodeLocked && a.left == 0 {
+			all = append(all, r.m.nodes.list[i].name)
+		}
+	}
+	if len(all) <= r.spare() {
+		return nil
+	}
+	return all
+}
+
+// locked is the error for a round that found the lock taken.
+func (r *round) locked() *LockedError {
+	owner, _ := r.owner()
+	return &LockedError{Name: r.m.name, Key: r.m.key, Owner: owner, Remaining: r.remaining(), NoExpiry: r.endless()}
+}
+
+// reason says why a round has not granted the lock.
+func (r *round) reason() error {
+	if r.unreachable() {
+		return r.failure()
+	}
+	return r.locked()
+}
+
+// state is the error for a round that is not decided and should have been.
+func (r *round) state() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.over || r.wall.IsZero() || time.Since(r.wall) < r.m.cfg.timeout {
+		return nil
+	}
+	e := r.failure()
+	for i, p := range r.parts {
+		if p.connecting {
+			e.Nodes[i].Err = errConnecting
+		}
+	}
+	return e
 }
 
 // failure is the error for a round without a quorum.

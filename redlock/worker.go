@@ -14,14 +14,14 @@ type workers struct {
 	nodes *Nodes // count them as running
 
 	mu     sync.Mutex
-	idle   []chan errand // who rests for the shortest time is last
-	spare  int           // how many have rested since the last look
-	timer  *time.Timer   // of the next look; nil while nobody rests
+	idle   []chan job  // who has been idle for the shortest time is last
+	spare  int         // how many have rested since the last look
+	timer  *time.Timer // of the next look; nil while nobody rests
 	closed bool
 }
 
-// errand is what a worker does: one node's part in a round.
-type errand struct {
+// job is what a worker does: one node's part in a round.
+type job struct {
 	round *round
 	node  int
 }
@@ -30,10 +30,10 @@ type errand struct {
 const lookEvery = time.Second
 
 // run does e in the background.
-func (w *workers) run(e errand) {
+func (w *workers) run(e job) {
 	next := w.call()
 	if next == nil {
-		next = make(chan errand, 1)
+		next = make(chan job, 1)
 		w.nodes.begin() // Close waits
 		go w.work(next)
 	}
@@ -41,7 +41,7 @@ func (w *workers) run(e errand) {
 }
 
 // call returns a worker that rests, or nil.
-func (w *workers) call() chan errand {
+func (w *workers) call() chan job {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n := len(w.idle) - 1
@@ -55,7 +55,7 @@ func (w *workers) call() chan errand {
 }
 
 // work is a worker. It ends when it is dismissed, or finds that nobody will call it.
-func (w *workers) work(next chan errand) {
+func (w *workers) work(next chan job) {
 	defer w.nodes.end()
 	for e := range next {
 		e.round.visit(e.node)
@@ -66,7 +66,7 @@ func (w *workers) work(next chan errand) {
 }
 
 // rest lets others call a worker by its channel, and reports whether they may.
-func (w *workers) rest(next chan errand) bool {
+func (w *workers) rest(next chan job) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
@@ -103,7 +103,7 @@ func (w *workers) dismiss(n int) {
 	w.idle = slices.Delete(w.idle, 0, n)
 }
 
-// close ends the workers that rest, and each of the others after its errand.
+// close ends the workers that rest, and each of the others after its job.
 func (w *workers) close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

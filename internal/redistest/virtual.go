@@ -1,10 +1,13 @@
 package redistest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -12,7 +15,11 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/alicebob/miniredis/v2/server"
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 )
+
+// virtualPool is more connections than a test needs at one time.
+const virtualPool = 1000
 
 // Virtual is a set of embedded nodes for tests in testing/synctest bubbles. They have no
 // sockets: clients reach them through pipes. Everything is made inside the bubble.
@@ -27,7 +34,9 @@ type Wire struct {
 	mu      sync.Mutex
 	since   time.Time // what uptime is counted from
 	cut     bool
-	changed chan struct{} // closed and replaced when cut changes
+	delay   time.Duration
+	changed chan struct{}      // closed and replaced when cut changes
+	conns   map[*wireConn]bool // those that are open
 	calls   counter
 }
 
@@ -46,7 +55,7 @@ func NewVirtual(tb testing.TB, n int) *Virtual {
 }
 
 func newWire(node *miniredis.Miniredis) *Wire {
-	return &Wire{redis: node, changed: make(chan struct{}), calls: newCounter()}
+	return &Wire{redis: node, changed: make(chan struct{}), conns: make(map[*wireConn]bool), calls: newCounter()}
 }
 
 // Apart returns the same nodes with wires of their own, for clients that share neither
@@ -68,6 +77,12 @@ func (v *Virtual) Options() []*redis.Options {
 		// Not dialled; an IP address, because go-redis looks up names.
 		opts := Options(fmt.Sprintf("127.0.0.%d:6379", i+1))
 		opts.Dialer = w.dial
+		// Who waits for a connection does so with a timer that go-redis keeps for others,
+		// which may live in another bubble.
+		opts.PoolSize = virtualPool
+		// A handshake with it waits for the server with a mutex locked: the bubble's time
+		// would stand still for whoever else wants that.
+		opts.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 		all = append(all, opts)
 	}
 	return all
@@ -116,8 +131,25 @@ func (w *Wire) uptime() time.Duration {
 // Cut holds back every byte, both ways, until [Wire.Heal].
 func (w *Wire) Cut() { w.set(true) }
 
-// Heal delivers what was held back.
+// Heal delivers what was held back. It does not end a delay.
 func (w *Wire) Heal() { w.set(false) }
+
+// Delay lets every message take d, in each direction.
+func (w *Wire) Delay(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.delay = d
+}
+
+// Reset breaks all connections that are open.
+func (w *Wire) Reset() {
+	w.mu.Lock()
+	conns := slices.Collect(maps.Keys(w.conns))
+	w.mu.Unlock()
+	for _, c := range conns {
+		c.close()
+	}
+}
 
 func (w *Wire) set(cut bool) {
 	w.mu.Lock()
@@ -138,31 +170,80 @@ func (w *Wire) dial(context.Context, string, string) (net.Conn, error) {
 		})
 	})
 	client, near := net.Pipe()
-	ended := make(chan struct{})
-	end := sync.OnceFunc(func() { close(ended); _ = near.Close(); _ = far.Close() })
-	go w.forward(far, near, ended, end)
-	go w.forward(near, far, ended, end)
+	c := &wireConn{near: near, far: far, ended: make(chan struct{})}
+	w.mu.Lock()
+	w.conns[c] = true
+	w.mu.Unlock()
+	go w.forward(c, far, near)
+	go w.forward(c, near, far)
 	return client, nil
 }
 
-// forward copies until one side is closed. What is held back is one chunk, and what its
-// sender then cannot write.
-func (w *Wire) forward(dst io.Writer, src io.Reader, ended <-chan struct{}, end func()) {
-	defer end()
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := src.Read(buf)
-		if err != nil || !w.pass(ended) {
+// wireConn is a connection through a wire.
+type wireConn struct {
+	near, far net.Conn
+	ended     chan struct{}
+	once      sync.Once
+}
+
+func (c *wireConn) close() {
+	c.once.Do(func() { close(c.ended); _ = c.near.Close(); _ = c.far.Close() })
+}
+
+// inFlight is how many chunks a wire holds, each way: a pipe has no buffer, and both sides
+// of a subscription may write at one time.
+const inFlight = 64
+
+// forward copies until one side is closed. What is held back is what is in flight, and what
+// its sender then cannot write.
+func (w *Wire) forward(c *wireConn, dst io.Writer, src io.Reader) {
+	chunks := make(chan []byte, inFlight)
+	go func() {
+		defer close(chunks)
+		buf := make([]byte, 32<<10)
+		for {
+			n, err := src.Read(buf)
+			if err != nil {
+				return
+			}
+			select {
+			case chunks <- bytes.Clone(buf[:n]):
+			case <-c.ended:
+				return
+			}
+		}
+	}()
+	defer w.forget(c)
+	for chunk := range chunks {
+		if !w.pass(c.ended) {
 			return
 		}
-		if _, err := dst.Write(buf[:n]); err != nil {
+		if _, err := dst.Write(chunk); err != nil {
 			return
 		}
 	}
 }
 
-// pass waits until the wire is not cut. It is false if the connection ends first.
+func (w *Wire) forget(c *wireConn) {
+	c.close()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.conns, c)
+}
+
+// pass waits as long as the wire takes, and until it is not cut. It is false if the
+// connection ends first.
 func (w *Wire) pass(ended <-chan struct{}) bool {
+	w.mu.Lock()
+	delay := w.delay
+	w.mu.Unlock()
+	if delay > 0 {
+		select {
+		case <-time.After(delay):
+		case <-ended:
+			return false
+		}
+	}
 	for {
 		w.mu.Lock()
 		cut, changed := w.cut, w.changed
@@ -177,3 +258,7 @@ func (w *Wire) pass(ended <-chan struct{}) bool {
 		}
 	}
 }
+
+// Counter counts the calls of a client to whose hooks it is added, as those of
+// [Virtual.Clients] are.
+func (w *Wire) Counter() redis.Hook { return w.calls }

@@ -1,0 +1,93 @@
+package redlock_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/conclave-go/conclave/internal/redistest"
+	"github.com/conclave-go/conclave/redlock"
+)
+
+// slowTTL has the node timeout of 250 ms.
+const slowTTL = redlock.DefaultTTL
+
+// slowly lets every round trip to all nodes take so long.
+func slowly(v *redistest.Virtual, n int, roundTrip time.Duration) {
+	for i := range n {
+		v.Wire(i).Delay(roundTrip / 2)
+	}
+}
+
+// A node that is slower than the node timeout is not out.
+func TestAHoldLastsWhileItsRenewalsCanBeConfirmed(t *testing.T) {
+	t.Parallel()
+	const held = 2 * time.Minute
+	for _, heeded := range []bool{false, true} {
+		for trip := time.Duration(0); trip <= 3*time.Second; trip += 500 * time.Millisecond {
+			t.Run(trip.String(), func(t *testing.T) {
+				t.Parallel()
+				onVirtualSizes(t, func(t *testing.T, v *redistest.Virtual, n int) {
+					nodes := slowNodes(t, v, n, heeded)
+					h := lockVirtual(t, nodes)
+					slowly(v, n, trip)
+					before := v.Wire(0).Calls()
+					<-time.After(held)
+					require.NoError(t, h.Err())
+					require.LessOrEqual(t, v.Wire(0).Calls()-before, 3*int(held.Seconds()))
+					slowly(v, n, 0)
+					require.NoError(t, h.Unlock(t.Context()))
+				})
+			})
+		}
+	}
+}
+
+// slowNodes are nodes whose clients heed contexts or do not.
+func slowNodes(t *testing.T, v *redistest.Virtual, n int, heeded bool) *redlock.Nodes {
+	t.Helper()
+	var clients []redis.UniversalClient
+	for i, opts := range v.Options() {
+		opts.ContextTimeoutEnabled = heeded
+		client := redis.NewClient(opts)
+		client.AddHook(v.Wire(i).Counter())
+		t.Cleanup(func() { _ = client.Close() })
+		clients = append(clients, client)
+	}
+	nodes, err := redlock.NewNodes(clients, redlock.WithTTL(slowTTL))
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		slowly(v, n, 0)
+		require.NoError(t, nodes.Close(context.Background()))
+	})
+	return nodes
+}
+
+func TestLockSucceedsAtNodesThatAreSlowerThanTheNodeTimeout(t *testing.T) {
+	t.Parallel()
+	for _, heeded := range []bool{false, true} {
+		for _, trip := range []time.Duration{300 * time.Millisecond, 900 * time.Millisecond, 1200 * time.Millisecond, 2 * time.Second, 3 * time.Second} {
+			t.Run(trip.String(), func(t *testing.T) {
+				t.Parallel()
+				onVirtualSizes(t, func(t *testing.T, v *redistest.Virtual, n int) {
+					slowly(v, n, trip)
+					nodes := slowNodes(t, v, n, heeded)
+					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+					defer cancel()
+					m, err := redlock.NewMutex(nodes, name)
+					require.NoError(t, err)
+					h, err := m.Lock(ctx)
+					require.NoError(t, err)
+					<-time.After(time.Minute)
+					require.NoError(t, h.Err())
+					slowly(v, n, 0)
+					<-time.After(10 * time.Second)
+					require.NoError(t, h.Unlock(t.Context()))
+				})
+			})
+		}
+	}
+}
