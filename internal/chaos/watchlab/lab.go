@@ -160,10 +160,11 @@ func (l *lab) play(ctx context.Context) error {
 		if i > 0 {
 			l.arrive(ctx, i)
 		}
-		if err := l.round(ctx, r); err != nil {
+		end, err := l.begin(ctx, r.Through)
+		if err != nil {
 			return err
 		}
-		if err := l.settle(ctx); err != nil {
+		if err := errors.Join(l.round(ctx, r), l.settle(ctx), end()); err != nil {
 			return err
 		}
 	}
@@ -212,12 +213,9 @@ func (l *lab) round(ctx context.Context, r RoundPlan) error {
 func (l *lab) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, guard)
 	defer cancel()
-	for _, p := range l.peers {
-		p.heal()
-	}
 	var revision int64
 	if err := insist(ctx, func(ctx context.Context) error {
-		resp, err := l.admin.Put(ctx, root+mark, "")
+		resp, err := l.admin.Put(clientv3.WithRequireLeader(ctx), root+mark, "")
 		if err == nil {
 			revision = resp.Header.Revision
 		}
@@ -253,7 +251,7 @@ func (l *lab) awaitAll(revision int64) {
 	})
 	for _, c := range late {
 		_, how := c.reached(revision)
-		l.journal.find(Stuck, c.name(), "not at %d after %v without a fault: %s", revision, patience, how)
+		l.journal.find(Stuck, c.name(), "not at %d after %v after the faults: %s", revision, patience, how)
 	}
 }
 

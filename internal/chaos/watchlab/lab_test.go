@@ -21,12 +21,16 @@ func TestWatchesTellTheTruthUnderFaults(t *testing.T) {
 	if n == 0 {
 		t.Skipf("SKIPPED %s: %s=16 plays that many bouts", t.Name(), watchlab.BoutsVariable)
 	}
+	t.Logf("%d bouts from seed %d", n, first)
 	var all watchlab.Tally
 	for seed := first; seed < first+uint64(n); seed++ {
 		r, err := watchlab.Play(t.Context(), watchlab.NewPlan(seed))
 		require.NoError(t, err, "seed %d", seed)
 		all.Add(r.Tally)
 		require.False(t, r.Failed(), "%s", r.Text())
+		if n == 1 {
+			t.Log(r.Text())
+		}
 		t.Logf("seed %d: nothing found in %d deliveries in %v", seed, r.Tally.Deliveries, r.Took)
 	}
 	t.Log(all.String())

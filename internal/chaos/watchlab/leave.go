@@ -33,9 +33,7 @@ func (l *lab) goHome() {
 		l.journal.find(Stuck, "everybody", "not gone %v after the end of their contexts:\n%s", patience, stacks())
 		return
 	}
-	for _, p := range l.peers {
-		p.heal()
-	}
+	l.healLines()
 	for _, c := range l.here {
 		c.verify()
 	}

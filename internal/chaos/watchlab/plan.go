@@ -93,6 +93,9 @@ type RoundPlan struct {
 	Writes  int           // of each writer
 	Pause   time.Duration // between them, at most
 	Strikes []Strike
+	// Through is a fault of one member of three that is over only when everybody has come
+	// to the present revision all the same; none if its Fault is empty.
+	Through Strike
 	// Visits are when caches are opened, used once and closed again.
 	Visits []Visit
 }
@@ -213,12 +216,22 @@ func drawFaults(d draw, p Plan) RoundPlan {
 	if p.Value > 10_000 {
 		r.Writes = d.between(10, 40) / p.Writers
 	}
-	strikes := 1
-	if d.chance(40) {
-		strikes = d.between(2, 4)
-	}
-	for range strikes {
-		r.Strikes = append(r.Strikes, drawStrike(d, p))
+	switch d.IntN(10) {
+	case 0, 1:
+		if p.Members > 1 {
+			r.Through = Strike{Fault: oneOf(d, Vanish, Vanish, Isolate, Kill), Member: d.IntN(p.Members)}
+			r.Strikes = []Strike{{Fault: oneOf(d, Compact, Defrag, Move), At: d.ms(0, 500), Member: d.IntN(p.Members), Amount: d.between(0, 5)}}
+			break
+		}
+		fallthrough
+	case 2, 3, 4:
+		r.Strikes = overtaken(d, p)
+	case 5, 6:
+		r.Strikes = []Strike{drawStrike(d, p)}
+	default:
+		for range d.between(2, 4) {
+			r.Strikes = append(r.Strikes, drawStrike(d, p))
+		}
 	}
 	for range d.between(0, 3) {
 		r.Visits = append(r.Visits, Visit{At: d.ms(0, 800), Patience: oneOf(d, 0, 0, d.ms(1, 300)), Peer: d.IntN(len(p.Peers))})

@@ -63,6 +63,9 @@ func (p Plan) String() string {
 	}
 	for i, r := range p.Rounds {
 		fmt.Fprintf(&b, "\nround %d: %d writes, up to %v apart", i, r.Writes, r.Pause)
+		if r.Through.Fault != "" {
+			fmt.Fprintf(&b, "\n  %v of member %d, until all are there", r.Through.Fault, r.Through.Member)
+		}
 		for _, s := range r.Strikes {
 			fmt.Fprintf(&b, "\n  %v", s)
 		}

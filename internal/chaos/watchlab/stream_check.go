@@ -81,6 +81,9 @@ func (c *streamCheck) compare(b batch) (Check, error) {
 		return Snapshots, c.checkSnapshot(b)
 	case b.resync:
 		return Resyncs, c.checkResync(b)
+	case c.at == unknown && c.conflated: // it may be one with what comes after it
+		c.moveTo(b.revision)
+		return "", nil
 	case c.at == unknown: // it says where it begins
 		c.moveTo(b.revision)
 		return Events, same(nil, b.events)

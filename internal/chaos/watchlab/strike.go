@@ -2,6 +2,7 @@ package watchlab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -27,6 +28,7 @@ const (
 	Stop    Fault = "member stopped"
 	Replace Fault = "member replaced"
 	Isolate Fault = "member cut off from its peers"
+	Vanish  Fault = "member vanished"
 	Move    Fault = "leader moved"
 
 	Compact Fault = "compaction"
@@ -64,6 +66,20 @@ func drawStrike(d draw, p Plan) Strike {
 		Fault: oneOf(d, faults...), At: d.ms(0, 500), For: d.ms(10, oneOf(d, 100, 600, 2500)),
 		Peer: d.IntN(len(p.Peers)), Member: d.IntN(p.Members), Amount: d.between(0, 40),
 	}
+}
+
+// overtaken are faults of lines, and a compaction before they are over: who comes back then
+// has missed what history no longer has.
+func overtaken(d draw, p Plan) []Strike {
+	at, lasts := d.ms(0, 150), d.ms(200, 700)
+	strikes := []Strike{{Fault: Compact, At: at + lasts*9/10, Amount: d.between(0, 3)}}
+	for peer := range p.Peers {
+		if d.chance(60) {
+			fault := oneOf(d, Refuse, Refuse, HalfOpen, Cut, CutToClient, Slow)
+			strikes = append(strikes, Strike{Fault: fault, At: at, For: lasts, Peer: peer, Amount: d.between(0, 10)})
+		}
+	}
+	return strikes
 }
 
 // strike does what a strike says and returns when it is over.
@@ -120,41 +136,80 @@ func (p *peer) suffer(s Strike) {
 func (l *lab) fell(ctx context.Context, s Strike) error {
 	l.surgery.Lock()
 	defer l.surgery.Unlock()
-	if err := l.truth.avoid(s.Member); err != nil {
-		return err
-	}
-	err := l.cluster.Kill(s.Member)
+	stop := l.kill
 	if s.Fault == Stop {
-		err = l.cluster.Stop(ctx, s.Member)
+		stop = func(member int) error { return l.cluster.Stop(ctx, member) }
 	}
-	if err != nil {
+	if err := errors.Join(l.truth.avoid(s.Member), stop(s.Member)); err != nil {
 		return err
 	}
 	pause(ctx, s.For)
 	if s.Fault == Replace && l.plan.Members > 1 {
-		err = l.cluster.Replace(context.WithoutCancel(ctx), s.Member)
-	} else {
-		err = l.cluster.Restart(context.WithoutCancel(ctx), s.Member)
+		if err := l.cluster.Replace(ctx, s.Member); err != nil {
+			return err
+		}
+		return l.truth.resume(s.Member)
 	}
-	if err != nil {
-		return err
-	}
-	return l.truth.resume(s.Member)
+	return l.restart(ctx, s.Member)
 }
 
 // isolate cuts a member off from the others, but not from its clients.
 func (l *lab) isolate(ctx context.Context, s Strike) error {
 	l.surgery.Lock()
 	defer l.surgery.Unlock()
-	if err := l.truth.avoid(s.Member); err != nil {
-		return err
-	}
-	if err := l.cluster.Isolate(s.Member); err != nil {
+	if err := l.cutOff(s.Member); err != nil {
 		return err
 	}
 	pause(ctx, s.For)
 	l.cluster.HealLinks()
 	return nil
+}
+
+func (l *lab) kill(member int) error {
+	return errors.Join(l.truth.avoid(member), l.cluster.Kill(member))
+}
+
+func (l *lab) restart(ctx context.Context, member int) error {
+	if err := l.cluster.Restart(ctx, member); err != nil {
+		return err
+	}
+	return l.truth.resume(member)
+}
+
+func (l *lab) cutOff(member int) error {
+	return errors.Join(l.truth.avoid(member), l.cluster.Isolate(member))
+}
+
+// begin begins a fault that everybody has to get through, and returns what ends it.
+func (l *lab) begin(ctx context.Context, s Strike) (end func() error, err error) {
+	end = func() error { return nil }
+	if s.Fault == "" {
+		return end, nil
+	}
+	l.tally.struck(s.Fault)
+	l.journal.note("%v of member %d begins, and lasts until all are there", s.Fault, s.Member)
+	switch s.Fault {
+	case Vanish:
+		for _, p := range l.peers {
+			p.net.CutMember(s.Member)
+		}
+		end = func() error {
+			l.healLines()
+			return nil
+		}
+	case Isolate:
+		err = l.cutOff(s.Member)
+		end = func() error {
+			l.cluster.HealLinks()
+			return nil
+		}
+	case Kill:
+		err = l.kill(s.Member)
+		end = func() error { return l.restart(ctx, s.Member) }
+	default:
+		err = fmt.Errorf("watchlab: nobody gets through %q", s.Fault)
+	}
+	return end, err
 }
 
 // compact leaves so many revisions of the history, of which the truth must have been read.
@@ -207,6 +262,13 @@ func pause(ctx context.Context, d time.Duration) {
 	select {
 	case <-t.C:
 	case <-ctx.Done():
+	}
+}
+
+// healLines ends the faults of all lines.
+func (l *lab) healLines() {
+	for _, p := range l.peers {
+		p.heal()
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -18,6 +19,9 @@ const (
 	keys      = 25        // in each part
 	mostBytes = 1_000_000 // of a transaction
 )
+
+// writeTimeout bounds a change.
+const writeTimeout = 2 * time.Second
 
 // highest is a number that only grows.
 type highest struct{ n atomic.Int64 }
@@ -46,7 +50,7 @@ func (w *writer) write(ctx context.Context, n int, r RoundPlan) {
 		if ctx.Err() != nil {
 			return
 		}
-		bounded, cancel := context.WithTimeout(ctx, patience)
+		bounded, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), writeTimeout)
 		revision, err := w.change(bounded)
 		cancel()
 		if err != nil {
