@@ -212,7 +212,7 @@ func drawForeign(d draw) ForeignPlan {
 }
 
 func drawFaults(d draw, p Plan) RoundPlan {
-	r := RoundPlan{Writes: d.between(30, 120), Pause: d.ms(1, 12)}
+	r := RoundPlan{Writes: d.between(60, 160), Pause: d.ms(1, 8)}
 	if p.Value > 10_000 {
 		r.Writes = d.between(10, 40) / p.Writers
 	}

@@ -1,8 +1,6 @@
 package watchlab
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -86,11 +84,3 @@ const (
 	// SeedVariable is the seed of the first; each has the seed after that of the one before.
 	SeedVariable = "CONCLAVE_WATCHLAB_SEED"
 )
-
-// ignoreCanceled returns the error of closing a client, but for that of its own end.
-func ignoreCanceled(err error) error {
-	if errors.Is(err, context.Canceled) {
-		return nil
-	}
-	return err
-}
