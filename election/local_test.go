@@ -137,6 +137,41 @@ func TestATermCanBeTransferredToAnotherRunOfTheProcess(t *testing.T) {
 	require.NoError(t, await(t, result, "the other"))
 }
 
+func TestAResignationHeedsTheDeadlineOfAContextThatEndsWithTheTerm(t *testing.T) {
+	t.Parallel()
+	for what, derive := range map[string]func(context.Context, *election.Term) (context.Context, context.CancelFunc){
+		"of the term": func(_ context.Context, term *election.Term) (context.Context, context.CancelFunc) {
+			return context.WithTimeout(term.Context(), 3*time.Second)
+		},
+		"of With": func(ctx context.Context, term *election.Term) (context.Context, context.CancelFunc) {
+			within, cancel := term.With(ctx)
+			timed, cancelTimed := context.WithTimeout(within, 3*time.Second)
+			return timed, func() { cancelTimed(); cancel() }
+		},
+		"before With": func(ctx context.Context, term *election.Term) (context.Context, context.CancelFunc) {
+			timed, cancelTimed := context.WithTimeout(ctx, 3*time.Second)
+			within, cancel := term.With(timed)
+			return within, func() { cancel(); cancelTimed() }
+		},
+	} {
+		vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+			client, cut := s.CutClient()
+			term, err := newVirtualElection(t, client, time.Minute).Campaign(t.Context(), "a")
+			require.NoError(t, err)
+			cut.Cut()
+			ctx, cancel := derive(t.Context(), term)
+			defer cancel()
+			began := time.Now()
+			err = term.Resign(ctx)
+			require.ErrorIs(t, err, context.DeadlineExceeded, what)
+			require.Equal(t, 3*time.Second, time.Since(began), what)
+			cut.Heal()
+			vtime.Sleep(10 * time.Second)
+			requireCandidates(t, s)
+		})
+	}
+}
+
 func TestArgumentsThatAreNilOrZeroAreRefused(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)

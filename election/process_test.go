@@ -3,6 +3,9 @@ package election_test
 import (
 	"context"
 	"errors"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -20,6 +23,39 @@ const candidateTTL = 2 * time.Second
 // endpoint, the name and its value. Only a process can be stopped by a signal.
 func candidate(ctx context.Context, line *proctest.Line, args []string) error {
 	return stand(ctx, line, args[0], args[1], args[2])
+}
+
+// service is a program as the documentation has it, which a signal ends: its arguments
+// are an endpoint and the name. It says its number when it leads, and "ended" at the end.
+func service(ctx context.Context, line *proctest.Line, args []string) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	client, err := clientv3.New(clientv3.Config{Endpoints: args[:1], Logger: zap.NewNop()})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = client.Close() }()
+	session, err := lease.NewSession(ctx, client, lease.WithTTL(lease.MaxTTL))
+	if err != nil {
+		return err
+	}
+	defer func() {
+		_ = session.Close(ctx)
+		line.Say("ended")
+	}()
+	e, err := election.New(session, args[1])
+	if err != nil {
+		return err
+	}
+	err = e.Run(ctx, "service", func(ctx context.Context, _ *election.Term) error {
+		line.Say(os.Getpid())
+		<-ctx.Done()
+		return nil
+	})
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
 }
 
 // stand campaigns and says "elected". To each line that it is told it answers whether a

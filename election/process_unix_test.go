@@ -3,6 +3,8 @@
 package election_test
 
 import (
+	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -17,6 +19,43 @@ func startCandidate(t *testing.T, c *etcdtest.Cluster, name, value string) *proc
 	p := proctest.Start(t, "candidate", c.Endpoints()[0], name, value)
 	p.Says(t, "elected")
 	return p
+}
+
+// startService starts a service on an endpoint and returns it with its process ID, once it
+// leads. Its lease outlasts any test.
+func startService(t *testing.T, endpoint string) (p *proctest.Process, pid int) {
+	t.Helper()
+	p = proctest.Start(t, "service", endpoint, "e")
+	pid, err := strconv.Atoi(p.Says(t, ""))
+	require.NoError(t, err)
+	return p, pid
+}
+
+func TestAServiceThatIsTerminatedHandsOverBeforeItEnds(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t, etcdtest.WithControl())
+	p, pid := startService(t, c.Endpoints()[0])
+	next := newPeer(t, c)
+	done, _ := next.queueUp(guarded(t), t, "e", "b")
+	require.NoError(t, syscall.Kill(pid, syscall.SIGTERM))
+	p.Says(t, "ended")
+	require.Equal(t, []string{"b"}, values(t, next.Client, "e"), "given back before it ended")
+	resign(t, elected(t, done))
+}
+
+func TestAServiceThatIsCutOffEndsAllTheSameWhenItIsTerminated(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t, etcdtest.WithControl())
+	for what, cut := range map[string]func(*etcdtest.Net){"off": (*etcdtest.Net).Cut, "refused": (*etcdtest.Net).Refuse} {
+		net := c.Net(t)
+		p, pid := startService(t, net.Endpoints()[0])
+		cut(net)
+		require.NoError(t, syscall.Kill(pid, syscall.SIGTERM))
+		p.Says(t, "ended") // and does not wait for its lease
+		require.Equal(t, "service", current(t, c.Client(t), "e").Value, what)
+		l := current(t, c.Client(t), "e").Lease
+		revoke(t, c.Client(t), l)
+	}
 }
 
 func TestALeaderThatIsKilledIsSucceededWithinItsTTLAndASecond(t *testing.T) {

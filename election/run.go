@@ -164,7 +164,9 @@ func (r *runner) unbarred(ctx context.Context) bool {
 
 // resign gives up the leadership, and waits for that no longer than the grace period.
 func (r *runner) resign(ctx context.Context, t *Term) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.election.grace())
+	ctx, done := t.grant.Graced(ctx) // which knows that there is no point in waiting
+	defer done()
+	ctx, cancel := context.WithTimeout(ctx, r.election.grace())
 	defer cancel()
 	err := t.release(ctx)
 	if err != nil && !errors.Is(err, ErrLost) {

@@ -2,6 +2,7 @@ package election_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -179,6 +180,34 @@ func TestTransferRecognisesThatItSucceededWhenTheReplyIsLost(t *testing.T) {
 	await(t, dropped, "the lost reply")
 	resign(t, elected(t, k.done[1]))
 	resign(t, elected(t, k.done[0]))
+}
+
+// Its key stands for another candidacy by then.
+func TestTransferToACandidateWhoseKeyLeadsForAnotherHasFailed(t *testing.T) {
+	t.Parallel()
+	k := newContest(t, etcdtest.New(t), 0)
+	operator := k.leader.Cluster.Client(t)
+	key := k.name + "/~election/by-hand"
+	put(t, operator, key, "{}")
+	to := candidates(t, operator, k.name)[1]
+	var once sync.Once
+	k.leader.Rec.Hook("Txn", func(_ context.Context, _ any, invoke func() error) (err error) {
+		err = errLead
+		once.Do(func() {
+			remove(t, operator, key)
+			err = invoke()
+			put(t, operator, key, "{}")
+		})
+		if errors.Is(err, errLead) {
+			return invoke()
+		}
+		return err
+	})
+	require.ErrorIs(t, k.term.Transfer(guarded(t), to), election.ErrNotCandidate)
+	require.ErrorIs(t, k.term.Err(), election.ErrResigned)
+	l := current(t, operator, k.name)
+	require.Equal(t, to.Key, l.Key)
+	require.NotEqual(t, to.Token, l.Token)
 }
 
 func TestTransferThatNeverArrivesIsAResignation(t *testing.T) {
