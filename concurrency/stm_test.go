@@ -275,6 +275,53 @@ func TestReadsOfASnapshotAreOfOneRevision(t *testing.T) {
 	}
 }
 
+// The range is of the snapshot's revision, before the phantom, and has to be checked from
+// there.
+func TestAPhantomThatComesBetweenTheSnapshotAndTheReadOfARangeIsNoticed(t *testing.T) {
+	t.Parallel()
+	client, _ := store(t)
+	for _, iso := range isolations[:2] {
+		attempts := 0
+		run(t, client, func(s concurrency.STM) error {
+			s.Get("k")
+			if attempts++; attempts == 1 {
+				put(t, client, "r/a", "phantom")
+			}
+			s.Put("out", fmt.Sprint(len(concurrency.GetPrefix(s, "r/"))))
+			return nil
+		}, concurrency.WithIsolation(iso))
+		require.Equal(t, 2, attempts)
+		require.Equal(t, "1", string(get(t, client, "out").Value))
+		remove(t, client, "r/a")
+	}
+}
+
+// What the commit that failed has found is of another revision than a snapshot that begins
+// with something else.
+func TestASnapshotThatBeginsElsewhereDoesNotUseWhatTheLastCommitFound(t *testing.T) {
+	t.Parallel()
+	client, _ := store(t)
+	for _, iso := range isolations[:2] {
+		attempts := 0
+		run(t, client, func(s concurrency.STM) error {
+			switch attempts++; attempts {
+			case 1:
+				s.Get("a")
+				put(t, client, "a", "1")
+			case 2:
+				_, err := client.Txn(guarded(t)).Then(clientv3.OpPut("a", "2"), clientv3.OpPut("b", "2")).Commit()
+				require.NoError(t, err)
+				require.Equal(t, "2", s.Get("b"))
+				require.Equal(t, "2", s.Get("a"), "of the same revision")
+			}
+			return nil
+		}, concurrency.WithIsolation(iso))
+		require.Equal(t, 2, attempts)
+		remove(t, client, "a")
+		remove(t, client, "b")
+	}
+}
+
 func TestRangesShowWhatWasWrittenInThem(t *testing.T) {
 	t.Parallel()
 	client, _ := store(t)
