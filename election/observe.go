@@ -28,6 +28,8 @@ var errClientClosed = errors.New("the etcd client was closed")
 //
 // The loop goes on until it is left, or until an error, which is the last item: when
 // ctx ends (it then Is ctx.Err()), when the client is closed or when the server refuses.
+// Credentials that have worked before and are not taken any more are tried again until they
+// are; the client's logger is told at Warn.
 // All loops over one election with one client share one watch; the last one closes it.
 func Observe(ctx context.Context, client *clientv3.Client, name string, opts ...ReadOption) iter.Seq2[Leader, error] {
 	return func(yield func(Leader, error) bool) {
