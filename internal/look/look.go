@@ -112,7 +112,7 @@ func (k *Look) read(ctx context.Context, batch []finding) (term uint64, err erro
 		return 0, err
 	}
 	if found := k.tell(batch, resp); len(found) > 0 {
-		k.settle(ctx, found)
+		k.remove(ctx, found)
 	}
 	return resp.Header.RaftTerm, nil
 }
@@ -157,8 +157,8 @@ func (k *Look) tell(batch []finding, resp *clientv3.TxnResponse) (found []orphan
 		}
 		switch {
 		case f.slot == nil || !f.slot.current():
-		case !f.slot.made(kv, k.lease):
-			f.slot.absent(rev)
+		case !f.slot.has(kv, k.lease):
+			f.slot.notFound(rev)
 		default:
 			found = append(found, orphan{f.slot, kv.CreateRevision})
 		}
@@ -176,9 +176,9 @@ type orphan struct {
 // transaction, the deletion, and another transaction with the deletion of its mark.
 const opsPerOrphan = 4
 
-// settle removes orphans, each guarded by its create revision. What fails is found
+// remove removes orphans, each guarded by its create revision. What fails is found
 // again by the next look.
-func (k *Look) settle(ctx context.Context, found []orphan) {
+func (k *Look) remove(ctx context.Context, found []orphan) {
 	for len(found) > 0 {
 		// The server allows as many operations in all levels together.
 		batch := found[:min(len(found), max(k.list.batch()/opsPerOrphan, 1))]
@@ -195,7 +195,7 @@ func (k *Look) settle(ctx context.Context, found []orphan) {
 		}
 		for i, o := range batch {
 			if resp.Responses[i].GetResponseTxn().Succeeded {
-				o.slot.removed(o.created)
+				o.slot.deleted(o.created)
 			}
 		}
 	}

@@ -218,16 +218,16 @@ func TestAnAcknowledgedEntryInDoubtIsSettledByAbsence(t *testing.T) {
 	key := b.prefix + "k"
 	slot := func() *look.Slot { return b.Reserve(func(int) string { return key }) }
 	rev := b.put(t, key, b.lease)
-	slot().Doubt(rev, 0, "v")
+	slot().Unsettle(rev, 0, "v")
 	b.look(t)
 	require.False(t, b.exists(t, key))
 	require.Zero(t, b.Doubts())
 
-	slot().Doubt(rev, 0, "v") // its removal got through although the reply did not
+	slot().Unsettle(rev, 0, "v") // its removal got through although the reply did not
 	b.look(t)
 	require.Zero(t, b.Doubts())
 
-	slot().Doubt(rev+1000, 0, "v") // a look from before the put knows nothing
+	slot().Unsettle(rev+1000, 0, "v") // a look from before the put knows nothing
 	b.look(t)
 	require.Equal(t, 1, b.Doubts())
 }
@@ -238,7 +238,7 @@ func TestAnAcknowledgedEntryAndAnUnsettledPutAreBothWaitedFor(t *testing.T) {
 	b := newBench(t)
 	key := b.prefix + "k"
 	rev := b.put(t, key, b.lease)
-	b.Reserve(func(int) string { return key }).Doubt(rev, 1, "v")
+	b.Reserve(func(int) string { return key }).Unsettle(rev, 1, "v")
 	b.look(t)
 	require.False(t, b.exists(t, key))
 	require.Equal(t, 1, b.Doubts())
@@ -264,7 +264,7 @@ func TestWhatTheLeaseHasPutForAnotherReasonStays(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	key := b.prefix + "k"
-	b.Reserve(func(int) string { return key }).Doubt(0, 1, "another value")
+	b.Reserve(func(int) string { return key }).Unsettle(0, 1, "another value")
 	b.put(t, key, b.lease)
 	b.look(t)
 	require.True(t, b.exists(t, key))
@@ -316,19 +316,19 @@ func TestSlotsAreUsedAgainWhenTheirEntryIsGoneForCertain(t *testing.T) {
 	}
 	zero, one, two := reserve("0"), reserve("1"), reserve("2")
 	require.Zero(t, list.Doubts())
-	one.Doubt(0, 0, "v") // nothing can be there
+	one.Unsettle(0, 0, "v") // nothing can be there
 	reserve("1")
-	zero.Doubt(0, 1, "v")
+	zero.Unsettle(0, 1, "v")
 	require.Equal(t, 1, list.Doubts())
 	reserve("3") // a key in doubt is not given out
-	two.Doubt(42, 1, "v")
+	two.Unsettle(42, 1, "v")
 	require.Equal(t, 2, list.Doubts())
-	two.Gone(42)
-	two.Gone(42) // hearing of it again is nothing
-	reserve("4") // a put may still arrive
-	two.Gone(0)
+	two.Removed(42)
+	two.Removed(42) // hearing of it again is nothing
+	reserve("4")    // a put may still arrive
+	two.Removed(0)
 	reserve("2")
-	zero.Gone(0)
+	zero.Removed(0)
 	reserve("0")
 	require.Zero(t, list.Doubts())
 }

@@ -17,14 +17,15 @@ type Slot struct {
 
 	// The fields below are protected by the list's mu.
 
+	// doubtful is set once the slot was given back with its entry unsettled.
 	doubtful bool
-	// acked is the create revision of the entry whose removal is not confirmed,
+	// created is the create revision of the entry whose removal is not confirmed,
 	// 0 if there is none.
-	acked int64
-	// unsettled counts puts that may still take effect, however late, and value
+	created int64
+	// puts counts puts without an answer, which may take effect however late, and value
 	// is what they put, nil for anything.
-	unsettled int
-	value     []byte
+	puts  int
+	value []byte
 	// with are operations that remove what the puts have left beside the key.
 	with []clientv3.Op
 }
@@ -61,7 +62,7 @@ func (l *List) Take(key string) (*Slot, bool) {
 func (l *List) Suspect(key string, unsettled int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.slots[key] = &Slot{list: l, key: key, doubtful: true, unsettled: unsettled}
+	l.slots[key] = &Slot{list: l, key: key, doubtful: true, puts: unsettled}
 }
 
 // Reclaim takes key out of doubt, for a user who puts it again and from now on
@@ -75,7 +76,7 @@ func (l *List) Reclaim(key string) (unsettled int) {
 		return 0
 	}
 	delete(l.slots, key)
-	return s.unsettled
+	return s.puts
 }
 
 // Doubts returns how many keys are in doubt.
@@ -94,28 +95,28 @@ func (l *List) Doubts() int {
 // Key returns the key.
 func (s *Slot) Key() string { return s.key }
 
-// Doubt gives the slot back when its entry, of create revision acked (0: none that
-// we know of), may still be there, or one of unsettled puts of value may bring one.
-// If it is gone for certain and there are no such puts, the slot is free. What is removed
-// is removed together with what the given operations remove.
-func (s *Slot) Doubt(acked int64, unsettled int, value string, with ...clientv3.Op) {
+// Unsettle gives the slot back when its entry, of create revision created (0: none that
+// we know of), may still be there, or one of the given number of puts of value without an
+// answer may bring one. If neither can be, the slot is free. What is removed is removed
+// together with what the given operations remove.
+func (s *Slot) Unsettle(created int64, puts int, value string, with ...clientv3.Op) {
 	s.list.mu.Lock()
 	defer s.list.mu.Unlock()
-	s.doubtful, s.acked, s.unsettled, s.value, s.with = true, acked, unsettled, []byte(value), with
+	s.doubtful, s.created, s.puts, s.value, s.with = true, created, puts, []byte(value), with
 	s.freeIfSettled()
 }
 
-// Gone notes that the entry of create revision acked does not exist any more, or, for
-// 0, that one which an unsettled put had made has just been deleted. The slot must be
-// in doubt.
-func (s *Slot) Gone(acked int64) {
+// Removed notes that the entry of the given create revision does not exist any more, or,
+// for 0, that one which a put without an answer had made has just been deleted. The slot
+// must have been given back.
+func (s *Slot) Removed(created int64) {
 	s.list.mu.Lock()
 	defer s.list.mu.Unlock()
-	switch acked {
+	switch created {
 	case 0:
-		s.unsettled--
-	case s.acked:
-		s.acked = 0
+		s.puts--
+	case s.created:
+		s.created = 0
 	}
 	s.freeIfSettled()
 }
@@ -123,7 +124,7 @@ func (s *Slot) Gone(acked int64) {
 // freeIfSettled forgets the slot once nothing can be under its key any more. The
 // list's mu must be held.
 func (s *Slot) freeIfSettled() {
-	if s.acked == 0 && s.unsettled <= 0 && s.list.slots[s.key] == s {
+	if s.created == 0 && s.puts <= 0 && s.list.slots[s.key] == s {
 		delete(s.list.slots, s.key)
 	}
 }
@@ -136,36 +137,36 @@ func (s *Slot) current() bool {
 	return s.doubtful && s.list.slots[s.key] == s
 }
 
-// made reports whether kv is an entry that the slot is in doubt about, and not what
+// has reports whether kv is an entry that the slot is in doubt about, and not what
 // somebody else has put under the key.
-func (s *Slot) made(kv *mvccpb.KeyValue, lease clientv3.LeaseID) bool {
+func (s *Slot) has(kv *mvccpb.KeyValue, lease clientv3.LeaseID) bool {
 	s.list.mu.Lock()
 	defer s.list.mu.Unlock()
 	if kv == nil || clientv3.LeaseID(kv.Lease) != lease {
 		return false
 	}
-	return kv.CreateRevision == s.acked || s.value == nil || bytes.Equal(kv.Value, s.value)
+	return kv.CreateRevision == s.created || s.value == nil || bytes.Equal(kv.Value, s.value)
 }
 
-// absent notes that the key did not exist at revision rev. That proves nothing about
-// puts that may still arrive.
-func (s *Slot) absent(rev int64) {
+// notFound notes that the key did not exist at revision rev. That proves nothing about
+// puts without an answer.
+func (s *Slot) notFound(rev int64) {
 	s.list.mu.Lock()
 	defer s.list.mu.Unlock()
-	if rev >= s.acked {
-		s.acked = 0
+	if rev >= s.created {
+		s.created = 0
 		s.freeIfSettled()
 	}
 }
 
-// removed notes that a look has deleted the entry of the given create revision.
-func (s *Slot) removed(created int64) {
+// deleted notes that a look has deleted the entry of the given create revision.
+func (s *Slot) deleted(created int64) {
 	s.list.mu.Lock()
-	own := created == s.acked
+	own := created == s.created
 	s.list.mu.Unlock()
 	if own {
-		s.Gone(created)
+		s.Removed(created)
 	} else {
-		s.Gone(0)
+		s.Removed(0)
 	}
 }

@@ -3,7 +3,6 @@ package queue
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -279,21 +278,13 @@ func (e *entry) ownAmong(marks []*mvccpb.KeyValue) *mvccpb.KeyValue {
 }
 
 // sendClaim sends the transaction of tryClaim, whose mark is put if the conditions hold.
-func (e *entry) sendClaim(ctx context.Context, free []clientv3.Cmp) (resp *clientv3.TxnResponse, err error) {
+func (e *entry) sendClaim(ctx context.Context, free []clientv3.Cmp) (*clientv3.TxnResponse, error) {
 	var then []clientv3.Op
 	if e.q.Delay.marks() {
 		then = append(then, e.putMark())
 	}
 	otherwise := append([]clientv3.Op{clientv3.OpGet(e.key())}, e.q.Delay.reads()...)
-	err = e.do(ctx, func(ctx context.Context) (err error) {
-		resp, err = e.q.Session.Client().Txn(ctx).
-			If(append(e.same(), free...)...).
-			Then(then...).
-			Else(otherwise...).
-			Commit()
-		return err
-	})
-	return resp, err
+	return e.commit(ctx, append(e.same(), free...), then, otherwise)
 }
 
 // awaitMark returns nil when the mark that was found at revision rev is gone, or need not
@@ -301,24 +292,22 @@ func (e *entry) sendClaim(ctx context.Context, free []clientv3.Cmp) (resp *clien
 func (e *entry) awaitMark(ctx context.Context, found *mvccpb.KeyValue, rev int64, until time.Time) error {
 	within, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
-	g := &leg{
-		lane:   Lane{prefix: e.legs[0].lane.prefix},
+	stream := e.keys.Stream()
+	w := e.awaitPredecessor(within, stream, &leg{
+		lane:   Lane{prefix: e.legs[0].lane.prefix, kind: behindAll{}},
 		before: position{key: string(found.Key), created: found.CreateRevision, seen: rev},
-	}
-	_, silent, err := e.awaitGone(within, g)
+	})
 	switch {
 	case ctx.Err() != nil:
-		return attempt.Ended(ctx, err)
-	case within.Err() != nil:
-		return nil
-	case silent != nil:
-		silent()
-	}
-	if errors.Is(err, errWatchEnded) {
+		return attempt.Ended(ctx, w.err)
+	case w.why == ownDeleted:
+		return errOwnGone
+	case w.why == lookNoticed:
+		stream.Abandon()
+	case w.why == watchFailed:
 		attempt.Pause(within, firstWatchPause)
-		return nil
 	}
-	return err
+	return nil
 }
 
 // all returns the keys that some reads have found.

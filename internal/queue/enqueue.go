@@ -23,12 +23,15 @@ type entry struct {
 	q     *Queue
 	lease *lease.Lease
 	keys  *look.List
+	gates *gates
 	// legs are its keys, one for each lane of the queue.
 	legs []leg
 	one  [1]leg // what legs is made of if there is one
 	// record is what the entry says, and value that as first put.
 	record Record
 	value  string
+	// life is where it is in its life, and what is known of its requests.
+	life *life
 	// created is the create revision, 0 while it is not known to exist.
 	created int64
 	// header is that of the answer which told that it exists, of its create revision.
@@ -37,13 +40,8 @@ type entry struct {
 	// the answer that told of it, if that was not the first.
 	modified int64
 	written  lease.Header
-	// unsettled counts puts that may still be applied.
-	unsettled int
 	// followed is the entry that it has waited for last.
 	followed position
-	// undeleted is set once a deletion went without an answer, so that the next
-	// may find nothing.
-	undeleted bool
 	// marks is the lease for its mark, nil if the queue's grants leave none.
 	marks *markLease
 	// lost is the mark that it waits for, or has waited for last.
@@ -64,7 +62,7 @@ type leg struct {
 
 // newEntry reserves keys under the lease for an entry that does not exist yet.
 func (q *Queue) newEntry(l *lease.Lease) *entry {
-	e := &entry{q: q, lease: l, keys: inside.Keys(l), record: q.record()}
+	e := &entry{q: q, lease: l, keys: inside.Keys(l), gates: gatesOf(q.Session.Client()), life: &life{}, record: q.record()}
 	e.value = q.content(e.record)
 	e.legs = e.one[:0]
 	for _, lane := range q.Lanes {
@@ -76,17 +74,6 @@ func (q *Queue) newEntry(l *lease.Lease) *entry {
 
 // key returns the entry's first key, which names it.
 func (e *entry) key() string { return e.legs[0].key }
-
-// free gives up the keys of an entry that is gone for certain.
-func (e *entry) free() { e.doubt(0) }
-
-// doubt gives up the keys of an entry of which created, or an unsettled put, may
-// still be there.
-func (e *entry) doubt(created int64) {
-	for i := range e.legs {
-		e.legs[i].slot.Doubt(created, e.unsettled, e.value, e.unmarking()...)
-	}
-}
 
 // is reports whether kv belongs to the entry.
 func (e *entry) is(kv *mvccpb.KeyValue) bool { return kv != nil && kv.CreateRevision == e.created }
@@ -132,13 +119,23 @@ func (e *entry) bind(ctx context.Context) (context.Context, context.CancelFunc) 
 	return ctx, func() { stop(); cancel(nil) }
 }
 
-// do repeats rpc until it succeeds, is refused, ctx ends, or the lease has.
-func (e *entry) do(ctx context.Context, rpc func(context.Context) error) error {
-	return e.limits().Do(ctx, rpc)
+// request makes a request until it is answered, refused, ctx ends, or the entry's lease
+// has. When an answer is slow, it goes out again beside the first; so try is called by
+// several goroutines at once, and what it sends has to be recognised when it is repeated.
+func request[T any](ctx context.Context, e *entry, try func(context.Context) (T, error)) (T, error) {
+	return attempt.Hedge(ctx, e.limits(), try)
+}
+
+// commit is request for a transaction.
+func (e *entry) commit(ctx context.Context, conds []clientv3.Cmp, then, otherwise []clientv3.Op) (*clientv3.TxnResponse, error) {
+	return request(ctx, e, func(ctx context.Context) (*clientv3.TxnResponse, error) {
+		return e.q.Session.Client().Txn(ctx).If(conds...).Then(then...).Else(otherwise...).Commit()
+	})
 }
 
 func (e *entry) limits() attempt.Limits {
-	return attempt.Limits{Timeout: rpcTimeout(e.lease), Until: e.lease.Context()}
+	t := rpcTimeout(e.lease)
+	return attempt.Limits{Patience: t, Timeout: t, Until: e.lease.Context()}
 }
 
 // absent is the condition that the entry is not there.
@@ -147,27 +144,24 @@ func (e *entry) absent() clientv3.Cmp {
 }
 
 // put sends a transaction that puts the entry if conds hold, of which one says that it is
-// not there, until it is answered. Puts that were not answered are counted. Its keys come and go together,
-// so the first one tells whether it is there: the answers to then come after one for each
-// put, those to otherwise after the read of the first key.
-func (e *entry) put(ctx context.Context, conds []clientv3.Cmp, then, otherwise []clientv3.Op) (resp *clientv3.TxnResponse, err error) {
+// not there, until it is answered. Its keys come and go together, so the first one tells
+// whether it is there: the answers to then come after one for each put, those to otherwise
+// after the read of the first key.
+func (e *entry) put(ctx context.Context, conds []clientv3.Cmp, then, otherwise []clientv3.Op) (*clientv3.TxnResponse, error) {
 	gets := append([]clientv3.Op{clientv3.OpGet(e.key())}, otherwise...)
 	puts := make([]clientv3.Op, 0, len(e.legs)+len(then))
 	for i := range e.legs {
 		puts = append(puts, clientv3.OpPut(e.legs[i].key, e.value, clientv3.WithLease(e.lease.ID())))
 	}
 	puts = append(puts, then...)
-	err = e.do(ctx, func(ctx context.Context) (err error) {
-		e.unsettled++
-		resp, err = e.q.Session.Client().Txn(ctx).If(conds...).Then(puts...).Else(gets...).Commit()
-		if err == nil || !attempt.Uncertain(err) {
-			e.unsettled--
-		}
-		return err
+	resp, err := request(ctx, e, func(ctx context.Context) (*clientv3.TxnResponse, error) {
+		e.life.putSent()
+		resp, err := e.q.Session.Client().Txn(ctx).If(conds...).Then(puts...).Else(gets...).Commit()
+		e.life.putAnswered(resp, err)
+		return resp, err
 	})
 	if err == nil && resp.Succeeded {
-		e.created, e.modified = resp.Header.Revision, resp.Header.Revision
-		e.header = lease.HeaderOf(resp.Header)
+		e.becomeWaiting(resp.Header.Revision, resp.Header.Revision, lease.HeaderOf(resp.Header))
 	}
 	return resp, err
 }
@@ -211,8 +205,7 @@ func (e *entry) enqueue(ctx context.Context) error {
 func (e *entry) arrange(answers []*pb.ResponseOp, seen int64) {
 	for i := range e.legs {
 		g := &e.legs[i]
-		g.before = g.lane.before(answers, e.created, seen)
-		answers = answers[g.lane.asks():]
+		g.before, answers = g.lane.before(answers, e.created, seen)
 	}
 }
 
@@ -224,13 +217,11 @@ func (e *entry) adopt(resp *clientv3.TxnResponse, why error) error {
 		if why != nil {
 			return why
 		}
-		// Another library may use our lease: concurrency.WithLease. A put that
-		// never settles keeps the key in doubt, and us from taking it again; a look
-		// removes nothing there but our own value.
-		if e.q.Raw && e.unsettled == 0 { // theirs may be the same
+		// Another library may use our lease: concurrency.WithLease.
+		if e.q.Raw && e.life.unanswered() == 0 { // theirs may be the same
 			e.value = e.record.Nonce
 		}
-		e.unsettled++
+		e.life.takenByAnother()
 		return fmt.Errorf("%w: %q", errForeign, e.key())
 	}
 	// What is before it is not known; a position that cannot exist makes the
@@ -244,7 +235,7 @@ func (e *entry) adopt(resp *clientv3.TxnResponse, why error) error {
 // wrote reports whether kv, found where the entry was to be put, is what it put.
 func (e *entry) wrote(kv *mvccpb.KeyValue) bool {
 	if e.q.Raw { // the key is ours, so only an attempt before this one, or somebody who shares our lease
-		return e.unsettled > 0 && string(kv.Value) == e.value && kv.Version == 1 && clientv3.LeaseID(kv.Lease) == e.lease.ID()
+		return e.life.unanswered() > 0 && string(kv.Value) == e.value && kv.Version == 1 && clientv3.LeaseID(kv.Lease) == e.lease.ID()
 	}
 	return Parse(kv).Record.Nonce == e.record.Nonce
 }
@@ -256,9 +247,7 @@ func (e *entry) adopted(resp *clientv3.TxnResponse) bool {
 	if kv == nil || !e.wrote(kv) {
 		return false
 	}
-	e.created, e.modified = kv.CreateRevision, kv.ModRevision
-	e.header = lease.HeaderOf(resp.Header)
-	e.header.Revision = e.created
-	e.unsettled--
+	e.life.found()
+	e.becomeWaiting(kv.CreateRevision, kv.ModRevision, lease.HeaderOf(resp.Header))
 	return true
 }

@@ -67,6 +67,7 @@ type Grant struct {
 
 // grant makes the entry a grant, unless its lease is over.
 func (q *Queue) grant(ctx context.Context, e *entry, c *Call) (*Grant, error) {
+	e.becomeOwner()
 	g := &Grant{entry: e, errs: q.Errors, quiet: q.Quiet}
 	return g.start(c.caller(ctx), c, turn{via: g.Via()})
 }
@@ -210,7 +211,7 @@ func (g *Grant) deleted() {
 	if len(g.entry.legs) > 1 { // the others may be there
 		g.entry.remove()
 	} else {
-		g.entry.free()
+		g.entry.becomeGone()
 	}
 }
 
@@ -303,20 +304,21 @@ func (g *Grant) settle(ctx context.Context) {
 // it is not if ctx ended before the lease did.
 func (g *Grant) delete(ctx context.Context) bool {
 	e := g.entry
+	e.becomeRemoving()
 	removed, err := e.delete(ctx)
 	switch {
-	case err == nil && (removed || e.undeleted && e.lease.Err() == nil):
-		e.free()
+	case err == nil && (removed || e.life.mayBeDeleted() && e.lease.Err() == nil):
+		e.becomeGone()
 		g.settled(nil)
 	case e.lease.Err() != nil:
 		g.settled(g.unconfirmed())
 	case err == nil:
-		e.free()
+		e.becomeGone()
 		g.settled(fmt.Errorf("%w: %w", g.errs.Lost, errDeleted))
 	case ctx.Err() != nil:
 		return false
 	default: // refused
-		e.doubt(e.created)
+		e.becomeUnsettled()
 		g.settled(fmt.Errorf("releasing %q: left to the session: %w", e.key(), err))
 	}
 	return true

@@ -10,8 +10,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// Lane is one line that an acquisition stands in: where its key goes, and which of
-// the entries before it has to go first.
+// Lane is one line that an acquisition stands in: where its key goes, which entries it
+// looks at, and of which kind it is.
 type Lane struct {
 	// prefix is what the keys of the lane's own entries begin with.
 	prefix string
@@ -19,8 +19,8 @@ type Lane struct {
 	behind string
 	// suffix ends the own key.
 	suffix string
-	// passing is set if an entry that was put again is not waited for.
-	passing bool
+	// kind says which of the entries before it an entry waits for.
+	kind kind
 	// sole is set if an entry that was put again does not own alone any more.
 	sole bool
 	// newest reads the newest two entries of behind together with the put of the own:
@@ -28,17 +28,18 @@ type Lane struct {
 	newest clientv3.Op
 	// dissent are the ranges of entries that count with other permits.
 	dissent []span
-	// weight is how much of permits an entry takes; permits is 0 if the oldest
-	// entry owns alone.
-	weight, permits int
+	// permits is how many there are in a weighted lane, 0 in others.
+	permits int
 }
 
 // Exclusive is the lane of entries under prefix of which the oldest owns.
-func Exclusive(prefix string) Lane { return Lane{prefix: prefix, behind: prefix}.ready() }
+func Exclusive(prefix string) Lane {
+	return Lane{prefix: prefix, behind: prefix, kind: behindAll{}}.ready()
+}
 
 // Writer is the lane of those who wait for every entry under prefix.
 func Writer(prefix string) Lane {
-	return Lane{prefix: prefix + writers, behind: prefix, sole: true}.ready()
+	return Lane{prefix: prefix + writers, behind: prefix, kind: behindAll{}, sole: true}.ready()
 }
 
 // Reader is the lane of those who wait for the writers under prefix. A writer that
@@ -46,7 +47,7 @@ func Writer(prefix string) Lane {
 // the writers, since the next is granted when it is gone; so the newest writer before
 // a reader always tells whether any is in its way.
 func Reader(prefix string) Lane {
-	return Lane{prefix: prefix + readers, behind: prefix + writers, passing: true}.ready()
+	return Lane{prefix: prefix + readers, behind: prefix + writers, kind: behindWriters{}}.ready()
 }
 
 const (
@@ -62,7 +63,10 @@ func IsWriter(prefix, key string) bool { return strings.HasPrefix(key, prefix+wr
 // be read without values, and an entry is only put while no other counts differently.
 func Weighted(prefix string, weight, permits int) Lane {
 	own := prefix + strconv.Itoa(permits) + "/"
-	l := Lane{prefix: own, behind: own, suffix: "~" + strconv.Itoa(weight), weight: weight, permits: permits}.ready()
+	l := Lane{
+		prefix: own, behind: own, suffix: "~" + strconv.Itoa(weight), permits: permits,
+		kind: untilItFits{behind: own, weight: weight, permits: permits},
+	}.ready()
 	l.dissent = []span{{prefix, own}, {clientv3.GetPrefixRangeEnd(own), clientv3.GetPrefixRangeEnd(prefix)}}
 	return l
 }
@@ -105,30 +109,6 @@ func (l Lane) key(id clientv3.LeaseID) func(slot int) string {
 	}
 }
 
-// position is an entry that another waits for, as it was at revision seen. With
-// whole set it stands for every entry of the lane: whichever is deleted, that may be
-// the other's turn.
-type position struct {
-	key     string
-	created int64
-	seen    int64
-	whole   bool
-}
-
-func (p position) exists() bool { return p.created != 0 }
-
-// same reports whether p and other are to be waited for alike, whenever seen.
-func (p position) same(other position) bool {
-	p.seen = other.seen
-	return p == other
-}
-
-// is reports whether kv is the entry at p.
-func (p position) is(kv *mvccpb.KeyValue) bool { return kv != nil && kv.CreateRevision == p.created }
-
-// unknownRevision stands for a predecessor that has yet to be looked up.
-const unknownRevision = -1
-
 func (l Lane) ready() Lane {
 	l.newest = clientv3.OpGet(l.behind, some(clientv3.WithLastCreate(), 2)...)
 	return l
@@ -140,68 +120,45 @@ func some(of []clientv3.OpOption, n int64, how ...clientv3.OpOption) []clientv3.
 
 // queued returns the reads that tell whom an entry waits for which is put in the same
 // transaction.
-func (l Lane) queued() []clientv3.Op {
-	if l.permits == 0 {
-		return []clientv3.Op{l.newest}
-	}
-	return []clientv3.Op{l.newest, l.oldest()}
-}
+func (l Lane) queued() []clientv3.Op { return append([]clientv3.Op{l.newest}, l.kind.reads()...) }
 
 // older returns the reads that tell whom an entry waits for that was created at the
 // given revision.
 func (l Lane) older(created int64, how ...clientv3.OpOption) []clientv3.Op {
 	how = append(how, clientv3.WithMaxCreateRev(created-1))
 	newest := clientv3.OpGet(l.behind, some(clientv3.WithLastCreate(), 1, how...)...)
-	if l.permits == 0 {
-		return []clientv3.Op{newest}
-	}
-	return []clientv3.Op{newest, l.oldest(how...)}
+	return append([]clientv3.Op{newest}, l.kind.reads(how...)...)
 }
 
-// oldest reads the oldest entries: one more than there can be owners.
-func (l Lane) oldest(how ...clientv3.OpOption) clientv3.Op {
-	return clientv3.OpGet(l.behind, some(clientv3.WithFirstCreate(), int64(l.permits)+1, how...)...)
-}
-
-// asks returns how many reads that are.
-func (l Lane) asks() int {
-	if l.permits == 0 {
-		return 1
-	}
-	return 2
-}
-
-// before finds in the answers to those reads, of revision seen, whom the entry waits for that
-// was created at revision created.
-func (l Lane) before(answers []*pb.ResponseOp, created, seen int64) position {
+// before finds in the answers to those reads, of revision seen, whom the entry waits for
+// that was created at revision created, and returns the answers that are left.
+func (l Lane) before(answers []*pb.ResponseOp, created, seen int64) (p position, left []*pb.ResponseOp) {
+	more, left := answers[1:1+l.kind.count()], answers[1+l.kind.count():]
 	newest := firstBefore(answers[0].GetResponseRange().Kvs, created)
-	switch {
-	case newest == nil || l.passing && newest.Version > 1:
-		return position{}
-	case l.permits == 0:
-		return at(newest, seen)
+	if newest == nil {
+		return position{}, left
 	}
-	return l.beforeWeighted(answers[1].GetResponseRange().Kvs, newest, created, seen)
+	return l.kind.predecessor(newest, all(more), created, seen), left
 }
 
-// beforeWeighted adds up the oldest entries. An entry that does not fit waits for
-// any to go if those before it are owners, and else for its predecessor to become one.
-func (l Lane) beforeWeighted(oldest []*mvccpb.KeyValue, newest *mvccpb.KeyValue, created, seen int64) position {
-	sum := 0
-	for _, kv := range oldest {
-		if kv.CreateRevision >= created {
-			break
-		}
-		sum += weigh(kv)
-		if sum > l.permits {
-			return at(newest, seen)
-		}
+// watch returns the options of a watch on p.
+func (l Lane) watch(p position) []clientv3.OpOption {
+	opts := []clientv3.OpOption{clientv3.WithCreatedNotify()}
+	if p.whole {
+		opts = append(opts, clientv3.WithPrefix())
 	}
-	if sum+l.weight > l.permits {
-		return position{key: l.behind, created: created, seen: seen, whole: true}
+	if p.whole || !l.kind.heedsPuts() {
+		opts = append(opts, clientv3.WithFilterPut())
 	}
-	return position{}
+	return opts
 }
+
+// free returns the condition under which an entry put now would own. In a weighted lane no
+// condition tells: see tryWeighted.
+func (l Lane) free() clientv3.Cmp { return l.kind.free(l.behind) }
+
+// hasOwn reports whether the lane's own entries are among those that are waited for.
+func (l Lane) hasOwn() bool { return strings.HasPrefix(l.prefix, l.behind) }
 
 // PermitsError says that an entry of a weighted lane counts with other permits.
 type PermitsError struct {
@@ -229,11 +186,9 @@ func (l Lane) agreed() (conds []clientv3.Cmp, reads []clientv3.Op) {
 // dissented returns the error of a transaction whose reads found an entry that counts
 // with other permits, nil if they found none.
 func dissented(answers []*pb.ResponseOp) error {
-	for _, answer := range answers {
-		for _, kv := range answer.GetResponseRange().Kvs {
-			_, permits := Weight(string(kv.Key))
-			return &PermitsError{string(kv.Key), permits}
-		}
+	for _, kv := range all(answers) {
+		_, permits := Weight(string(kv.Key))
+		return &PermitsError{string(kv.Key), permits}
 	}
 	return nil
 }
@@ -241,6 +196,12 @@ func dissented(answers []*pb.ResponseOp) error {
 // weigh returns the weight of an entry.
 func weigh(kv *mvccpb.KeyValue) int {
 	weight, _ := Weight(string(kv.Key))
+	return weight
+}
+
+// weight returns how much of a weighted lane's permits an entry of it takes.
+func (l Lane) weight() int {
+	weight, _ := Weight("/" + l.suffix)
 	return weight
 }
 
@@ -253,39 +214,3 @@ func firstBefore(kvs []*mvccpb.KeyValue, created int64) *mvccpb.KeyValue {
 	}
 	return nil
 }
-
-func at(kv *mvccpb.KeyValue, seen int64) position {
-	return position{key: string(kv.Key), created: kv.CreateRevision, seen: seen}
-}
-
-// gone reports whether the entry at p, found as kv, is waited for no longer.
-func (l Lane) gone(p position, kv *mvccpb.KeyValue) bool {
-	return !p.is(kv) || l.again() && kv.Version > 1
-}
-
-// again reports whether a put of an entry can end the wait for it.
-func (l Lane) again() bool { return l.passing || l.permits > 0 }
-
-// watch returns the options of a watch on p.
-func (l Lane) watch(p position) []clientv3.OpOption {
-	opts := []clientv3.OpOption{clientv3.WithCreatedNotify()}
-	if p.whole {
-		opts = append(opts, clientv3.WithPrefix())
-	}
-	if p.whole || !l.again() {
-		opts = append(opts, clientv3.WithFilterPut())
-	}
-	return opts
-}
-
-// free returns the condition under which an entry put now would own, of a lane that is
-// not weighted: of that none can tell.
-func (l Lane) free() clientv3.Cmp {
-	if l.passing {
-		return clientv3.Compare(clientv3.Version(l.behind), "!=", 1).WithPrefix()
-	}
-	return clientv3.Compare(clientv3.CreateRevision(l.behind), "=", 0).WithPrefix()
-}
-
-// hasOwn reports whether the lane's own entries are among those that are waited for.
-func (l Lane) hasOwn() bool { return strings.HasPrefix(l.prefix, l.behind) }

@@ -84,17 +84,15 @@ func (e *entry) markable(ctx context.Context) error {
 }
 
 func (e *entry) grantMarkLease(ctx context.Context) (*markLease, error) {
-	m := &markLease{entry: e}
-	err := e.do(ctx, func(ctx context.Context) error {
+	return request(ctx, e, func(ctx context.Context) (*markLease, error) {
 		began := time.Now()
 		granted, err := e.q.Session.Client().Grant(ctx, seconds(e.lease.TTL()+e.q.Delay.length+markMargin))
-		if err == nil {
-			m.id, m.ttl = granted.ID, time.Duration(granted.TTL)*time.Second
-			m.expires = began.Add(m.ttl)
+		if err != nil {
+			return nil, err
 		}
-		return err
+		ttl := time.Duration(granted.TTL) * time.Second
+		return &markLease{entry: e, id: granted.ID, ttl: ttl, expires: began.Add(ttl)}, nil
 	})
-	return m, err
 }
 
 // seconds returns d as a TTL, rounded up.

@@ -14,8 +14,8 @@ const (
 	MaxName = 1024
 	// MaxOwner is the longest owner in bytes.
 	MaxOwner = 256
-	// reserved is what path segments that belong to Conclave begin with.
-	reserved = "~"
+	// ownSegment is what path segments that belong to Conclave begin with.
+	ownSegment = "~"
 	// SequenceBits is how many low bits of a fencing token count the hand-offs of
 	// one entry within its process; the others are the entry's create revision.
 	SequenceBits = 20
@@ -26,7 +26,7 @@ const (
 func Prefix(name, kind string) string { return All(name) + kind + "/" }
 
 // All returns what the keys of all entries of a name begin with, of whatever kind.
-func All(name string) string { return name + "/" + reserved }
+func All(name string) string { return name + "/" + ownSegment }
 
 // KindOf returns the kind of an entry of the given name.
 func KindOf(name, key string) string {
@@ -50,8 +50,8 @@ func CheckName(name string) error {
 		return fmt.Errorf("name %q: must not end with a slash", name)
 	}
 	for part := range strings.SplitSeq(name, "/") {
-		if strings.HasPrefix(part, reserved) {
-			return fmt.Errorf("name %q: segment %q is reserved: must not begin with %q", name, part, reserved)
+		if strings.HasPrefix(part, ownSegment) {
+			return fmt.Errorf("name %q: segment %q is reserved: must not begin with %q", name, part, ownSegment)
 		}
 	}
 	return nil

@@ -130,16 +130,19 @@ func (g *Grant) Drop(ctx context.Context) error {
 }
 
 // Reacquire gives up the entry, after Leave, and queues again at the end, in one
-// transaction; apart from that it is Acquire.
+// transaction; apart from that it is Acquire. It asks for no lease before the entry is
+// given up: the new one stands under the same.
 func (q *Queue) Reacquire(ctx context.Context, g *Grant) (*Grant, error) {
-	e, err := q.place(ctx)
-	if err != nil {
+	if g.entry.lease.Err() != nil {
 		g.settle(ctx)
-		return nil, err
+		return q.Acquire(ctx)
 	}
-	err = e.enqueueAfter(ctx, g.entry)
+	e := q.newEntry(g.entry.lease)
+	e.marks = g.entry.marks
+	g.entry.becomeRemoving()
+	err := e.enqueueAfter(ctx, g.entry)
 	if err == nil {
-		g.entry.free()
+		g.entry.becomeGone()
 		g.settled(nil)
 	} else {
 		g.settle(ctx)
@@ -163,7 +166,9 @@ func (e *entry) enqueueAfter(ctx context.Context, old *entry) error {
 	resp, err := e.put(ctx, conds, then, nil)
 	switch {
 	case err != nil:
-		old.undeleted = old.undeleted || attempt.Uncertain(err)
+		if attempt.Uncertain(err) {
+			old.life.deleteSent() // and not answered
+		}
 		return err
 	case resp.Succeeded:
 		e.arrange(resp.Responses[len(e.legs)+deletes:], resp.Header.Revision)

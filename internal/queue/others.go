@@ -53,7 +53,7 @@ func (g *Grant) Requested() <-chan struct{} {
 func (e *entry) awaitRequest(ctx context.Context, key string) error {
 	at := requestKey(key)
 	return e.await(ctx, sign{
-		read: func(how ...clientv3.OpOption) clientv3.Op { return clientv3.OpGet(at, how[1:]...) }, // with its value
+		read: func(how ...clientv3.OpOption) clientv3.Op { return clientv3.OpGet(at, how[:len(how)-1]...) }, // with its value
 		key:  at,
 		is:   func(kv *mvccpb.KeyValue) bool { return string(kv.Value) == strconv.FormatInt(e.created, 10) },
 	})
@@ -62,7 +62,7 @@ func (e *entry) awaitRequest(ctx context.Context, key string) error {
 // requestKey returns the key of a request to release the entry of the given key: in the
 // same order below a kind of its own, so that a name's entries and requests are apart.
 func requestKey(key string) string {
-	i := strings.LastIndex(key, "/"+reserved) + len("/"+reserved)
+	i := strings.LastIndex(key, "/"+ownSegment) + len("/"+ownSegment)
 	return key[:i] + "request/" + key[i:]
 }
 
@@ -169,16 +169,13 @@ func (e *entry) heard(ctx context.Context, s sign, resp clientv3.WatchResponse) 
 }
 
 // thereNow reports whether a quorum knows of the sign.
-func (e *entry) thereNow(ctx context.Context, s sign) (found bool, err error) {
-	err = e.do(ctx, func(ctx context.Context) error {
-		resp, err := e.q.Session.Client().Txn(ctx).Then(s.read(clientv3.WithKeysOnly())).Commit()
-		if err == nil {
-			kv := first(resp, 0)
-			found = kv != nil && s.is(kv)
-		}
-		return err
-	})
-	return found, err
+func (e *entry) thereNow(ctx context.Context, s sign) (bool, error) {
+	resp, err := e.commit(ctx, nil, []clientv3.Op{s.read(clientv3.WithKeysOnly())}, nil)
+	if err != nil {
+		return false, err
+	}
+	kv := first(resp, 0)
+	return kv != nil && s.is(kv), nil
 }
 
 // there reports whether the sign was there at a revision not older than rev.

@@ -5,8 +5,6 @@ import (
 	"fmt"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-
-	"github.com/conclave-go/conclave/internal/attempt"
 )
 
 // Pass releases the grant, of a queue of one lane and no delay, as Release does, and in the same transaction runs ops if
@@ -25,7 +23,7 @@ func (g *Grant) Pass(ctx context.Context, conds []clientv3.Cmp, ops []clientv3.O
 		g.settle(ctx)
 		return false, g.Release(ctx)
 	}
-	g.entry.free()
+	g.entry.becomeGone()
 	if !removed {
 		err = fmt.Errorf("%w: %w", g.errs.Lost, errDeleted)
 	}
@@ -36,20 +34,21 @@ func (g *Grant) Pass(ctx context.Context, conds []clientv3.Cmp, ops []clientv3.O
 // pass removes the entry, trying once, and reports whether conds held, with which ops
 // ran, and whether the entry was there.
 func (e *entry) pass(ctx context.Context, conds []clientv3.Cmp, ops []clientv3.Op) (passed, removed bool, err error) {
+	e.becomeRemoving()
 	same, remove := e.removal()
 	err = e.limits().Once(ctx, func(ctx context.Context) error {
+		e.life.deleteSent()
 		resp, err := e.q.Session.Client().Txn(ctx).
 			If(append(conds, same...)...).
 			Then(append(ops, remove...)...).
 			Else(clientv3.OpTxn(same, remove, nil)).
 			Commit()
-		if err != nil {
-			e.undeleted = e.undeleted || attempt.Uncertain(err)
-			return err
+		if err == nil {
+			passed = resp.Succeeded
+			removed = passed || resp.Responses[0].GetResponseTxn().Succeeded
 		}
-		passed = resp.Succeeded
-		removed = passed || resp.Responses[0].GetResponseTxn().Succeeded
-		return nil
+		e.life.deleteAnswered(removed, err)
+		return err
 	})
 	return passed, removed, err
 }

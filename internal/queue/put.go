@@ -57,25 +57,20 @@ func (e *entry) swap(ctx context.Context, record Record) error {
 // trySwap puts content and returns nil, or what is there if that is not what was put
 // last.
 func (e *entry) trySwap(ctx context.Context, content string) (found *mvccpb.KeyValue, err error) {
-	err = e.do(ctx, func(ctx context.Context) error {
-		resp, err := e.q.Session.Client().Txn(ctx).
-			If(clientv3.Compare(clientv3.CreateRevision(e.key()), "=", e.created), clientv3.Compare(clientv3.ModRevision(e.key()), "=", e.modified)).
-			Then(clientv3.OpPut(e.key(), content, clientv3.WithLease(e.lease.ID()))).
-			Else(clientv3.OpGet(e.key())).
-			Commit()
-		if err != nil {
-			return err
-		}
-		e.written = lease.HeaderOf(resp.Header)
-		if resp.Succeeded {
-			e.modified = resp.Header.Revision
-			return nil
-		}
-		found = &mvccpb.KeyValue{}
-		if kv := first(resp, 0); kv != nil {
-			found = kv
-		}
-		return nil
-	})
-	return found, err
+	resp, err := e.commit(ctx,
+		append(e.same(), clientv3.Compare(clientv3.ModRevision(e.key()), "=", e.modified)),
+		[]clientv3.Op{clientv3.OpPut(e.key(), content, clientv3.WithLease(e.lease.ID()))},
+		[]clientv3.Op{clientv3.OpGet(e.key())})
+	if err != nil {
+		return nil, err
+	}
+	e.written = lease.HeaderOf(resp.Header)
+	if resp.Succeeded {
+		e.modified = resp.Header.Revision
+		return nil, nil
+	}
+	if kv := first(resp, 0); kv != nil {
+		return kv, nil
+	}
+	return &mvccpb.KeyValue{}, nil
 }

@@ -53,7 +53,7 @@ func (q *Queue) find(ctx context.Context, key string, created int64) (*entry, er
 	if err != nil {
 		return nil, err
 	}
-	e := &entry{q: q, lease: l, keys: inside.Keys(l), created: created}
+	e := &entry{q: q, lease: l, keys: inside.Keys(l), gates: gatesOf(q.Session.Client()), life: &life{state: waiting}, created: created}
 	slot, free := e.keys.Take(key)
 	if !free {
 		return nil, fmt.Errorf("%w: %q", errInUse, key)
@@ -65,7 +65,7 @@ func (q *Queue) find(ctx context.Context, key string, created int64) (*entry, er
 		err = e.markable(ctx)
 	}
 	if err != nil {
-		e.free()
+		e.becomeGone()
 		return nil, err
 	}
 	return e, nil
@@ -73,18 +73,13 @@ func (q *Queue) find(ctx context.Context, key string, created int64) (*entry, er
 
 // load reads what the entry says.
 func (e *entry) load(ctx context.Context) error {
-	var kv *mvccpb.KeyValue
-	err := e.do(ctx, func(ctx context.Context) error {
-		resp, err := e.q.Session.Client().Get(ctx, e.key())
-		if err != nil {
-			return err
-		}
-		if kv = nil; len(resp.Kvs) > 0 {
-			kv = resp.Kvs[0]
-		}
-		e.header = lease.HeaderOf(resp.Header)
-		return nil
+	resp, err := request(ctx, e, func(ctx context.Context) (*clientv3.GetResponse, error) {
+		return e.q.Session.Client().Get(ctx, e.key())
 	})
+	var kv *mvccpb.KeyValue
+	if err == nil && len(resp.Kvs) > 0 {
+		kv = resp.Kvs[0]
+	}
 	switch {
 	case err != nil:
 		return fmt.Errorf("reading %q: %w", e.key(), err)
@@ -93,7 +88,8 @@ func (e *entry) load(ctx context.Context) error {
 	case clientv3.LeaseID(kv.Lease) != e.lease.ID():
 		return fmt.Errorf("%w: %q is attached to lease %x, not to this session's %x", e.q.Errors.Lost, e.key(), kv.Lease, int64(e.lease.ID()))
 	}
-	seen := e.header.Revision
+	seen := resp.Header.Revision
+	e.header = lease.HeaderOf(resp.Header)
 	e.header.Revision = e.created
 	e.modified, e.value = kv.ModRevision, string(kv.Value)
 	e.record = Parse(kv).Record

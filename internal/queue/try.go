@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -29,7 +30,7 @@ func (e *entry) tryPut(ctx context.Context) (head Occupant, taken bool, err erro
 			return Occupant{}, false, nil
 		}
 		for _, kv := range all(resp.Responses[1 : 1+reads]) {
-			if !e.legs[0].lane.passing || kv.Version == 1 {
+			if !e.legs[0].lane.kind.over(at(kv, 0), kv) {
 				return Parse(kv), true, nil
 			}
 		}
@@ -69,70 +70,69 @@ func (e *entry) sendTry(ctx context.Context) (resp *clientv3.TxnResponse, reads 
 // if the answers to the attempt do not have the marks: those of many names do not fit.
 func (e *entry) lostOwner(ctx context.Context, answers []*pb.ResponseOp) (head Occupant, taken bool, err error) {
 	if e.minds() {
-		err = e.do(ctx, func(ctx context.Context) error {
-			resp, err := e.q.Session.Client().Txn(ctx).Then(e.q.Delay.reads()...).Commit()
-			if err == nil {
-				answers = resp.Responses
-			}
-			return err
-		})
+		resp, err := e.commit(ctx, nil, e.q.Delay.reads(), nil)
+		if err != nil {
+			return Occupant{}, false, err
+		}
+		answers = resp.Responses
 	}
 	found := e.q.Delay.inTheWay(all(answers))
-	if err != nil || found == nil {
-		return Occupant{}, false, err
+	if found == nil {
+		return Occupant{}, false, nil
 	}
 	head = Parse(found)
 	head.Record = Record{Owner: parseMark(found).Owner}
 	return head, true, nil
 }
 
+// errOvertaken says that others took the permits which an attempt had found.
+var errOvertaken = errors.New("others took the permits")
+
 // tryWeighted reads who is there, since no condition can add up weights, and puts the
-// entry if it would fit. Others may have done so meanwhile: then it is removed, and who
-// is there is read again. Each time that happens others have come to own, so what many
-// attempts cost together grows with their number only.
+// entry if it would fit. Others may have done so meanwhile: then it fails with
+// errOvertaken, and shall be tried again. Each time that happens others have come to own,
+// so what many attempts cost together grows with their number only.
 func (e *entry) tryWeighted(ctx context.Context) (head Occupant, taken bool, err error) {
-	for {
-		all, err := e.occupants(ctx)
-		if err != nil {
-			return Occupant{}, false, err
-		}
-		sum := e.legs[0].lane.weight
-		for _, kv := range all {
-			sum += weigh(kv)
-		}
-		if sum > e.legs[0].lane.permits {
-			return Parse(all[0]), true, nil
-		}
-		if err := e.enqueue(ctx); err != nil {
-			return Occupant{}, false, err
-		}
-		if g := e.waitsAt(); g != nil && g.before.created == unknownRevision {
-			if err := e.check(ctx, g.before.seen); err != nil {
-				return Occupant{}, false, err
-			}
-		}
-		if !e.waits() {
-			return Occupant{}, false, nil
-		}
-		if _, err := e.delete(ctx); err != nil {
-			return Occupant{}, false, err
-		}
-		e.created = 0
+	all, err := e.occupants(ctx)
+	if err != nil {
+		return Occupant{}, false, err
 	}
+	sum := e.legs[0].lane.weight()
+	for _, kv := range all {
+		sum += weigh(kv)
+	}
+	if sum > e.legs[0].lane.permits {
+		return Parse(all[0]), true, nil
+	}
+	if err := e.join(ctx); err != nil {
+		return Occupant{}, false, err
+	}
+	if g := e.waitsAt(); g != nil && g.before.created == unknownRevision {
+		if err := e.check(ctx, g.before.seen); err != nil {
+			return Occupant{}, false, err
+		}
+	}
+	if !e.waits() {
+		return Occupant{}, false, nil
+	}
+	e.becomeRemoving()
+	if _, err := e.delete(ctx); err != nil {
+		return Occupant{}, false, err
+	}
+	e.created = 0
+	return Occupant{}, false, errOvertaken
 }
 
 // occupants reads the oldest entries of a weighted lane, which is all of them if
 // there is room for one more.
-func (e *entry) occupants(ctx context.Context) (all []*mvccpb.KeyValue, err error) {
+func (e *entry) occupants(ctx context.Context) ([]*mvccpb.KeyValue, error) {
 	lane := e.legs[0].lane
-	err = e.do(ctx, func(ctx context.Context) error {
-		resp, err := e.q.Session.Client().Get(ctx, lane.behind,
+	resp, err := request(ctx, e, func(ctx context.Context) (*clientv3.GetResponse, error) {
+		return e.q.Session.Client().Get(ctx, lane.behind,
 			append(clientv3.WithFirstCreate(), clientv3.WithPrefix(), clientv3.WithLimit(int64(lane.permits)+1))...)
-		if err != nil {
-			return err
-		}
-		all = resp.Kvs
-		return nil
 	})
-	return all, err
+	if err != nil {
+		return nil, err
+	}
+	return resp.Kvs, nil
 }

@@ -71,8 +71,10 @@ func (t *guardedTxn) Commit() (*clientv3.TxnResponse, error) {
 	case t.grant.Err() != nil && refused(err):
 		return nil, t.grant.Err()
 	case t.grant.Err() != nil:
-		// Not the cause of the end itself, which says that nothing was written.
-		return nil, fmt.Errorf("the grant ended before the answer came (%v): what became of the transaction is not known: %w", t.grant.Err(), err)
+		if errors.Is(t.grant.Err(), t.grant.errs.Released) {
+			err = t.grant.Err()
+		} // else not the loss, which would say that nothing was written
+		return nil, fmt.Errorf("the hold has ended before the answer came, what became of the transaction is not known: %w", err)
 	}
 	return nil, err
 }
@@ -88,29 +90,28 @@ func (t *guardedTxn) reads() bool {
 // everything twice. So it is waited for as long as a live member may take.
 func (t *guardedTxn) send(ctx context.Context) (resp *clientv3.TxnResponse, err error) {
 	e := t.grant.entry
-	limits := attempt.Limits{Timeout: max(e.lease.TTL()/txnsPerTTL, minTxn), Until: e.lease.Context()}
-	commit := func(ctx context.Context) (err error) {
-		txn := e.q.Session.Client().Txn(ctx).If(e.guard()...)
-		if t.nested() {
-			txn = txn.Then(clientv3.OpTxn(t.conds, t.then, t.other))
-		} else {
-			txn = txn.Then(t.then...)
-		}
-		resp, err = txn.Commit()
-		return err
-	}
 	if t.reads() {
-		err = e.do(ctx, commit)
-		return resp, err
+		return request(ctx, e, t.commit)
 	}
+	limits := attempt.Limits{Timeout: max(e.lease.TTL()/txnsPerTTL, minTxn), Until: e.lease.Context()}
 	for pause := firstWatchPause; ; pause = min(2*pause, maxWatchPause) {
-		if err = limits.Once(ctx, commit); err == nil || !refused(err) || !attempt.Transient(err) {
+		err = limits.Once(ctx, func(ctx context.Context) (err error) {
+			resp, err = t.commit(ctx)
+			return err
+		})
+		if err == nil || !refused(err) || !attempt.Transient(err) || !attempt.Pause(ctx, pause) {
 			return resp, err
 		}
-		if !attempt.Pause(ctx, pause) {
-			return nil, err
-		}
 	}
+}
+
+// commit makes one attempt.
+func (t *guardedTxn) commit(ctx context.Context) (*clientv3.TxnResponse, error) {
+	txn := t.grant.entry.q.Session.Client().Txn(ctx).If(t.grant.entry.guard()...)
+	if t.nested() {
+		return txn.Then(clientv3.OpTxn(t.conds, t.then, t.other)).Commit()
+	}
+	return txn.Then(t.then...).Commit()
 }
 
 const (

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -14,12 +15,10 @@ import (
 	"github.com/conclave-go/conclave/internal/look"
 )
 
-// Reasons for which a watch on the predecessor ends, besides its deletion.
 var (
+	// errOwnGone says that the entry was deleted by somebody else.
 	errOwnGone error = deletedError("own entry was deleted")
-	errOverdue       = errors.New("the watch was not created in time")
-	errCalled        = errors.New("the caller's context ended")
-
+	// errWatchEnded says that the server ended a watch.
 	errWatchEnded = errors.New("the server ended the watch")
 )
 
@@ -31,6 +30,35 @@ const (
 	maxWatchPause   = time.Second
 )
 
+// reason is why the wait for a predecessor ended.
+type reason int
+
+const (
+	// predecessorGone: an event says so, or a read.
+	predecessorGone reason = iota
+	// lookNoticed: a look gave reason for a check although no event had come.
+	lookNoticed
+	// notKnown: whom the entry waits for has yet to be found out.
+	notKnown
+	// watchOverdue: the watch was not created in time.
+	watchOverdue
+	// watchFailed: the server ended the watch, or a read beside it failed.
+	watchFailed
+	// ownDeleted: the entry is not there any more.
+	ownDeleted
+	// callerDone: the caller's context has ended, or the lease.
+	callerDone
+)
+
+// wakeup is the end of a wait for a predecessor.
+type wakeup struct {
+	why reason
+	// after is the revision that the check has to be as new as.
+	after int64
+	// err says more about watchFailed.
+	err error
+}
+
 // wait returns once nothing is in the entry's way. Its place is kept through
 // compaction, loss of the leader and reconnects. It fails with errOwnGone if the
 // entry is gone, with the lease's error, or with ctx's.
@@ -41,23 +69,26 @@ func (e *entry) wait(ctx context.Context) error {
 	for g := e.waitsAt(); g != nil; g = e.waitsAt() {
 		before := g.before
 		e.follow(before)
-		after, silent, err := e.awaitGone(ctx, g)
-		switch {
-		case errors.Is(err, errWatchEnded):
+		stream := e.keys.Stream()
+		w := e.awaitPredecessor(ctx, stream, g)
+		switch w.why {
+		case ownDeleted:
+			return errOwnGone
+		case callerDone:
+			return attempt.Ended(ctx, nil)
+		case watchFailed:
 			if !attempt.Pause(ctx, pause) {
-				return attempt.Ended(ctx, err)
+				return attempt.Ended(ctx, w.err)
 			}
 			pause = min(2*pause, maxWatchPause)
-		case err != nil:
-			return err
 		default:
 			pause = firstWatchPause
 		}
-		if err := e.check(ctx, after); err != nil {
+		if err := e.check(ctx, w.after); err != nil {
 			return err
 		}
-		if silent != nil && !g.before.same(before) {
-			silent()
+		if w.why == lookNoticed && !g.before.same(before) {
+			stream.Abandon() // it has kept an event from us
 		}
 	}
 	return e.lease.Err()
@@ -70,65 +101,70 @@ func (e *entry) follow(before position) {
 	}
 }
 
-// awaitGone waits until there is reason to believe that the leg need not wait for its
-// predecessor any more, and returns a revision the check has to be as new as. silent is
-// set if a look gave the reason: to be called if it was right, since then the stream
-// has kept an event from us.
-func (e *entry) awaitGone(ctx context.Context, g *leg) (after int64, silent func(), err error) {
-	before := g.before
-	if before.created == unknownRevision {
-		return before.seen, nil, nil
+// awaitPredecessor waits until there is reason to believe that the leg need not wait for
+// its predecessor any more. It leaves the stream.
+func (e *entry) awaitPredecessor(ctx context.Context, stream *look.Stream, g *leg) wakeup {
+	v := &watching{e: e, leg: g, stream: stream}
+	v.ctx, v.cancel = context.WithCancel(stream.Context())
+	defer v.cancel()
+	defer func() { stream.Leave(e.q.Session.Client(), g.lane.prefix, v.created) }()
+	if g.before.created == unknownRevision {
+		return wakeup{why: notKnown, after: g.before.seen}
 	}
-	stream := e.keys.Stream()
-	watchCtx, cancel := context.WithCancelCause(stream.Context())
-	defer cancel(nil)
-	stop := context.AfterFunc(ctx, func() { cancel(errCalled) })
+	stop := context.AfterFunc(ctx, func() { v.end(wakeup{why: callerDone}) })
 	defer stop()
-	unobserve := e.observe(g, cancel)
+	unobserve := v.observe()
 	defer unobserve()
-
-	after, err = e.watch(watchCtx, cancel, stream, g)
-	if err == nil {
-		return after, nil, nil
-	}
-	cause := context.Cause(watchCtx)
-	if noticed, ok := errors.AsType[*noticedError](cause); ok {
-		return noticed.revision, stream.Abandon, nil
-	}
-	switch {
-	case errors.Is(cause, errOverdue):
-		// The stream swallows requests: its member may have vanished.
+	v.end(v.run())
+	switch v.ended.why {
+	case watchOverdue: // it swallows requests: its member may have vanished
 		stream.Abandon()
-		return before.seen, nil, nil
-	case errors.Is(cause, errOwnGone), errors.Is(err, errOwnGone):
-		return 0, nil, errOwnGone
-	case ctx.Err() != nil:
-		return 0, nil, attempt.Ended(ctx, nil)
-	case !errors.Is(err, rpctypes.ErrCompacted):
+	case watchFailed:
 		// No leader, or the stream's authentication token has expired, which
 		// only another stream mends.
-		stream.Abandon()
+		if !errors.Is(v.ended.err, rpctypes.ErrCompacted) {
+			stream.Abandon()
+		}
 	}
-	return before.seen, nil, fmt.Errorf("%w: %w", errWatchEnded, err)
+	return v.ended
+}
+
+// watching is one watch on a leg's predecessor, with what else can end the wait for it.
+type watching struct {
+	e       *entry
+	leg     *leg
+	stream  *look.Stream
+	ctx     context.Context // the watch's
+	cancel  context.CancelFunc
+	created bool // the server has created the watch
+
+	once  sync.Once
+	ended wakeup
+}
+
+// end ends the watch because of w. The first reason counts.
+func (v *watching) end(w wakeup) {
+	v.once.Do(func() {
+		v.ended = w
+		v.cancel()
+	})
 }
 
 // observe puts the entry's keys and the leg's predecessor on the lease's look until
-// the returned function is called. cancel is told what a look finds.
-func (e *entry) observe(g *leg, cancel context.CancelCauseFunc) (done func()) {
+// the returned function is called.
+func (v *watching) observe() (done func()) {
+	e, before := v.e, v.leg.before
 	items := make([]*look.Item, 0, len(e.legs)+1)
 	for i := range e.legs {
 		items = append(items, e.keys.Add(e.legs[i].key, func(kv *mvccpb.KeyValue, rev int64) {
 			if rev >= e.created && !e.is(kv) {
-				cancel(errOwnGone)
+				v.end(wakeup{why: ownDeleted})
 			}
 		}, nil))
 	}
-	before := g.before
 	items = append(items, e.keys.Add(before.key, func(kv *mvccpb.KeyValue, rev int64) {
-		// An owner may have been kept from saying that it is one, and which entries
-		// own a weighted lane a look at one key does not show.
-		if rev >= before.seen && (g.lane.permits > 0 || g.lane.gone(before, kv)) {
-			cancel(&noticedError{rev})
+		if rev >= before.seen && v.leg.lane.kind.worthCheck(before, kv) {
+			v.end(wakeup{why: lookNoticed, after: rev})
 		}
 	}, nil))
 	return func() {
@@ -138,55 +174,68 @@ func (e *entry) observe(g *leg, cancel context.CancelCauseFunc) (done func()) {
 	}
 }
 
-// noticedError says that a look at a revision gave reason for a check although no
-// event had come: the stream keeps events from us, as one does whose member has
-// vanished without a word.
-type noticedError struct{ revision int64 }
-
-func (e *noticedError) Error() string {
-	return fmt.Sprintf("a look at revision %d gave reason for a check without an event", e.revision)
-}
-
-// watch returns the revision at which the leg's predecessor went out of its way, or
-// why it cannot tell. cancel ends ctx, which is of the stream.
-func (e *entry) watch(ctx context.Context, cancel context.CancelCauseFunc, stream *look.Stream, g *leg) (after int64, err error) {
-	overdue := time.AfterFunc(rpcTimeout(e.lease), func() { cancel(errOverdue) })
+// run watches until the leg's predecessor goes out of its way, and says why it ended.
+func (v *watching) run() wakeup {
+	e, g := v.e, v.leg
+	leave, err := e.gates.opening.pass(v.ctx)
+	if err != nil {
+		return wakeup{why: callerDone}
+	}
+	leave = sync.OnceFunc(leave)
+	defer leave()
+	overdue := time.AfterFunc(rpcTimeout(e.lease), func() { v.end(wakeup{why: watchOverdue, after: g.before.seen}) })
 	defer overdue.Stop()
-	client, before, created := e.q.Session.Client(), g.before, false
-	defer func() { stream.Leave(client, g.lane.prefix, created) }()
+	client := e.q.Session.Client()
 	// Watch itself blocks until the server has created the watch.
-	responses := client.Watch(ctx, before.key, g.lane.watch(before)...)
-	for resp := range responses {
-		switch {
-		case resp.Err() != nil:
-			return 0, resp.Err()
-		case resp.Created:
+	for resp := range client.Watch(v.ctx, g.before.key, g.lane.watch(g.before)...) {
+		if err := resp.Err(); err != nil {
+			return v.failed(err)
+		}
+		if resp.Created {
 			overdue.Stop()
-			created = true
-			stream.Created(client, g.lane.prefix)
-			if rev := resp.Header.Revision; rev > before.seen {
-				if gone, err := e.goneBefore(ctx, g, rev); gone || err != nil {
-					return rev, err
-				}
+			v.created = true
+			v.stream.Created(client, g.lane.prefix)
+			rev := resp.Header.Revision
+			if gone, err := e.goneBefore(v.ctx, g, rev); err != nil {
+				return v.failed(err)
+			} else if gone {
+				return wakeup{why: predecessorGone, after: rev}
 			}
+			leave()
 		}
 		for _, ev := range resp.Events {
 			// A member that lags behind what we have seen also delivers the
 			// deletion of earlier entries under the same key.
-			if ev.Kv.ModRevision > before.seen {
-				return ev.Kv.ModRevision, nil
+			if ev.Kv.ModRevision > g.before.seen && g.before.endedBy(ev.Kv) {
+				return wakeup{why: predecessorGone, after: ev.Kv.ModRevision}
 			}
 		}
 	}
-	return 0, errWatchEnded
+	return v.failed(errWatchEnded)
 }
 
-// goneBefore reports whether the leg's predecessor was out of its way at a revision
-// not older than rev: what happened before the watch began is not delivered by it.
+// failed is the end of a watch because of err.
+func (v *watching) failed(err error) wakeup {
+	if errors.Is(err, errOwnGone) {
+		return wakeup{why: ownDeleted}
+	}
+	return wakeup{why: watchFailed, after: v.leg.before.seen, err: fmt.Errorf("%w: %w", errWatchEnded, err)}
+}
+
+// goneBefore reports whether the leg's predecessor was out of its way at a revision not
+// older than rev, at which the watch was created: what happened before is not delivered by
+// it. That is known without a read if nothing has happened since it was last seen.
 func (e *entry) goneBefore(ctx context.Context, g *leg, rev int64) (gone bool, err error) {
+	if rev <= g.before.seen {
+		return false, nil
+	}
 	if g.before.whole { // of a lane that has no others beside it
 		before, err := e.ahead(ctx, rev)
-		return err == nil && !before[0].whole, err
+		if err != nil || !before[0].whole {
+			return err == nil, err
+		}
+		g.before = before[0] // what has been freed by then is not counted again
+		return false, nil
 	}
 	resp, err := e.read(ctx, rev, func(how ...clientv3.OpOption) []clientv3.Op {
 		return []clientv3.Op{clientv3.OpGet(g.before.key, how...)}
@@ -194,7 +243,7 @@ func (e *entry) goneBefore(ctx context.Context, g *leg, rev int64) (gone bool, e
 	if err != nil {
 		return false, err
 	}
-	return g.lane.gone(g.before, first(resp, 0)), nil
+	return g.lane.kind.over(g.before, first(resp, 0)), nil
 }
 
 // check is the wake-up check: it finds the entries that the legs have to wait for now,
@@ -238,8 +287,7 @@ func (e *entry) ahead(ctx context.Context, rev int64) (before []position, err er
 	answers := resp.Responses[len(e.legs):]
 	for i := range e.legs {
 		if g := &e.legs[i]; g.before.exists() {
-			before[i] = g.lane.before(answers, e.created, resp.Header.Revision)
-			answers = answers[g.lane.asks():]
+			before[i], answers = g.lane.before(answers, e.created, resp.Header.Revision)
 		}
 	}
 	return before, nil
@@ -252,25 +300,21 @@ func (e *entry) read(ctx context.Context, rev int64, ops func(how ...clientv3.Op
 }
 
 // readIf is read; Succeeded says whether conds hold at that revision.
-func (e *entry) readIf(ctx context.Context, rev int64, conds []clientv3.Cmp, ops func(how ...clientv3.OpOption) []clientv3.Op) (resp *clientv3.TxnResponse, err error) {
-	client := e.q.Session.Client()
-	how := []clientv3.OpOption{clientv3.WithKeysOnly(), clientv3.WithSerializable()}
-	send := func(ctx context.Context) (*clientv3.TxnResponse, error) {
-		reads := ops(how...)
-		txn := client.Txn(ctx).If(conds...).Then(reads...)
+func (e *entry) readIf(ctx context.Context, rev int64, conds []clientv3.Cmp, ops func(how ...clientv3.OpOption) []clientv3.Op) (*clientv3.TxnResponse, error) {
+	send := func(ctx context.Context, how ...clientv3.OpOption) (*clientv3.TxnResponse, error) {
+		reads := ops(append(how, clientv3.WithKeysOnly())...)
+		txn := e.q.Session.Client().Txn(ctx).If(conds...).Then(reads...)
 		if len(conds) > 0 {
 			txn = txn.Else(reads...)
 		}
 		return txn.Commit()
 	}
-	err = e.do(ctx, func(ctx context.Context) (err error) {
-		resp, err = send(ctx)
+	resp, err := request(ctx, e, func(ctx context.Context) (*clientv3.TxnResponse, error) {
+		resp, err := send(ctx, clientv3.WithSerializable())
 		if err != nil || resp.Header.Revision >= rev {
-			return err
+			return resp, err
 		}
-		how = how[:1]
-		resp, err = send(ctx)
-		return err
+		return send(ctx)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading the queue: %w", err)

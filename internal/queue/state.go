@@ -1,0 +1,215 @@
+package queue
+
+import (
+	"fmt"
+	"sync"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/internal/attempt"
+	"github.com/conclave-go/conclave/lease"
+)
+
+// state is where an entry is in its life. The package comment has the diagram.
+type state int8
+
+const (
+	reserved state = iota
+	pending
+	waiting
+	owner
+	removing
+	unsettled
+	gone
+)
+
+// String returns the state's name.
+func (s state) String() string {
+	return [...]string{"reserved", "pending", "waiting", "owner", "removing", "unsettled", "gone"}[s]
+}
+
+// follows has the states that each state can be followed by.
+var follows = [...][]state{
+	reserved:  {pending, waiting, gone},
+	pending:   {waiting, unsettled, gone},
+	waiting:   {owner, removing, unsettled, gone},
+	owner:     {removing, unsettled, gone},
+	removing:  {unsettled, gone},
+	unsettled: {gone},
+}
+
+// life is the state of an entry and what is known of its requests. All that changes it is
+// in this file.
+type life struct {
+	mu    sync.Mutex // attempts of one request may be under way side by side
+	state state
+	// puts counts enqueues without an answer: each may be applied, however late. applied
+	// is set if one was answered so.
+	puts    int
+	applied bool
+	// deletes counts deletions without an answer: one that comes after may find nothing.
+	// deleted is set if one was answered so.
+	deletes int
+	deleted bool
+}
+
+// become changes the state. mu must be held.
+func (l *life) become(next state) {
+	if checked && next != l.state && !contains(follows[l.state], next) {
+		panic(fmt.Sprintf("queue: an entry that is %v cannot become %v", l.state, next))
+	}
+	l.state = next
+}
+
+func contains(all []state, s state) bool {
+	for _, other := range all {
+		if other == s {
+			return true
+		}
+	}
+	return false
+}
+
+// putSent notes that an enqueue goes out: reserved to pending.
+func (l *life) putSent() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.become(pending)
+	l.puts++
+}
+
+// putAnswered notes what became of it. Without an answer it stays pending.
+func (l *life) putAnswered(resp *clientv3.TxnResponse, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil && attempt.Uncertain(err) {
+		return
+	}
+	l.puts--
+	l.applied = l.applied || err == nil && resp.Succeeded
+}
+
+// mayExist reports whether the key may be in the store, or come to be.
+func (e *entry) mayExist() bool {
+	e.life.mu.Lock()
+	defer e.life.mu.Unlock()
+	return e.created != 0 || e.life.puts > 0
+}
+
+// becomeWaiting notes that the entry is in the store since revision created: pending to
+// waiting. Whether anything is in its way is to be found out.
+func (e *entry) becomeWaiting(created, modified int64, of lease.Header) {
+	e.life.mu.Lock()
+	defer e.life.mu.Unlock()
+	e.life.become(waiting)
+	e.created, e.modified, e.header = created, modified, of
+	e.header.Revision = created
+}
+
+// becomeOwner notes that nothing is in the entry's way: waiting to owner.
+func (e *entry) becomeOwner() {
+	e.life.mu.Lock()
+	defer e.life.mu.Unlock()
+	e.life.become(owner)
+}
+
+// becomeRemoving notes that somebody waits for the entry's removal: owner, or waiting, to
+// removing.
+func (e *entry) becomeRemoving() {
+	e.life.mu.Lock()
+	defer e.life.mu.Unlock()
+	e.life.become(removing)
+}
+
+// deleteSent and deleteAnswered note what becomes of a deletion.
+func (l *life) deleteSent() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.deletes++
+}
+
+func (l *life) deleteAnswered(removed bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil && attempt.Uncertain(err) {
+		return
+	}
+	l.deletes--
+	l.deleted = l.deleted || removed
+}
+
+// mayBeDeleted reports whether a deletion of the entry was applied, or may have been.
+func (l *life) mayBeDeleted() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.deleted || l.deletes > 0
+}
+
+// becomeUnsettled gives the entry up to the lease's looks, which remove what there is of
+// it, and what a put without an answer may bring: any state but gone to unsettled.
+func (e *entry) becomeUnsettled() {
+	e.life.mu.Lock()
+	defer e.life.mu.Unlock()
+	e.life.become(unsettled)
+	e.giveBackKeys(e.created)
+}
+
+// becomeGone notes that the entry is not in the store: any state to gone, and to
+// unsettled as long as a put without an answer may bring it back.
+func (e *entry) becomeGone() {
+	e.life.mu.Lock()
+	defer e.life.mu.Unlock()
+	if e.life.puts > 0 {
+		e.life.become(unsettled)
+	} else {
+		e.life.become(gone)
+	}
+	e.giveBackKeys(0)
+}
+
+// giveBackKeys gives the keys back, of which the given create revision may exist. mu must
+// be held.
+func (e *entry) giveBackKeys(created int64) {
+	for i := range e.legs {
+		e.legs[i].slot.Unsettle(created, e.life.puts, e.value, e.unmarking()...)
+	}
+}
+
+// removed notes that an unsettled entry was deleted: to gone, if nothing can bring it
+// back.
+func (e *entry) removed() {
+	e.life.mu.Lock()
+	defer e.life.mu.Unlock()
+	if e.created != 0 && e.life.puts == 0 {
+		e.life.become(gone)
+	}
+	for i := range e.legs {
+		e.legs[i].slot.Removed(e.created)
+	}
+}
+
+// takenByAnother notes that somebody else has put the key, which is ours by construction:
+// the lease is shared with another library. It stays unsettled for good, so that the key
+// is not used again; a look removes nothing there but our own value.
+func (l *life) takenByAnother() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.puts++
+}
+
+// found notes that the entry was found where it was to be put: so one of the enqueues
+// without an answer was applied.
+func (l *life) found() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.applied {
+		l.puts--
+	}
+}
+
+// unanswered returns how many enqueues have no answer.
+func (l *life) unanswered() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.puts
+}
