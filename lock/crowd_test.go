@@ -1,0 +1,169 @@
+package lock_test
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/peertest"
+	"github.com/conclave-go/conclave/lease"
+	"github.com/conclave-go/conclave/lock"
+)
+
+// crowdSize is how many wait at once: CONCLAVE_CROWD=10000 for as many as documented.
+func crowdSize(t *testing.T) int {
+	t.Helper()
+	if v := os.Getenv("CONCLAVE_CROWD"); v != "" {
+		n, err := strconv.Atoi(v)
+		require.NoError(t, err)
+		return n
+	}
+	return 500
+}
+
+// most notes the most of something that there was at a time.
+type most struct{ now, top atomic.Int64 }
+
+func (m *most) enter() {
+	for n := m.now.Add(1); ; {
+		top := m.top.Load()
+		if n <= top || m.top.CompareAndSwap(top, n) {
+			return
+		}
+	}
+}
+
+func (m *most) leave() { m.now.Add(-1) }
+
+// lines is where a log goes.
+type lines struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// A process's own crowd must not keep the holder's renewals waiting.
+func TestACrowdOfWaitersLeavesTheHolderItsLockAndIsGrantedOneByOne(t *testing.T) {
+	c, n := etcdtest.New(t), crowdSize(t)
+	name := c.Prefix(t) + "m"
+	rec := &etcdtest.Recorder{Forget: true}
+	var joining most
+	rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
+		if !putsSomething(req.(*pb.TxnRequest)) { //nolint:errcheck,forcetypeassert // it is one
+			return invoke()
+		}
+		joining.enter()
+		defer joining.leave()
+		return invoke()
+	})
+	var log lines
+	client := c.Client(t, etcdtest.WithRecorder(rec))
+	session, err := lease.NewSession(guarded(t), client, lease.WithTTL(10*time.Second),
+		lease.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, session.Close(context.WithoutCancel(t.Context()))) }()
+	m, err := lock.NewMutex(session, name)
+	require.NoError(t, err)
+	h, err := m.Lock(guarded(t))
+	require.NoError(t, err)
+
+	began := time.Now()
+	var all sync.WaitGroup
+	var inside, served atomic.Int64
+	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(1+n/50)*peertest.Guard)
+	defer cancel()
+	for range n {
+		all.Go(func() {
+			h, err := m.Lock(ctx)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if inside.Add(1) != 1 {
+				t.Error("two inside")
+			}
+			inside.Add(-1)
+			served.Add(1)
+			if err := h.Unlock(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for queued := 0; queued <= n && ctx.Err() == nil; {
+		resp, err := client.Get(ctx, name+"/", clientv3.WithPrefix(), clientv3.WithCountOnly())
+		require.NoError(t, err)
+		queued = int(resp.Count)
+		require.NoError(t, h.Err(), "with %d in the queue, after %v", queued, time.Since(began))
+		time.Sleep(10 * time.Millisecond)
+	}
+	joined := time.Since(began)
+	require.NoError(t, h.Err(), "the holder is as it was")
+	unlock(t, h)
+	all.Wait()
+	t.Logf("%d waiters in the queue after %v, all granted after %v more, at most %d requests at a time, %d log lines",
+		n, joined, time.Since(began)-joined, joining.top.Load(), strings.Count(log.String(), "\n"))
+	require.EqualValues(t, n, served.Load())
+	require.LessOrEqual(t, joining.top.Load(), int64(64+2))
+	require.Less(t, strings.Count(log.String(), "\n"), 50, log.String())
+}
+
+// Whoever waits for its turn in the process minds its context.
+func TestACallerWhoseContextEndsLeavesTheCrowd(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	p, name := newPeer(t, c, withTTL(calm)), c.Prefix(t)+"m"
+	var held atomic.Int64
+	hold := make(chan struct{})
+	p.Rec.Hook("Txn", func(ctx context.Context, req any, invoke func() error) error {
+		held.Add(1)
+		select {
+		case <-hold:
+			return invoke()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	first, stop := context.WithCancel(guarded(t))
+	defer stop()
+	var crowd sync.WaitGroup
+	for range 100 {
+		crowd.Go(func() {
+			h, err := p.mutex(t, name).Lock(first)
+			if err == nil {
+				_ = h.Unlock(guarded(t))
+			}
+		})
+	}
+	eventually(t, func() bool { return held.Load() >= 64 }, "all there is room for")
+	late, cancel := context.WithCancel(guarded(t))
+	done := p.lockSoon(late, t, name)
+	cancel()
+	require.ErrorIs(t, await(t, done, "Lock returns").err, context.Canceled)
+	require.LessOrEqual(t, held.Load(), int64(64))
+	stop()
+	close(hold)
+	crowd.Wait()
+}
