@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/lock"
@@ -71,7 +70,7 @@ func TestTryAcquireThatIsOvertakenGivesUpItsPlace(t *testing.T) {
 	var h *lock.Hold
 	var once sync.Once
 	p.Rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
-		if putsSomething(req.(*pb.TxnRequest)) {
+		if putsSomething(asTxn(req)) {
 			once.Do(func() { h, err = theirs.Acquire(guarded(t), 2) })
 		}
 		return invoke()

@@ -126,7 +126,7 @@ func TestATransactionWithoutConditionsIsNotNested(t *testing.T) {
 			require.NotNil(t, resp.Header)
 			calls := p.rec.Calls()
 			require.Len(t, calls, 1)
-			sent := calls[0].Request.(*pb.TxnRequest)
+			sent := asTxn(calls[0].Request)
 			nested := len(sent.Success) > 0 && sent.Success[0].GetRequestTxn() != nil
 			require.Equal(t, c.nested, nested)
 			if len(resp.Responses) == 2 {

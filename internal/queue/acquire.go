@@ -36,7 +36,7 @@ func (q *Queue) acquire(ctx context.Context, c *Call) (*Grant, error) {
 	}
 }
 
-// join enqueues the entry when its turn among the client's crowd has come.
+// join enqueues the entry when its turn among the session's crowd has come.
 func (e *entry) join(ctx context.Context) error {
 	leave, err := e.gates.joining.pass(ctx)
 	if err != nil {

@@ -62,7 +62,7 @@ type leg struct {
 
 // newEntry reserves keys under the lease for an entry that does not exist yet.
 func (q *Queue) newEntry(l *lease.Lease) *entry {
-	e := &entry{q: q, lease: l, keys: inside.Keys(l), gates: gatesOf(q.Session.Client()), life: &life{}, record: q.record()}
+	e := &entry{q: q, lease: l, keys: inside.Keys(l), gates: gatesOf(q.Session), life: &life{}, record: q.record()}
 	e.value = q.content(e.record)
 	e.legs = e.one[:0]
 	for _, lane := range q.Lanes {

@@ -2,26 +2,23 @@ package queue
 
 import (
 	"context"
-	"runtime"
-	"sync"
-	"weak"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/attempt"
+	"github.com/conclave-go/conclave/internal/inside"
+	"github.com/conclave-go/conclave/lease"
 )
 
 const (
-	// maxJoining is how many entries of one client are put, or removed by those who gave
+	// maxJoining is how many entries of one session are put, or removed by those who gave
 	// up, at a time, and maxOpening how many watches are being opened. A crowd's other
 	// requests wait in this process: else they would keep the holder's renewals waiting in
-	// the connection and at the server, until its lease is lost. With 64 the server is busy
+	// the connection and at the server, until its lease is lost. With 32 the server is busy
 	// all the time; with 1,000 a renewal takes as long as a short TTL.
-	maxJoining = 64
-	maxOpening = 64
+	maxJoining = 32
+	maxOpening = 32
 )
 
-// gates let through the requests of a client's crowd, some at a time and in the order in
+// gates let through the requests of a session's crowd, some at a time and in the order in
 // which they came. Renewals, looks, releases and wake-ups do not pass them.
 type gates struct {
 	joining, opening gate
@@ -40,18 +37,16 @@ func (g gate) pass(ctx context.Context) (leave func(), err error) {
 	}
 }
 
-// gatesByClient has the gates of each client that is in use.
-var gatesByClient sync.Map // weak.Pointer[clientv3.Client] to *gates
+// gatesKey finds the gates among what a session's users share.
+type gatesKey struct{}
 
-// gatesOf returns the gates of a client.
-func gatesOf(client *clientv3.Client) *gates {
-	key := weak.Make(client)
-	if found, ok := gatesByClient.Load(key); ok {
-		return found.(*gates) //nolint:forcetypeassert // nothing else is put there
+// gatesOf returns the gates of a session: a client mostly has one.
+func gatesOf(s *lease.Session) *gates {
+	shared := inside.Of(s).Shared()
+	found, ok := shared.Load(gatesKey{})
+	if !ok {
+		found, _ = shared.LoadOrStore(gatesKey{}, &gates{make(gate, maxJoining), make(gate, maxOpening)})
 	}
-	found, loaded := gatesByClient.LoadOrStore(key, &gates{make(gate, maxJoining), make(gate, maxOpening)})
-	if !loaded {
-		runtime.AddCleanup(client, func(key weak.Pointer[clientv3.Client]) { gatesByClient.Delete(key) }, key)
-	}
-	return found.(*gates) //nolint:forcetypeassert // as above
+	g, _ := found.(*gates)
+	return g
 }

@@ -145,10 +145,10 @@ func (p position) same(other position) bool {
 // is reports whether kv is the entry at p.
 func (p position) is(kv *mvccpb.KeyValue) bool { return kv != nil && kv.CreateRevision == p.created }
 
-// endedBy reports whether an event at the entry's key ends the wait for it. Of a whole lane
-// enough has to be given back; entries that own nothing are counted, too, which costs a
-// check.
-func (p *position) endedBy(kv *mvccpb.KeyValue) bool {
-	p.excess -= weigh(kv)
-	return !p.whole || p.excess <= 0
+// endedBy reports whether an event at the key of the leg's predecessor ends the wait for
+// it. Of a whole lane enough has to be given back; entries that own nothing are counted,
+// too, which costs a check.
+func (g *leg) endedBy(kv *mvccpb.KeyValue) bool {
+	g.before.excess -= weigh(kv)
+	return !g.before.whole || g.before.excess <= 0
 }

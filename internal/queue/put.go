@@ -40,9 +40,9 @@ func (g *Grant) Put(ctx context.Context, value string) (lease.Header, error) {
 func (e *entry) swap(ctx context.Context, record Record) error {
 	content := e.q.content(record)
 	for {
-		found, err := e.trySwap(ctx, content)
+		found, done, err := e.trySwap(ctx, content)
 		switch {
-		case err != nil || found == nil:
+		case err != nil || done:
 			return err
 		case !e.is(found):
 			return errOwnGone
@@ -54,23 +54,20 @@ func (e *entry) swap(ctx context.Context, record Record) error {
 	}
 }
 
-// trySwap puts content and returns nil, or what is there if that is not what was put
-// last.
-func (e *entry) trySwap(ctx context.Context, content string) (found *mvccpb.KeyValue, err error) {
+// trySwap puts content if nothing but what was put last is there, and otherwise returns
+// what is, nil if nothing.
+func (e *entry) trySwap(ctx context.Context, content string) (found *mvccpb.KeyValue, done bool, err error) {
 	resp, err := e.commit(ctx,
 		append(e.same(), clientv3.Compare(clientv3.ModRevision(e.key()), "=", e.modified)),
 		[]clientv3.Op{clientv3.OpPut(e.key(), content, clientv3.WithLease(e.lease.ID()))},
 		[]clientv3.Op{clientv3.OpGet(e.key())})
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	e.written = lease.HeaderOf(resp.Header)
 	if resp.Succeeded {
 		e.modified = resp.Header.Revision
-		return nil, nil
+		return nil, true, nil
 	}
-	if kv := first(resp, 0); kv != nil {
-		return kv, nil
-	}
-	return &mvccpb.KeyValue{}, nil
+	return first(resp, 0), false, nil
 }

@@ -28,14 +28,24 @@ func (s state) String() string {
 	return [...]string{"reserved", "pending", "waiting", "owner", "removing", "unsettled", "gone"}[s]
 }
 
-// follows has the states that each state can be followed by.
-var follows = [...][]state{
-	reserved:  {pending, waiting, gone},
-	pending:   {waiting, unsettled, gone},
-	waiting:   {owner, removing, unsettled, gone},
-	owner:     {removing, unsettled, gone},
-	removing:  {unsettled, gone},
-	unsettled: {gone},
+// mayBecome reports whether a state can be followed by another.
+func (s state) mayBecome(next state) bool {
+	switch s {
+	case reserved:
+		return next == pending || next == waiting || next == gone
+	case pending:
+		return next == waiting || next == unsettled || next == gone
+	case waiting:
+		return next == owner || next == removing || next == unsettled || next == gone
+	case owner:
+		return next == removing || next == unsettled || next == gone
+	case removing:
+		return next == unsettled || next == gone
+	case unsettled:
+		return next == gone
+	default:
+		return false
+	}
 }
 
 // life is the state of an entry and what is known of its requests. All that changes it is
@@ -55,19 +65,10 @@ type life struct {
 
 // become changes the state. mu must be held.
 func (l *life) become(next state) {
-	if checked && next != l.state && !contains(follows[l.state], next) {
+	if checked && next != l.state && !l.state.mayBecome(next) {
 		panic(fmt.Sprintf("queue: an entry that is %v cannot become %v", l.state, next))
 	}
 	l.state = next
-}
-
-func contains(all []state, s state) bool {
-	for _, other := range all {
-		if other == s {
-			return true
-		}
-	}
-	return false
 }
 
 // putSent notes that an enqueue goes out: reserved to pending.

@@ -116,15 +116,12 @@ func (e *entry) awaitPredecessor(ctx context.Context, stream *look.Stream, g *le
 	unobserve := v.observe()
 	defer unobserve()
 	v.end(v.run())
-	switch v.ended.why {
-	case watchOverdue: // it swallows requests: its member may have vanished
+	// An overdue one swallows requests: its member may have vanished. On one that failed
+	// there is no leader, or its authentication token has expired, which only another
+	// stream mends.
+	failed := v.ended.why == watchFailed && !errors.Is(v.ended.err, rpctypes.ErrCompacted)
+	if failed || v.ended.why == watchOverdue {
 		stream.Abandon()
-	case watchFailed:
-		// No leader, or the stream's authentication token has expired, which
-		// only another stream mends.
-		if !errors.Is(v.ended.err, rpctypes.ErrCompacted) {
-			stream.Abandon()
-		}
 	}
 	return v.ended
 }
@@ -206,7 +203,7 @@ func (v *watching) run() wakeup {
 		for _, ev := range resp.Events {
 			// A member that lags behind what we have seen also delivers the
 			// deletion of earlier entries under the same key.
-			if ev.Kv.ModRevision > g.before.seen && g.before.endedBy(ev.Kv) {
+			if ev.Kv.ModRevision > g.before.seen && g.endedBy(ev.Kv) {
 				return wakeup{why: predecessorGone, after: ev.Kv.ModRevision}
 			}
 		}
