@@ -37,6 +37,8 @@ type server interface {
 	Kill(i int) error
 	Restart(ctx context.Context, i int) error
 	Compact(ctx context.Context) error
+	Isolate(i int) error
+	HealLinks()
 	Close() error
 	// connect returns a way from clients to the members, and the configuration of
 	// those who take it. It lasts as long as the test.
@@ -50,7 +52,10 @@ type option func(c *config) error
 
 func (o option) apply(c *config) error { return o(c) }
 
-type config struct{ members int }
+type config struct {
+	members int
+	more    []etcdtest.Option
+}
 
 // WithMembers sets the number of members, 1 to 7; the default is 1. With three, one of
 // them can be stopped while the others go on.
@@ -60,6 +65,28 @@ func WithMembers(n int) Option {
 			return fmt.Errorf("conclavetest: %d members: must be 1 to 7", n)
 		}
 		c.members = n
+		return nil
+	})
+}
+
+// WithLearner adds a member, the last, that is a learner: as one that an operator has just added, it receives all
+// data but has no vote, and refuses whatever has to be agreed on. Clients find it among the others.
+func WithLearner() Option {
+	return option(func(c *config) error {
+		c.more = append(c.more, etcdtest.WithLearner())
+		return nil
+	})
+}
+
+// WithMaxStreams lets a connection to a member have n streams at a time, from 1, as some proxies do: each watch
+// stream, stream of renewals and call under way is one. Those beyond the limit wait, with no sign but silence. By
+// default there are as many as there is memory for.
+func WithMaxStreams(n uint32) Option {
+	return option(func(c *config) error {
+		if n == 0 {
+			return errors.New("conclavetest: 0 streams: must be at least 1")
+		}
+		c.more = append(c.more, etcdtest.WithMaxStreams(n))
 		return nil
 	})
 }
@@ -100,7 +127,7 @@ func StartCluster(ctx context.Context, opts ...Option) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	members, err := etcdtest.Start(ctx, etcdtest.WithMembers(cfg.members))
+	members, err := etcdtest.Start(ctx, append(cfg.more, etcdtest.WithMembers(cfg.members))...)
 	if err != nil {
 		return nil, fmt.Errorf("conclavetest: %w", err)
 	}
@@ -147,5 +174,21 @@ type realServer struct{ *etcdtest.Cluster }
 func (s realServer) connect(tb testing.TB) (way, clientv3.Config) {
 	tb.Helper()
 	net := s.Net(tb)
-	return net, s.Config(etcdtest.ViaNet(net), etcdtest.WithFastReconnect())
+	return proxies{net}, s.Config(etcdtest.ViaNet(net), etcdtest.WithFastReconnect())
+}
+
+// proxies are the network of real time.
+type proxies struct{ *etcdtest.Net }
+
+// Delay delays everything, each way.
+func (p proxies) Delay(d time.Duration) error {
+	p.Net.Delay(d)
+	return nil
+}
+
+// Rate limits each way.
+func (p proxies) Rate(bytesPerSecond int) error {
+	p.RateToServer(bytesPerSecond)
+	p.RateToClient(bytesPerSecond)
+	return nil
 }

@@ -17,9 +17,14 @@
 //     first: [Network.Cut] and the passing of the TTL, best in virtual time with [Advance].
 //   - Does it survive what it should? [Network.DropReply] loses the answer to a request
 //     that took effect, [Network.StallWatches] delivers no events on connections that
-//     live, [Network.Reset] breaks connections, [Network.CutMember] hides one member.
+//     live, [Network.Reset] breaks connections, [Network.CutMember] hides one member,
+//     [Network.Slow] and [Network.Limit] are a long and a narrow way.
 //   - And what happens to the cluster? [Cluster.Stop], [Cluster.Kill], [Cluster.Restart],
-//     [Cluster.MoveLeader], [Cluster.Compact].
+//     [Cluster.MoveLeader], [Cluster.Compact]; [Cluster.Isolate] leaves a member without a
+//     leader, [WithLearner] adds one without a vote.
+//   - What if a call is refused? [Network.RefuseCall] refuses one, for whatever reason,
+//     [Cluster.FillUp] all writes, until [Cluster.MakeRoom]. [WithMaxStreams] is a limit that
+//     says nothing.
 //   - Do workers wait for each other? [Cluster.AwaitWaiters] returns when so many queue
 //     for a lock, with no request but when something has changed. Elections tell
 //     by themselves: election.Observe and election.Candidates.

@@ -29,6 +29,22 @@ func (c *Cluster) MoveLeader(tb testing.TB) {
 	})
 }
 
+// Isolate cuts member i off from its peers, until [Cluster.Rejoin]. It goes on answering clients, as one without a leader
+// does: a linearizable read or a write fails or waits, a watch that does not require a leader is silent. If it led, another
+// is elected by the rest. In virtual time, where there are no peers, it fails the test.
+func (c *Cluster) Isolate(tb testing.TB, i int) {
+	tb.Helper()
+	c.checkMember(tb, i)
+	c.do(tb, "isolating a member", func(context.Context) error { return c.server.Isolate(i) })
+}
+
+// Rejoin lets isolated members talk to their peers again, and returns when the cluster has a leader.
+func (c *Cluster) Rejoin(tb testing.TB) {
+	tb.Helper()
+	c.server.HealLinks()
+	c.Leader(tb)
+}
+
 // Stop shuts member i down as an operator would: it gives its leadership away first. It
 // does nothing to one that is stopped.
 func (c *Cluster) Stop(tb testing.TB, i int) {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -33,6 +34,8 @@ type way interface {
 	CutToServer()
 	CutToClient()
 	CutMember(i int)
+	Delay(d time.Duration) error
+	Rate(bytesPerSecond int) error
 	Reset()
 	Heal()
 }
@@ -92,6 +95,30 @@ func (n *Network) CutMember(tb testing.TB, i int) {
 	n.way.CutMember(i)
 }
 
+// Slow lets everything arrive d later, each way, so that a call takes 2d longer; from 0, which ends it. Nothing is lost and
+// the order is kept.
+func (n *Network) Slow(tb testing.TB, d time.Duration) {
+	tb.Helper()
+	if d < 0 {
+		tb.Fatalf("conclavetest: delay %v: must not be negative", d)
+	}
+	if err := n.way.Delay(d); err != nil {
+		tb.Fatalf("conclavetest: slowing the network: %v", err)
+	}
+}
+
+// Limit lets so many bytes a second pass to each member, and as many from it; from 0, which ends it. What is beyond that
+// waits.
+func (n *Network) Limit(tb testing.TB, bytesPerSecond int) {
+	tb.Helper()
+	if bytesPerSecond < 0 {
+		tb.Fatalf("conclavetest: %d bytes a second: must not be negative", bytesPerSecond)
+	}
+	if err := n.way.Rate(bytesPerSecond); err != nil {
+		tb.Fatalf("conclavetest: limiting the network: %v", err)
+	}
+}
+
 // Reset breaks every connection in a way that both sides see, and what was held back is
 // lost. New connections work, unless the network is cut.
 func (n *Network) Reset() { n.way.Reset() }
@@ -106,7 +133,7 @@ func (n *Network) StallWatches() {
 	n.resume = n.recorder.Stall("Watch")
 }
 
-// Heal ends every fault but the one of [Network.DropReply], which ends itself.
+// Heal ends every fault but those of [Network.DropReply] and [Network.RefuseCall], which end themselves.
 func (n *Network) Heal() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -139,4 +166,18 @@ func (n *Network) DropReply(tb testing.TB, method string) (dropped <-chan struct
 		tb.Fatalf("conclavetest: method %q: must be one of %s", method, strings.Join(droppable(), ", "))
 	}
 	return n.recorder.DropReplies(method, 1)
+}
+
+// RefuseCall lets the next request of a method, one of those of [Network.DropReply], fail with err and not be carried
+// out, as a member does that denies a permission or has no room. The channel is closed when it has. err is what a server
+// sends, for instance rpctypes.ErrGRPCPermissionDenied or an error of package status; clients see it as they see a server's.
+func (n *Network) RefuseCall(tb testing.TB, method string, err error) (refused <-chan struct{}) {
+	tb.Helper()
+	if !slices.Contains(droppable(), method) {
+		tb.Fatalf("conclavetest: method %q: must be one of %s", method, strings.Join(droppable(), ", "))
+	}
+	if err == nil {
+		tb.Fatalf("conclavetest: refusing %s: error is nil", method)
+	}
+	return n.recorder.RefuseCalls(method, 1, err)
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
@@ -175,4 +176,53 @@ func TestEachConfigCanBeChanged(t *testing.T) {
 	cfg := n.Config()
 	cfg.Endpoints[0], cfg.DialOptions[0] = "elsewhere", nil
 	put(t, n.Client(t), "key")
+}
+
+func TestFaultsThatThereAreNotAreRefused(t *testing.T) {
+	onBoth(t, func(t *testing.T, c *conclavetest.Cluster) {
+		n := c.Network(t)
+		for _, refused := range []struct{ want, message string }{
+			{"delay -1ns: must not be negative", failure(t, func(tb testing.TB) { n.Slow(tb, -1) })},
+			{"-1 bytes a second: must not be negative", failure(t, func(tb testing.TB) { n.Limit(tb, -1) })},
+			{`method "Get": must be one of Txn, Put`, failure(t, func(tb testing.TB) { n.RefuseCall(tb, "Get", context.Canceled) })},
+			{"refusing Put: error is nil", failure(t, func(tb testing.TB) { n.RefuseCall(tb, "Put", nil) })},
+			{"member 1: must be 0 to 0", failure(t, func(tb testing.TB) { c.Isolate(tb, 1) })},
+		} {
+			require.Contains(t, refused.message, "conclavetest: "+refused.want)
+		}
+		if isVirtual() {
+			require.Contains(t, failure(t, func(tb testing.TB) { n.Slow(tb, 1) }), "messages take no time in virtual time")
+			require.Contains(t, failure(t, func(tb testing.TB) { n.Limit(tb, 1) }), "messages take no time in virtual time")
+			require.Contains(t, failure(t, func(tb testing.TB) { c.Isolate(tb, 0) }), "a cluster in virtual time has one member")
+		}
+	})
+	_, err := conclavetest.StartCluster(t.Context(), conclavetest.WithMaxStreams(0))
+	require.ErrorContains(t, err, "conclavetest: 0 streams: must be at least 1")
+}
+
+func TestARefusedCallIsNotCarriedOut(t *testing.T) {
+	onBoth(t, func(t *testing.T, c *conclavetest.Cluster) {
+		n := c.Network(t)
+		client := n.Client(t)
+		refused := n.RefuseCall(t, "Put", rpctypes.ErrGRPCPermissionDenied)
+		_, err := client.Put(guarded(t), "key", "value")
+		require.ErrorIs(t, err, rpctypes.ErrPermissionDenied)
+		await(t, refused, "it was refused")
+		require.False(t, exists(t, client, "key"))
+		put(t, client, "key") // the next is not
+	})
+}
+
+func TestAFullClusterTakesNothingButDeletionsUntilThereIsRoom(t *testing.T) {
+	onBoth(t, func(t *testing.T, c *conclavetest.Cluster) {
+		client := c.Client(t)
+		put(t, client, "key")
+		c.FillUp(t)
+		_, err := client.Put(guarded(t), "other", "value")
+		require.ErrorIs(t, err, rpctypes.ErrNoSpace)
+		_, err = client.Delete(guarded(t), "key")
+		require.NoError(t, err)
+		c.MakeRoom(t)
+		put(t, client, "key")
+	})
 }

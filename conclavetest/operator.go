@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"testing"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/inside"
 	"github.com/conclave-go/conclave/lease"
 )
@@ -17,6 +19,38 @@ import (
 func (c *Cluster) Compact(tb testing.TB) {
 	tb.Helper()
 	c.do(tb, "compacting", c.server.Compact)
+}
+
+// FillUp raises the alarm of a member whose database is as large as it may be: from then on the cluster refuses every write
+// that could make it larger, a lock's and a new lease's among them, until [Cluster.MakeRoom]. Reads, deletions and renewals
+// go on.
+func (c *Cluster) FillUp(tb testing.TB) {
+	tb.Helper()
+	c.do(tb, "raising the alarm", func(ctx context.Context) error {
+		return c.alarm(ctx, pb.AlarmRequest_ACTIVATE)
+	})
+}
+
+// MakeRoom clears the alarm of [Cluster.FillUp].
+func (c *Cluster) MakeRoom(tb testing.TB) {
+	tb.Helper()
+	c.do(tb, "clearing the alarm", func(ctx context.Context) error {
+		return c.alarm(ctx, pb.AlarmRequest_DEACTIVATE)
+	})
+}
+
+// alarm changes the alarm of the member that answers first; one is enough.
+func (c *Cluster) alarm(ctx context.Context, action pb.AlarmRequest_AlarmAction) error {
+	members, err := c.operator.MemberList(ctx)
+	if err != nil {
+		return err
+	}
+	return etcdtest.Retry(ctx, func(ctx context.Context) error {
+		_, err := pb.NewMaintenanceClient(c.operator.ActiveConnection()).Alarm(ctx, &pb.AlarmRequest{
+			Action: action, Alarm: pb.AlarmType_NOSPACE, MemberID: members.Members[0].ID,
+		})
+		return err
+	})
 }
 
 // DeleteKey deletes a key, as an operator does who wants a lock to be free or a

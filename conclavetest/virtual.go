@@ -15,12 +15,16 @@ import (
 // errOneMember is why a cluster in virtual time has nothing to move its leader to.
 var errOneMember = errors.New("conclavetest: a cluster in virtual time has one member")
 
+// errNoTime is why a network in virtual time is not slow.
+var errNoTime = errors.New("conclavetest: messages take no time in virtual time")
+
 // VirtualCluster calls fn in a [testing/synctest] bubble with an etcd of one member, in
 // which time passes only while everybody waits: hours take less than a second,
 // durations are exact, and no load on the machine can fail the test. The server is
 // the genuine one, with the shortest TTL of [MinTTL]; clients reach it by pipes. All
 // methods of [Cluster] and [Network] work as in real time, except that
-// [Cluster.MoveLeader] has nowhere to go and [Cluster.Endpoints] are none.
+// [Cluster.MoveLeader] has nowhere to go, [Cluster.Isolate] nobody to cut off,
+// [Cluster.Endpoints] are none, and [Network.Slow] and [Network.Limit] fail the test.
 //
 // When fn and the functions it gave to t.Cleanup have returned, every goroutine of the
 // bubble must end; one that sleeps has a minute. The package comment has the rules for
@@ -68,6 +72,12 @@ func (s virtualServer) WaitLeader(context.Context, ...int) (int, error) {
 
 // MoveLeader fails.
 func (s virtualServer) MoveLeader(context.Context) error { return errOneMember }
+
+// Isolate fails.
+func (s virtualServer) Isolate(int) error { return errOneMember }
+
+// HealLinks does nothing: there are none.
+func (s virtualServer) HealLinks() {}
 
 // Stop stops the member.
 func (s virtualServer) Stop(context.Context, int) error { return s.Kill(0) }
@@ -117,6 +127,12 @@ func (p pipes) CutToClient() { p.cut.HoldToClient() }
 
 // CutMember cuts off the only member.
 func (p pipes) CutMember(int) { p.cut.Hold() }
+
+// Delay fails.
+func (p pipes) Delay(time.Duration) error { return errNoTime }
+
+// Rate fails.
+func (p pipes) Rate(int) error { return errNoTime }
 
 // Reset breaks the connections.
 func (p pipes) Reset() { p.cut.Reset() }

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 
 	_ "github.com/conclave-go/conclave/internal/smallwal"
@@ -44,6 +46,7 @@ type Cluster struct {
 	endpoints []string
 	members   []*member // empty for an external cluster
 	dir       *tempdir.Dir
+	learner   bool // the last member is one
 	minTTL    func() (time.Duration, error)
 
 	mu   sync.Mutex
@@ -100,7 +103,11 @@ func start(ctx context.Context, cfg config) (*Cluster, error) {
 }
 
 func startOnce(ctx context.Context, cfg config) (*Cluster, error) {
-	ports, err := freePorts(2 * cfg.members)
+	size := cfg.members
+	if cfg.learner {
+		size++
+	}
+	ports, err := freePorts(2 * size)
 	if err != nil {
 		return nil, err
 	}
@@ -110,13 +117,14 @@ func startOnce(ctx context.Context, cfg config) (*Cluster, error) {
 		return nil, err
 	}
 	c := &Cluster{
-		dir:    dir,
-		cuts:   make(map[link]struct{}),
-		minTTL: func() (time.Duration, error) { return embeddedMinTTL, nil },
+		dir:     dir,
+		learner: cfg.learner,
+		cuts:    make(map[link]struct{}),
+		minTTL:  func() (time.Duration, error) { return embeddedMinTTL, nil },
 	}
-	for i := range cfg.members {
+	for i := range size {
 		c.members = append(c.members, newMember(i, filepath.Join(dir.Path(), memberName(i)), ports[2*i], ports[2*i+1]))
-		c.members[i].tokenTTL = cfg.tokenTTL
+		c.members[i].tokenTTL, c.members[i].streams = cfg.tokenTTL, cfg.streams
 		c.endpoints = append(c.endpoints, c.members[i].clientAddr())
 	}
 	err = c.introduceMembers()
@@ -142,8 +150,8 @@ func (c *Cluster) introduceMembers() error {
 		}
 		peers[i] = m.name + "=" + m.advertised.String()
 	}
-	for _, m := range c.members {
-		m.initialCluster = strings.Join(peers, ",")
+	for i, m := range c.members {
+		m.initialCluster = strings.Join(peers[:max(c.voters(), i+1)], ",")
 		m.token = filepath.Base(c.dir.Path())
 	}
 	return nil
@@ -155,17 +163,51 @@ func (c *Cluster) introduceMembers() error {
 func (c *Cluster) startAll(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	for _, m := range c.members {
+	voters := c.members[:c.voters()]
+	for _, m := range voters {
 		if err := m.start(); err != nil {
 			return err
 		}
 	}
-	for _, m := range c.members {
+	for _, m := range voters {
 		if err := m.awaitReady(ctx); err != nil {
 			return err
 		}
 	}
-	return nil
+	if !c.learner {
+		return nil
+	}
+	return c.addLearner(ctx)
+}
+
+// addLearner has the members expect the learner, and starts it.
+func (c *Cluster) addLearner(ctx context.Context) error {
+	m := c.members[c.voters()]
+	err := c.administer(func(admin *clientv3.Client) error {
+		return insist(ctx, func(ctx context.Context) error {
+			_, err := admin.MemberAddAsLearner(ctx, []string{m.advertised.String()})
+			if errors.Is(err, rpctypes.ErrPeerURLExist) {
+				return nil // an earlier attempt has come through after all
+			}
+			return err
+		})
+	})
+	if err != nil {
+		return err
+	}
+	m.joins = true
+	if err := m.start(); err != nil {
+		return err
+	}
+	return m.awaitReady(ctx)
+}
+
+// voters is how many members have a vote; they are the first.
+func (c *Cluster) voters() int {
+	if c.learner {
+		return len(c.members) - 1
+	}
+	return len(c.members)
 }
 
 // Endpoints returns the client address of every member, stopped ones included.

@@ -82,8 +82,8 @@ func (c *Cluster) MoveLeader(ctx context.Context) error {
 
 // runningAfter returns the next running member.
 func (c *Cluster) runningAfter(i int) (int, error) {
-	for k := 1; k < len(c.members); k++ {
-		if next := (i + k) % len(c.members); c.Running(next) {
+	for k := 1; k < c.voters(); k++ {
+		if next := (i + k) % c.voters(); c.Running(next) {
 			return next, nil
 		}
 	}

@@ -85,11 +85,11 @@ func (c *Cluster) hasMajority(i int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	reached := 0
-	for j := range c.members {
+	for j := range c.voters() {
 		_, cut := c.cuts[newLink(i, j)]
 		if !cut && c.members[j].server() != nil {
 			reached++
 		}
 	}
-	return reached > len(c.members)/2
+	return reached > c.voters()/2
 }

@@ -45,7 +45,8 @@ type member struct {
 	initialCluster string
 	token          string
 	tokenTTL       time.Duration
-	joins          bool            // a cluster that there is, see Replace
+	streams        uint32
+	joins          bool            // a cluster that there is, see Replace and addLearner
 	proxy          *netfault.Proxy // at the advertised URL; nil in a cluster of one
 
 	mu   sync.Mutex
@@ -115,6 +116,9 @@ func (m *member) config() *embed.Config {
 	cfg.StrictReconfigCheck = false
 	if m.tokenTTL > 0 {
 		cfg.AuthTokenTTL = uint(m.tokenTTL / time.Second)
+	}
+	if m.streams > 0 {
+		cfg.MaxConcurrentStreams = m.streams
 	}
 	cfg.TickMs = tickMs
 	cfg.ElectionMs = electionMs

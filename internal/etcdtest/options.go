@@ -12,6 +12,8 @@ type config struct {
 	members  int
 	control  bool
 	tokenTTL time.Duration // 0: the server's default
+	streams  uint32        // 0: as many as there is memory for
+	learner  bool
 }
 
 // WithMembers sets the number of members; the default is 1. More than one is
@@ -33,6 +35,18 @@ func WithControl() Option {
 // rather than etcd's five minutes. It asks for a cluster of the test's own.
 func WithTokenTTL(ttl time.Duration) Option {
 	return func(c *config) { c.tokenTTL, c.control = ttl, true }
+}
+
+// WithMaxStreams lets a connection have so many streams at a time, as some proxies and servers do. It
+// asks for a cluster of the test's own.
+func WithMaxStreams(n uint32) Option {
+	return func(c *config) { c.streams, c.control = n, true }
+}
+
+// WithLearner adds a member, the last, that gets all data but has no vote yet: it answers no linearizable
+// read and takes no write.
+func WithLearner() Option {
+	return func(c *config) { c.learner, c.control = true, true }
 }
 
 func newConfig(opts []Option) (config, error) {

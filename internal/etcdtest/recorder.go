@@ -152,9 +152,13 @@ func (r *Recorder) DropReplies(method string, n int) <-chan struct{} {
 // FailCalls lets the next n calls of a unary method fail with the code, without
 // reaching the server. The channel is closed when the last of them failed.
 func (r *Recorder) FailCalls(method string, n int, code codes.Code) <-chan struct{} {
-	return r.failNext(method, n, func(func() error) (error, bool) {
-		return status.Error(code, "etcdtest: call failed"), true
-	})
+	return r.RefuseCalls(method, n, status.Error(code, "etcdtest: call failed"))
+}
+
+// RefuseCalls is [Recorder.FailCalls] with an error that the server could send, such as those of
+// package rpctypes that have GRPC in their names.
+func (r *Recorder) RefuseCalls(method string, n int, err error) <-chan struct{} {
+	return r.failNext(method, n, func(func() error) (error, bool) { return err, true })
 }
 
 // failNext hooks a method until fail has said n times that it did.
