@@ -110,12 +110,28 @@ func (s *Session) Client() *clientv3.Client { return s.client }
 func (s *Session) Lease() clientv3.LeaseID { return s.lease.ID() }
 
 // Ctx returns a context that is done when the lease is lost, closed or orphaned, before
-// anybody else can have what it protects. Its cause says why.
-func (s *Session) Ctx() context.Context { return s.ctx }
+// anybody else can have what it protects. Its cause says why. For a process that was stopped
+// it may not be done yet when that goes on; that of another call is.
+func (s *Session) Ctx() context.Context {
+	s.look()
+	return s.ctx
+}
 
 // Done returns a channel that is closed when the lease is lost, closed or orphaned, before
-// anybody else can have what it protects.
-func (s *Session) Done() <-chan struct{} { return s.done }
+// anybody else can have what it protects. For a process that was stopped it may not be
+// closed yet when that goes on; that of another call is.
+func (s *Session) Done() <-chan struct{} {
+	s.look()
+	return s.done
+}
+
+// look waits until the end of the session is told if its deadline has passed: nobody may
+// have got round to that.
+func (s *Session) look() {
+	if s.lease.Err() != nil {
+		<-s.done
+	}
+}
 
 // Conclave returns the session below, for packages lock and election. It ends with this
 // one.

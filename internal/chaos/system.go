@@ -33,6 +33,8 @@ const (
 	delayed       = "mutex+delay"
 	rwmutex       = "rwmutex"
 	elections     = "election"
+	switched      = "concurrency"
+	switchedElect = "campaign"
 	plainRedis    = "redis"
 	redlock5      = "redlock"
 	redlockUptime = "redlock+uptime"
@@ -53,6 +55,8 @@ func Systems() []System {
 		{Name: delayed, Meaning: "lock.Mutex with WithLockDelay", Kind: worker.KindMutex, Delay: true, Promises: without(etcd, history.L)},
 		{Name: rwmutex, Meaning: "lock.RWMutex, writers", Kind: worker.KindRWMutex, Promises: etcd},
 		{Name: elections, Meaning: "election.Election", Kind: worker.KindElection, Promises: etcd},
+		{Name: switched, Meaning: "concurrency.Mutex", Kind: worker.KindConcurrencyMutex, Promises: etcd},
+		{Name: switchedElect, Meaning: "concurrency.Election", Kind: worker.KindConcurrencyElection, Promises: etcd},
 		{Name: plainRedis, Meaning: "redlock.Mutex on one node", Kind: worker.KindRedis, Nodes: 1, Promises: redis},
 		{Name: redlock5, Meaning: "redlock.Mutex on five nodes", Kind: worker.KindRedis, Nodes: 5, Promises: redis},
 		{Name: redlockUptime, Meaning: "the same with WithMinUptime", Kind: worker.KindUptime, Nodes: 5, Promises: redis},

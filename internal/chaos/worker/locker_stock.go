@@ -6,19 +6,22 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.etcd.io/etcd/client/v3/concurrency"
+	official "go.etcd.io/etcd/client/v3/concurrency"
 
+	"github.com/conclave-go/conclave/concurrency"
 	"github.com/conclave-go/conclave/internal/queue"
 )
 
-// The controls on etcd.
+// clientv3/concurrency, which are controls, and the package that has its names.
 const (
-	KindStockMutex    = "stock mutex"
-	KindStockElection = "stock election"
+	KindStockMutex          = "stock mutex"
+	KindStockElection       = "stock election"
+	KindConcurrencyMutex    = "concurrency mutex"
+	KindConcurrencyElection = "concurrency election"
 )
 
-// stock is clientv3/concurrency, used as its documentation shows, with a new session
-// once one has ended.
+// stock is clientv3/concurrency, or what takes its place, used as its documentation shows,
+// with a new session once one has ended.
 type stock struct {
 	client   *clientv3.Client
 	name     string
@@ -26,19 +29,74 @@ type stock struct {
 	ttl      time.Duration
 	elects   bool
 	patience time.Duration
-	session  *concurrency.Session
+	open     func(client *clientv3.Client, seconds int) (stockSession, error)
+	session  stockSession
 }
 
-// NewStock returns a mutex or an election of clientv3/concurrency.
+// stockSession is a session of either library.
+type stockSession interface {
+	Done() <-chan struct{}
+	Close() error
+	// mutex and election return what is locked, and won.
+	mutex(name string) stockMutex
+	election(name string) stockElection
+}
+
+type stockMutex interface {
+	Lock(ctx context.Context) error
+	Unlock(ctx context.Context) error
+	Key() string
+}
+
+type stockElection interface {
+	Campaign(ctx context.Context, val string) error
+	Resign(ctx context.Context) error
+	Key() string
+}
+
+type officialSession struct{ *official.Session }
+
+func openOfficial(client *clientv3.Client, seconds int) (stockSession, error) {
+	s, err := official.NewSession(client, official.WithTTL(seconds))
+	return officialSession{s}, err
+}
+
+func (s officialSession) mutex(name string) stockMutex { return official.NewMutex(s.Session, name) }
+
+func (s officialSession) election(name string) stockElection {
+	return official.NewElection(s.Session, name)
+}
+
+type concurrencySession struct{ *concurrency.Session }
+
+func openConcurrency(client *clientv3.Client, seconds int) (stockSession, error) {
+	s, err := concurrency.NewSession(client, concurrency.WithTTL(seconds))
+	return concurrencySession{s}, err
+}
+
+func (s concurrencySession) mutex(name string) stockMutex {
+	return concurrency.NewMutex(s.Session, name)
+}
+
+func (s concurrencySession) election(name string) stockElection {
+	return concurrency.NewElection(s.Session, name)
+}
+
+// NewStock returns a mutex or an election of clientv3/concurrency, or of what takes its
+// place.
 func NewStock(client *clientv3.Client, kind, name, owner string, ttl, patience time.Duration) (Locker, error) {
-	s := &stock{client: client, name: name, owner: owner, ttl: ttl, elects: kind == KindStockElection, patience: patience}
+	s := &stock{client: client, name: name, owner: owner, ttl: ttl, patience: patience, open: openOfficial}
+	s.elects = kind == KindStockElection || kind == KindConcurrencyElection
+	if kind == KindConcurrencyMutex || kind == KindConcurrencyElection {
+		s.open = openConcurrency
+	}
 	return s, s.renew()
 }
 
 // renew replaces the session. It is not given a context: what is then canceled is the
 // session, and closing it would not revoke its lease.
 func (s *stock) renew() (err error) {
-	s.session, err = concurrency.NewSession(s.client, concurrency.WithTTL(int(s.ttl/time.Second)))
+	s.session, err = s.open(s.client, int(s.ttl/time.Second))
 	return err
 }
 
@@ -51,13 +109,13 @@ func (s *stock) Lock(ctx context.Context) (Hold, error) {
 	}
 	h := &stockHold{session: s.session}
 	if s.elects {
-		e := concurrency.NewElection(s.session, s.name)
+		e := s.session.election(s.name)
 		if err := e.Campaign(ctx, s.owner); err != nil {
 			return nil, err
 		}
 		h.key, h.unlock = e.Key(), e.Resign
 	} else {
-		m := concurrency.NewMutex(s.session, s.name)
+		m := s.session.mutex(s.name)
 		if err := m.Lock(ctx); err != nil {
 			return nil, err
 		}
@@ -91,7 +149,7 @@ func (s *stock) Close(context.Context) error {
 }
 
 type stockHold struct {
-	session  *concurrency.Session
+	session  stockSession
 	key      string
 	revision int64
 	phantom  bool

@@ -133,7 +133,7 @@ func (w *Worker) open(ctx context.Context, j Job, peers Peers, lead *leads) (end
 	}
 	closeClient := func(context.Context) error { return client.Close() }
 	switch j.Kind {
-	case KindStockMutex, KindStockElection:
+	case KindStockMutex, KindStockElection, KindConcurrencyMutex, KindConcurrencyElection:
 		w.Locker, err = NewStock(client, j.Kind, j.Lock, j.Worker, j.TTL, j.TTL)
 	default:
 		w.Locker, err = NewConclave(ctx, client, j.Kind, j.Lock, j.Worker, j.TTL, j.Delay)
