@@ -73,6 +73,20 @@ compare-quick:
 compare-check:
 	cd internal/compare && GOWORK=off go run ./cmd/compare -check
 
+# verify checks the models of the protocols with Spin, see docs/verification.md; verify-quick
+# with the small bounds of CI.
+.PHONY: verify verify-quick
+verify:
+	go run ./verify -large -v
+
+verify-quick:
+	go run ./verify
+
+# mutants changes the code in small ways and looks whether the tests notice: hours.
+.PHONY: mutants
+mutants:
+	go run ./verify/mutants
+
 # capacity measures what sessions, holds, waiters, caches and observers cost, see
 # docs/capacity.md.
 capacity:

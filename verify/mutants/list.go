@@ -1,0 +1,223 @@
+package main
+
+// mutants returns all mutants.
+func mutants() []mutant {
+	var all []mutant
+	known := knownBy()
+	for _, g := range []group{redlockMutants(), leaseMutants(), lookMutants(), queueMutants(), lockMutants(), electionMutants(), watchMutants()} {
+		for _, c := range g.changes {
+			all = append(all, mutant{
+				name: g.name + "/" + c.name, by: known[g.name+"/"+c.name], file: g.dir + "/" + c.file, fn: c.fn, old: c.old, with: c.with,
+				tests: g.tests, equivalent: c.equivalent,
+			})
+		}
+	}
+	return all
+}
+
+// group is the mutants of a package.
+type group struct {
+	name, dir string
+	tests     []string
+	changes   []change
+}
+
+// change is a mutant without what its group says.
+type change struct{ name, file, fn, old, with, equivalent string }
+
+func redlockMutants() group {
+	return group{"redlock", "redlock", []string{"redlock"}, []change{
+		{name: "an extension after the deadline revives", file: "hold.go", fn: "Hold.prolong", old: " && clock.Until(h.until) > 0", with: ""},
+		{name: "an extension after the end revives", file: "hold.go", fn: "Hold.prolong", old: "!h.ended && clock.Until(h.until) > 0 && ", with: ""},
+		{name: "an extension shortens", file: "hold.go", fn: "Hold.prolong", old: " && until > h.until", with: ""},
+		{name: "the timer stays where it was", file: "hold.go", fn: "Hold.prolong", old: "h.timer.Reset(until)", with: ""},
+		{name: "a quorum after the deadline makes a hold", file: "hold.go", fn: "newHold", old: "if clock.Until(h.until) <= 0 {", with: "if false {"},
+		{name: "no deadline check in Err", file: "hold.go", fn: "Hold.Err", old: "clock.Until(h.until) <= 0", with: "false"},
+		{name: "a missing key on too many nodes is no loss", file: "hold.go", fn: "Hold.extended", old: "h.lose(errDenied)", with: "return r.failure()"},
+		{name: "Unlock returns nil although the lock was lost", file: "hold.go", fn: "Hold.removed", old: "return fmt.Errorf(\"%w: %w\", ErrLost, errDenied)", with: "return nil"},
+		{name: "Unlock with the hold's own context does not wait", file: "hold.go", fn: "Hold.Unlock", old: "ctx = context.WithoutCancel(ctx)", with: ""},
+		{name: "the keys stay after a loss", file: "hold.go", fn: "Hold.end", old: "h.released = h.claim.remove(h.ctx)", with: "h.released = h.claim.remove(h.ctx)\nif !errors.Is(cause, ErrReleased) { h.claim.mu.Lock(); for i := range h.claim.lanes { h.claim.lanes[i] = lane{} }; h.claim.mu.Unlock() }"},
+		{name: "a derived context outlives the hold", file: "hold.go", fn: "Hold.end", old: "(*cancel)(cause)", with: "_ = cancel"},
+		{name: "the deadline is in the future after the end", file: "hold.go", fn: "Hold.end", old: "h.wall = now", with: ""},
+		{name: "validity counts from the decision", file: "mutex.go", fn: "Mutex.deadline", old: "r.start.Add(m.validity()), r.wall.Add(m.validity())", with: "clock.Now().Add(m.validity()), time.Now().Add(m.validity())"},
+		{name: "no allowance for drift", file: "mutex.go", fn: "Mutex.validity", old: " - m.nodes.cfg.allowance(m.cfg.ttl)", with: ""},
+		{name: "an acquisition granted as ctx ends is returned", file: "mutex.go", fn: "Mutex.attempt", old: "err = ended(ctx, nil)", with: ""},
+		{name: "a minority decides an acquisition", file: "answer.go", fn: "judgeAcquire", old: "t.granted >= quorum ||", with: "t.granted >= quorum-1 ||"},
+		{name: "an acquisition goes on when no quorum can come", file: "answer.go", fn: "judgeAcquire", old: " || t.granted+t.pending < quorum", with: ""},
+		{name: "an extension is lost one denial late", file: "answer.go", fn: "lost", old: "> nodes-quorum", with: "> nodes-quorum+1"},
+		{name: "an extension is lost one denial early", file: "answer.go", fn: "lost", old: "> nodes-quorum", with: ">= nodes-quorum"},
+		{name: "a minority is granted", file: "round.go", fn: "round.granted", old: ">= r.m.nodes.quorum()", with: ">= r.m.nodes.quorum()-1"},
+		{name: "late answers count", file: "round.go", fn: "round.answer", old: "if !r.over {", with: "if true {"},
+		{name: "calls have no end", file: "round.go", fn: "round.overdue", old: "\n\tr.cancel()\n\treturn time.Time{}", with: "\n\treturn time.Time{}"},
+		{name: "an overdue node stays pending", file: "round.go", fn: "round.expire", old: "r.answers[i] = a", with: "_ = a"},
+		{name: "a node is given up one too late", file: "round.go", fn: "round.unreachable", old: "> r.spare()", with: "> r.spare()+1"},
+		{name: "what is left is told too short", file: "round.go", fn: "round.remaining", old: "free[r.m.nodes.quorum()-1]", with: "free[0]"},
+		{name: "a split lock is waited for as held", file: "round.go", fn: "round.held", old: "n > r.spare()", with: "n > 0"},
+		{name: "an extension adds the key before a quorum has confirmed", file: "claim.go", fn: "claim.extendPart", old: "if r.granted() {", with: "if true {"},
+		{name: "an extension never adds the key", file: "claim.go", fn: "claim.extendPart", old: "if r.granted() {", with: "if false {"},
+		{name: "an acquisition begins after the release", file: "claim.go", fn: "claim.begin", old: "if c.over {", with: "if false {"},
+		{name: "an acquisition without answer has not set the key", file: "claim.go", fn: "claim.settle", old: " || !certain\n\tl.doubt", with: "\n\tl.doubt"},
+		{name: "an acquisition without answer leaves no doubt", file: "claim.go", fn: "claim.settle", old: "l.doubt = l.doubt || !certain", with: ""},
+		{name: "an answer forgets an older doubt", file: "claim.go", fn: "claim.settle", old: "l.doubt = l.doubt || !certain", with: "l.doubt = !certain"},
+		{name: "an extension after the release is sent", file: "claim.go", fn: "claim.beginExtension", old: "case c.over:", with: "case false:"},
+		{name: "no tombstone", file: "remove.go", fn: "claim.tombstoneTTL", old: "l.pending == 0 && !l.doubt", with: "l.pending >= 0"},
+		{name: "a release is not repeated", file: "remove.go", fn: "claim.removeAt", old: "a.state == NodeFailed;", with: "false;"},
+		{name: "a repeated release that finds nothing is a loss", file: "remove.go", fn: "claim.deleteAt", old: "a.state == NodeMissing && !certain", with: "false && !certain"},
+		{name: "a given-up acquisition is not removed", file: "remove.go", fn: "claim.abandon", old: "c.remove(ctx)", with: ""},
+		{name: "a release does not wait for acquisitions under way", file: "remove.go", fn: "claim.awaitIdle", old: "if l.pending == 0 {", with: "if true {"},
+		{name: "scripts are not sent in full", file: "script.go", fn: "script.run", old: "redis.HasErrorPrefix(err, \"NOSCRIPT\")", with: "false"},
+		{name: "a release wakes nobody", file: "wait.go", fn: "waiter.wait", old: "case <-w.signal:", with: "case <-(chan struct{})(nil):"},
+	}}
+}
+
+func leaseMutants() group {
+	return group{"lease", "lease", []string{"lease"}, []change{
+		{name: "the deadline counts from the receipt", file: "round.go", fn: "Lease.renew", old: "l.extend(start, wall, acked.ttl)", with: "l.extend(clock.Now(), wall.Add(clock.Now().Sub(start)), acked.ttl)"},
+		{name: "a deposed leader's acknowledgement counts", file: "round.go", fn: "Lease.renew", old: "return errDeposed", with: "_ = wall"},
+		{name: "a look of the same term does not confirm", file: "round.go", fn: "Lease.renew", old: "term > acked.term", with: "term >= acked.term"},
+		{name: "a lease that the server does not know goes on", file: "round.go", fn: "Lease.round", old: "l.lose(err)", with: "l.suspend(err)"},
+		{name: "renewals once in a TTL", file: "round.go", fn: "Lease.keep", old: "time.NewTimer(l.ttl / roundsPerTTL)", with: "time.NewTimer(l.ttl)"},
+		{name: "an ended lease is not revoked", file: "round.go", fn: "Lease.keep", old: "l.revoke()", with: ""},
+		{name: "those on the list are not told of the end", file: "round.go", fn: "Lease.keep", old: "l.look.End()", with: ""},
+		{name: "nobody can hurry a round", file: "round.go", fn: "Lease.keep", old: "case <-l.look.Hurried():\n\t\t\tnext.Reset(l.round(stream))\n", with: ""},
+		{name: "a long look stops at its first step", file: "round.go", fn: "Lease.renew", old: "!look.Done() &&", with: "false && !look.Done() &&"},
+		{name: "an answer at the deadline revives", file: "lease.go", fn: "Lease.extend", old: " || clock.Until(l.until) <= 0", with: ""},
+		{name: "an answer after the end revives", file: "lease.go", fn: "Lease.extend", old: "l.state.Ended() || ", with: ""},
+		{name: "a renewal shortens", file: "lease.go", fn: "Lease.extend", old: "until > l.until", with: "until != l.until"},
+		{name: "the timer stays where it was", file: "lease.go", fn: "Lease.extend", old: "l.timer.Reset(l.until)", with: ""},
+		{name: "no allowance for drift", file: "lease.go", fn: "Lease.valid", old: "*l.cfg.drift", with: "*l.cfg.drift*0"},
+		{name: "the context ends after the state", file: "lease.go", fn: "Lease.end", old: "l.cancel(cause)\n", with: "defer l.cancel(cause)\n"},
+		{name: "the deadline is in the future after the end", file: "lease.go", fn: "Lease.end", old: "l.wall = now", with: ""},
+		{name: "Err does not look at the clock", file: "lease.go", fn: "Lease.Err", old: "clock.Until(l.until) <= 0", with: "false"},
+		{name: "a lease ends twice", file: "lease.go", fn: "Lease.end", old: "if l.state.Ended() {", with: "if false {"},
+		{name: "a suspended lease is not healthy again", file: "lease.go", fn: "Lease.extend", old: "l.changeTo(Healthy)", with: ""},
+		{name: "states are told out of order", file: "lease.go", fn: "Lease.tell", old: "c := l.changes[0]\n\t\tl.changes = l.changes[1:]", with: "c := l.changes[len(l.changes)-1]\n\t\tl.changes = l.changes[:len(l.changes)-1]"},
+		{name: "a TTL of zero is an acknowledgement", file: "stream.go", fn: "keepAlive.send", old: "resp.TTL <= 0", with: "resp.TTL < 0"},
+		{name: "a stream that has failed is used again", file: "stream.go", fn: "keepAlive.send", old: "k.close()\n", with: ""},
+		{name: "a stream that kept waiting is not ended", file: "stream.go", fn: "keepAlive.exchange", old: "context.AfterFunc(ctx, k.cancel)", with: "context.AfterFunc(ctx, func() {})"},
+		{name: "two grants at once", file: "session.go", fn: "Session.obtain", old: "if l := pick(s); l != nil {\n\t\treturn l, nil\n\t}\n\treturn s.grant(ctx)", with: "return s.grant(ctx)"},
+		{name: "a grant that comes after Close stays", file: "session.go", fn: "Session.grant", old: "l.end(Closed, ErrClosed)\n", with: ""},
+		{name: "Close does not end the leases", file: "session.go", fn: "Session.Close", old: "l.end(Closed, ErrClosed)", with: "_ = l"},
+		{name: "a finding older than the last write is believed", file: "registrar.go", fn: "registrar.judge", old: " || rev < r.seen", with: ""},
+		{name: "a finding about a replaced registration counts", file: "registrar.go", fn: "registrar.judge", old: "g.all[r.key] != r || ", with: ""},
+		{name: "a taken key is overwritten", file: "registrar.go", fn: "registrar.saw", old: "r.expect = 0 // theirs is never overwritten", with: ""},
+		{name: "an own key from before the loss is another's", file: "registrar.go", fn: "registrar.saw", old: "case mine:", with: "case false:"},
+		{name: "a put that arrives late is not looked for", file: "registrar.go", fn: "registrar.drop", old: "l.look.Suspect(r.key, r.unsettled)", with: ""},
+		{name: "puts without an answer are not counted", file: "registrar.go", fn: "Registration.op", old: "r.unsettled++", with: ""},
+		{name: "a put that turned up still counts", file: "registrar.go", fn: "registrar.saw", old: "r.unsettled-- // this is one of them", with: ""},
+		{name: "what is in doubt is not reclaimed", file: "registrar.go", fn: "Registration.op", old: "r.unsettled = l.look.Reclaim(r.key)", with: ""},
+		{name: "nothing is registered again after a loss", file: "registrar.go", fn: "registrar.run", old: "g.markAll()", with: ""},
+		{name: "an older update is taken for the newest", file: "registrar.go", fn: "registrar.dealt", old: "version == r.version", with: "true"},
+	}}
+}
+
+func lookMutants() group {
+	return group{"look", "internal/look", []string{"internal/look", "lock", "lease"}, []change{
+		{name: "an orphan is removed without its revision", file: "look.go", fn: "Look.settle", old: "[]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(o.slot.key), \"=\", o.created)}", with: "[]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(o.slot.key), \">\", 0)}"},
+		{name: "keys in doubt are dropped from large looks", file: "look.go", fn: "Look.dropAttached", old: " || f.slot != nil", with: ""},
+		{name: "a large look believes the hint", file: "look.go", fn: "Look.dropAttached", old: "!ok || f.slot != nil", with: "ok || f.slot != nil"},
+		{name: "a look at nothing is done", file: "look.go", fn: "Look.Done", old: " && k.probed", with: ""},
+		{name: "what another lease has put is removed", file: "slot.go", fn: "Slot.made", old: "if kv == nil || clientv3.LeaseID(kv.Lease) != lease {", with: "if kv == nil {"},
+		{name: "what somebody else has put under the lease is removed", file: "slot.go", fn: "Slot.made", old: "kv.CreateRevision == s.acked || s.value == nil || bytes.Equal(kv.Value, s.value)", with: "true"},
+		{name: "absent once is gone for ever", file: "slot.go", fn: "Slot.absent", old: "s.acked = 0", with: "s.acked, s.unsettled = 0, 0"},
+		{name: "absent before the put is gone", file: "slot.go", fn: "Slot.absent", old: "if rev >= s.acked {", with: "if true {"},
+		{name: "one deletion settles all puts", file: "slot.go", fn: "Slot.Gone", old: "s.unsettled--", with: "s.unsettled = 0"},
+		{name: "a deletion settles no put", file: "slot.go", fn: "Slot.Gone", old: "s.unsettled--", with: ""},
+		{name: "a key is free while puts may arrive", file: "slot.go", fn: "Slot.freeIfSettled", old: " && s.unsettled <= 0", with: ""},
+		{name: "a key is free while its entry may be there", file: "slot.go", fn: "Slot.freeIfSettled", old: "s.acked == 0 && ", with: ""},
+		{name: "a key is freed for whoever has it now", file: "slot.go", fn: "Slot.freeIfSettled", old: " && s.list.slots[s.key] == s", with: ""},
+		{name: "a finding about the key's next user counts", file: "slot.go", fn: "Slot.current", old: "s.doubtful && s.list.slots[s.key] == s", with: "s.doubtful"},
+		{name: "a key in use is reserved", file: "slot.go", fn: "List.Reserve", old: "!used", with: "!used || n > 0"},
+		{name: "keys in doubt are not looked at", file: "look.go", fn: "List.Begin", old: "if s.doubtful {", with: "if false {"},
+		{name: "judges are told a revision that is too new", file: "look.go", fn: "Look.tell", old: "judge(kv, rev)", with: "judge(kv, rev+1)"},
+		{name: "the server's limit of operations is not learnt", file: "look.go", fn: "Look.read", old: "k.list.shrink()", with: ""},
+		{name: "those on the list are not told of the end", file: "list.go", fn: "List.End", old: "fn()", with: "_ = fn"},
+		{name: "a removed item is judged for ever", file: "list.go", fn: "Item.Remove", old: "delete(it.list.items, it)", with: ""},
+	}}
+}
+
+func queueMutants() group {
+	return group{"queue", "internal/queue", []string{"lock", "election"}, []change{
+		{name: "no wake-up check", file: "wait.go", fn: "entry.check", old: "before, err := e.ahead(ctx, max(after, e.created))", with: "before, err := make([]position, len(e.legs)), error(nil)"},
+		{name: "the wake-up check may be older than the event", file: "wait.go", fn: "entry.check", old: "max(after, e.created)", with: "e.created"},
+		{name: "the wake-up check may be older than the entry", file: "wait.go", fn: "entry.check", old: "max(after, e.created)", with: "after"},
+		{name: "a serializable read of any revision", file: "wait.go", fn: "entry.readIf", old: " || resp.Header.Revision >= rev", with: " || true"},
+		{name: "the own entry is not checked", file: "wait.go", fn: "entry.ahead", old: "return nil, errOwnGone", with: ""},
+		{name: "events that were seen already count", file: "wait.go", fn: "entry.watch", old: "ev.Kv.ModRevision > before.seen", with: "true"},
+		{name: "no read at the watch's beginning", file: "wait.go", fn: "entry.watch", old: "rev > before.seen", with: "false"},
+		{name: "a watch that is never created is waited for", file: "wait.go", fn: "entry.watch", old: "cancel(errOverdue)", with: "_ = cancel"},
+		{name: "a look does not notice that the predecessor is gone", file: "wait.go", fn: "entry.observe", old: "cancel(&noticedError{rev})", with: ""},
+		{name: "a look does not notice that the own entry is gone", file: "wait.go", fn: "entry.observe", old: "cancel(errOwnGone)", with: ""},
+		{name: "an old look is believed about the own entry", file: "wait.go", fn: "entry.observe", old: "rev >= e.created && !e.is(kv)", with: "!e.is(kv)"},
+		{name: "a silent stream is used again", file: "wait.go", fn: "entry.wait", old: "silent()", with: "_ = silent"},
+		{name: "ctx does not end a wait", file: "wait.go", fn: "entry.awaitGone", old: "cancel(errCalled)", with: "_ = cancel"},
+		{name: "the predecessor is judged by its key", file: "lane.go", fn: "position.is", old: "kv != nil && kv.CreateRevision == p.created", with: "kv != nil"},
+		{name: "entries that came later are waited for", file: "lane.go", fn: "firstBefore", old: "kv.CreateRevision < created", with: "true"},
+		{name: "the nearest older entry is not bounded", file: "lane.go", fn: "Lane.older", old: "clientv3.WithMaxCreateRev(created-1)", with: "clientv3.WithMaxCreateRev(created)"},
+		{name: "the own weight does not count", file: "lane.go", fn: "Lane.beforeWeighted", old: "sum+l.weight > l.permits", with: "sum >= l.permits"},
+		{name: "one permit too many", file: "lane.go", fn: "Lane.beforeWeighted", old: "sum+l.weight > l.permits", with: "sum+l.weight > l.permits+1"},
+		{name: "who has come to own is not heard of", file: "lane.go", fn: "Lane.again", old: "l.passing || l.permits > 0", with: "false"},
+		{name: "a try puts although somebody waits", file: "lane.go", fn: "Lane.free", old: "clientv3.Compare(clientv3.CreateRevision(l.behind), \"=\", 0).WithPrefix()", with: "clientv3.Compare(clientv3.CreateRevision(l.behind), \">\", -1).WithPrefix()"},
+		{name: "a writer who has become a reader is waited for", file: "lane.go", fn: "Lane.before", old: " || l.passing && newest.Version > 1", with: ""},
+		{name: "no mark of who has come to own", file: "acquire.go", fn: "entry.mark", old: "if e.legs[0].lane.permits == 0 {", with: "if true {"},
+		{name: "no nonce", file: "enqueue.go", fn: "entry.wrote", old: "return Parse(kv).Record.Nonce == e.record.Nonce", with: "return true"},
+		{name: "nothing is adopted", file: "enqueue.go", fn: "entry.wrote", old: "return Parse(kv).Record.Nonce == e.record.Nonce", with: "return false"},
+		{name: "an adopted entry owns", file: "enqueue.go", fn: "entry.adopt", old: "e.legs[i].before = position{created: unknownRevision, seen: resp.Header.Revision}", with: "_ = i"},
+		{name: "puts without an answer are not counted", file: "enqueue.go", fn: "entry.put", old: "e.unsettled++", with: "e.unsettled += 0"},
+		{name: "puts that were answered stay unsettled", file: "enqueue.go", fn: "entry.put", old: "e.unsettled--", with: ""},
+		{name: "a foreign key is free again", file: "enqueue.go", fn: "entry.adopt", old: "e.unsettled++\n\t\treturn fmt.Errorf", with: "return fmt.Errorf"},
+		{name: "the put overwrites", file: "enqueue.go", fn: "entry.absent", old: "\"=\", 0)", with: "\">\", -1)"},
+		{name: "an entry that was given up is not removed", file: "acquire.go", fn: "entry.remove", old: "removed, err := e.delete(ctx)", with: "removed, err := true, ctx.Err()"},
+		{name: "an entry that was given up is not in doubt", file: "acquire.go", fn: "entry.remove", old: "e.doubt(e.created)", with: "e.free()"},
+		{name: "the removal is not guarded", file: "acquire.go", fn: "entry.ours", old: "clientv3.Compare(clientv3.CreateRevision(key), \"=\", e.created)", with: "clientv3.Compare(clientv3.CreateRevision(key), \">\", 0)"},
+		{name: "the removal of an unknown entry is not guarded", file: "acquire.go", fn: "entry.ours", old: "clientv3.Compare(clientv3.Value(key), \"=\", e.value)", with: "clientv3.Compare(clientv3.CreateRevision(key), \">\", 0)"},
+		{name: "a lost lease ends the wait", file: "acquire.go", fn: "entry.giveUp", old: "case e.lease.Err() != nil:", with: "case e.lease.Err() != nil && why == nil:"},
+		{name: "a deleted entry ends the wait", file: "acquire.go", fn: "entry.giveUp", old: "case errors.Is(why, errOwnGone):", with: "case false:"},
+		{name: "no last look at the deadline before a grant", file: "grant.go", fn: "Grant.start", old: "if err := e.lease.Err(); err != nil {", with: "if err := e.lease.Err(); err != nil && false {"},
+		{name: "a holder's deleted key is not noticed", file: "grant.go", fn: "Grant.judge", old: "g.deleted()", with: ""},
+		{name: "an old look ends a hold", file: "grant.go", fn: "Grant.judge", old: "rev >= g.entry.created && ", with: ""},
+		{name: "the deadline is not capped by the end", file: "grant.go", fn: "Grant.end", old: "g.deadline = now", with: ""},
+		{name: "derived contexts outlive the hold", file: "grant.go", fn: "Grant.end", old: "(*cancel)(cause)", with: "_ = cancel"},
+		{name: "the guard is true after the end", file: "grant.go", fn: "Grant.Guard", old: "if g.ended {", with: "if false {"},
+		{name: "guards do not expose", file: "grant.go", fn: "Grant.Guard", old: "g.exposed = true", with: ""},
+		{name: "a release that finds nothing is fine", file: "grant.go", fn: "Grant.delete", old: "removed || e.undeleted && e.lease.Err() == nil", with: "removed || true"},
+		{name: "a repeated release that finds nothing is a loss", file: "grant.go", fn: "Grant.delete", old: "removed || e.undeleted && e.lease.Err() == nil", with: "removed"},
+		{name: "a refused release frees the key", file: "grant.go", fn: "Grant.delete", old: "e.doubt(e.created)", with: "e.free()"},
+		{name: "a writer's guard holds after a downgrade", file: "enqueue.go", fn: "entry.guard", old: "if lane.sole {", with: "if lane.sole && false {"},
+		{name: "a late put undoes a later one", file: "put.go", fn: "entry.trySwap", old: ", clientv3.Compare(clientv3.ModRevision(e.key()), \"=\", e.modified)", with: ""},
+	}}
+}
+
+func lockMutants() group {
+	return group{"lock", "lock", []string{"lock"}, []change{
+		{name: "a turn that comes as ctx ends is lost", file: "station.go", fn: "station.await", old: "return s.hold(<-w.granted)", with: "return nil, attempt.Ended(ctx, nil)"},
+		{name: "no end of hand-offs", file: "station_entry.go", fn: "station.handOn", old: "s.sequence >= s.max", with: "false"},
+		{name: "one hand-off too many", file: "station_entry.go", fn: "station.handOn", old: "s.sequence >= s.max", with: "s.sequence > s.max"},
+		{name: "no new sequence after a hand-off", file: "station_entry.go", fn: "station.handOn", old: "s.sequence++", with: ""},
+		{name: "no new sequence after lingering", file: "station_entry.go", fn: "station.wake", old: "s.sequence++", with: ""},
+		{name: "the sequence goes on with a new entry", file: "station_entry.go", fn: "station.arrived", old: "s.sequence = 0", with: ""},
+		{name: "handed on although a transaction may commit", file: "station_entry.go", fn: "station.unlock", old: "case left && clean:", with: "case left && (clean || true):"},
+		{name: "lingers although another process waits", file: "linger.go", fn: "station.rest", old: " || s.wanted", with: ""},
+		{name: "another process is not noticed", file: "linger.go", fn: "station.want", old: "if lingers {", with: "if lingers && false {"},
+		{name: "a try overtakes those who wait", file: "station.go", fn: "station.tryNow", old: " || len(s.waiters) > 0", with: ""},
+		{name: "an acquisition goes on for nobody", file: "station.go", fn: "station.remove", old: "s.acquiring()", with: ""},
+		{name: "a lost grant is still current", file: "station_entry.go", fn: "station.dismiss", old: "s.current = nil", with: ""},
+		{name: "a fence takes an older token", file: "fence.go", fn: "Fence.check", old: "if t < f.highest {", with: "if false {"},
+		{name: "a fence takes no token twice", file: "fence.go", fn: "Fence.check", old: "t < f.highest", with: "t <= f.highest"},
+	}}
+}
+
+func electionMutants() group {
+	return group{"election", "election", []string{"election"}, []change{
+		{name: "a transfer's outcome is told by key", file: "transfer.go", fn: "Term.Transfer", old: "l.Token != to.Token || ", with: ""},
+		{name: "those ahead are removed by key", file: "transfer.go", fn: "removals", old: "\"=\", o.CreateRevision", with: "\">\", int64(0)"},
+		{name: "a candidate is told by key", file: "transfer.go", fn: "Term.ahead", old: " && o.CreateRevision == to.Token.Revision()", with: ""},
+		{name: "a leader whose key was used again transfers", file: "transfer.go", fn: "Term.ahead", old: " || all[0].CreateRevision != t.grant.Revision()", with: ""},
+		{name: "the candidate is not compared", file: "transfer.go", fn: "Term.Transfer", old: "[]clientv3.Cmp{same}", with: "[]clientv3.Cmp{same}[:0]"},
+		{name: "one candidate too many is removed", file: "transfer.go", fn: "Term.ahead", old: "return all[1:i], nil", with: "return all[1:min(i+2, len(all))], nil"},
+	}}
+}
+
+func watchMutants() group {
+	return group{"watch", "watch", []string{"watch"}, nil}
+}
