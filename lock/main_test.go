@@ -6,12 +6,14 @@ import (
 	"testing"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/proctest"
 )
 
 // scenarios is how many a model is compared with unless -rapid.checks says otherwise.
 const scenarios = 100
 
 func TestMain(m *testing.M) {
+	proctest.Play(roles)
 	flag.Parse()
 	if checks := flag.Lookup("rapid.checks"); checks.Value.String() == checks.DefValue {
 		if err := checks.Value.Set(strconv.Itoa(scenarios / scale)); err != nil {
