@@ -8,45 +8,36 @@ import (
 	"github.com/conclave-go/conclave/internal/queue"
 )
 
-// rest keeps the entry of a grant that was left for the next who comes, and reports
-// whether it does. mu must be held.
-func (s *station) rest(g *queue.Grant) bool {
+// keep keeps an entry for the next who comes, and reports whether it does. mu must be
+// held.
+func (s *station) keep(ended *queue.Ended) bool {
 	if s.linger == 0 || s.wanted || s.sequence >= maxSequence {
 		s.stopWatching()
 		return false
 	}
-	nobody, err := g.Rest()
+	nobody, err := ended.Keep()
 	if err != nil { // the lease has ended, and the entry with it
 		return true
 	}
-	s.current = nobody
-	s.idle = time.AfterFunc(s.linger, func() {
+	s.becomeLingering(nobody, time.AfterFunc(s.linger, func() {
 		inside.Of(s.queue.Session).Go(func(ctx context.Context) { s.expire(ctx, nobody) })
-	})
+	}))
 	s.watch(nobody)
 	return true
-}
-
-// rouse ends the lingering and returns the grant of nobody. mu must be held.
-func (s *station) rouse() *queue.Grant {
-	g := s.current
-	s.idle.Stop()
-	s.idle, s.current = nil, nil
-	return g
 }
 
 // expire gives up the entry if it still lingers for nobody.
 func (s *station) expire(ctx context.Context, nobody *queue.Grant) {
 	s.mu.Lock()
-	lingers := s.idle != nil && s.current == nobody
-	if lingers {
+	var ended *queue.Ended
+	if s.state == lingering && s.grant == nobody {
 		s.stopWatching()
-		s.rouse()
-		lingers, _ = nobody.Leave()
+		s.becomeVacant()
+		ended = nobody.End()
 	}
 	s.mu.Unlock()
-	if lingers {
-		_ = nobody.Drop(ctx) // the session finishes what fails
+	if ended != nil {
+		_ = ended.Remove(ctx) // the session finishes what fails
 	}
 }
 
@@ -75,7 +66,7 @@ func (s *station) want(ctx context.Context) {
 		return
 	}
 	s.wanted = true
-	nobody, lingers := s.current, s.idle != nil
+	nobody, lingers := s.grant, s.state == lingering
 	s.mu.Unlock()
 	if lingers {
 		s.expire(inside.Of(s.queue.Session).Context(), nobody)

@@ -17,10 +17,8 @@ import (
 )
 
 // station is where the goroutines of one session queue for one name behind a single
-// entry in etcd, which it hands from one to the next in memory.
-//
-// It is in one of four states: vacant; acquiring, when a goroutine of its own waits in
-// etcd for whoever is first; held; and lingering, when it keeps the entry for nobody.
+// entry in etcd, which it hands from one to the next in memory. Its states are in
+// station_state.go.
 type station struct {
 	queue  *queue.Queue
 	max    int
@@ -28,15 +26,16 @@ type station struct {
 
 	mu      sync.Mutex
 	waiters []*waiter // the first to come first
-	// acquiring stops the goroutine that waits in etcd; nil if there is none.
-	acquiring context.CancelFunc
-	// current is the grant of the holder, or of nobody while lingering.
-	current *queue.Grant
-	// sequence counts the hand-offs of the current entry.
+	state   stationState
+	// stop stops the goroutine that waits in etcd, while acquiring.
+	stop context.CancelFunc
+	// grant is that of the holder while held, and of nobody while lingering.
+	grant *queue.Grant
+	// sequence counts the hand-offs of the grant's entry.
 	sequence int
-	// idle is set while current is nobody's, and stops the lingering.
-	idle *time.Timer
-	// wanted is set once another process is known to queue behind the current
+	// timer ends the lingering.
+	timer *time.Timer
+	// wanted is set once another process is known to queue behind the present
 	// entry, and unwatch stops looking for one; it is nil if nobody looks.
 	wanted  bool
 	unwatch context.CancelFunc
@@ -129,12 +128,12 @@ func (s *station) enter(w *waiter) (t turn, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.waiters) == 0 {
-		if t, ok = s.wake(w); ok {
+		if t, ok = s.takeLingering(w); ok {
 			return t, true
 		}
 	}
 	w.granted = make(chan turn, 1)
-	if s.current != nil || len(s.waiters) > 0 { // else etcd will say whether it waits
+	if s.grant != nil || len(s.waiters) > 0 { // else etcd will say whether it waits
 		s.tellWaiting(w)
 	}
 	s.waiters = append(s.waiters, w)
@@ -162,11 +161,11 @@ func (s *station) tryNow(w *waiter) (*Hold, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.dismiss()
-	if s.current != nil && s.idle == nil || s.acquiring != nil || len(s.waiters) > 0 {
+	s.forgetLost()
+	if s.state == held || s.state == acquiring || len(s.waiters) > 0 {
 		return nil, s.locked()
 	}
-	if t, ok := s.wake(w); ok {
+	if t, ok := s.takeLingering(w); ok {
 		return s.hold(t)
 	}
 	return s.hold(s.tryEtcd(w))
@@ -176,24 +175,26 @@ func (s *station) tryNow(w *waiter) (*Hold, error) {
 // outcome. mu must be held, and is released meanwhile.
 func (s *station) tryEtcd(w *waiter) turn {
 	s.stopWatching()
-	s.acquiring = func() {} // it is bounded by its own ctx
+	s.becomeAcquiring(func() {}) // it is bounded by its own ctx
 	defer s.advance()
-	defer func() { s.acquiring = nil }()
 	for {
 		s.mu.Unlock()
 		g, head, taken, err := s.queue.TryAcquire(w.ctx)
 		s.mu.Lock()
 		switch {
 		case err != nil:
+			s.becomeVacant()
 			return turn{err: err}
 		case taken:
+			s.becomeVacant()
 			return turn{err: newLockedError(s.queue.Name, head)}
 		}
 		s.sequence = 0
-		if left, _ := g.Leave(); left {
-			if t := s.pass(g, w, lease.ViaFree); t.err == nil {
+		if ended := g.End(); ended != nil {
+			if t := s.passOn(ended, w, lease.ViaFree); t.err == nil {
 				return t
 			}
+			s.becomeAcquiring(func() {})
 		}
 		// The lease has ended: there will be another.
 	}
@@ -202,8 +203,8 @@ func (s *station) tryEtcd(w *waiter) turn {
 // locked says that this process has the lock.
 func (s *station) locked() error {
 	e := &LockedError{Name: s.queue.Name, Owner: s.queue.Owner}
-	if s.current != nil {
-		e.Key, e.Token = s.current.Key(), newToken(s.current.Revision())|Token(s.sequence)
+	if s.grant != nil {
+		e.Key, e.Token = s.grant.Key(), newToken(s.grant.Revision())|Token(s.sequence)
 	}
 	return e
 }
@@ -225,8 +226,8 @@ func (s *station) remove(w *waiter) bool {
 		return false
 	}
 	s.waiters = slices.Delete(s.waiters, i, i+1)
-	if len(s.waiters) == 0 && s.acquiring != nil {
-		s.acquiring()
+	if len(s.waiters) == 0 && s.state == acquiring {
+		s.stop()
 	}
 	return true
 }
@@ -235,8 +236,8 @@ func (s *station) remove(w *waiter) bool {
 // for. mu must be held.
 func (s *station) tellWaiting(w *waiter) {
 	var e lease.Event
-	if s.current != nil {
-		e.Predecessor, e.Followed = s.current.Key(), s.current.Revision()
+	if s.grant != nil {
+		e.Predecessor, e.Followed = s.grant.Key(), s.grant.Revision()
 	}
 	w.call.Waiting(e)
 }

@@ -11,37 +11,39 @@ import (
 // advance gives a lingering entry to the first waiter, or has one acquired if there is
 // none. mu must be held.
 func (s *station) advance() {
-	if len(s.waiters) == 0 || s.acquiring != nil {
+	if len(s.waiters) == 0 {
 		return
 	}
-	if t, ok := s.wake(s.waiters[0]); ok {
+	if t, ok := s.takeLingering(s.waiters[0]); ok {
 		s.deliver(t)
 		return
 	}
-	if s.current == nil {
+	if s.state == vacant {
 		s.acquire(nil)
 	}
 }
 
-// wake makes w the holder of the entry that lingers, and reports whether there was one
-// that was still good. mu must be held.
-func (s *station) wake(w *waiter) (t turn, ok bool) {
-	if s.idle == nil {
+// takeLingering makes w the holder of the entry that lingers, and reports whether there
+// was one that was still good. mu must be held.
+func (s *station) takeLingering(w *waiter) (t turn, ok bool) {
+	if s.state != lingering {
 		return turn{}, false
 	}
-	g := s.rouse()
+	nobody := s.grant
+	s.becomeVacant()
 	s.sequence++
-	if left, _ := g.Leave(); !left {
+	ended := nobody.End()
+	if ended == nil {
 		return turn{}, false
 	}
-	t = s.pass(g, w, lease.ViaLinger)
+	t = s.passOn(ended, w, lease.ViaLinger)
 	return t, t.err == nil
 }
 
-// give hands an entry, of a grant that was left, to the first waiter, and reports
-// whether it could: not if the lease has ended. mu must be held.
-func (s *station) give(g *queue.Grant, via lease.Via) bool {
-	t := s.pass(g, s.waiters[0], via)
+// passToFirst hands an entry to the first waiter, and reports whether it could: not if the
+// lease has ended. mu must be held.
+func (s *station) passToFirst(ended *queue.Ended, via lease.Via) bool {
+	t := s.passOn(ended, s.waiters[0], via)
 	if t.err == nil {
 		s.deliver(t)
 	}
@@ -55,52 +57,57 @@ func (s *station) deliver(t turn) {
 	s.waiters = s.waiters[1:]
 }
 
-// pass makes w the holder of an entry, of a grant that was left. mu must be held.
-func (s *station) pass(g *queue.Grant, w *waiter, via lease.Via) turn {
-	next, err := g.Next(w.ctx, w.call, via, s.sequence)
-	s.current = next
-	return turn{grant: next, sequence: s.sequence, err: err}
+// passOn makes w the holder of an entry, or the station vacant if the lease has ended. mu
+// must be held.
+func (s *station) passOn(ended *queue.Ended, w *waiter, via lease.Via) turn {
+	next, err := ended.PassOn(w.ctx, w.call, via, s.sequence)
+	if err != nil {
+		s.becomeVacant()
+		return turn{err: err}
+	}
+	s.becomeHeld(next)
+	return turn{grant: next, sequence: s.sequence}
 }
 
 // acquire starts the goroutine that waits in etcd for the first waiter, after giving up
-// the entry of a grant that was left, if that is not nil. It reports whether it could:
-// not once the session is closed, of which the waiters learn by themselves. mu must be
-// held.
-func (s *station) acquire(previous *queue.Grant) bool {
+// the entry of ended, if that is not nil. It reports whether it could: not once the session
+// is closed, of which the waiters learn by themselves. mu must be held.
+func (s *station) acquire(ended *queue.Ended) bool {
 	s.stopWatching() // for the entry there was
-	ctx, cancel := context.WithCancel(inside.Of(s.queue.Session).Context())
-	s.acquiring = cancel
-	started := inside.Of(s.queue.Session).Go(func(context.Context) {
+	session := inside.Of(s.queue.Session)
+	ctx, cancel := context.WithCancel(session.Context())
+	s.becomeAcquiring(cancel)
+	started := session.Go(func(context.Context) {
 		defer cancel()
-		g, err := s.acquired(ctx, previous)
-		if left := s.arrived(ctx, g, err); left != nil {
-			_ = left.Drop(ctx) // the session finishes what fails
+		g, err := s.acquired(ctx, ended)
+		if unwanted := s.arrived(ctx, g, err); unwanted != nil {
+			_ = unwanted.Remove(ctx) // the session finishes what fails
 		}
 	})
 	if !started {
-		s.acquiring = nil
+		s.becomeVacant()
 		cancel()
 	}
 	return started
 }
 
-func (s *station) acquired(ctx context.Context, previous *queue.Grant) (*queue.Grant, error) {
-	if previous != nil {
-		return s.queue.Reacquire(ctx, previous)
+func (s *station) acquired(ctx context.Context, ended *queue.Ended) (*queue.Grant, error) {
+	if ended != nil {
+		return ended.Requeue(ctx)
 	}
 	return s.queue.Acquire(ctx)
 }
 
 // arrived takes what the goroutine that waited in etcd has got, and returns it if
-// nobody wants it any more, left.
-func (s *station) arrived(ctx context.Context, g *queue.Grant, err error) (left *queue.Grant) {
+// nobody wants it any more.
+func (s *station) arrived(ctx context.Context, g *queue.Grant, err error) (unwanted *queue.Ended) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.acquiring = nil
+	s.becomeVacant()
 	switch {
 	case err == nil:
 		s.sequence = 0
-		return s.settle(g)
+		return s.take(g)
 	case ctx.Err() != nil: // everybody had left, but somebody may have come since
 		s.advance()
 	default:
@@ -112,15 +119,15 @@ func (s *station) arrived(ctx context.Context, g *queue.Grant, err error) (left 
 	return nil
 }
 
-// settle gives a new entry to the first waiter or lets it linger, and returns it if
-// nobody wants it, left. mu must be held.
-func (s *station) settle(g *queue.Grant) (left *queue.Grant) {
-	ok, _ := g.Leave()
+// take gives a new entry to the first waiter or lets it linger, and returns it if nobody
+// wants it. mu must be held.
+func (s *station) take(g *queue.Grant) (unwanted *queue.Ended) {
+	ended := g.End()
 	switch {
-	case !ok || len(s.waiters) > 0 && !s.give(g, g.Via()):
+	case ended == nil || len(s.waiters) > 0 && !s.passToFirst(ended, g.Via()):
 		s.advance() // the lease has ended
-	case s.current == nil && !s.rest(g):
-		return g
+	case s.state == vacant && !s.keep(ended):
+		return ended
 	}
 	return nil
 }
@@ -131,49 +138,44 @@ func (s *station) settle(g *queue.Grant) (left *queue.Grant) {
 func (s *station) unlock(ctx context.Context, g *queue.Grant) error {
 	before := ctx.Err()
 	s.mu.Lock()
-	left, clean := g.Leave()
+	ended := g.End()
 	ctx, done := g.Outlive(ctx, before)
 	defer done()
-	if left {
-		ctx = g.Releasing(ctx)
+	if ended != nil {
+		ctx = ended.Releasing(ctx)
 	}
-	disposed := !left
-	switch {
-	case left && clean:
-		disposed = s.handOn(g)
-	case left:
-		disposed = s.replace(g)
-	}
+	disposed := ended == nil || s.dispose(ended)
 	s.mu.Unlock()
 	if !disposed {
-		return g.Drop(ctx)
+		return ended.Remove(ctx)
 	}
 	return g.Release(ctx)
 }
 
-// handOn finds the entry of a grant that was left its next user, and reports whether
-// there is one. mu must be held.
-func (s *station) handOn(g *queue.Grant) bool {
-	switch s.current = nil; {
+// dispose finds the entry of a holder that has ended its next user, or queues again for
+// those who wait, and reports whether it did. mu must be held.
+func (s *station) dispose(ended *queue.Ended) bool {
+	s.becomeVacant()
+	switch {
+	case !ended.Clean:
+		return s.requeue(ended)
 	case len(s.waiters) == 0:
-		return s.rest(g)
+		return s.keep(ended)
 	case s.sequence >= s.max:
-		return s.replace(g)
+		return s.requeue(ended)
 	}
 	s.sequence++
-	if !s.give(g, lease.ViaHandoff) {
+	if !s.passToFirst(ended, lease.ViaHandoff) {
 		s.advance() // the lease has ended
 	}
 	return true
 }
 
-// replace gives up the entry of a grant that was left, and queues again for those who
-// wait; if nobody does, or the session is closed, it reports false and does nothing. mu
-// must be held.
-func (s *station) replace(g *queue.Grant) bool {
-	s.current = nil
+// requeue gives up an entry and queues again for those who wait; if nobody does, or the
+// session is closed, it reports false and does nothing. mu must be held.
+func (s *station) requeue(ended *queue.Ended) bool {
 	s.stopWatching()
-	return len(s.waiters) > 0 && s.acquire(g)
+	return len(s.waiters) > 0 && s.acquire(ended)
 }
 
 // lost notes the loss of a grant. It is called with all sorts of locks held.
@@ -181,19 +183,16 @@ func (s *station) lost(*queue.Grant) {
 	inside.Of(s.queue.Session).Go(func(context.Context) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.dismiss()
+		s.forgetLost()
 		s.advance()
 	})
 }
 
-// dismiss forgets the current grant if it was lost. mu must be held.
-func (s *station) dismiss() {
-	if s.current == nil || s.current.Err() == nil {
+// forgetLost forgets the present grant if it was lost. mu must be held.
+func (s *station) forgetLost() {
+	if s.grant == nil || s.grant.Err() == nil {
 		return
 	}
 	s.stopWatching()
-	if s.idle != nil {
-		s.rouse()
-	}
-	s.current = nil
+	s.becomeVacant()
 }

@@ -265,12 +265,12 @@ func (g *Grant) end(cause error) bool {
 // the grant was lost before. It may be called again, to wait again.
 func (g *Grant) Release(ctx context.Context) error {
 	before := ctx.Err()
-	left := g.leave()
+	left := g.endReleased()
 	ctx, done := g.Outlive(ctx, before)
 	defer done()
 	if left {
 		ctx = g.Releasing(ctx)
-		g.settle(ctx)
+		g.removeEntry(ctx)
 	}
 	if err := context.Cause(g.ctx); !errors.Is(err, g.errs.Released) {
 		return err
@@ -288,19 +288,19 @@ func (g *Grant) Release(ctx context.Context) error {
 	}
 }
 
-// settle removes the entry of a grant that was released: here and now while ctx
+// removeEntry removes the entry of a grant that was released: here and now while ctx
 // lasts, since a goroutine costs as much as a tenth of the request, and otherwise in
 // the background.
-func (g *Grant) settle(ctx context.Context) {
+func (g *Grant) removeEntry(ctx context.Context) {
 	if ctx.Err() == nil && g.delete(ctx) {
 		return
 	}
 	if !g.entry.keys.Go(func(ctx context.Context) { g.delete(ctx) }) {
-		g.settled(g.unconfirmed())
+		g.decide(g.unconfirmed())
 	}
 }
 
-// delete removes the entry, and reports whether the outcome of Release is settled:
+// delete removes the entry, and reports whether the outcome of Release is decided:
 // it is not if ctx ended before the lease did.
 func (g *Grant) delete(ctx context.Context) bool {
 	e := g.entry
@@ -309,23 +309,23 @@ func (g *Grant) delete(ctx context.Context) bool {
 	switch {
 	case err == nil && (removed || e.life.mayBeDeleted() && e.lease.Err() == nil):
 		e.becomeGone()
-		g.settled(nil)
+		g.decide(nil)
 	case e.lease.Err() != nil:
-		g.settled(g.unconfirmed())
+		g.decide(g.unconfirmed())
 	case err == nil:
 		e.becomeGone()
-		g.settled(fmt.Errorf("%w: %w", g.errs.Lost, errDeleted))
+		g.decide(fmt.Errorf("%w: %w", g.errs.Lost, errDeleted))
 	case ctx.Err() != nil:
 		return false
 	default: // refused
 		e.becomeUnsettled()
-		g.settled(fmt.Errorf("releasing %q: left to the session: %w", e.key(), err))
+		g.decide(fmt.Errorf("releasing %q: left to the session: %w", e.key(), err))
 	}
 	return true
 }
 
-// settled notes the outcome of Release.
-func (g *Grant) settled(err error) {
+// decide notes the outcome of Release.
+func (g *Grant) decide(err error) {
 	g.err = err
 	g.tellRemoved()
 	close(g.released)

@@ -12,7 +12,7 @@ import (
 // same. It is false also when the only reply was lost. err is as for Release.
 func (g *Grant) Pass(ctx context.Context, conds []clientv3.Cmp, ops []clientv3.Op) (passed bool, err error) {
 	before := ctx.Err()
-	if !g.leave() {
+	if !g.endReleased() {
 		return false, g.Release(ctx)
 	}
 	ctx, done := g.Outlive(ctx, before)
@@ -20,14 +20,14 @@ func (g *Grant) Pass(ctx context.Context, conds []clientv3.Cmp, ops []clientv3.O
 	ctx = g.Releasing(ctx)
 	passed, removed, err := g.entry.pass(ctx, conds, ops)
 	if err != nil {
-		g.settle(ctx)
+		g.removeEntry(ctx)
 		return false, g.Release(ctx)
 	}
 	g.entry.becomeGone()
 	if !removed {
 		err = fmt.Errorf("%w: %w", g.errs.Lost, errDeleted)
 	}
-	g.settled(err)
+	g.decide(err)
 	return passed, err
 }
 

@@ -26,24 +26,24 @@ func (g *Grant) Downgrade(ctx context.Context, q *Queue) (*Grant, error) {
 }
 
 func (g *Grant) downgrade(ctx context.Context, q *Queue, c *Call) (*Grant, error) {
-	if !g.leave() {
+	if !g.endReleased() {
 		return nil, g.Err()
 	}
 	within, done := g.Outlive(ctx, nil)
 	defer done()
 	e := g.entry
 	if err := e.swap(within, e.record); err != nil {
-		g.settle(ctx)
+		g.removeEntry(ctx)
 		return nil, g.why(err)
 	}
 	as := *e // the old hold goes on being asked what it was
 	as.q, as.followed = q, position{}
 	next, err := q.grant(ctx, &as, c)
 	if err != nil {
-		g.settle(ctx)
+		g.removeEntry(ctx)
 		return nil, g.why(err)
 	}
-	g.settled(nil)
+	g.decide(nil)
 	return next, nil
 }
 
@@ -58,48 +58,94 @@ func (g *Grant) why(err error) error {
 	return err
 }
 
-// leave ends the grant locally and reports whether this call did. A lease whose deadline
-// has passed is found out now, unless the grant is nobody's: Next finds it out, too, and
-// the clock costs more than all else here.
-func (g *Grant) leave() bool {
+// endReleased ends the grant locally, as released, and reports whether this call did. A
+// lease whose deadline has passed is found out now, unless the grant is nobody's: PassOn
+// finds it out, too, and the clock costs more than all else here.
+func (g *Grant) endReleased() bool {
 	return g.ctx.Err() == nil && (g.quiet || g.Err() == nil) && g.end(g.errs.Released)
 }
 
-// Leave ends the grant locally and reports whether this call did: if so, the entry has
-// to be disposed of with Next, Drop or Reacquire. clean is set if nothing that was
-// begun under the grant can take effect any more, so that the entry can have another
-// holder.
-func (g *Grant) Leave() (left, clean bool) {
-	if !g.leave() {
-		return false, false
+// Ended is a grant that was ended locally while its entry is still there. Whoever has ended
+// it disposes of the entry, with exactly one of PassOn, Keep, Remove and Requeue.
+type Ended struct {
+	grant *Grant
+	// Clean is set if nothing that was begun under the grant can take effect any more, so
+	// that the entry can have another holder.
+	Clean bool
+}
+
+// End ends the grant locally, and returns what has to be disposed of, nil if it had ended
+// before.
+func (g *Grant) End() *Ended {
+	if !g.endReleased() {
+		return nil
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return true, g.txns == 0 && !g.exposed
+	return &Ended{grant: g, Clean: g.txns == 0 && !g.exposed}
 }
 
-// Next returns a grant of the entry for its next holder in this process, after Leave:
-// one that has called with ctx as c, and comes to own as via says, with the entry handed
-// on sequence times before. It fails if the lease has ended.
-func (g *Grant) Next(ctx context.Context, c *Call, via lease.Via, sequence int) (*Grant, error) {
-	next := &Grant{entry: g.entry, errs: g.errs}
-	return g.follow(next.start(c.caller(ctx), c, turn{via: via, sequence: sequence}))
+// Releasing tells the observer, as [Grant.Releasing] does.
+func (d *Ended) Releasing(ctx context.Context) context.Context { return d.grant.Releasing(ctx) }
+
+// Via says how the entry came to own.
+func (d *Ended) Via() lease.Via { return d.grant.Via() }
+
+// PassOn returns a grant of the entry for its next holder in this process: one that has
+// called with ctx as c, and comes to own as via says, with the entry handed on sequence
+// times before. It fails if the lease has ended.
+func (d *Ended) PassOn(ctx context.Context, c *Call, via lease.Via, sequence int) (*Grant, error) {
+	next := &Grant{entry: d.grant.entry, errs: d.grant.errs}
+	return d.replacedBy(next.start(c.caller(ctx), c, turn{via: via, sequence: sequence}))
 }
 
-// Rest is Next for nobody in particular, of whom the observer does not hear.
-func (g *Grant) Rest() (*Grant, error) {
-	nobody := &Grant{entry: g.entry, errs: g.errs, quiet: true}
-	return g.follow(nobody.start(g.ctx, nil, turn{}))
+// Keep is PassOn to nobody in particular, of whom the observer does not hear.
+func (d *Ended) Keep() (*Grant, error) {
+	nobody := &Grant{entry: d.grant.entry, errs: d.grant.errs, quiet: true}
+	return d.replacedBy(nobody.start(d.grant.ctx, nil, turn{}))
 }
 
-// follow settles a grant that was left with the next of its entry.
-func (g *Grant) follow(next *Grant, err error) (*Grant, error) {
+// replacedBy decides the outcome of the release by the next grant of the entry.
+func (d *Ended) replacedBy(next *Grant, err error) (*Grant, error) {
 	if err != nil {
-		g.settled(g.unconfirmed())
+		d.grant.decide(d.grant.unconfirmed())
 		return nil, err
 	}
-	g.settled(nil)
+	d.grant.decide(nil)
 	return next, nil
+}
+
+// Remove removes the entry. It returns what Release does.
+func (d *Ended) Remove(ctx context.Context) error {
+	d.grant.removeEntry(ctx)
+	return d.grant.Release(ctx)
+}
+
+// Requeue gives up the entry and queues again at the end, in one transaction; apart from
+// that it is Acquire. It asks for no lease before the entry is given up: the new one stands
+// under the same.
+func (d *Ended) Requeue(ctx context.Context) (*Grant, error) {
+	old := d.grant.entry
+	q := old.q
+	if old.lease.Err() != nil {
+		d.grant.removeEntry(ctx)
+		return q.Acquire(ctx)
+	}
+	e := q.newEntry(old.lease)
+	e.marks = old.marks
+	old.becomeRemoving()
+	err := e.enqueueAfter(ctx, old)
+	if err == nil {
+		old.becomeGone()
+		d.grant.decide(nil)
+	} else {
+		d.grant.removeEntry(ctx)
+	}
+	next, again, err := e.queued(ctx, err, nil)
+	if again {
+		return q.Acquire(ctx)
+	}
+	return next, err
 }
 
 // Outlive returns ctx, unless the release of the grant has ended it, before which its
@@ -121,37 +167,6 @@ func (g *Grant) Outlive(ctx context.Context, before error) (context.Context, con
 		within, stopTimer = context.WithDeadline(within, deadline)
 	}
 	return within, func() { stopTimer(); stop(); cancel(nil); done() }
-}
-
-// Drop removes the entry, after Leave. It returns what Release does.
-func (g *Grant) Drop(ctx context.Context) error {
-	g.settle(ctx)
-	return g.Release(ctx)
-}
-
-// Reacquire gives up the entry, after Leave, and queues again at the end, in one
-// transaction; apart from that it is Acquire. It asks for no lease before the entry is
-// given up: the new one stands under the same.
-func (q *Queue) Reacquire(ctx context.Context, g *Grant) (*Grant, error) {
-	if g.entry.lease.Err() != nil {
-		g.settle(ctx)
-		return q.Acquire(ctx)
-	}
-	e := q.newEntry(g.entry.lease)
-	e.marks = g.entry.marks
-	g.entry.becomeRemoving()
-	err := e.enqueueAfter(ctx, g.entry)
-	if err == nil {
-		g.entry.becomeGone()
-		g.settled(nil)
-	} else {
-		g.settle(ctx)
-	}
-	next, again, err := e.queued(ctx, err, nil)
-	if again {
-		return q.Acquire(ctx)
-	}
-	return next, err
 }
 
 // enqueueAfter puts the entry at the end of the queue and deletes the old one of the
