@@ -44,25 +44,20 @@
 //
 // # Guarantees
 //
+// They are stated in full, with their assumptions and their tests, in docs/guarantees.md of
+// the repository. In short:
+//
 //   - S1: at every revision at most one entry owns a lock: the oldest.
-//   - S2: tokens strictly increase over the exclusive grants of one name, unless etcd
-//     is restored from a backup without raising its revision; with [WithLocalHandoff] or
-//     [WithLinger] also unless a key is deleted by an operator, or its lease revoked
-//     early, which the process learns of at its next look only.
-//   - S3: no two holders are ever both before their [Hold.Deadline], given that clock
-//     rates differ by less than the session's allowance, that no operator revokes
-//     leases, deletes keys or restores a backup, and that no etcd leader resumes
-//     after a stall longer than its election timeout (it may revoke leases early;
-//     [WithLockDelay] of a TTL or more removes this condition).
-//   - S4: a transaction made by [Hold.Txn] never commits after the hold's key is gone,
-//     nor, with local hand-off, after Unlock has returned.
+//   - S2: tokens strictly increase over the exclusive grants of one name.
+//   - S3: no two holders are ever both before their [Hold.Deadline], while clock rates
+//     differ by less than the session's allowance, no operator interferes, and no etcd
+//     leader resumes after a stall and revokes leases early; with [WithLockDelay] of a TTL
+//     or more it may, unless it stalls for longer than TTL and delay together.
+//   - S4: a transaction made by [Hold.Txn] never commits after the hold's key is gone.
 //   - S5: a resource that checks tokens, as [Fence] does, never accepts an older
 //     holder after a newer one.
-//   - L: the first live waiter is granted within the TTL plus one second after the
-//     last dead entry ahead of it lost its holder, while etcd has a stable leader.
-//     After Unlock: within one commit, one push and one read while its watch is
-//     healthy, and otherwise at the lease's next look, a third of the TTL later at
-//     most.
+//   - L: the first live waiter is granted within the TTL plus one second after the last
+//     dead entry ahead of it lost its holder, and after an Unlock at once.
 //
 // # What is not guaranteed
 //
@@ -70,6 +65,13 @@
 // between a check and a write does not know it, whatever any lock service says; a
 // write to something that checks neither a token nor a [Hold.Guard] is not stopped.
 // Writes to etcd itself are safe with [Hold.Txn].
+//
+// # Permissions in transactions
+//
+// With conditions or an Else, what is given to [Hold.Txn] is sent as a nested transaction.
+// etcd 3.4.23 and 3.5.13 do not check nested transactions against the permissions of the
+// user, as was tried: one who may only write under "billing/" can write anything with them.
+// 3.7.3 refuses. Without conditions nothing is nested, and all of them check it.
 //
 // # Failures
 //
@@ -80,7 +82,7 @@
 //     with [ErrLost] at the next look, its transactions fail at once. The next in
 //     the queue is granted meanwhile: operators overrule S3.
 //   - A waiter's lease is lost or its key deleted: it queues again at the end.
-//   - ctx ends while waiting: Lock returns at once, the key is removed in the
+//   - ctx ends while waiting: Lock returns at once and says behind which key it waited; its own is removed in the
 //     background. If that fails it is tried again with every look, until the lease
 //     ends.
 //   - A reply is lost: the request is repeated and recognises its own effect. A
@@ -97,14 +99,19 @@
 //	granted after waiting  1 read; a semaphore's waiter 1 write more, in the background
 //	Unlock                 1 write
 //	TryLock                1 round trip; nothing is stored when the lock is taken
-//	Semaphore.TryAcquire   2 round trips, 1 when there is no room
+//	Semaphore.TryAcquire   2 round trips, 1 when there is no room, 2 more for each time that
+//	                       others were faster
 //	RWMutex.Downgrade      1 write
 //	Hold.Txn               1 round trip
 //	local hand-off         nothing; after the last, 1 write
-//	lock delay             1 write more when granted after waiting
+//	lock delay             1 write more when granted after waiting; 1 grant for each of the
+//	                       session's leases, which is renewed with it
 //
 // A [Multi] costs the same as a Mutex, in larger requests, and one wait for each name
 // that is taken.
+//
+// Of a crowd of waiters that come at once in one process, 32 are put into the queue at a
+// time and in their order, so that the holder's renewals get through.
 //
 // While a lock is held it costs nothing but the session's round, see package lease.
 // Keys are used again, so that lock and unlock cost the same after 100,000 of them. A

@@ -11,43 +11,48 @@
 //
 // # The life of an entry
 //
-//	            applied, none older                released
-//	          ┌──────────────────────► owner ────────────┐
-//	          │                          ▲               ▼
-//	reserved ─► pending ──► waiting ─────┘           removing ──► gone
-//	             │  applied,   │  none older any more    ▲  │       ▲
-//	             │  some older │                         │  │       │
-//	             │             └─────────────────────────┤  │       │
-//	             │  ctx ended, nothing known   ctx ended │  │ no answer
-//	             └───────────────────────────────────────┘  ▼       │
-//	                                                    unsettled ──┘
+//	reserved ──► pending ──► waiting ──► owner ──► removing ──► gone
+//	                │           │          │           │         ▲
+//	                │ given up  │ given up │ refused   │ refused │ deleted, by us or a look;
+//	                ▼           ▼          ▼           ▼         │ or found gone
+//	                └───────────┴──────────┴───────────┴──► unsettled
 //
-// The states:
+// The states, as state.go has them:
 //
 //   - reserved: a key is set aside for it; nothing was sent.
 //   - pending: the enqueue was sent and has no answer. The key may be in the store, or
 //     come to be.
-//   - waiting: it is in the store, and another entry is in its way.
+//   - waiting: it is in the store, and another entry is in its way, or that is yet to be
+//     found out. One that is granted at once passes through it.
 //   - owner: it is in the store, and none is in its way. A [Grant] has it.
-//   - removing: its deletion was sent and has no answer.
+//   - removing: its deletion was sent and somebody waits for the outcome.
 //   - unsettled: its key is in doubt. Nobody waits for it any more, but it may be in the
-//     store, or a put without an answer may yet bring it there. Each look of the lease
-//     removes what turns up. Its key is not used again.
+//     store, or a put without an answer may yet bring it there. A deletion in the
+//     background and each look of the lease remove what there is, or turns up. Its key is
+//     not used again.
 //   - gone: it is not in the store and nothing can bring it there. Its key is free.
 //
-// The end of the lease makes every state gone: the server deletes what the lease has, and
-// refuses what would be put under it.
+// From each state it can become gone directly: an operator deletes it, or the enqueue is
+// refused. The end of the lease makes every state gone without a request: the server
+// deletes what the lease has, and refuses what would be put under it.
 //
 // What the outcome of each request does:
 //
-//	request    applied          refused            unknown                 late, after it was given up
-//	enqueue    waiting, owner   gone, error        sent again; the nonce   removed by the next look
-//	                                               tells whose the key is
-//	delete     gone             unsettled, error   sent again; finds       nothing is left to delete
-//	                                               nothing: gone
-//	lookup     waiting, owner   error, removing    sent again              ignored
-//	look       gone if absent   stays as it is     next round              ignored: judged by revision
-//	           or deleted
+//	request  applied         refused        no answer                  late, after it was given up
+//	enqueue  waiting         gone, error    sent again beside it; the  unsettled until a deletion
+//	                                        nonce tells whose key      has found it, or the lease
+//	                                        is there                   ends
+//	delete   gone            unsettled,     sent again; nothing found  nothing is left to delete
+//	                         error          then means gone
+//	read     waiting, owner  unsettled,     sent again                 ignored
+//	                         error
+//	look     gone if absent  stays as it    next round                 ignored: judged by revision
+//	         or deleted      is
+//
+// So if the reply to the enqueue is lost and the lease ends while the removal is on its
+// way: the entry is pending, then unsettled when its caller gives up, with one put without
+// an answer; the lease's end takes its key, refuses the put if it is still on its way, and
+// stops the removal. Nothing is left, and nothing has to be done.
 //
 // An enqueue that was given up is counted: the entry stays unsettled until as many
 // deletions have found something as puts are without an answer, or the lease has ended.
