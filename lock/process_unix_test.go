@@ -27,7 +27,7 @@ func terminated(ctx context.Context, line *proctest.Line, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	session, err := lease.NewSession(ctx, client, lease.WithTTL(calm))
 	if err != nil {
 		return err
@@ -37,7 +37,7 @@ func terminated(ctx context.Context, line *proctest.Line, args []string) error {
 		_ = syscall.Kill(syscall.Getpid(), syscall.SIGTERM)
 	}()
 	defer line.Say("over")
-	defer session.Close(ctx)
+	defer func() { _ = session.Close(ctx) }()
 	mutex, err := lock.NewMutex(session, args[1])
 	if err != nil {
 		return err
