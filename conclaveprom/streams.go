@@ -14,6 +14,7 @@ import (
 type streams struct {
 	config             collect.Config
 	open, lag, silence *prometheus.Desc
+	grpcStreams        *prometheus.Desc
 	resyncs, reopened  *prometheus.CounterVec
 
 	mu     sync.Mutex
@@ -25,13 +26,14 @@ type following struct{ kind, name string }
 
 func newStreams(c collect.Config) *streams {
 	return &streams{
-		config:   c,
-		open:     c.Desc("watch_streams", "Streams and caches that are open.", "kind", "name"),
-		lag:      c.Desc("watch_revision_lag", "Revisions received and not handled, of the stream or cache that has most.", "kind", "name"),
-		silence:  c.Desc("watch_silence_seconds", "Time since the server was last heard of, of the stream or cache for which it is longest.", "kind", "name"),
-		resyncs:  c.Counter("watch_resyncs_total", "States read because the history was compacted away.", "kind", "name"),
-		reopened: c.Counter("watch_reopened_total", "Watches opened again, by kind of reason.", "kind", "name", "reason"),
-		opened:   make(map[*watch.Progress]struct{}),
+		config:      c,
+		open:        c.Desc("watch_streams", "Streams and caches that are open.", "kind", "name"),
+		lag:         c.Desc("watch_revision_lag", "Revisions received and not handled, of the stream or cache that has most.", "kind", "name"),
+		silence:     c.Desc("watch_silence_seconds", "Time since the server was last heard of, of the stream or cache for which it is longest.", "kind", "name"),
+		grpcStreams: c.Desc("watch_grpc_streams", "Streams of gRPC that the watches of all streams and caches of the same client have.", "kind", "name"),
+		resyncs:     c.Counter("watch_resyncs_total", "States read because the history was compacted away.", "kind", "name"),
+		reopened:    c.Counter("watch_reopened_total", "Watches opened again, by kind of reason.", "kind", "name", "reason"),
+		opened:      make(map[*watch.Progress]struct{}),
 	}
 }
 
@@ -75,6 +77,7 @@ func (s *streams) Describe(to chan<- *prometheus.Desc) {
 	to <- s.open
 	to <- s.lag
 	to <- s.silence
+	to <- s.grpcStreams
 	s.resyncs.Describe(to)
 	s.reopened.Describe(to)
 }
@@ -87,16 +90,18 @@ func (s *streams) Collect(to chan<- prometheus.Metric) {
 		open    int
 		lag     int64
 		silence time.Duration
+		streams int
 	}
 	all := make(map[following]worst)
 	for p := range s.opened {
 		f := s.labels(p)
 		w := all[f]
-		all[f] = worst{w.open + 1, max(w.lag, p.Lag()), max(w.silence, p.Silence())}
+		all[f] = worst{w.open + 1, max(w.lag, p.Lag()), max(w.silence, p.Silence()), max(w.streams, p.GRPCStreams())}
 	}
 	for f, w := range all {
 		to <- gauge(s.open, w.open, f.kind, f.name)
 		to <- gauge(s.lag, w.lag, f.kind, f.name)
+		to <- gauge(s.grpcStreams, w.streams, f.kind, f.name)
 		to <- prometheus.MustNewConstMetric(s.silence, prometheus.GaugeValue, w.silence.Seconds(), f.kind, f.name)
 	}
 	s.resyncs.Collect(to)

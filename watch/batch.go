@@ -7,7 +7,8 @@ import clientv3 "go.etcd.io/etcd/client/v3"
 // events says that nothing else happened up to Revision.
 type Batch struct {
 	// Revision is the store's revision up to which, itself included, everything
-	// about the key or prefix has been delivered. It grows from batch to batch.
+	// about the key or prefix has been delivered. It grows from batch to batch,
+	// but for one that is Rebuilt.
 	// A later stream that starts [WithRevision] of Revision+1 misses nothing.
 	Revision int64
 	// Events are in the order of their revisions, those of one revision all in
@@ -15,8 +16,13 @@ type Batch struct {
 	// clientv3's own and not shared with anybody else.
 	Events []*clientv3.Event
 	// Snapshot says that Events are the state at Revision, a PUT for each key
-	// there is. It is the first batch, and no other, of a stream [WithSnapshot].
+	// there is. It is the first batch of a stream [WithSnapshot], and otherwise one that
+	// is also Rebuilt.
 	Snapshot bool
+	// Rebuilt says that the store is no longer the one it was, see [WithRebuild]: what
+	// the batches before have said is void, Events are the whole state, and Revision may
+	// be below the one before.
+	Rebuilt bool
 	// Resync says that the history since the batch before was compacted away, and
 	// that Events are the difference between the two states: a PUT for each key
 	// that is new or was modified, with its present value, and a DELETE for each

@@ -22,6 +22,7 @@ type buffer struct {
 	next    int    // the first of out that was not taken
 	size    int
 	floor   int64 // nothing up to this revision is wanted
+	epoch   int   // how often it was reset
 	trouble error // what keeps the next item from coming, while it does
 	err     error // what comes after the last item
 }
@@ -46,7 +47,7 @@ func (b *buffer) put(it item) (room bool) {
 	if it.Revision <= b.floor {
 		return true
 	}
-	it.Events = after(it.Events, b.floor)
+	it.Events, it.epoch = after(it.Events, b.floor), b.epoch
 	b.add(it)
 	signal(b.filled)
 	return b.size < b.limit
@@ -61,6 +62,7 @@ func (b *buffer) add(it item) {
 		b.in = append(b.in, item{gap: it.gap, conflate: b.conflate})
 	}
 	last := &b.in[len(b.in)-1]
+	last.anew, last.cluster, last.epoch = last.anew || it.anew, it.cluster, it.epoch
 	b.size -= last.size
 	last.add(it.Batch)
 	b.size += last.size
@@ -114,10 +116,14 @@ func (b *buffer) pop() (it item, ok bool, err error) {
 	return it, true, nil
 }
 
-// skip removes what is not above revision, also from what comes later.
-func (b *buffer) skip(revision int64) {
+// skip removes what is not above revision, also from what comes later, unless the buffer
+// was reset since epoch: then the revision is of another history.
+func (b *buffer) skip(revision int64, epoch int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.epoch != epoch {
+		return
+	}
 	b.floor, b.size = revision, 0
 	all := slices.Concat(b.out[b.next:], b.in)
 	b.in, b.out, b.next = nil, nil, 0
@@ -128,6 +134,16 @@ func (b *buffer) skip(revision int64) {
 			b.size += it.size
 		}
 	}
+	signal(b.emptied)
+}
+
+// reset removes everything: another history begins.
+func (b *buffer) reset() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.in, b.out, b.next, b.size = nil, nil, 0, 0
+	b.floor = unknown
+	b.epoch++
 	signal(b.emptied)
 }
 

@@ -35,6 +35,9 @@ type Cache[T any] struct {
 	mu       sync.RWMutex
 	table    table[T]
 	revision int64         // the table is the state at this revision
+	base     int64         // what has been counted before revisions began anew, see entry.at
+	rebuilt  period        // of what they began anew with
+	edits    int64         // how often keys have changed
 	contact  time.Time     // when it got there
 	err      error         // why it no longer follows
 	changed  chan struct{} // closed by the next change of the above
@@ -64,15 +67,7 @@ func NewCache[T any](
 	c := newCache(decode, cfg.log)
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	c.cancel = cancel
-	//nolint:forbidigo // not a deadline: the client's end is the cache's, and a stream takes seconds to notice it
-	ignore := context.AfterFunc(client.Ctx(), func() {
-		c.stop(errClientClosed)
-		cancel()
-	})
-	go func() {
-		defer ignore()
-		c.follow(c.batches(life, client, prefix, cfg))
-	}()
+	go c.follow(c.batches(life, client, prefix, cfg))
 	select {
 	case <-c.loaded:
 		return c, nil
@@ -119,33 +114,57 @@ func (c *Cache[T]) stop(err error) {
 
 // apply brings the table to the state after b.
 func (c *Cache[T]) apply(b Batch) {
+	base, seen := c.base, c.revision
+	if b.Rebuilt {
+		base, seen = c.base+c.revision, 0
+	}
 	entries := make([]*entry[T], 0, len(b.Events))
 	for _, ev := range b.Events {
-		if ev.Kv.ModRevision > c.revision { // else it is in the table already
-			entries = append(entries, c.digest(ev))
+		if ev.Kv.ModRevision > seen { // else it is in the table already
+			entries = append(entries, c.digest(ev, base))
 		}
 	}
-	if b.Resync { // the state was read in the order of keys
-		slices.SortStableFunc(entries, func(x, y *entry[T]) int { return cmp.Compare(x.ModRevision, y.ModRevision) })
+	if b.Rebuilt {
+		entries = append(entries, c.vanished(entries, base, b.Revision)...)
+		slices.SortStableFunc(entries, func(x, y *entry[T]) int { return cmp.Compare(x.at, y.at) })
 	}
-	first := c.revision == 0
-	c.install(entries, b.Revision)
+	first := c.revision == 0 && c.base == 0
+	c.install(entries, base, b)
 	if first {
 		close(c.loaded)
 	}
 }
 
 // digest makes an entry of an event.
-func (c *Cache[T]) digest(ev *clientv3.Event) *entry[T] {
+func (c *Cache[T]) digest(ev *clientv3.Event, base int64) *entry[T] {
+	var e *entry[T]
 	if ev.Type == clientv3.EventTypeDelete {
-		return &entry[T]{key: string(ev.Kv.Key), Item: Item[T]{ModRevision: ev.Kv.ModRevision}}
+		e = &entry[T]{key: string(ev.Kv.Key), Item: Item[T]{ModRevision: ev.Kv.ModRevision}}
+	} else {
+		e = c.entryOf(ev.Kv)
 	}
-	return c.entryOf(ev.Kv)
+	e.at, e.born = base+ev.Kv.ModRevision, base+ev.Kv.CreateRevision
+	return e
+}
+
+// vanished returns the deletions of the keys that are not in another state, which is that
+// at a revision.
+func (c *Cache[T]) vanished(state []*entry[T], base, revision int64) (gone []*entry[T]) {
+	there := make(map[string]struct{}, len(state))
+	for _, e := range state {
+		there[e.key] = struct{}{}
+	}
+	for key := range c.table.byKey {
+		if _, ok := there[key]; !ok {
+			gone = append(gone, &entry[T]{key: key, at: base + revision, Item: Item[T]{ModRevision: revision}})
+		}
+	}
+	return gone
 }
 
 // install puts entries into the table and wakes who waits. All become visible at
 // once.
-func (c *Cache[T]) install(entries []*entry[T], revision int64) {
+func (c *Cache[T]) install(entries []*entry[T], base int64, b Batch) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.table.byKey) == 0 {
@@ -154,25 +173,41 @@ func (c *Cache[T]) install(entries []*entry[T], revision int64) {
 	for _, e := range entries {
 		c.set(e)
 	}
-	c.revision = max(c.revision, revision)
+	c.revision = max(c.revision, b.Revision)
+	if b.Rebuilt {
+		c.base, c.revision = base, b.Revision
+		c.rebuilt = period{after: base, to: c.now()}
+	}
+	if len(entries) > 0 || b.Snapshot {
+		c.edits++
+	}
 	c.contact = time.Now()
 	c.history.trim(&c.table)
 	c.notify()
 }
 
+// period is a range of numbers, see entry.at.
+type period struct{ after, to int64 }
+
+func (p period) includes(at int64) bool { return p.after < at && at <= p.to }
+
+// now returns the number, see entry.at, up to which the table is complete. mu must be
+// held.
+func (c *Cache[T]) now() int64 { return c.base + c.revision }
+
 // set puts one entry into the table unless it has a newer one. mu must be held.
 func (c *Cache[T]) set(e *entry[T]) {
 	old := c.table.byKey[e.key]
 	switch {
-	case old == nil && e.deleted(), old != nil && old.ModRevision >= e.ModRevision:
+	case old == nil && e.deleted(), old != nil && old.at >= e.at:
 		return
 	case e.deleted():
 		c.table.remove(e.key)
-		c.history.add(old.buried(e.ModRevision))
+		c.history.add(old.buried(e))
 		return
-	case old != nil && old.CreateRevision != e.CreateRevision:
+	case old != nil && old.born != e.born:
 		// Deleted and created again, both unseen.
-		c.history.add(old.buried(e.ModRevision))
+		c.history.add(old.buried(e))
 	}
 	e.keep(old)
 	c.table.put(e)
@@ -253,9 +288,13 @@ func (c *Cache[T]) notify() {
 	c.changed = make(chan struct{})
 }
 
+// closeGrace is how long Close waits for the goroutine of a cache though its ctx is done.
+// That takes no answer from a server, so it is only used up by a decode function.
+const closeGrace = time.Second
+
 // Close stops following the store, ends what waits for the cache with [ErrClosed] and
-// waits for the cache's goroutine, for as long as ctx allows. It may be called again.
-// Get and Snapshot go on to return the last state.
+// waits for the cache's goroutine, for as long as ctx allows, and a second if that is done.
+// It may be called again. Get and Snapshot go on to return the last state.
 func (c *Cache[T]) Close(ctx context.Context) error {
 	c.stop(ErrClosed)
 	c.cancel()
@@ -263,6 +302,13 @@ func (c *Cache[T]) Close(ctx context.Context) error {
 	case <-c.done:
 		return nil
 	case <-ctx.Done():
+	}
+	grace := time.NewTimer(closeGrace)
+	defer grace.Stop()
+	select {
+	case <-c.done:
+		return nil
+	case <-grace.C:
 		return fmt.Errorf("watch: closing the cache: %w", ended(ctx))
 	}
 }

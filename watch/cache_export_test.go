@@ -44,8 +44,8 @@ func (c *Cache[T]) Join() (Snapshot[T], *Reader[T]) {
 
 // Next returns what is to be read next.
 func (r *Reader[T]) Next() (changes []Change[T]) {
-	for _, e := range r.c.history.next(r.r, &r.c.table, r.c.revision) {
-		changes = append(changes, Change[T]{Key: e.key, Item: e.Item, Deleted: e.deleted()})
+	for more := true; more && len(changes) == 0; {
+		changes, more = r.Step()
 	}
 	return changes
 }
@@ -70,10 +70,13 @@ func (q Queue) Ready() bool {
 }
 
 // Take hands out a key.
-func (q Queue) Take() (string, bool) { return q.take() }
+func (q Queue) Take() (string, bool) {
+	key, _, ok := q.take()
+	return key, ok
+}
 
 // Finish takes a key back.
-func (q Queue) Finish(key string, err error) (int, time.Duration) { return q.finish(key, err) }
+func (q Queue) Finish(key string, err error) (int, time.Duration) { return q.finish(key, err, never) }
 
 // Stop stops the queue.
 func (q Queue) Stop() { q.stop() }
@@ -84,3 +87,15 @@ func (q Queue) Len() int {
 	defer q.mu.Unlock()
 	return len(q.tasks)
 }
+
+// Step looks once for what is to be read next, and reports whether there may be more.
+func (r *Reader[T]) Step() (changes []Change[T], more bool) {
+	due, more := r.c.history.next(r.r, &r.c.table, r.c.now())
+	for _, e := range due {
+		changes = append(changes, Change[T]{Key: e.key, Item: e.Item, Deleted: e.deleted(), Rebuilt: r.c.rebuilt.includes(e.at)})
+	}
+	return changes, more
+}
+
+// LogTo has c log elsewhere.
+func (c *Cache[T]) LogTo(log *slog.Logger) { c.log = log }

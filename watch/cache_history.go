@@ -6,8 +6,11 @@ import (
 )
 
 const (
-	// chunk is how many changes a reader takes at a time.
-	chunk = 256
+	// chunk is how many changes a reader takes at a time, and maxScan how many entries it
+	// looks at for that, while the cache cannot change: a reader far behind finds mostly
+	// what later changes have replaced.
+	chunk   = 256
+	maxScan = 8 * chunk
 	// minHistory is the length at which a history is first cut back.
 	minHistory = 1024
 )
@@ -15,7 +18,7 @@ const (
 // history is what the readers of a cache's changes have yet to read: the entries in
 // the order of their revisions, once for all readers. It is empty without readers.
 //
-// A reader is a revision, the one up to which it has read. When the history has
+// A reader is a number, see entry.at, the one up to which it has read. When the history has
 // doubled since it was last cut back, what all have read goes, as well as what none
 // needs any more because a newer entry of the key follows or because the key came
 // and went unseen. So it is no longer than twice the number of keys there are or the
@@ -41,9 +44,9 @@ func (h *history[T]) add(e *entry[T]) {
 	}
 }
 
-// join adds a reader that has read up to revision.
-func (h *history[T]) join(revision int64) *reader {
-	r := &reader{read: revision}
+// join adds a reader that has read up to a number.
+func (h *history[T]) join(at int64) *reader {
+	r := &reader{read: at}
 	h.readers[r] = struct{}{}
 	return r
 }
@@ -56,37 +59,35 @@ func (h *history[T]) leave(r *reader) {
 	}
 }
 
-// next returns what r has to read next, from a history that is complete up to
-// revision: a chunk, and always whole revisions. The result is empty once r has read
-// everything.
-func (h *history[T]) next(r *reader, t *table[T], revision int64) []*entry[T] {
-	var due []*entry[T]
-	i := h.after(r.read)
+// next returns what r has to read next, from a history that is complete up to a
+// number: a chunk, and always whole revisions; and whether there may be more.
+func (h *history[T]) next(r *reader, t *table[T], now int64) (due []*entry[T], more bool) {
+	first := h.after(r.read)
 	read := r.read
-	for ; i < len(h.entries); i++ {
+	for i := first; i < len(h.entries); i++ {
 		e := h.entries[i]
-		if len(due) >= chunk && e.ModRevision > read {
+		if (len(due) >= chunk || i-first >= maxScan) && e.at > read {
 			r.read = read
-			return due
+			return due, true
 		}
 		if e.due(r.read, t) {
 			due = append(due, e)
 		}
-		read = e.ModRevision
+		read = e.at
 	}
-	r.read = revision
-	return due
+	r.read = now
+	return due, false
 }
 
-// after returns the index of the first entry after revision.
-func (h *history[T]) after(revision int64) int {
-	return sort.Search(len(h.entries), func(i int) bool { return h.entries[i].ModRevision > revision })
+// after returns the index of the first entry after a number.
+func (h *history[T]) after(at int64) int {
+	return sort.Search(len(h.entries), func(i int) bool { return h.entries[i].at > at })
 }
 
-// due reports whether a reader that has read up to revision, before e, has to read e.
-func (e *entry[T]) due(revision int64, t *table[T]) bool {
+// due reports whether a reader that has read up to a number, before e, has to read e.
+func (e *entry[T]) due(read int64, t *table[T]) bool {
 	if e.deleted() {
-		return e.CreateRevision <= revision // else it never knew the key
+		return e.born <= read // else it never knew the key
 	}
 	return t.byKey[e.key] == e
 }
@@ -102,7 +103,7 @@ func (h *history[T]) trim(t *table[T]) {
 	}
 	slices.Sort(reads)
 	h.entries = slices.DeleteFunc(h.entries, func(e *entry[T]) bool {
-		i, _ := slices.BinarySearch(reads, e.ModRevision) // those before i have it to read
+		i, _ := slices.BinarySearch(reads, e.at) // those before i have it to read
 		return i == 0 || !e.due(reads[i-1], t)
 	})
 	h.limit = max(h.least, 2*len(h.entries))

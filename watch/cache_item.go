@@ -53,15 +53,18 @@ func (e *DecodeError) Unwrap() error { return e.Err }
 type entry[T any] struct {
 	key string
 	Item[T]
+	// at numbers the changes a cache has seen, and born is the number of the creation of
+	// the key. They are revisions, until these begin anew, see WithRebuild: then the numbers
+	// go on growing.
+	at, born int64
 }
 
 func (e *entry[T]) deleted() bool { return e.Version == 0 }
 
-// buried returns e as a key that was deleted at revision, or before it when that was
-// not seen.
-func (e *entry[T]) buried(revision int64) *entry[T] {
+// buried returns e as a key that was deleted by the time of another entry.
+func (e *entry[T]) buried(by *entry[T]) *entry[T] {
 	dead := *e
-	dead.ModRevision, dead.Version = revision, 0
+	dead.ModRevision, dead.at, dead.Version = by.ModRevision, by.at, 0
 	return &dead
 }
 
@@ -95,7 +98,7 @@ func (c *Cache[T]) decode(key string, encoded []byte) (value T, err error) {
 // which may be nil. A value from before the key was deleted is not kept.
 func (e *entry[T]) keep(old *entry[T]) {
 	bad, ok := e.Err.(*DecodeError) //nolint:errorlint // made by decode, never wrapped
-	if !ok || old == nil || old.CreateRevision != e.CreateRevision {
+	if !ok || old == nil || old.born != e.born {
 		return
 	}
 	e.Value, bad.Good = old.Value, old.ModRevision

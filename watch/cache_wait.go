@@ -21,7 +21,8 @@ const (
 // has replaced it. The write may be anywhere in the store; the keys of the cache need
 // not have changed, since the server is asked how far it is.
 //
-// The error is ctx's if that ends, otherwise that of the cache if it has stopped. A
+// The error is ctx's if that ends, otherwise that of the cache if it has stopped, also if
+// it had reached rev before: a cache that has ended is behind, or what it has is void. A
 // revision that the store has yet to reach is waited for.
 func (c *Cache[T]) WaitRevision(ctx context.Context, rev int64) error {
 	reached, changed, err := c.at(rev)
@@ -51,10 +52,7 @@ func (c *Cache[T]) WaitRevision(ctx context.Context, rev int64) error {
 func (c *Cache[T]) at(rev int64) (reached bool, changed <-chan struct{}, err error) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	if c.revision >= rev {
-		return true, nil, nil
-	}
-	return false, c.changed, c.err
+	return c.err == nil && c.revision >= rev, c.changed, c.err
 }
 
 // ask has the stream ask the server how far it is.

@@ -20,6 +20,10 @@ type Change[T any] struct {
 	Deleted bool
 	// Initial says that this is the state the cache had when the iteration began.
 	Initial bool
+	// Rebuilt says that the store is no longer the one it was, see [WithRebuild], and that
+	// this is part of the state the cache began anew with, or a key that is not. All keys
+	// there were are told as deleted before, or are Deleted.
+	Rebuilt bool
 }
 
 // Changes replays the present state in key order, then follows. The changes of one
@@ -50,7 +54,7 @@ func (c *Cache[T]) Changes(ctx context.Context) iter.Seq2[Change[T], error] {
 		}
 		var zero Change[T]
 		for {
-			due, err := c.await(ctx, r)
+			due, rebuilt, err := c.await(ctx, r)
 			if err != nil {
 				yield(zero, err)
 				return
@@ -59,7 +63,7 @@ func (c *Cache[T]) Changes(ctx context.Context) iter.Seq2[Change[T], error] {
 				if ctx.Err() != nil {
 					break
 				}
-				if !yield(Change[T]{Key: e.key, Item: e.Item, Deleted: e.deleted()}, nil) {
+				if !yield(Change[T]{Key: e.key, Item: e.Item, Deleted: e.deleted(), Rebuilt: rebuilt.includes(e.at)}, nil) {
 					return
 				}
 			}
@@ -71,7 +75,7 @@ func (c *Cache[T]) Changes(ctx context.Context) iter.Seq2[Change[T], error] {
 func (c *Cache[T]) join() (Snapshot[T], *reader) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.snapshot(), c.history.join(c.revision)
+	return c.snapshot(), c.history.join(c.now())
 }
 
 func (c *Cache[T]) leave(r *reader) {
@@ -80,26 +84,70 @@ func (c *Cache[T]) leave(r *reader) {
 	c.history.leave(r)
 }
 
-// await waits until r has something to read, and returns it.
-func (c *Cache[T]) await(ctx context.Context, r *reader) ([]*entry[T], error) {
+// await waits until r has something to read, and returns it, and which entries are from
+// the state with which revisions began anew.
+func (c *Cache[T]) await(ctx context.Context, r *reader) (due []*entry[T], rebuilt period, err error) {
 	for {
 		c.mu.RLock()
-		due := c.history.next(r, &c.table, c.revision)
-		changed, err := c.changed, c.err
+		due, more := c.history.next(r, &c.table, c.now())
+		changed, rebuilt, err := c.changed, c.rebuilt, c.err
 		c.mu.RUnlock()
 		switch {
 		case ctx.Err() != nil:
-			return nil, fmt.Errorf("watch: following the changes: %w", ended(ctx))
+			return nil, rebuilt, fmt.Errorf("watch: following the changes: %w", ended(ctx))
 		case len(due) > 0:
-			return due, nil
+			return due, rebuilt, nil
+		case more:
+			continue
 		case err != nil:
-			return nil, err
+			return nil, rebuilt, err
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
 		}
 	}
+}
+
+// Snapshots yields the state as a whole: at once, which is the complete state, and again
+// whenever a key has changed since. It is for who derives something from all keys
+// together. Changes that come while the loop works are one: a consumer is never behind by
+// more than what it has in hand, and nothing waits for it.
+//
+// The error is ctx's if that ends, otherwise that of the cache when it stops, after its
+// last state.
+func (c *Cache[T]) Snapshots(ctx context.Context) iter.Seq2[Snapshot[T], error] {
+	return func(yield func(Snapshot[T], error) bool) {
+		for seen := int64(-1); ; {
+			s, edits, changed, err := c.whole()
+			switch {
+			case ctx.Err() != nil:
+				yield(Snapshot[T]{}, fmt.Errorf("watch: following the state: %w", ended(ctx)))
+				return
+			case edits != seen:
+				if !yield(s, nil) {
+					return
+				}
+				seen = edits
+				continue
+			case err != nil:
+				yield(Snapshot[T]{}, err)
+				return
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
+// whole returns the state, how often it has changed, what tells of the next change, and
+// why there is none.
+func (c *Cache[T]) whole() (s Snapshot[T], edits int64, changed <-chan struct{}, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.snapshot(), c.edits, c.changed, c.err
 }
 
 // ended returns why ctx is done.

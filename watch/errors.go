@@ -3,6 +3,7 @@ package watch
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // ErrCompacted is what a [*CompactedError] is.
@@ -47,3 +48,71 @@ func (e *FutureRevisionError) Error() string {
 
 // Is reports whether target is [ErrFutureRevision].
 func (e *FutureRevisionError) Is(target error) bool { return target == ErrFutureRevision }
+
+// ErrCluster is what a [*ClusterError] is.
+var ErrCluster = errors.New("watch: another cluster answers")
+
+// ClusterError ends a stream when its client's endpoints lead to another cluster than
+// before: one that was restored from a backup, or was made anew, or is somebody else's.
+// Its revisions count something else. See [WithRebuild].
+type ClusterError struct {
+	// Expected is the ID of the cluster that the stream has followed.
+	Expected uint64
+	// Actual is the ID of the one that has answered.
+	Actual uint64
+}
+
+// Error names both IDs, as etcdctl shows them.
+func (e *ClusterError) Error() string {
+	return fmt.Sprintf("watch: another cluster answers: its ID is %x, that of the one followed so far is %x", e.Actual, e.Expected)
+}
+
+// Is reports whether target is [ErrCluster].
+func (e *ClusterError) Is(target error) bool { return target == ErrCluster }
+
+// ErrTooLarge is what a [*TooLargeError] is.
+var ErrTooLarge = errors.New("watch: message is larger than the client accepts")
+
+// TooLargeError ends a stream that needs a message larger than its client accepts, see
+// MaxCallRecvMsgSize in [clientv3.Config], which has no limit by default. A stream
+// [WithSnapshot] that has begun, and so a cache, does not end: it warns, and goes on once
+// the state can be read.
+type TooLargeError struct {
+	// Key is the key whose value is too large, empty if that is not known.
+	Key string
+	// Size is that of the message in bytes, Limit the largest the client accepts; both 0
+	// if that is not known.
+	Size, Limit int
+	// Reason is what gRPC says.
+	Reason string
+}
+
+// Error names the key and the sizes.
+func (e *TooLargeError) Error() string {
+	what := "a change"
+	if e.Key != "" {
+		what = fmt.Sprintf("the value of %q", e.Key)
+	}
+	if e.Limit == 0 {
+		return fmt.Sprintf("watch: %s is larger than the client accepts: %s", what, e.Reason)
+	}
+	return fmt.Sprintf("watch: %s is larger than the client accepts: a message of %d bytes, of which MaxCallRecvMsgSize allows %d", what, e.Size, e.Limit)
+}
+
+// Is reports whether target is [ErrTooLarge].
+func (e *TooLargeError) Is(target error) bool { return target == ErrTooLarge }
+
+// largeMark is in what gRPC says of a message that is larger than accepted, before the
+// sizes.
+const largeMark = "larger than max"
+
+// newTooLarge returns the error for a key, empty if it is not known.
+func newTooLarge(key string, err error) *TooLargeError {
+	e := &TooLargeError{Key: key, Reason: err.Error()}
+	if _, sizes, ok := strings.Cut(e.Reason, largeMark); ok {
+		if n, _ := fmt.Sscanf(sizes, " (%d vs. %d)", &e.Size, &e.Limit); n != 2 {
+			e.Size, e.Limit = 0, 0
+		}
+	}
+	return e
+}

@@ -3,8 +3,8 @@ package watch
 // Difference is the diff of a Resync.
 var Difference = difference
 
-// GenerationKey is the metadata that tells gRPC streams apart.
-const GenerationKey = generationKey
+// StreamKey is the metadata that tells gRPC streams apart.
+const StreamKey = streamKey
 
 // Buffer is what a stream reads ahead into.
 type Buffer struct{ *buffer }
@@ -25,7 +25,7 @@ func (b Buffer) Take() (batch Batch, gap, ok bool) {
 }
 
 // Skip removes what is not above a revision.
-func (b Buffer) Skip(revision int64) { b.skip(revision) }
+func (b Buffer) Skip(revision int64) { b.skip(revision, b.epoch) }
 
 // Size returns the bytes in the buffer, and the places for events it has in use.
 func (b Buffer) Size() (bytes, places int) {

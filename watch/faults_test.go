@@ -3,6 +3,8 @@ package watch_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -333,18 +335,58 @@ func TestLostRepliesOfTheSnapshotAreReadAgain(t *testing.T) {
 func TestStoreThatHasGoneBackEndsTheStream(t *testing.T) {
 	t.Parallel()
 	for _, opts := range [][]watch.Option{nil, {watch.WithSnapshot()}} {
-		before, after := etcdtest.New(t, etcdtest.WithControl()), etcdtest.New(t, etcdtest.WithControl())
-		client := before.Client(t, etcdtest.WithFastReconnect())
-		p := newTap(t, client, "k", append(opts, watch.WithStall(watch.MinStall))...)
-		for range 20 {
-			put(t, client, "k", "v")
-		}
-		last := put(t, client, "k", "v")
-		p.upTo(last)
-		client.SetEndpoints(after.Endpoints()...)
-		require.NoError(t, before.Kill(0))
+		p, restored := goneBack(t, opts...)
 		var future *watch.FutureRevisionError
 		require.ErrorAs(t, p.fails(), &future)
-		require.Equal(t, watch.FutureRevisionError{Requested: last + 1, Current: 1}, *future)
+		require.Equal(t, watch.FutureRevisionError{Requested: restored.last + 1, Current: restored.current}, *future)
+	}
+}
+
+// restored is a store that has lost what was done last.
+type restored struct {
+	cluster       *etcdtest.Cluster
+	client        *clientv3.Client
+	last, current int64 // its revision before and after
+}
+
+// goneBack follows a key whose store is then restored from nothing, under the same ID.
+func goneBack(t *testing.T, opts ...watch.Option) (*tap, restored) {
+	t.Helper()
+	c := etcdtest.New(t, etcdtest.WithControl())
+	client := c.Client(t, etcdtest.WithFastReconnect())
+	p := newTap(t, client, "k", append(opts, watch.WithStall(watch.MinStall))...)
+	for range 20 {
+		put(t, client, "k", "v")
+	}
+	last := put(t, client, "k", "v")
+	p.upTo(last)
+	data := filepath.Join(c.Etcd(0).Config().Dir, "member")
+	require.NoError(t, c.Kill(0))
+	require.NoError(t, os.RemoveAll(data))
+	require.NoError(t, c.Restart(guarded(t), 0))
+	return p, restored{cluster: c, client: client, last: last, current: revisionOf(t, c.Client(t))}
+}
+
+// Another cluster behind the same addresses, whose revisions may be higher.
+func TestAnotherClusterEndsTheStream(t *testing.T) {
+	t.Parallel()
+	for _, opts := range [][]watch.Option{nil, {watch.WithSnapshot()}} {
+		for _, writes := range []int{0, 40} {
+			before, after := etcdtest.New(t, etcdtest.WithControl()), etcdtest.New(t, etcdtest.WithControl())
+			client := before.Client(t, etcdtest.WithFastReconnect())
+			p := newTap(t, client, "k", append(opts, watch.WithStall(watch.MinStall))...)
+			for range 20 {
+				put(t, client, "k", "v")
+			}
+			p.upTo(put(t, client, "k", "v"))
+			for range writes {
+				put(t, after.Client(t), "k", "other")
+			}
+			client.SetEndpoints(after.Endpoints()...)
+			require.NoError(t, before.Kill(0))
+			err := p.fails()
+			require.ErrorIs(t, err, watch.ErrCluster)
+			require.NotErrorIs(t, err, watch.ErrFutureRevision)
+		}
 	}
 }

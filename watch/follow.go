@@ -3,21 +3,20 @@ package watch
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
+	"log/slog"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc/codes"
 
 	"github.com/conclave-go/conclave/internal/attempt"
 )
 
 // Reasons for which a watch ends that are not the server's.
 var (
-	errFull    = errors.New("the buffer is full")
-	errSilent  = errors.New("the server is silent")
-	errOverdue = errors.New("no watch was created in time")
-	errEnded   = errors.New("the watch ended without a reason")
+	errFull   = errors.New("the buffer is full")
+	errSilent = errors.New("the server is silent")
+	errLate   = errors.New("history begins after the position")
 )
 
 const (
@@ -28,6 +27,10 @@ const (
 	// maxRefusals is how often in a row a watch may end at once, with an error of
 	// unknown nature, while the server answers reads of the same key.
 	maxRefusals = 5
+	// maxPatience bounds how long a watch with history may be silent, in stall limits.
+	maxPatience = 512
+	// firstRepeat is when a warning is repeated for the first time.
+	firstRepeat = 10 * time.Second
 )
 
 // follower fills a buffer from one watch after another. It belongs to one goroutine.
@@ -39,21 +42,23 @@ type follower struct {
 	poke   <-chan struct{}
 
 	progress *Progress // nil if nobody listens
+	streams  *streams
 
 	// position is the revision up to which everything is in the buffer, or not
-	// wanted; unknown until a watch from now has been created.
-	position   int64
-	lost       bool // the history after the position is compacted away
-	generation int  // of the gRPC stream, see watchContext
-	// fragment has large messages divided. Only a client that refuses large ones
-	// needs it: the server takes time quadratic in the number of events to divide
-	// them, minutes for 100,000 small ones.
-	fragment bool
-	// patience is how often the time was doubled after which a silent watch is
-	// opened again.
-	patience int
+	// wanted; unknown until a watch from now has been created. It is moved by what a leg
+	// proves, and by nothing else.
+	position int64
+	cluster  uint64        // the ID of the cluster that the position is of, 0 if not known
+	failed   uint64        // the ID of the member that failed last, 0 if none
+	quiet    time.Duration // how long a watch may be silent
+	from     from          // where the next watch begins
+	fragment bool          // large messages are to be divided, see options
+	anew     bool          // the next gap begins anew, see WithRebuild
+	worked   bool          // a watch was created once
 	refusals int
+	large    int // how often in a row a message was too large
 	pause    time.Duration
+	warned   warner
 }
 
 // unknown is the position of a follower that starts from now.
@@ -61,8 +66,8 @@ const unknown = -1
 
 func newFollower(d *delivery, poke <-chan struct{}) *follower {
 	return &follower{
-		config: d.config, client: d.client, keys: d.keys, buffer: d.buffer, poke: poke, progress: d.progress,
-		position: d.revision - 1, pause: firstPause,
+		config: d.config, client: d.client, keys: d.keys, buffer: d.buffer, poke: poke, progress: d.progress, streams: d.streams,
+		position: d.revision - 1, quiet: d.stall / 2, pause: firstPause, warned: warner{log: d.log, key: d.keys.key},
 	}
 }
 
@@ -83,6 +88,80 @@ func (f *follower) run(ctx context.Context) {
 	}
 }
 
+// watch opens a watch and fills the buffer from it. It returns why that ended.
+func (f *follower) watch(ctx context.Context) error {
+	w, err := f.open(ctx, f.start())
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	f.buffer.hold(nil)
+	f.progress.receive(w.created.GetRevision())
+	f.refusals, f.pause, f.worked, f.from = 0, firstPause, true, atPosition
+	f.warned.over()
+	if err := f.begin(ctx, w); err != nil {
+		return err
+	}
+	err = newReception(f, w).run(ctx)
+	f.failed = 0
+	if blames(err) {
+		f.failed = w.created.GetMemberId()
+		f.streams.replace(w.line)
+	}
+	return err
+}
+
+// blames reports whether a watch has ended for a reason that may be its member's.
+func blames(err error) bool {
+	return errors.Is(err, errSilent) || errors.Is(err, errEnded) || attempt.Transient(err) || ofMember(err)
+}
+
+// from says where a watch begins that goes on from the position.
+type from int
+
+const (
+	// atPosition and not after it: until the store has reached the revision that a watch
+	// begins with, the server does not answer on its gRPC stream. What comes again is left
+	// out.
+	atPosition from = iota
+	// fromNow is where history begins only after the position: fine if that is now.
+	fromNow
+	// afterPosition, if it is not.
+	afterPosition
+)
+
+// start returns the revision to watch from, 0 for now.
+func (f *follower) start() int64 {
+	switch {
+	case f.position == unknown, f.from == fromNow:
+		return 0
+	case f.from == afterPosition:
+		return f.position + 1
+	}
+	return max(f.position, 1)
+}
+
+// begin checks that a watch that was just created goes on where the position is, and
+// takes its beginning for the position if there was none.
+func (f *follower) begin(ctx context.Context, w *leg) error {
+	if err := f.checkCluster(w.created); err != nil {
+		return err
+	}
+	created := w.created.GetRevision()
+	switch {
+	case f.position == unknown:
+		f.position = created
+		f.buffer.put(item{Batch: Batch{Revision: created}, gap: f.snapshot, anew: f.anew, cluster: f.cluster})
+		f.anew = false
+	case f.position > created:
+		return f.checkFuture(ctx)
+	case f.position < created && w.revision == 0:
+		f.from = afterPosition
+		return errLate
+	}
+	return nil
+}
+
 // recover prepares for the next watch after one has ended with err, or returns why
 // there cannot be one.
 func (f *follower) recover(ctx context.Context, err error) error {
@@ -93,36 +172,29 @@ func (f *follower) recover(ctx context.Context, err error) error {
 		f.log.Info("watch: the consumer is too slow; waiting for it", "key", f.keys.key, "revision", f.position)
 		f.buffer.awaitRoom(ctx)
 		f.position = max(f.position, f.buffer.wanted())
-		return nil
 	case errors.Is(err, errSilent):
 		f.log.Debug("watch: the server is silent; opening the watch again", "key", f.keys.key, "revision", f.position)
-		return nil
+	case errors.Is(err, errLate):
 	case errors.Is(err, ErrCompacted) && f.snapshot:
 		f.log.Warn("watch: history is compacted; reading the state", "key", f.keys.key, "error", err)
-		f.lost = f.position == behind // else the state has been read since
-		return nil
-	case errors.Is(err, ErrCompacted), errors.Is(err, ErrFutureRevision):
-		return err
-	case errors.Is(err, errOverdue):
-		f.generation++
-		f.log.Warn("watch: the server does not answer; trying another stream", "key", f.keys.key, "revision", f.position)
-		return f.probe(ctx)
-	}
-	f.log.Debug("watch: opening the watch again", "key", f.keys.key, "revision", f.position, "error", err)
-	switch {
-	case attempt.Code(err) == codes.ResourceExhausted:
-		f.fragment = true
-	case !attempt.Transient(err):
-		// An expired token belongs to the stream and is mended by another. What
-		// else it is shows when the same user reads the same key.
-		f.generation++
-		if f.refusals++; f.refusals > maxRefusals {
-			return err
+		if f.position == behind { // else the state has been read since
+			f.position = unknown
 		}
+	case errors.Is(err, ErrCompacted):
+		return err
+	case errors.Is(err, ErrFutureRevision), errors.Is(err, ErrCluster):
+		return f.beginAnew(err)
+	case errors.Is(err, errOverdue):
+		return f.awaitMember(ctx, err)
+	case attempt.TooLarge(err):
+		return f.avoidLarge(ctx, err)
+	case attempt.Transient(err), ofMember(err):
+		f.log.Debug("watch: opening the watch again", "key", f.keys.key, "revision", f.position, "error", err)
+		f.rest(ctx)
+	default:
+		return f.reconsider(ctx, err)
 	}
-	attempt.Pause(ctx, f.pause)
-	f.pause = min(2*f.pause, maxPause)
-	return f.probe(ctx)
+	return nil
 }
 
 // reasonOf returns the kind of reason for which a watch has ended.
@@ -140,39 +212,132 @@ func reasonOf(err error) Reason {
 	return ReasonEnded
 }
 
-// probe reads the key until a member answers, or until it is clear that none ever
-// will: with the permissions gone, or the client closed. Without it each attempt at a
-// watch during an outage would leave one behind in clientv3, which gives up
-// opening a gRPC stream only when the client is closed.
-func (f *follower) probe(ctx context.Context) error {
-	_, err := f.current(ctx)
-	if err == nil && rand.IntN(2) == 0 {
-		// Members take turns in answering a client's calls. Of two, the one that has
-		// just answered would leave each watch to the other, even if that has
-		// vanished; so the turn is passed on now and then.
-		_ = attempt.Once(ctx, f.stall/10, func(ctx context.Context) error {
-			_, err := f.read(ctx)
-			return err
-		})
+// rest waits for a moment, which grows until a watch is created.
+func (f *follower) rest(ctx context.Context) {
+	attempt.Pause(ctx, f.pause)
+	f.pause = min(2*f.pause, maxPause)
+}
+
+// beginAnew starts from the state there is, if that is wanted, of a store that does not go
+// on from the position.
+func (f *follower) beginAnew(err error) error {
+	if !f.rebuild {
+		return err
+	}
+	f.log.Warn("watch: the store is not the one it was; beginning anew", "key", f.keys.key, "error", err)
+	f.position, f.cluster, f.anew = unknown, 0, true
+	f.buffer.reset()
+	return nil
+}
+
+// awaitMember waits until a member answers, or until it is clear that none ever will. A
+// read costs less than the watches that would be opened meanwhile.
+func (f *follower) awaitMember(ctx context.Context, err error) error {
+	f.warned.Warn("watch: no member answers; trying on", "error", err, "endpoints", f.client.Endpoints())
+	if _, err := f.current(ctx); err != nil && ctx.Err() == nil {
+		return f.reconsider(ctx, err)
+	}
+	return nil
+}
+
+// avoidLarge goes on after a message that is larger than the client accepts: first in
+// fragments, then by reading the state, where that is wanted.
+func (f *follower) avoidLarge(ctx context.Context, err error) error {
+	switch {
+	case !f.fragment:
+		f.fragment = true
+		return nil
+	case f.large < maxRefusals: // a server may send the first message before it knows that it is to be divided
+		f.large++
+		f.rest(ctx)
+		return nil
+	case !f.snapshot:
+		return f.keys.nameLarge(ctx, f.client, f.stall/2, f.position, err)
+	}
+	f.warned.Warn("watch: a change is larger than the client accepts; reading the state", "error", err)
+	f.position = unknown
+	f.rest(ctx)
+	return nil
+}
+
+// reconsider is for a refusal. An expired token belongs to the gRPC stream and is mended
+// by another; what else it is shows when the same user reads the same key. What has
+// worked before may be mended without anybody's help here.
+func (f *follower) reconsider(ctx context.Context, err error) error {
+	if _, refused := f.current(ctx); refused != nil {
+		err = refused
+	} else if f.refusals++; f.refusals <= maxRefusals {
+		f.rest(ctx)
+		return nil
+	}
+	if !f.worked || ctx.Err() != nil {
+		return err
+	}
+	f.warned.Warn("watch: refused; trying on", "error", err)
+	f.rest(ctx)
+	return nil
+}
+
+// options are those of a watch. Only a client that refuses large messages needs
+// fragments: the server takes time quadratic in the number of events to make them,
+// minutes for 100,000 small ones.
+func (f *follower) options() []clientv3.OpOption {
+	if f.fragment {
+		return f.keys.options(clientv3.WithFragment())
+	}
+	return f.keys.options()
+}
+
+// checkFuture returns a FutureRevisionError if the store has not reached the
+// position.
+func (f *follower) checkFuture(ctx context.Context) error {
+	current, err := f.current(ctx)
+	if err == nil && current < f.position {
+		err = &FutureRevisionError{Requested: f.position + 1, Current: current}
 	}
 	return err
 }
 
-// current returns the store's revision, for which it asks until a member answers.
-func (f *follower) current(ctx context.Context) (revision int64, err error) {
-	err = attempt.Do(ctx, f.stall, func(ctx context.Context) (err error) {
-		revision, err = f.read(ctx)
-		return err
-	})
-	return revision, err
+// checkCluster returns a ClusterError if an answer comes from another cluster than those
+// before.
+func (f *follower) checkCluster(header *pb.ResponseHeader) error {
+	id := header.GetClusterId()
+	switch {
+	case f.cluster == 0:
+		f.cluster = id
+	case id != 0 && id != f.cluster:
+		return &ClusterError{Expected: f.cluster, Actual: id}
+	}
+	return nil
 }
 
-// read asks once for the store's revision, by reading the key: who may watch it may
-// read it.
-func (f *follower) read(ctx context.Context) (revision int64, err error) {
-	resp, err := f.client.Get(ctx, f.keys.key, clientv3.WithKeysOnly())
+// current returns the store's revision, for which it asks until a member answers, by
+// reading the key: who may watch it may read it.
+func (f *follower) current(ctx context.Context) (revision int64, err error) {
+	resp, err := attempt.Hedge(ctx, attempt.Limits{Patience: f.stall / 10}, func(ctx context.Context) (*clientv3.GetResponse, error) {
+		return f.client.Get(ctx, f.keys.key, clientv3.WithKeysOnly())
+	})
 	if err != nil {
 		return 0, err
 	}
-	return resp.Header.Revision, nil
+	return resp.Header.Revision, f.checkCluster(resp.Header)
 }
+
+// warner logs what lasts: once, and then after twice as long each time.
+type warner struct {
+	log  *slog.Logger
+	key  string
+	wait time.Duration // 0 if all was well
+	next time.Time
+}
+
+func (w *warner) Warn(msg string, args ...any) {
+	if now := time.Now(); now.After(w.next) {
+		w.wait = max(2*w.wait, firstRepeat)
+		w.next = now.Add(w.wait)
+		w.log.Warn(msg, append([]any{"key", w.key}, args...)...)
+	}
+}
+
+// over notes that what was warned of is over.
+func (w *warner) over() { w.wait, w.next = 0, time.Time{} }

@@ -20,8 +20,12 @@ type item struct {
 	Batch
 	// gap says that history is missing before the batch, which has no events:
 	// the state has to be read.
-	gap  bool
-	size int
+	gap bool
+	// anew says that a gap begins another history, see WithRebuild.
+	anew    bool
+	cluster uint64 // of a gap: the ID of the cluster whose state is to be read, 0 if not known
+	epoch   int    // how often the buffer had been reset
+	size    int
 
 	conflate bool
 	latest   map[string]int // the index of each key's event, if conflating

@@ -2,94 +2,99 @@ package watch
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc/metadata"
 )
 
-// generationKey is the metadata that tells clientv3 to use another gRPC stream: it
-// shares one among all watches whose metadata is the same.
-const generationKey = "conclave-watch-generation"
+// errEnded says that a watch ended without a word.
+var errEnded = errors.New("the watch ended without a reason")
 
-// leg is one watch of clientv3's.
+// leg is one watch.
+//
+// What moves a position is what provably speaks of this watch and no other. Events carry
+// the watch's number, but an answer to a request for progress does not: clientv3 gives it
+// to every watch on the gRPC stream, also to one that was made, or made again after a lost
+// connection, while the answer was on its way, and whose history comes only after it. So
+// only a watch that is alone on its gRPC stream may ask. There nothing is asked before the
+// watch is created; after a lost connection clientv3 creates it again before it passes on
+// another request; and a server answers only when the watch has caught up, after all its
+// events. So an answer proves that there is no event up to its revision but those received
+// before. On a shared gRPC stream nobody asks, and only events move a position, and the
+// answer to a question on another stream, see confirm.
 type leg struct {
-	client    *clientv3.Client
 	ctx       context.Context // of the watch; only close ends it
 	cancel    context.CancelFunc
+	line      *line
 	responses clientv3.WatchChan
-	created   int64 // the store's revision when it was created; later events are delivered
-	history   bool  // so are earlier ones
-	// early is set for the first moments of a watch with history. Answers to requests
-	// for progress go to all watches on the gRPC stream, and may overtake the creation
-	// of one they do not speak of: such an answer has a revision up to created.
-	early bool
+	created   *pb.ResponseHeader // of the member that has created the watch, as it was then
+	revision  int64              // it began at this revision, 0: at created's
 }
 
-// openLeg opens a watch from a revision, or from now if it is 0.
-func openLeg(ctx context.Context, f *follower, revision int64) (*leg, error) {
-	w := &leg{client: f.client, history: revision > 0, early: revision > 0}
-	w.ctx, w.cancel = context.WithCancel(watchContext(context.WithoutCancel(ctx), f.generation))
-	opts := f.keys.options(clientv3.WithCreatedNotify(), clientv3.WithProgressNotify(), clientv3.WithRev(revision))
-	if f.fragment {
-		opts = append(opts, clientv3.WithFragment())
-	}
-	overdue := time.AfterFunc(f.stall/2, w.cancel)
-	stop := context.AfterFunc(ctx, w.cancel)
-	resp, ok := w.create(f.keys.key, opts)
-	stop()
-	inTime := overdue.Stop()
-	var err error
-	switch {
-	case ctx.Err() != nil:
-		err = ctx.Err()
-	case !inTime:
-		err = errOverdue
-	case !ok || resp.Err() == nil && !resp.Created:
-		err = errEnded
-	case resp.Err() != nil:
-		err = fmt.Errorf("the server refused the watch: %w", resp.Err())
-	default:
-		w.created = resp.Header.Revision
-		return w, nil
-	}
-	w.close()
-	return nil, err
+// newLeg returns a leg on a line, which is its to leave, that is still to be created.
+func newLeg(ctx context.Context, l *line, revision int64) *leg {
+	w := &leg{line: l, revision: revision}
+	w.ctx, w.cancel = l.context(ctx)
+	return w
 }
 
-// create opens the watch and returns the first response to it. Watch itself blocks
-// until the server has created the watch.
-func (w *leg) create(key string, opts []clientv3.OpOption) (resp clientv3.WatchResponse, ok bool) {
-	w.responses = w.client.Watch(w.ctx, key, opts...)
+// create opens the watch and waits until the server has created it, or close is called.
+func (w *leg) create(key string, opts []clientv3.OpOption) error {
+	opts = append(opts, clientv3.WithCreatedNotify(), clientv3.WithRev(w.revision))
+	w.responses = w.line.Watch(w.ctx, key, opts...)
 	select {
-	case resp, ok = <-w.responses:
+	case resp, ok := <-w.responses:
+		switch {
+		case !ok, resp.Err() == nil && !resp.Created:
+			return errEnded
+		case resp.Err() != nil:
+			return fmt.Errorf("the server refused the watch: %w", resp.Err())
+		}
+		w.created = resp.Header
+		w.line.hear(resp.Header)
+		return nil
 	case <-w.ctx.Done():
+		return w.ctx.Err()
 	}
-	return resp, ok
 }
 
-// watchContext returns the context of a watch on the gRPC stream of a generation. The
-// first is shared with everybody who asks for no more than a leader.
-func watchContext(ctx context.Context, generation int) context.Context {
-	ctx = clientv3.WithRequireLeader(ctx)
-	if generation > 0 {
-		ctx = metadata.AppendToOutgoingContext(ctx, generationKey, strconv.Itoa(generation))
-	}
-	return ctx
-}
+// behind reports whether there was history to deliver when the watch was created.
+func (w *leg) behind() bool { return w.revision > 0 && w.revision <= w.created.GetRevision() }
 
-// ask asks the server for its revision. The answer goes to all watches on the gRPC
-// stream, and there is none while one of them has not caught up with the store.
-// The watch must be open: without one, asking would open a gRPC stream for good.
+// ask asks the server for its revision. There is no answer while the watch has not caught
+// up with the store. While clientv3 looks for another connection it does not take the
+// request, for which nobody waits longer than timeout.
 func (w *leg) ask(ctx context.Context, timeout time.Duration) {
 	ask, cancel := context.WithTimeout(w.ctx, timeout)
 	defer cancel()
 	stop := context.AfterFunc(ctx, cancel)
 	defer stop()
-	// A failure shows as silence, or as the end of the watch.
-	_ = w.client.RequestProgress(ask)
+	_ = w.line.RequestProgress(ask) // a failure shows as silence, or as the end of the watch
 }
 
-func (w *leg) close() { w.cancel() }
+// prod has the server show on a shared line that it is alive, by the creation of another
+// watch, unless it has just done so. It says nothing about the position.
+func (w *leg) prod(ctx context.Context, key string, within time.Duration) *pb.ResponseHeader {
+	if header := w.line.heard(within); header != nil {
+		return header
+	}
+	watch, cancel := context.WithCancel(w.ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, cancel)
+	defer stop()
+	resp, ok := <-w.line.Watch(watch, key, clientv3.WithCreatedNotify())
+	if !ok || !resp.Created {
+		return nil
+	}
+	w.line.hear(resp.Header)
+	return resp.Header
+}
+
+// close ends the watch, and its gRPC stream if it was the last on it.
+func (w *leg) close() {
+	w.cancel()
+	w.line.leave()
+}

@@ -21,6 +21,9 @@ type Observer struct {
 	// Resynced is called by the same goroutine when history that was needed had been
 	// compacted away and the state was read instead, before the batch is delivered.
 	Resynced func(p *Progress)
+	// Rebuilt is called by the same goroutine when the store is no longer the one it was and
+	// the stream begins anew, see [WithRebuild], before the batch is delivered.
+	Rebuilt func(p *Progress)
 	// Reopened is called when a watch has ended before its stream and another is about
 	// to be opened, by the goroutine that receives, with the kind of reason.
 	Reopened func(p *Progress, why Reason)
@@ -47,8 +50,7 @@ const (
 	ReasonEnded Reason = iota
 	// ReasonSilent means that there was no sign of life for half of the stall limit.
 	ReasonSilent
-	// ReasonStalled means that no watch could be opened for as long; another gRPC stream
-	// is tried.
+	// ReasonStalled means that no watch could be opened for the stall limit.
 	ReasonStalled
 	// ReasonCompacted means that history was compacted; the state is read instead.
 	ReasonCompacted
@@ -79,6 +81,7 @@ type Progress struct {
 	observers []Observer
 	key       string
 	cache     bool
+	streams   *streams
 	received  atomic.Int64
 	handled   atomic.Int64
 	heard     atomic.Int64 // a clock.Instant
@@ -102,6 +105,10 @@ func (p *Progress) Handled() int64 { return p.handled.Load() }
 // told is not in it, see Silence.
 func (p *Progress) Lag() int64 { return max(p.Received()-p.Handled(), 0) }
 
+// GRPCStreams returns how many gRPC streams the watches of all streams and caches of its
+// client have at the moment, see [MaxGRPCStreams].
+func (p *Progress) GRPCStreams() int { return p.streams.count() }
+
 // Silence returns how long ago the server was last heard of, or the stream was opened. A
 // quiet stream asks for signs of life, so this stays below about half of the stall limit
 // while all is well.
@@ -110,11 +117,11 @@ func (p *Progress) Silence() time.Duration {
 }
 
 // open returns the progress of a stream that begins, nil if nobody listens.
-func (c *config) open(key string, cache bool) *Progress {
+func (c *config) open(key string, cache bool, s *streams) *Progress {
 	if len(c.observers) == 0 {
 		return nil
 	}
-	p := &Progress{observers: c.observers, key: key, cache: cache}
+	p := &Progress{observers: c.observers, key: key, cache: cache, streams: s}
 	p.heard.Store(int64(clock.Now()))
 	p.each(func(o Observer) {
 		if o.Opened != nil {
@@ -150,6 +157,20 @@ func (p *Progress) resynced() {
 	})
 }
 
+// rebuilt notes that another history begins at a revision.
+func (p *Progress) rebuilt(revision int64) {
+	if p == nil {
+		return
+	}
+	p.received.Store(revision)
+	p.handled.Store(0)
+	p.each(func(o Observer) {
+		if o.Rebuilt != nil {
+			o.Rebuilt(p)
+		}
+	})
+}
+
 func (p *Progress) reopened(why Reason) {
 	p.each(func(o Observer) {
 		if o.Reopened != nil {
@@ -158,12 +179,19 @@ func (p *Progress) reopened(why Reason) {
 	})
 }
 
+// hear notes a sign of life.
+func (p *Progress) hear() {
+	if p != nil {
+		p.heard.Store(int64(clock.Now()))
+	}
+}
+
 // receive notes that the server has told of a revision.
 func (p *Progress) receive(revision int64) {
 	if p == nil {
 		return
 	}
-	p.heard.Store(int64(clock.Now()))
+	p.hear()
 	p.received.Store(max(p.received.Load(), revision)) // by one goroutine
 }
 

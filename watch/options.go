@@ -38,6 +38,7 @@ type config struct {
 	keyspace bool
 	snapshot bool
 	conflate bool
+	rebuild  bool
 	revision int64
 	stall    time.Duration
 	buffer   int
@@ -96,11 +97,25 @@ func WithSnapshot() Option {
 	})
 }
 
+// WithRebuild begins anew when the store is no longer the one that was followed: its
+// revision has gone back, or the endpoints lead to another cluster, as after a restore
+// from a backup. A stream, which must be [WithSnapshot], then delivers the whole state in
+// a batch that is Rebuilt, and drops what it had read ahead; a cache replaces what it has,
+// see [Change]. The logger is told at Warn, and the observer. Without this option such a
+// store ends the stream or cache with a [*FutureRevisionError] or [*ClusterError], since
+// what was delivered may never have happened, and who has acted upon it should know.
+func WithRebuild() SharedOption {
+	return sharedOption(func(c *config) error {
+		c.rebuild = true
+		return nil
+	})
+}
+
 // WithStall sets how long the server may be silent, from [MinStall] to [MaxStall] and
 // [DefaultStall] by default. A quiet stream asks for signs of life. When none has come for
-// half of the limit at most, the watch is opened again, and when that has no answer
-// by the end of the limit, once more on another gRPC stream, which may lead to
-// another member. Each other request is given up after the limit and repeated.
+// half of the limit, the watch is opened again, by way of another member where there is
+// one; a tenth of the limit is how long an answer to that, or to a read, is waited for
+// before the next attempt goes out beside it.
 func WithStall(limit time.Duration) SharedOption {
 	return sharedOption(func(c *config) error {
 		if limit < MinStall || limit > MaxStall {
@@ -164,6 +179,9 @@ func newConfig(client *clientv3.Client, key string, opts []Option) (config, erro
 		errs = append(errs, o.apply(&c))
 	}
 	errs = append(errs, c.check(client, key))
+	if c.rebuild && !c.snapshot {
+		errs = append(errs, errors.New("watch: WithRebuild without WithSnapshot: a stream that begins anew begins with the state"))
+	}
 	return c, errors.Join(errs...)
 }
 

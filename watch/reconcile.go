@@ -18,17 +18,20 @@ import (
 //
 // A key never runs twice at a time, and one that changed while running runs once
 // more. When fn fails, or panics (see [PanicError]), the key is tried again after a
-// while, see [WithBackoff], and so on until it succeeds. Each failure is logged at
-// Warn by the cache's logger. Keys run in the order in which they became due, at most
-// as many at a time as there are workers ([WithWorkers]).
+// while, see [WithBackoff], and so on until it succeeds, also when it has changed while
+// fn ran. Each failure is logged at Warn by the cache's logger. fn may
+// ask for another run after a time, see [RunAgain], and keys may come from elsewhere, see
+// [WithSource]. Keys run in the order in which they became due, at most as many at a time
+// as there are workers ([WithWorkers]).
 //
-// The ctx that fn gets ends with that of Reconcile. When that ends, or the cache
-// stops, Reconcile waits for the calls under way and returns ctx's error or the
-// cache's, joined with a [*KeyError] for each key whose last run failed. It never
-// returns nil. Several Reconciles may run on one cache; none knows of the others.
+// The ctx that fn gets ends with that of Reconcile. When that ends, or the cache or a
+// source stops, Reconcile waits for the calls under way and returns ctx's error, or that
+// of the cache or source, joined with a [*KeyError] for each key whose last run failed, of
+// the first ten in key order, and an error that counts the rest. It never returns nil.
+// Several Reconciles may run on one cache; none knows of the others.
 //
 // A wrong option is an error at once. Memory: one queue entry for each key that is
-// due, running or failing.
+// due, running, failing, or waiting to run again.
 func Reconcile[T any](ctx context.Context, c *Cache[T], fn func(ctx context.Context, key string) error, opts ...ReconcileOption) error {
 	cfg, err := newReconcileConfig(opts)
 	if c == nil {
@@ -40,71 +43,114 @@ func Reconcile[T any](ctx context.Context, c *Cache[T], fn func(ctx context.Cont
 	if err != nil {
 		return err
 	}
-	r := &reconciler{queue: newWorkQueue(cfg.minPause, cfg.maxPause), fn: fn, log: c.log}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	r := &reconciler{queue: newWorkQueue(cfg.minPause, cfg.maxPause), fn: fn, log: c.log, cancel: cancel, observers: cfg.observers}
+	r.open()
 	for range cfg.workers {
 		r.workers.Go(func() { r.work(ctx) })
 	}
 	if cfg.resync > 0 {
 		r.workers.Go(func() { r.resync(ctx, cfg.resync, c.keys) })
 	}
+	for _, source := range cfg.sources {
+		r.workers.Go(func() { r.listen(ctx, source) })
+	}
 	for change, err := range c.Changes(ctx) {
 		if err != nil {
-			return r.end(cancel, err)
+			return r.end(ctx, err)
 		}
 		r.queue.add(change.Key)
 	}
-	return r.end(cancel, ErrClosed) // not reached: Changes ends with an error
+	return r.end(ctx, ErrClosed) // not reached: Changes ends with an error
+}
+
+// RunAgain returns an error that is none: a function given to [Reconcile] that returns it
+// has succeeded, and runs again after d, or when the key changes before. 0 is at once; d
+// must not be negative, or it is as if nil were returned.
+func RunAgain(d time.Duration) error { return &againError{after: d} }
+
+type againError struct{ after time.Duration }
+
+func (r *againError) Error() string {
+	return fmt.Sprintf("watch: not a failure: to run again after %v", r.after)
 }
 
 // reconciler runs one call of Reconcile.
 type reconciler struct {
-	queue   *workQueue
-	fn      func(ctx context.Context, key string) error
-	log     *slog.Logger
-	workers sync.WaitGroup // end after the queue is stopped and their ctx is cancelled
+	queue     *workQueue
+	fn        func(ctx context.Context, key string) error
+	log       *slog.Logger
+	observers []ReconcileObserver
+	cancel    context.CancelCauseFunc
+	workers   sync.WaitGroup // end after the queue is stopped and their ctx is cancelled
 }
+
+// sourceError wraps what a source has ended with.
+type sourceError struct{ error }
+
+func (e *sourceError) Unwrap() error { return e.error }
 
 // end stops the workers, waits for them and returns why together with what was left
 // undone.
-func (r *reconciler) end(cancel context.CancelFunc, why error) error {
+func (r *reconciler) end(ctx context.Context, why error) error {
+	if source, ok := context.Cause(ctx).(*sourceError); ok { //nolint:errorlint // made by listen, never wrapped
+		why = source.error
+	}
 	r.queue.stop()
-	cancel()
+	r.cancel(nil)
 	r.workers.Wait()
-	return errors.Join(append([]error{why}, r.queue.failures()...)...)
+	err := errors.Join(append([]error{why}, r.queue.failures()...)...)
+	r.close(err)
+	return err
+}
+
+// listen adds the keys of a source until ctx ends.
+func (r *reconciler) listen(ctx context.Context, source Source) {
+	if err := source(ctx, r.queue.add); err != nil && ctx.Err() == nil {
+		r.cancel(&sourceError{fmt.Errorf("watch: a source of keys has failed: %w", err)})
+	}
 }
 
 // work runs keys until the queue is stopped.
 func (r *reconciler) work(ctx context.Context) {
 	for {
-		key, ok := r.queue.take()
+		key, waited, ok := r.queue.take()
 		if !ok || ctx.Err() != nil {
 			return
 		}
-		r.run(ctx, key)
+		r.run(ctx, key, waited)
 	}
 }
 
 // run calls fn with a key that was handed out.
-func (r *reconciler) run(ctx context.Context, key string) {
+func (r *reconciler) run(ctx context.Context, key string, waited time.Duration) {
 	returned := false
 	defer func() {
 		if !returned { // fn called runtime.Goexit, which ends this worker
-			r.queue.finish(key, errors.New("watch: the reconcile function ended its goroutine"))
+			r.queue.finish(key, errors.New("watch: the reconcile function ended its goroutine"), never)
 			r.workers.Go(func() { r.work(ctx) })
 		}
 	}()
+	began := time.Now()
 	err := r.call(ctx, key)
 	returned = true
 	if err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		r.queue.abandon(key)
 		return
 	}
-	if failed, pause := r.queue.finish(key, err); pause > 0 {
+	after := never
+	if again, ok := errors.AsType[*againError](err); ok {
+		after, err = again.after, nil
+	}
+	failed, pause := r.queue.finish(key, err, after)
+	if err != nil {
 		r.log.Warn("watch: reconcile failed", "key", key, "failures", failed, "retry_in", pause, "error", err)
 	}
+	r.ran(Run{Key: key, Waited: waited, Took: time.Since(began), Failures: failed, Err: err})
 }
+
+// never is the time after which a key does not run again.
+const never = time.Duration(-1)
 
 // resync adds all keys every period.
 func (r *reconciler) resync(ctx context.Context, period time.Duration, keys func() []string) {

@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -25,6 +26,8 @@ type reconcileConfig struct {
 	workers            int
 	minPause, maxPause time.Duration
 	resync             time.Duration // 0: never
+	sources            []Source
+	observers          []ReconcileObserver
 }
 
 type reconcileOption func(*reconcileConfig) error
@@ -47,7 +50,8 @@ func WithWorkers(n int) ReconcileOption {
 // after the first failure, twice as long after each further one up to longest, each
 // time up to a half less, at random. Both must be positive and longest not below
 // shortest; [DefaultMinBackoff] and [DefaultMaxBackoff] by default. A change of the
-// key ends the wait.
+// key ends the wait, but for one within a second of the failure, which may be the failed
+// run's own.
 func WithBackoff(shortest, longest time.Duration) ReconcileOption {
 	return reconcileOption(func(c *reconcileConfig) error {
 		if shortest <= 0 || longest < shortest {
@@ -69,6 +73,39 @@ func WithResync(period time.Duration) ReconcileOption {
 		c.resync = period
 		return nil
 	})
+}
+
+// Source says which keys are to be reconciled besides those of the cache that change: it
+// calls add with each, which may be called from several goroutines and does not block,
+// until ctx ends, and returns then. An error it returns before ends Reconcile; nil does not.
+type Source func(ctx context.Context, add func(key string)) error
+
+// WithSource adds a source of keys, which need not be keys of the cache. May be given more
+// than once.
+func WithSource(source Source) ReconcileOption {
+	return reconcileOption(func(c *reconcileConfig) error {
+		if source == nil {
+			return errors.New("watch: source is nil: must be a function")
+		}
+		c.sources = append(c.sources, source)
+		return nil
+	})
+}
+
+// From returns a source that follows another cache: keysOf says which keys, if any, are to
+// be reconciled because of a change there, the initial state included.
+func From[U any](c *Cache[U], keysOf func(change Change[U]) []string) Source {
+	return func(ctx context.Context, add func(key string)) error {
+		for change, err := range c.Changes(ctx) {
+			if err != nil {
+				return err
+			}
+			for _, key := range keysOf(change) {
+				add(key)
+			}
+		}
+		return nil
+	}
 }
 
 // newReconcileConfig returns the defaults changed by opts, or the joined errors of

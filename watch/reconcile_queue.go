@@ -1,11 +1,20 @@
 package watch
 
 import (
-	"maps"
+	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+)
+
+const (
+	// maxFailures is how many keys that failed are told of one by one at the end.
+	maxFailures = 10
+	// ownChange is for how long after a failure a change of the key may be the failed
+	// run's own, which must not make it run again: it would, forever and without a pause.
+	ownChange = time.Second
 )
 
 // workQueue hands out keys, each to one worker at a time.
@@ -16,17 +25,21 @@ type workQueue struct {
 	wake    sync.Cond // there is a ready key, or the end
 	ready   []string  // in the order in which they came
 	tasks   map[string]*task
+	running int
+	retries int64 // how many runs were due to a failure
 	stopped bool
 }
 
-// task is a key that is ready, running, waiting to be tried again, or all but the
+// task is a key that is ready, running, waiting to run again, or all but the
 // first of these at once.
 type task struct {
+	since   time.Time // when it became ready
 	running bool
-	again   bool // changed while running
-	retry   *time.Timer
-	failed  int   // times in a row
-	err     error // of the last failure
+	again   bool        // changed while running
+	later   *time.Timer // makes it ready
+	failed  int         // times in a row
+	ended   time.Time   // when it did last
+	err     error       // of the last failure
 }
 
 func newWorkQueue(minPause, maxPause time.Duration) *workQueue {
@@ -35,7 +48,8 @@ func newWorkQueue(minPause, maxPause time.Duration) *workQueue {
 	return q
 }
 
-// add asks for a run of key that begins after this call.
+// add asks for a run of key that begins after this call, at once unless the key has just
+// failed.
 func (q *workQueue) add(key string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -43,61 +57,79 @@ func (q *workQueue) add(key string) {
 	switch {
 	case q.stopped:
 	case t == nil:
-		q.tasks[key] = &task{}
-		q.push(key)
+		t = &task{}
+		q.tasks[key] = t
+		q.push(key, t)
 	case t.running:
 		t.again = true
-	case t.retry != nil && t.retry.Stop():
-		t.retry = nil
-		q.push(key)
+	case t.later != nil && (t.failed == 0 || time.Since(t.ended) >= ownChange) && t.later.Stop():
+		t.later = nil
+		q.push(key, t)
 	}
 }
 
 // push makes key ready. mu must be held.
-func (q *workQueue) push(key string) {
+func (q *workQueue) push(key string, t *task) {
+	t.since = time.Now()
 	q.ready = append(q.ready, key)
 	q.wake.Signal()
 }
 
-// take waits for a ready key and hands it out; false once the queue is stopped.
-func (q *workQueue) take() (key string, ok bool) {
+// take waits for a ready key and hands it out, with how long it was ready; false once the
+// queue is stopped.
+func (q *workQueue) take() (key string, waited time.Duration, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for len(q.ready) == 0 && !q.stopped {
 		q.wake.Wait()
 	}
 	if q.stopped {
-		return "", false
+		return "", 0, false
 	}
 	key, q.ready = q.ready[0], q.ready[1:]
-	q.tasks[key].running = true
-	return key, true
+	t := q.tasks[key]
+	t.running = true
+	q.running++
+	if t.failed > 0 {
+		q.retries++
+	}
+	return key, time.Since(t.since), true
 }
 
-// finish takes key back. It returns how often the key has failed in a row and how
-// long it now waits, both 0 if it did not.
-func (q *workQueue) finish(key string, err error) (failed int, pause time.Duration) {
+// finish takes key back, to run again after a time if that is not negative. It returns how
+// often the key has failed in a row and how long it now waits therefore, both 0 if it did
+// not.
+func (q *workQueue) finish(key string, err error, after time.Duration) (failed int, pause time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	t := q.tasks[key]
 	again := t.again
 	t.running, t.again, t.err = false, false, err
+	q.running--
 	if err == nil {
 		t.failed = 0
 	} else {
 		t.failed++
+		t.ended = time.Now()
+		pause = q.pause(t.failed)
 	}
 	switch {
 	case q.stopped:
-	case again:
-		q.push(key)
 	case err != nil:
-		pause = q.pause(t.failed)
-		t.retry = time.AfterFunc(pause, func() { q.expire(key, t) })
+		q.wait(key, t, pause)
+	case again:
+		q.push(key, t)
+	case after >= 0:
+		q.wait(key, t, after)
 	default:
 		delete(q.tasks, key)
 	}
 	return t.failed, pause
+}
+
+// wait makes key ready after d. mu must be held.
+func (q *workQueue) wait(key string, t *task, d time.Duration) {
+	t.later = time.AfterFunc(d, func() { q.expire(key, t) })
 }
 
 // abandon takes back a key whose run was cut short by the end of everything, which
@@ -106,6 +138,7 @@ func (q *workQueue) abandon(key string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.tasks[key].running = false
+	q.running--
 }
 
 // expire makes a key ready whose wait is over.
@@ -113,8 +146,8 @@ func (q *workQueue) expire(key string, t *task) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if !q.stopped {
-		t.retry = nil
-		q.push(key)
+		t.later = nil
+		q.push(key, t)
 	}
 }
 
@@ -138,22 +171,55 @@ func (q *workQueue) stop() {
 	defer q.mu.Unlock()
 	q.stopped = true
 	for _, t := range q.tasks {
-		if t.retry != nil {
-			t.retry.Stop()
+		if t.later != nil {
+			t.later.Stop()
 		}
 	}
 	q.wake.Broadcast()
 }
 
-// failures returns the last errors of the keys that are not reconciled, in key order.
+// failures returns the last errors of the first keys that are not reconciled, in key
+// order, and an error that counts the rest.
 func (q *workQueue) failures() []error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	var errs []error
-	for _, key := range slices.Sorted(maps.Keys(q.tasks)) {
-		if t := q.tasks[key]; t.err != nil {
-			errs = append(errs, &KeyError{Key: key, Failures: t.failed, Err: t.err})
+	var first []string
+	count := 0
+	for key, t := range q.tasks {
+		if t.err == nil {
+			continue
+		}
+		count++
+		if i, _ := slices.BinarySearchFunc(first, key, strings.Compare); i < maxFailures {
+			first = slices.Insert(first, i, key)
+			first = first[:min(len(first), maxFailures)]
 		}
 	}
+	var errs []error
+	for _, key := range first {
+		t := q.tasks[key]
+		errs = append(errs, &KeyError{Key: key, Failures: t.failed, Err: t.err})
+	}
+	if count > maxFailures {
+		errs = append(errs, fmt.Errorf("watch: the last run of %d more keys failed", count-maxFailures))
+	}
 	return errs
+}
+
+// depth returns how many keys are ready, running, and waiting, and how long the oldest
+// ready one has been.
+func (q *workQueue) depth() (ready, running, waiting int, oldest time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.ready) > 0 {
+		oldest = time.Since(q.tasks[q.ready[0]].since)
+	}
+	return len(q.ready), q.running, len(q.tasks) - len(q.ready) - q.running, oldest
+}
+
+// retried returns how many runs were due to a failure.
+func (q *workQueue) retried() int64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.retries
 }

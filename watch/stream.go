@@ -7,7 +7,11 @@ import (
 	"iter"
 	"sync"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/internal/attempt"
 )
 
 // known is what a stream has delivered: each key that exists after the last batch,
@@ -28,7 +32,10 @@ type known interface {
 //     opened [WithSnapshot];
 //   - a [*FutureRevisionError], if the store's revision has gone back, or never
 //     reached the start revision;
-//   - lack of permission, or a client that was closed;
+//   - a [*ClusterError], if another cluster answers;
+//   - a [*TooLargeError], if a change is larger than the client accepts;
+//   - a refusal, such as lack of permission, before anything was delivered;
+//   - a client that was closed;
 //   - ctx's error once ctx is done. Batches not yet taken are then left out.
 //
 // The first batch of a stream from now is empty and says from which revision on; later
@@ -53,14 +60,21 @@ func stream(ctx context.Context, client *clientv3.Client, key string, cfg config
 		cfg.prefix, cfg.snapshot = true, true
 	}
 	return func(yield func(Batch, error) bool) {
+		ctx, release := whileClientIsOpen(ctx, client)
+		defer release()
 		d := newDelivery(client, keyRange(key, cfg), cfg, k)
-		d.progress = cfg.open(key, k != nil)
+		d.streams = streamsOf(client)
+		defer d.streams.release()
+		d.progress = cfg.open(key, k != nil, d.streams)
 		var ended error
 		defer func() { d.progress.close(ended) }()
 		stop := d.follow(ctx, poke)
 		defer stop()
 		for {
 			b, err := d.next(ctx)
+			if errors.Is(context.Cause(ctx), errClientClosed) {
+				err = errClientClosed
+			}
 			if err != nil {
 				ended = fmt.Errorf("watch: stream of %q: %w", key, err)
 				yield(Batch{}, ended)
@@ -84,7 +98,8 @@ type delivery struct {
 	begun  bool   // the snapshot has been delivered
 
 	progress *Progress // nil if nobody listens
-	last     int64     // the revision of the last batch
+	streams  *streams
+	last     int64 // the revision of the last batch
 }
 
 func newDelivery(client *clientv3.Client, keys span, cfg config, k known) *delivery {
@@ -109,17 +124,31 @@ func (d *delivery) follow(ctx context.Context, poke <-chan struct{}) (stop func(
 	}
 }
 
+// whileClientIsOpen returns a context that also ends when the client is closed. Calls on
+// a closed client fail only after many attempts.
+func whileClientIsOpen(ctx context.Context, client *clientv3.Client) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	//nolint:forbidigo // not a deadline: the client's end is the stream's
+	stop := context.AfterFunc(client.Ctx(), func() { cancel(errClientClosed) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+	}
+}
+
 // next returns the next batch.
 func (d *delivery) next(ctx context.Context) (b Batch, err error) {
 	d.progress.handle(d.last)
-	it, err := d.buffer.take(ctx)
-	if err != nil {
-		return Batch{}, err
-	}
-	b = it.Batch
-	if it.gap {
-		if b, err = d.load(ctx); err != nil {
+	for ok := false; !ok; {
+		it, err := d.buffer.take(ctx)
+		if err != nil {
 			return Batch{}, err
+		}
+		b, ok = it.Batch, true
+		if it.gap {
+			if b, ok, err = d.load(ctx, it); err != nil {
+				return Batch{}, err
+			}
 		}
 	}
 	d.memory.apply(b.Events)
@@ -129,24 +158,59 @@ func (d *delivery) next(ctx context.Context) (b Batch, err error) {
 
 // load reads the state after a gap in the history, the beginning being one. The watch
 // that the buffer is filled from is older than the read, so nothing is
-// missed in between, and what both show is left out of the buffer.
-func (d *delivery) load(ctx context.Context) (Batch, error) {
-	kvs, revision, err := d.keys.read(ctx, d.client, d.stall)
-	for errors.Is(err, errOvertaken) {
-		d.log.Warn("watch: compaction has overtaken a read; reading again", "key", d.keys.key)
-		kvs, revision, err = d.keys.read(ctx, d.client, d.stall)
-	}
+// missed in between, and what both show is left out of the buffer. If the state turns out
+// to be that of another store, it is not ok: the follower will notice as well.
+func (d *delivery) load(ctx context.Context, gap item) (b Batch, ok bool, err error) {
+	kvs, header, err := d.readState(ctx)
 	if err != nil {
-		return Batch{}, err
+		return Batch{}, false, err
 	}
-	d.buffer.skip(revision)
-	if d.begun {
+	revision, cluster := header.GetRevision(), header.GetClusterId()
+	if revision < gap.Revision || cluster != 0 && gap.cluster != 0 && cluster != gap.cluster {
+		d.log.Warn("watch: the state is that of another store", "key", d.keys.key, "revision", revision, "expected", gap.Revision)
+		return Batch{}, false, nil
+	}
+	d.buffer.skip(revision, gap.epoch)
+	b = Batch{Revision: revision}
+	switch {
+	case !d.begun:
+		b.Snapshot = true
+	case gap.anew:
+		b.Snapshot, b.Rebuilt = true, true
+		d.progress.rebuilt(revision)
+		clear(d.memory)
+	default:
+		b.Resync = true
 		d.progress.resynced()
 	}
-	b := Batch{Revision: revision, Snapshot: !d.begun, Resync: d.begun}
-	b.Events = difference(d.known.revisions(), kvs, revision)
+	if b.Resync {
+		b.Events = difference(d.known.revisions(), kvs, revision)
+	} else {
+		b.Events = whole(kvs)
+	}
 	d.begun = true
-	return b, nil
+	return b, true, nil
+}
+
+// readState reads the state. A stream that has begun goes on trying, whatever the reason
+// is for which it cannot.
+func (d *delivery) readState(ctx context.Context) ([]*mvccpb.KeyValue, *pb.ResponseHeader, error) {
+	warned := warner{log: d.log, key: d.keys.key}
+	for pause := firstPause; ; pause = min(2*pause, maxPause) {
+		kvs, header, err := d.keys.read(ctx, d.client, d.stall/2)
+		switch {
+		case err == nil:
+			return kvs, header, nil
+		case errors.Is(err, errOvertaken):
+			d.log.Warn("watch: compaction has overtaken a read; reading again", "key", d.keys.key)
+			continue
+		case !d.begun, ctx.Err() != nil:
+			return nil, nil, err
+		}
+		warned.Warn("watch: the state cannot be read; trying on", "error", err)
+		d.buffer.hold(err)
+		attempt.Pause(ctx, pause)
+	}
 }
 
 // memory is a stream's own record of what it has delivered.

@@ -1,0 +1,167 @@
+package watch
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+const (
+	// MaxGRPCStreams is how many watches of one client have a gRPC stream of their own. A
+	// connection may have a hundred streams behind some proxies, all calls included.
+	MaxGRPCStreams = 32
+	// maxQuestions is how many streams more may be open for questions of those that have
+	// none.
+	maxQuestions = 4
+)
+
+// line is a gRPC stream: one watch's own, or shared.
+type line struct {
+	watcher
+	streams *streams
+	own     bool // counted as such
+	shared  bool
+	users   int // guarded by streams.mu
+
+	last atomic.Pointer[sign] // of a shared one
+}
+
+// sign is a sign of life.
+type sign struct {
+	at     time.Time
+	header *pb.ResponseHeader
+}
+
+// hear notes a sign of life.
+func (l *line) hear(header *pb.ResponseHeader) {
+	if l.shared {
+		l.last.Store(&sign{time.Now(), header})
+	}
+}
+
+// heard returns what came last, nil if nothing has come for that long.
+func (l *line) heard(within time.Duration) *pb.ResponseHeader {
+	if s := l.last.Load(); s != nil && time.Since(s.at) < within {
+		return s.header
+	}
+	return nil
+}
+
+// leave closes the line after its last user.
+func (l *line) leave() {
+	s := l.streams
+	s.mu.Lock()
+	l.users--
+	last := l.users == 0
+	if last {
+		s.lines--
+		if l == s.common {
+			s.common = nil
+		}
+	}
+	if l.own {
+		s.own--
+	}
+	s.mu.Unlock()
+	if last {
+		go l.close() // takes up to a tenth of a second while there is no connection
+	}
+}
+
+// streams are the gRPC streams for the watches of one client.
+type streams struct {
+	client    *clientv3.Client
+	questions chan struct{} // has a token for each question that is being asked
+
+	mu     sync.Mutex
+	users  int // followers
+	lines  int // that are open
+	own    int
+	common *line // for watches that get none of their own, nil if there is none
+}
+
+//nolint:gochecknoglobals // what a client has is counted over all its streams and caches
+var clients struct {
+	sync.Mutex
+	streams map[*clientv3.Client]*streams
+}
+
+// streamsOf returns the streams of a client, to be released.
+func streamsOf(client *clientv3.Client) *streams {
+	clients.Lock()
+	defer clients.Unlock()
+	s := clients.streams[client]
+	if s == nil {
+		s = &streams{client: client, questions: make(chan struct{}, maxQuestions)}
+		if clients.streams == nil {
+			clients.streams = make(map[*clientv3.Client]*streams)
+		}
+		clients.streams[client] = s
+	}
+	s.users++
+	return s
+}
+
+func (s *streams) release() {
+	clients.Lock()
+	defer clients.Unlock()
+	if s.users--; s.users == 0 {
+		delete(clients.streams, s.client)
+	}
+}
+
+// take returns a line for a watch, one of its own if there are fewer than most.
+func (s *streams) take(most int) *line {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.own < most {
+		s.own++
+		l := s.newLine()
+		l.own = true
+		return l
+	}
+	if s.common == nil {
+		s.common = s.newLine()
+		s.common.shared, s.common.users = true, 0
+	}
+	s.common.users++
+	return s.common
+}
+
+// newLine returns a line with one user. mu must be held.
+func (s *streams) newLine() *line {
+	s.lines++
+	return &line{watcher: newWatcher(s.client), streams: s, users: 1}
+}
+
+// count returns how many lines are open.
+func (s *streams) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lines
+}
+
+// replace lets the next watch that gets no line of its own have another than this one.
+func (s *streams) replace(l *line) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.common == l {
+		s.common = nil
+	}
+}
+
+// takeForQuestion returns a line of its own for a question, when it is the turn of that.
+func (s *streams) takeForQuestion(ctx context.Context) (l *line, done func()) {
+	select {
+	case s.questions <- struct{}{}:
+	case <-ctx.Done():
+		return nil, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.newLine(), func() { <-s.questions }
+}
