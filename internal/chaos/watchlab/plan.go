@@ -118,9 +118,13 @@ func NewPlan(seed uint64) Plan {
 	}
 	rounds := d.between(2, 4)
 	strangers := oneOf(d, 0, 0, 3, 3, 3) // on a client, at most
-	if d.chance(35) {
+	switch d.IntN(10) {
+	case 0, 1:
 		p.Value = 20_000
-		p.Peers = append(p.Peers, drawCrowd(d))
+		p.Peers = append(p.Peers, drawCrowd(d, d.between(12, 24)))
+	case 2, 3:
+		p.Value = min(p.Value, 4_000)
+		p.Peers = append(p.Peers, drawCrowd(d, d.between(34, 44)))
 	}
 	for range d.between(1, 3) {
 		p.Peers = append(p.Peers, drawPeer(d, rounds, strangers))
@@ -132,11 +136,11 @@ func NewPlan(seed uint64) Plan {
 }
 
 // drawCrowd is many caches on one client behind a slow line: what is asked and what is
-// answered then overlap for long.
-func drawCrowd(d draw) PeerPlan {
+// answered then overlap for long, and not every watch has a gRPC stream of its own.
+func drawCrowd(d draw, n int) PeerPlan {
 	p := PeerPlan{Rate: d.between(3, 20) << 20, Delay: d.ms(1, 5)}
-	for range d.between(12, 24) {
-		p.Caches = append(p.Caches, CachePlan{Range: All, Stall: 2 * time.Second, Waiters: 1})
+	for range n {
+		p.Caches = append(p.Caches, CachePlan{Range: oneOf(d, All, All, All, Part, Quiet), Stall: 2 * time.Second, Waiters: 1})
 	}
 	return p
 }
