@@ -14,7 +14,7 @@ GOVULNCHECK := $(BIN)/govulncheck-$(GOVULNCHECK_VERSION)
 # as importers see it. Without it, commands go through go.work.
 each = @set -e; for m in $(or $(2),$(MODULES)); do (cd $$m; export GOWORK=off; echo "[$$m] $(1)"; $(1)); done
 
-.PHONY: all test race heavy chaos watchlab bench compare compare-quick compare-check capacity runbooks lint docs fix tidy cross consumer external vuln tools
+.PHONY: all test race heavy chaos watchlab watchlab-planted bench compare compare-quick compare-check capacity runbooks lint docs fix tidy cross consumer external vuln tools
 
 all: tidy lint test
 
@@ -41,12 +41,18 @@ heavy:
 chaos:
 	CONCLAVE_CHAOS=1 go test -count=1 -timeout 15m -run TestLocksKeepWhatTheyPromise -artifacts ./internal/chaos
 	cd internal/compare && CONCLAVE_CHAOS=1 GOWORK=off go test -count=1 -tags chaos ./chaos
+	$(MAKE) --no-print-directory watchlab
 
 # watchlab puts streams and caches under faults, in as many bouts as CONCLAVE_WATCHLAB says,
 # see docs/chaos.md. CONCLAVE_WATCHLAB_SEED repeats one.
 CONCLAVE_WATCHLAB ?= 16
 watchlab:
 	CONCLAVE_WATCHLAB=$(CONCLAVE_WATCHLAB) go test -count=1 -timeout 12h -v -run TestWatchesTellTheTruth ./internal/chaos/watchlab
+
+# watchlab-planted breaks package watch on purpose, in one way after another, and fails unless
+# the lab finds each.
+watchlab-planted:
+	CONCLAVE_WATCHLAB_PLANTED=1 go test -count=1 -timeout 3h -v -run TestEveryPlantedFaultIsFound ./internal/chaos/watchlab
 
 # steady looks for tests that fail by chance, on a busy machine: all tests RUNS times, and
 # those with several members REPEATS times. It prints what failed how often, and takes hours.

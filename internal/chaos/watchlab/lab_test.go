@@ -12,7 +12,7 @@ import (
 )
 
 // bouts is how many are played unless the environment says so.
-const bouts = 0
+const bouts = 2
 
 // TestWatchesTellTheTruthUnderFaults plays bouts, those after a seed that is drawn, or given
 // to repeat them, and stops at the first that finds something.

@@ -92,6 +92,9 @@ func (l *lab) closePeers() bool {
 	if await(func() bool { return isClosed(closed) }) {
 		return true
 	}
+	for _, p := range l.peers { // else the bouts after this one would see it connect
+		_ = p.client.ActiveConnection().Close()
+	}
 	l.spoiled = l.hasStrangers()
 	if !l.spoiled {
 		l.journal.find(Stuck, "a client", "not closed after %v:\n%s", patience, stacks())
