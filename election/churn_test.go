@@ -15,6 +15,7 @@ import (
 
 	"github.com/conclave-go/conclave/election"
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
@@ -397,7 +398,7 @@ func isSubsequence(sub, of []view) bool {
 
 func TestCandidatesArriveAndLeaveForAMinuteOfVirtualTime(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(churnSeeds) {
+	for seed := range suite.Long[uint64](1, churnSeeds) {
 		vtime.Run(t, func(t *testing.T, s *vtime.Server) {
 			i := uint64(0)
 			var mu sync.Mutex
@@ -421,7 +422,7 @@ func TestCandidatesArriveAndLeaveForAWhile(t *testing.T) {
 	t.Parallel()
 	cluster := etcdtest.New(t, etcdtest.WithMembers(3))
 	c := &churn{
-		t: t, seed: 1, size: churnSize / 4, calm: 6, lasts: churnLasts, sleep: func(d time.Duration) { <-time.After(d) },
+		t: t, seed: 1, size: churnSize / 4, calm: 6, lasts: suite.Long(churnLasts/2, churnLasts), sleep: func(d time.Duration) { <-time.After(d) },
 		rev: func() (rev int64) {
 			for i := range cluster.Size() {
 				rev = max(rev, cluster.Etcd(i).Server.KV().Rev())

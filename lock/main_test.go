@@ -7,14 +7,14 @@ import (
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/proctest"
+	"github.com/conclave-go/conclave/internal/suite"
 )
-
-// scenarios is how many a model is compared with unless -rapid.checks says otherwise.
-const scenarios = 100
 
 func TestMain(m *testing.M) {
 	proctest.Play(roles)
 	flag.Parse()
+	// How many a model is compared with unless -rapid.checks says otherwise.
+	scenarios := suite.Long(40, 100)
 	if checks := flag.Lookup("rapid.checks"); checks.Value.String() == checks.DefValue {
 		if err := checks.Value.Set(strconv.Itoa(scenarios / scale)); err != nil {
 			panic(err)

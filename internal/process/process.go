@@ -14,6 +14,11 @@ import (
 	"time"
 )
 
+// grace is [Grace], or less in the processes of a test.
+//
+//nolint:gochecknoglobals // of the process
+var grace = Grace
+
 const (
 	// Grace is how long a child may take to end in good order: more than any role needs
 	// for that, whether etcd answers or not.

@@ -28,7 +28,7 @@ type report struct {
 
 func TestMain(m *testing.M) {
 	process.Main(map[string]process.Role{"echo": echo, "fail": fail, "leave": leave, "stay": stay})
-	goleak.VerifyTestMain(suite.Of(m, "AfterTheGrace"))
+	goleak.VerifyTestMain(suite.Of(m))
 }
 
 // echo repeats its job and each line that it is told, to its end.
@@ -55,6 +55,7 @@ const longLine = 100_000
 
 // stay does not end when it should.
 func stay(ctx context.Context, line *process.Line) error {
+	process.SetGrace(100 * time.Millisecond)
 	var job string
 	return line.Serve(ctx, &job, func(string) {}, func(context.Context) error { select {} })
 }

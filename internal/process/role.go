@@ -83,7 +83,7 @@ func (l *Line) Serve(ctx context.Context, job any, told func(line string), work 
 		cancel()
 		select {
 		case <-worked:
-		case <-time.After(Grace):
+		case <-time.After(grace):
 			os.Exit(1)
 		}
 	}()

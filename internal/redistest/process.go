@@ -60,7 +60,7 @@ func (p *process) restart(ctx context.Context) error {
 		return err
 	}
 	cmd := exec.Command(binary, "--port", port, "--bind", host, "--dir", p.dir.Path(),
-		"--save", "", "--appendonly", yesNo[p.cfg.appendOnly], "--cluster-enabled", yesNo[p.cfg.cluster], "--daemonize", "no", "--loglevel", "notice")
+		"--save", "", "--appendonly", yesNo[p.cfg.appendOnly], "--cluster-enabled", yesNo[p.cfg.cluster], "--daemonize", "no", "--repl-diskless-sync-delay", "0", "--loglevel", "notice")
 	if cmd.Env, err = p.environment(); err != nil {
 		return err
 	}

@@ -8,4 +8,6 @@ import (
 	"github.com/conclave-go/conclave/internal/suite"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(suite.Of(m, "ForADay", "OftenLate", "BesideBubbles")) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(suite.Of(m, "ForHours", "OftenLate", "BesideBubbles"))
+}
