@@ -26,6 +26,11 @@ test:
 short:
 	go test -short ./...
 
+# long is test with all of what is random or virtual; by default tests do a quarter of it.
+.PHONY: long
+long:
+	CONCLAVE_LONG=1 go test -timeout 20m ./...
+
 race:
 	$(call each,go test -race -shuffle=on ./...,$(filter-out internal/compare,$(MODULES)))
 
