@@ -1,6 +1,6 @@
 # What CI runs (.ci/run), target by target; each also works by itself.
 
-MODULES := . examples conclaveprom conclaveotel internal/compare
+MODULES := . examples conclaveprom conclaveotel conclavegrpc internal/compare
 BIN     := $(CURDIR)/bin
 
 GOLANGCI_VERSION    := v2.15.0

@@ -2,14 +2,17 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/conclave-go/conclave/conclavegrpc"
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/program"
 	"github.com/conclave-go/conclave/examples/internal/workers"
@@ -23,10 +26,21 @@ const patience = 20 * time.Second
 // mostEvents is more than the servers of a run report.
 const mostEvents = 1000
 
+// instance is what the registry has of a server.
+type instance struct {
+	Addr     string
+	Metadata metadata
+}
+
+// metadata is what a server says of itself.
+type metadata struct{ Zone, Version string }
+
+func decode(_ string, value []byte) (i instance, err error) { return i, json.Unmarshal(value, &i) }
+
 // fleet is the servers and what the clients have to find them.
 type fleet struct {
-	job       job // of each, but for what start is given
-	prefix    string
+	job       job    // of each, but for what start is given
+	prefix    string // of the keys of the service
 	events    chan event
 	failed    context.CancelCauseFunc // called when a server ends that was not asked to
 	client    *clientv3.Client
@@ -45,23 +59,33 @@ func openFleet(ctx context.Context, failed context.CancelCauseFunc, c *cluster.C
 		job: job{TTL: o.ttl, Etcd: c.Spec()}, prefix: o.prefix + "servers/",
 		events: make(chan event, mostEvents), failed: failed, client: client,
 	}
-	if f.directory, err = openDirectory(ctx, client, f.prefix); err != nil {
+	f.job.Service = strings.TrimSuffix(f.prefix, "/")
+	if f.directory, err = watch.NewCache(ctx, client, f.prefix, decode); err != nil {
 		return nil, errors.Join(err, client.Close())
 	}
-	f.conn, err = grpc.NewClient(scheme+":///whoami",
-		grpc.WithResolvers(builder{f.directory}),
-		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}]}`),
-		grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
+	if err = f.connect(); err != nil {
 		return nil, errors.Join(err, f.directory.Close(ctx), client.Close())
 	}
 	return f, nil
 }
 
+// connect makes the connection of the callers, which finds its servers in etcd.
+func (f *fleet) connect() error {
+	builder, err := conclavegrpc.NewBuilder(f.client)
+	if err != nil {
+		return err
+	}
+	f.conn, err = grpc.NewClient("etcd:///"+f.job.Service,
+		grpc.WithResolvers(builder),
+		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}]}`),
+		grpc.WithTransportCredentials(insecure.NewCredentials()))
+	return err
+}
+
 // start starts a server.
 func (f *fleet) start(name, zone, version string) error {
 	j := f.job
-	j.Name, j.Key, j.Zone, j.Version = name, f.prefix+name, zone, version
+	j.Name, j.Zone, j.Version = name, zone, version
 	p, err := process.Start(name, serverRole, j, func(e event) { f.events <- e }, func(detail string) {
 		if detail != "" {
 			f.failed(errors.New("server " + detail))
@@ -114,8 +138,6 @@ func (f *fleet) awaitKey(
 func isGone(_ watch.Item[instance], exists bool) bool { return !exists }
 
 func isThere(_ watch.Item[instance], exists bool) bool { return exists }
-
-func isDraining(i watch.Item[instance], exists bool) bool { return exists && i.Value.Draining }
 
 // close lets the servers that are left end in good order and waits for them.
 func (f *fleet) close(ctx context.Context) error {

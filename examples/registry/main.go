@@ -7,7 +7,7 @@
 //	go run ./examples/registry -ttl 10s -callers 16
 //	go run ./examples/registry -endpoints https://etcd.example:2379 -cacert ca.pem
 //
-// server.go is what a server does to be found and to leave, resolver.go is how gRPC
+// server.go is what a server does to be found and to leave, fleet.go (connect) how gRPC
 // clients find it. The servers are processes of this program; the other files start
 // them, do things to them, and count the calls. The exit code is 1 if a call failed
 // that should not have.

@@ -55,7 +55,7 @@ func (r *result) check() error {
 func (p *play) perform(ctx context.Context) error {
 	acts := []act{
 		{"three servers", "Three servers register; clients find them and call them in turns.", 0, p.register},
-		{"s2 drained", "s2 is drained: it asks for no more calls before it goes.", 0, p.drain},
+		{"s2 drained", "s2 is drained: it leaves the registry before it goes.", 0, p.drain},
 		// Each caller has at most one call under way.
 		{"s3 killed", "s3 is killed: its registration disappears when its lease has ended.", p.options.callers, p.kill},
 		{"etcd stopped", "etcd is stopped until all leases are lost, and started again.", 0, p.outage},
@@ -101,7 +101,7 @@ func (p *play) add(ctx context.Context, name, zone, version string) error {
 	item, err := p.awaitKey(ctx, name, isThere)
 	if err == nil {
 		i := item.Value
-		p.say(lipgloss.Style{}, "%s registers: %s, zone %s, version %s", name, i.Addr, i.Zone, i.Version)
+		p.say(lipgloss.Style{}, "%s registers: %s, zone %s, version %s", name, i.Addr, i.Metadata.Zone, i.Metadata.Version)
 	}
 	return err
 }
@@ -140,19 +140,16 @@ func (p *play) drain(ctx context.Context) error {
 	if err := p.servers[1].Send(drain); err != nil {
 		return err
 	}
-	if _, err := p.awaitKey(ctx, "s2", isDraining); err != nil {
+	if _, err := p.awaitKey(ctx, "s2", isGone); err != nil {
 		return err
 	}
-	p.say(p.view.Styles.Title, "s2 is marked as draining")
+	p.say(p.view.Styles.Title, "s2 is taken out of the registry")
 	e, err := p.await(ctx, "the end of s2", func(e event) bool { return e.Server == "s2" && e.Kind == left })
 	if err != nil {
 		return err
 	}
 	p.servers[1].Ask()
-	if _, err := p.awaitKey(ctx, "s2", isGone); err != nil {
-		return err
-	}
-	p.say(lipgloss.Style{}, "s2 had no call for %s and is gone; it answered %d after the mark", quietFor, e.Calls)
+	p.say(lipgloss.Style{}, "s2 served for another %s and stops; it answered %d calls that came meanwhile", drainGrace, e.Calls)
 	return p.takeTurns(ctx, "s1", "s3")
 }
 

@@ -1,17 +1,12 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc/resolver"
 
-	"github.com/conclave-go/conclave/conclavetest"
 	"github.com/conclave-go/conclave/examples/internal/programtest"
 )
 
@@ -25,7 +20,7 @@ const testTTL = "3s"
 var commonParts = []string{
 	`1/\d  Three servers`, `s1 registers: 127\.0\.0\.1:\d+, zone a`, `s2 registers`, `s3 registers`,
 	`\d+ calls, \d+ by s1, \d+ by s2, \d+ by s3`,
-	`2/\d  s2 is drained`, `s2 is marked as draining`, `is gone; it answered \d+`, `\d+ calls, \d+ by s1, \d+ by s3`,
+	`2/\d  s2 is drained`, `s2 is taken out of the registry`, `it answered \d+ calls`, `\d+ calls, \d+ by s1, \d+ by s3`,
 	`3/\d  s3 is killed`, `s3 disappears, [\d.]+ m?s after the kill`, `s4 registers`, `\d+ calls, \d+ by s1, \d+ by s4`,
 }
 
@@ -58,66 +53,6 @@ func TestInterruptLeavesNothingBehind(t *testing.T) {
 func TestServersEndWhenTheirParentIsKilled(t *testing.T) {
 	t.Parallel()
 	programtest.RequireOrphansEnd(t, "s3 registers")
-}
-
-// told is a connection that passes on what its resolver tells it.
-type told struct {
-	resolver.ClientConn
-
-	states chan []string
-}
-
-func (c told) UpdateState(s resolver.State) error {
-	var addrs []string
-	for _, e := range s.Endpoints {
-		addrs = append(addrs, e.Addresses[0].Addr)
-	}
-	c.states <- addrs
-	return nil
-}
-
-func TestResolverKeepsTheLastServersWhenTheDirectoryIsEmpty(t *testing.T) {
-	t.Parallel()
-	ctx := t.Context()
-	client := conclavetest.NewCluster(t).Client(t)
-	put := func(name string, i instance) {
-		_, err := client.Put(ctx, "test/"+name, i.json())
-		require.NoError(t, err)
-	}
-	put("s1", instance{Addr: "a1"})
-	put("s2", instance{Addr: "a2"})
-	directory, err := openDirectory(ctx, client, "test/")
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, directory.Close(context.WithoutCancel(ctx))) })
-	conn := told{states: make(chan []string, 100)}
-	r, err := builder{directory}.Build(resolver.Target{}, conn, resolver.BuildOptions{})
-	require.NoError(t, err)
-	t.Cleanup(r.Close)
-	next := func(want ...string) {
-		t.Helper()
-		for {
-			select {
-			case got := <-conn.states:
-				if assert.ObjectsAreEqual(want, got) {
-					return
-				}
-				require.NotEmpty(t, got)
-			case <-time.After(programtest.Hang):
-				require.Failf(t, "never told", "%v", want)
-			}
-		}
-	}
-	next("a1", "a2")
-	put("s2", instance{Addr: "a2", Draining: true})
-	next("a1")
-	_, err = client.Delete(ctx, "test/", clientv3.WithPrefix())
-	require.NoError(t, err)
-	put("s3", instance{Addr: "a3"})
-	next("a3")
-	_, err = client.Put(ctx, "test/s4", "not JSON")
-	require.NoError(t, err)
-	put("s5", instance{Addr: "a5"})
-	next("a3", "a5")
 }
 
 func TestMoreFailedCallsThanExpectedAreAFailure(t *testing.T) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net"
 	"sync"
@@ -11,6 +10,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/conclave-go/conclave/conclavegrpc"
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/workers"
 	"github.com/conclave-go/conclave/internal/process"
@@ -23,9 +23,9 @@ const (
 	// callTakes is how long a server thinks about a call, so that some are under way
 	// at any time.
 	callTakes = 5 * time.Millisecond
-	// quietFor is for how long a server that is draining must not have been called
-	// before it stops: a good deal longer than a change takes to reach the clients.
-	quietFor = 300 * time.Millisecond
+	// drainGrace is for how long a server serves after it was taken out of the registry: a
+	// good deal longer than a change takes to reach the clients.
+	drainGrace = 300 * time.Millisecond
 	// drainTimeout is after how long it stops although there are calls, or no etcd.
 	drainTimeout = 10 * time.Second
 	// closeTimeout bounds the rest of the end.
@@ -34,7 +34,7 @@ const (
 
 // job is what a server is told to be.
 type job struct {
-	Name, Key     string
+	Name, Service string
 	Zone, Version string
 	TTL           time.Duration
 	Etcd          cluster.Spec
@@ -138,8 +138,8 @@ func (s *server) leaseIs(l *lease.Lease, state lease.State) {
 // drained. A lease that is lost meanwhile is no reason to do anything: the registration
 // is put again under the next.
 func (s *server) serve(ctx context.Context, g *grpc.Server, session *lease.Session, addr string) error {
-	self := instance{Addr: addr, Zone: s.job.Zone, Version: s.job.Version}
-	r, err := lease.Register(ctx, session, s.job.Key, self.json())
+	self := conclavegrpc.Endpoint{Addr: addr, Metadata: metadata{Zone: s.job.Zone, Version: s.job.Version}}
+	r, err := conclavegrpc.Register(ctx, session, s.job.Service, s.job.Name, self, conclavegrpc.WithDrainGrace(drainGrace))
 	if err != nil {
 		return err
 	}
@@ -148,43 +148,13 @@ func (s *server) serve(ctx context.Context, g *grpc.Server, session *lease.Sessi
 		return nil
 	case <-s.drain:
 	}
-	if err := s.leave(ctx, g, r, self); err != nil {
+	before := s.calls.Load()
+	limited, cancel := context.WithTimeout(ctx, drainTimeout)
+	defer cancel()
+	if err := r.Drain(limited, g); err != nil {
 		return err
 	}
+	s.report(event{Kind: left, Calls: s.calls.Load() - before})
 	<-ctx.Done()
 	return nil
-}
-
-// leave drains: it asks for no more calls, waits until there are none, and only then
-// stops, also if etcd does not answer. What is under way at that moment, or comes in it,
-// is answered: gRPC tells clients to send nothing more on a connection before it is
-// closed.
-func (s *server) leave(ctx context.Context, g *grpc.Server, r *lease.Registration, self instance) error {
-	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
-	defer cancel()
-	self.Draining = true
-	before := s.calls.Load()
-	err := r.Update(ctx, self.json())
-	s.awaitQuiet(ctx)
-	err = errors.Join(err, r.Close(ctx))
-	g.GracefulStop()
-	s.report(event{Kind: left, Calls: s.calls.Load() - before})
-	return err
-}
-
-// awaitQuiet waits until there was no call for a while.
-func (s *server) awaitQuiet(ctx context.Context) {
-	for last := int64(-1); last != s.calls.Load(); {
-		last = s.calls.Load()
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(quietFor):
-		}
-	}
-}
-
-func (i instance) json() string {
-	text, _ := json.Marshal(i) // cannot fail: strings and a bool
-	return string(text)
 }

@@ -22,7 +22,7 @@ const module = "github.com/conclave-go/conclave"
 
 // modules are where blocks may be compiled, in the order in which they are tried.
 func modules() []string {
-	return []string{".", "conclaveprom", "conclaveotel", "examples", outside}
+	return []string{".", "conclaveprom", "conclaveotel", "conclavegrpc", "examples", outside}
 }
 
 // outside is the module that is no part of the workspace.
@@ -56,7 +56,7 @@ func importPaths() map[string]string {
 	for _, std := range []string{"context", "errors", "fmt", "log", "os", "slices", "sync", "testing", "time"} {
 		paths[std] = std
 	}
-	for _, own := range []string{"conclaveotel", "conclaveprom", "conclavetest", "election", "lease", "lock", "redlock", "watch"} {
+	for _, own := range []string{"conclavegrpc", "conclaveotel", "conclaveprom", "conclavetest", "election", "lease", "lock", "redlock", "watch"} {
 		paths[own] = module + "/" + own
 	}
 	return paths
@@ -221,7 +221,7 @@ func provides(mod, path string) bool {
 		return true // of the standard library
 	}
 	nested := func(p string) bool {
-		return strings.HasPrefix(p, module+"/conclaveprom") || strings.HasPrefix(p, module+"/conclaveotel")
+		return strings.HasPrefix(p, module+"/conclaveprom") || strings.HasPrefix(p, module+"/conclaveotel") || strings.HasPrefix(p, module+"/conclavegrpc")
 	}
 	for _, m := range modulePath.FindAllStringSubmatch(mod, -1) {
 		if nested(path) != nested(m[1]) {

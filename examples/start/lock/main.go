@@ -1,4 +1,5 @@
-// Command lock writes a report once a minute, in one process at a time.
+// Command lock writes a report once a minute, in one process at a time. Start several:
+// one works, the others stand by.
 package main
 
 import (
@@ -51,7 +52,7 @@ func run(ctx context.Context, endpoints []string) error {
 	if err != nil {
 		return err
 	}
-	return mutex.Do(ctx, func(ctx context.Context, h *lock.Hold) error {
+	return mutex.Run(ctx, func(ctx context.Context, h *lock.Hold) error {
 		slog.Info("holding", "token", h.Token())
 		for ctx.Err() == nil {
 			_, err := h.Txn(ctx).Then(clientv3.OpPut("reports/last", time.Now().Format(time.RFC3339))).Commit()

@@ -1,0 +1,123 @@
+package conclavegrpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	healthgrpc "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/conclave-go/conclave/lease"
+)
+
+// DefaultDrainGrace is a good deal longer than a change takes to reach the clients.
+const DefaultDrainGrace = time.Second
+
+// RegisterOption configures [Register].
+type RegisterOption interface{ apply(c *registerConfig) error }
+
+type registerConfig struct {
+	grace   time.Duration
+	health  healthgrpc.HealthServer
+	service string
+	lease   []lease.RegisterOption
+}
+
+type registerOption func(c *registerConfig) error
+
+func (o registerOption) apply(c *registerConfig) error { return o(c) }
+
+// WithDrainGrace sets for how long [Registration.Drain] lets the server serve after its
+// address was taken out of the registry, [DefaultDrainGrace] by default, from 0: clients
+// that have not heard of it yet still call.
+func WithDrainGrace(d time.Duration) RegisterOption {
+	return registerOption(func(c *registerConfig) error {
+		if d < 0 {
+			return fmt.Errorf("drain grace %v: must not be negative", d)
+		}
+		c.grace = d
+		return nil
+	})
+}
+
+// WithHealth keeps the address in the registry only while the health server says that the
+// service, "" for the whole server, is SERVING. Register then returns at once if it is
+// not. It is usually a [google.golang.org/grpc/health.Server].
+func WithHealth(server healthgrpc.HealthServer, service string) RegisterOption {
+	return registerOption(func(c *registerConfig) error {
+		if server == nil {
+			return errors.New("health server is nil: leave the option out to register whatever the health")
+		}
+		c.health, c.service = server, service
+		return nil
+	})
+}
+
+// WithTakeover makes Register overwrite a key that exists under another lease, see
+// [lease.WithTakeover].
+func WithTakeover() RegisterOption {
+	return registerOption(func(c *registerConfig) error {
+		c.lease = append(c.lease, lease.WithTakeover())
+		return nil
+	})
+}
+
+// Register puts the endpoint of an instance into the registry, as the key
+// "service/instance", and keeps it there until Close or Drain: again after a lost lease,
+// and after somebody deletes it. Call it when the server listens.
+//
+// Its errors are those of [lease.Register], and those of bad input. When it fails, the
+// address is not in the registry.
+func Register(ctx context.Context, s *lease.Session, service, instance string, e Endpoint, opts ...RegisterOption) (*Registration, error) {
+	c := registerConfig{grace: DefaultDrainGrace}
+	for _, o := range opts {
+		if o == nil {
+			return nil, errors.New("conclavegrpc: option is nil: must come from one of the With functions")
+		}
+		if err := o.apply(&c); err != nil {
+			return nil, fmt.Errorf("conclavegrpc: %w", err)
+		}
+	}
+	keys, err := prefix(service)
+	if err != nil {
+		return nil, err
+	}
+	if instance == "" {
+		return nil, errors.New("conclavegrpc: instance is empty: must tell the server from the others of its service")
+	}
+	value, err := e.encode()
+	if err != nil {
+		return nil, err
+	}
+	r := &Registration{session: s, cfg: c, key: keys + instance, value: value}
+	return r, r.open(ctx)
+}
+
+// Stopper is a [google.golang.org/grpc.Server].
+type Stopper interface {
+	GracefulStop()
+	Stop()
+}
+
+// Drain ends a server in good order: it takes the address out of the registry, lets the
+// server serve for the grace, so that clients hear of it, and then waits for the calls
+// under way. When ctx ends first the server is stopped at once, and ctx's error returned;
+// an etcd that cannot be reached holds up nothing, and its error is returned.
+//
+// At a signal ctx is often done already: give it one of its own,
+// context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second).
+func (r *Registration) Drain(ctx context.Context, server Stopper) error {
+	removing := make(chan error, 1)
+	go func() { removing <- r.Close(ctx) }() // bounded by ctx
+	select {
+	case <-time.After(r.cfg.grace):
+	case <-ctx.Done():
+	}
+	stop := context.AfterFunc(ctx, server.Stop) // which ends GracefulStop
+	server.GracefulStop()
+	if !stop() {
+		return errors.Join(context.Cause(ctx), <-removing)
+	}
+	return <-removing
+}
