@@ -105,8 +105,8 @@ type Stopper interface {
 // under way. When ctx ends first the server is stopped at once, and ctx's error returned;
 // an etcd that cannot be reached holds up nothing, and its error is returned.
 //
-// At a signal ctx is often done already: give it one of its own,
-// context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second).
+// At a signal ctx is often done already: give it
+// one that [context.WithTimeout] makes of [context.WithoutCancel].
 func (r *Registration) Drain(ctx context.Context, server Stopper) error {
 	removing := make(chan error, 1)
 	go func() { removing <- r.Close(ctx) }() // bounded by ctx

@@ -26,7 +26,8 @@ func TestARollingRestartFailsNoCall(t *testing.T) {
 	client, name, session := c.Client(t), service(t, c), newSession(t, c.Client(t))
 	type running struct {
 		*server
-		*conclavegrpc.Registration
+
+		registration *conclavegrpc.Registration
 	}
 	start := func(i int) running {
 		s := newServer(t)
@@ -53,7 +54,7 @@ func TestARollingRestartFailsNoCall(t *testing.T) {
 	}
 	for i := range fleet {
 		next := start(i + 10)
-		require.NoError(t, fleet[i].Drain(guarded(t), fleet[i].server.Server))
+		require.NoError(t, fleet[i].registration.Drain(guarded(t), fleet[i].Server))
 		fleet[i] = next
 	}
 	awaitCallers(t, conn, fleet[0].addr, fleet[1].addr, fleet[2].addr)
@@ -254,8 +255,10 @@ func TestWhatIsWrongIsRefusedByName(t *testing.T) {
 		`service "s/": must not`: func() error { return tryRegister(t, session, "s/", "a", "a:1") },
 		"instance is empty":      func() error { return tryRegister(t, session, "s", "", "a:1") },
 		"address is empty":       func() error { return tryRegister(t, session, "s", "a", "") },
-		"drain grace -1s":        func() error { return tryRegister(t, session, "s", "a", "a:1", conclavegrpc.WithDrainGrace(-time.Second)) },
-		"health server is nil":   func() error { return tryRegister(t, session, "s", "a", "a:1", conclavegrpc.WithHealth(nil, "")) },
+		"drain grace -1s": func() error {
+			return tryRegister(t, session, "s", "a", "a:1", conclavegrpc.WithDrainGrace(-time.Second))
+		},
+		"health server is nil": func() error { return tryRegister(t, session, "s", "a", "a:1", conclavegrpc.WithHealth(nil, "")) },
 	} {
 		require.ErrorContains(t, try(), want)
 	}
