@@ -148,6 +148,9 @@ func (a *attempt) conditions() (conds []clientv3.Cmp) {
 	}
 	if a.opts.iso == SerializableSnapshot && a.base > 0 {
 		for _, key := range a.puts {
+			if _, read := a.reads[span{from: key}]; read { // and not modified since
+				continue
+			}
 			conds = append(conds, clientv3.Compare(clientv3.ModRevision(key), "<", a.base+1))
 		}
 	}

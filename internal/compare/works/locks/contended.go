@@ -84,12 +84,16 @@ func (s *stage) contenders(ctx context.Context, name string, r rules) ([]perf.Si
 	if err != nil {
 		return nil, err
 	}
-	ourName, theirName := name+"/conclave", name+"/official"
+	ourName, theirName, switchedName := name+"/conclave", name+"/official", name+"/switched"
 	ours, err := several(r.n, func() (contender, error) { return s.ours(ctx, ourName) })
 	if err != nil {
 		return nil, err
 	}
 	theirs, err := several(r.n, func() (contender, error) { return s.theirs(ctx, theirName) })
+	if err != nil {
+		return nil, err
+	}
+	switched, err := several(r.n, func() (contender, error) { return s.switched(ctx, switchedName) })
 	if err != nil {
 		return nil, err
 	}
@@ -100,6 +104,7 @@ func (s *stage) contenders(ctx context.Context, name string, r rules) ([]perf.Si
 	return []perf.Side{
 		{Name: conclave, Round: r.round(observer, ourName, ours)},
 		{Name: official, Lacks: unguarded, Round: r.round(observer, theirName, theirs)},
+		{Name: oneLine, Round: r.round(observer, switchedName, switched)},
 		{Name: raw, Lacks: excludesNone, Round: events},
 	}, nil
 }

@@ -2,9 +2,11 @@ package locks
 
 import (
 	"context"
+	"time"
 
 	"go.etcd.io/etcd/client/v3/concurrency"
 
+	ours "github.com/conclave-go/conclave/concurrency"
 	"github.com/conclave-go/conclave/lock"
 )
 
@@ -58,6 +60,22 @@ func (s *stage) theirs(ctx context.Context, name string) (contender, error) {
 func mutexOf(session *concurrency.Session, name string) contender {
 	m := concurrency.NewMutex(session, name)
 	return func(ctx context.Context) (release, error) { return m.Unlock, m.Lock(ctx) }
+}
+
+// switched is theirs after a change of one import path: ours under their names, on a session
+// and client of its own.
+func (s *stage) switched(ctx context.Context, name string) (contender, error) {
+	client, err := s.Client(ctx)
+	if err != nil {
+		return nil, err
+	}
+	session, err := ours.NewSession(client, ours.WithTTL(int(ttl/time.Second)))
+	if err != nil {
+		return nil, err
+	}
+	s.atEnd(func(context.Context) error { return session.Close() })
+	m := ours.NewMutex(session, name)
+	return func(ctx context.Context) (release, error) { return m.Unlock, m.Lock(ctx) }, nil
 }
 
 // times repeats a contender.

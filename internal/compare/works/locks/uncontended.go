@@ -57,6 +57,10 @@ func (s *stage) alone(ctx context.Context, name string, visits int) ([]perf.Side
 	if err != nil {
 		return nil, err
 	}
+	switched, err := s.switched(ctx, name+"/switched")
+	if err != nil {
+		return nil, err
+	}
 	client, err := s.Client(ctx)
 	if err != nil {
 		return nil, err
@@ -68,6 +72,7 @@ func (s *stage) alone(ctx context.Context, name string, visits int) ([]perf.Side
 	return []perf.Side{
 		{Name: conclave, Round: timed(visits, ours)},
 		{Name: official, Lacks: unguarded, Round: timed(visits, theirs)},
+		{Name: oneLine, Round: timed(visits, switched)},
 		{Name: "raw put, delete", Lacks: excludesNone, Round: timed(visits, bare(client, name+"/bare"))},
 		{Name: "raw guarded", Lacks: "waits for nobody and tells of no loss", Round: timed(visits, guarded)},
 	}, nil

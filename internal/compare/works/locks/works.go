@@ -11,6 +11,7 @@ import (
 const (
 	conclave = "conclave"
 	official = "clientv3/concurrency"
+	oneLine  = "conclave/concurrency"
 	raw      = "raw"
 )
 
