@@ -185,6 +185,10 @@ func queueMutants() group {
 		{name: "a refused release frees the key", file: "grant.go", fn: "Grant.delete", old: "e.becomeUnsettled()", with: "e.becomeGone()"},
 		{name: "a writer's guard holds after a downgrade", file: "enqueue.go", fn: "entry.guard", old: "if lane.sole {", with: "if lane.sole && false {"},
 		{name: "a late put undoes a later one", file: "put.go", fn: "entry.trySwap", old: "append(e.same(), clientv3.Compare(clientv3.ModRevision(e.key()), \"=\", e.modified))", with: "e.same()"},
+		{name: "freed permits are not counted", file: "kind.go", fn: "leg.endedBy", old: "g.before.excess -= weigh(kv)", with: ""},
+		{name: "a delete without an answer is forgotten", file: "state.go", fn: "life.deleteSent", old: "l.deletes++", with: ""},
+		{name: "an adopted put stays unanswered", file: "state.go", fn: "life.found", old: "l.puts--", with: ""},
+		{name: "keys of an entry that is gone are free although a put may arrive", file: "state.go", fn: "entry.giveBackKeys", old: "e.life.puts", with: "0"},
 	}}
 }
 
