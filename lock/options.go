@@ -85,7 +85,7 @@ func WithEtcdLayout() LayoutOption { return layoutOption{} }
 // holders after it too, unless the guard was asked for: then the key is given up with
 // the hold, as it is after a [Hold.Txn] that is under way or whose outcome is unknown.
 // All Mutex values of a session and name that have it, or [WithLinger], must have the
-// same options.
+// same options. One that nobody uses any more counts until the garbage collector has run.
 func WithLocalHandoff(limit int) Option {
 	return option(func(c *config) error {
 		if limit < 1 || limit > MaxHandoffs {

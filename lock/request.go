@@ -16,7 +16,9 @@ import (
 // for it, and without a holder does nothing. It needs one read, and one write for each
 // holder; what has no answer is repeated until ctx ends.
 //
-// A request is a key under the holder's lease, and goes with it. So where etcd's
+// A request is a key under the holder's lease, one for each of its keys that was ever asked
+// for, and goes with the lease, not with the lock: a session that is asked for 500 different
+// names has 500 such keys. So where etcd's
 // authentication is on, the holder's user needs write access to it as well: etcd lets
 // nobody attach a key to a lease, or revoke it, who may not write every key that the
 // lease has. A holder without that can be asked, but then its session cannot put another
