@@ -46,7 +46,7 @@ func gather(ctx context.Context, t *testing.T, holder, nodes *redlock.Nodes, nam
 		require.NoError(t, err)
 		for range waiters / names {
 			c.waiting.Go(func() {
-				if m.Do(ctx, func(context.Context, *redlock.Hold) error { return nil }) == nil {
+				if m.Do(ctx, func(context.Context, *redlock.Hold) error { <-time.After(10 * time.Millisecond); return nil }) == nil {
 					c.granted.Add(1)
 				}
 			})
@@ -97,6 +97,22 @@ func TestACrowdOfWaitersCostsANodeNextToNothing(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The next waiter of a process does not ask before its predecessor has released.
+func TestAHandoverWithinAProcessCostsTwoScripts(t *testing.T) {
+	t.Parallel()
+	const waiters = 100
+	onVirtualSizes(t, func(t *testing.T, v *redistest.Virtual, n int) {
+		apart := v.Apart()
+		nodes := virtualNodes(t, apart, n)
+		c := gather(t.Context(), t, virtualNodes(t, v, n), nodes, 1, waiters, 0)
+		before := apart.Wire(0).Calls()
+		require.NoError(t, c.held[0].Unlock(t.Context()))
+		c.waiting.Wait()
+		const split = waiters / 5 // some ask between the releases of two nodes
+		require.LessOrEqual(t, apart.Wire(0).Calls()-before, 2*waiters+split)
+	})
 }
 
 // Callers that give up, one after the other, do not let the next ask each time.

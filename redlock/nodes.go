@@ -34,7 +34,8 @@ type Nodes struct {
 	mu       sync.Mutex
 	holds    map[*Hold]struct{} // not yet ended
 	running  group              // what goes on in the background
-	removals group              // of these, removals that nodes have not been asked for
+	asking   group              // of these, removals that nodes have not answered and might in time
+	removals int                // and those that are not done everywhere
 	closed   bool
 }
 
@@ -125,7 +126,7 @@ func (n *Nodes) Close(ctx context.Context) error {
 // have been asked for what is to be removed.
 func (n *Nodes) wait(ctx context.Context) error {
 	n.mu.Lock()
-	idle, asked := n.running.over(), n.removals.over()
+	idle, asked := n.running.over(), n.asking.over()
 	n.mu.Unlock()
 	select {
 	case <-idle:
@@ -142,13 +143,13 @@ func (n *Nodes) wait(ctx context.Context) error {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.running.n == 0 {
-		return nil
-	}
 	select {
 	case <-n.abort:
 	default:
 		close(n.abort)
+	}
+	if n.removals == 0 {
+		return nil
 	}
 	return fmt.Errorf("redlock: closing: keys that could not be removed expire: %w", ended(ctx, nil))
 }
@@ -186,18 +187,26 @@ func (n *Nodes) end() {
 	n.running.done()
 }
 
-// removing notes that a removal begins, until removed.
+// removing notes that a removal begins, until asked and removed.
 func (n *Nodes) removing() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.removals.n++
+	n.removals++
+	n.asking.n++
 }
 
-// removed notes that all nodes have been asked for a removal, and have answered or are late.
+// asked notes that a removal is done, or that it is of no use to wait for it.
+func (n *Nodes) asked() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.asking.done()
+}
+
+// removed notes that a removal is done, or given up.
 func (n *Nodes) removed() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.removals.done()
+	n.removals--
 }
 
 // add notes a new hold, unless the nodes are closed.

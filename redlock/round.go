@@ -32,14 +32,14 @@ type round struct {
 	place *list.Element
 	due   time.Time
 
-	mu       sync.Mutex
-	answers  []answer // no longer changed once over is set
-	parts    []part   // by node, also after that
-	over     bool
-	late     bool // the node timeout is over; who had not answered was told to have failed
-	complete bool // all have answered, or are late
-	agreed   int  // nodes that did as asked, late ones included
-	left     int  // nodes with which something goes on
+	mu      sync.Mutex
+	answers []answer // no longer changed once over is set
+	parts   []part   // by node, also after that
+	over    bool
+	late    bool // the node timeout is over; who had not answered was told to have failed
+	settled bool // others were told that all is done, or late
+	agreed  int  // nodes that did as asked, late ones included
+	left    int  // nodes with which something goes on
 }
 
 // part is how far a node is with its part in a round.
@@ -132,11 +132,7 @@ func (r *round) answer(i int, a answer) {
 			r.decide()
 		}
 	}
-	completed := r.completed()
 	r.mu.Unlock()
-	if completed {
-		r.settle()
-	}
 }
 
 // agree notes that a node did as asked. mu must be held.
@@ -150,22 +146,14 @@ func (r *round) agree() {
 	}
 }
 
-// completed reports whether all have answered, or are late, once. mu must be held.
-func (r *round) completed() bool {
-	if r.complete || !r.late && slices.ContainsFunc(r.parts, func(p part) bool { return !p.answered }) {
-		return false
-	}
-	r.complete = true
-	return true
-}
-
-// settle tells others that the round is completed.
+// settle tells others, once, that all is done or late.
 func (r *round) settle() {
-	if r.op == opRelease {
-		r.m.nodes.removed()
-	}
-	if r.late {
-		r.m.nodes.admission.look() // nodes may be silent now
+	r.mu.Lock()
+	first := !r.settled
+	r.settled = true
+	r.mu.Unlock()
+	if first && r.op == opRelease {
+		r.m.nodes.asked()
 	}
 }
 
@@ -183,11 +171,9 @@ func (r *round) overdue() (more time.Time) {
 		return until
 	}
 	r.expire()
-	completed := r.completed()
 	r.mu.Unlock()
-	if completed {
-		r.settle()
-	}
+	r.settle()
+	r.m.nodes.admission.look() // nodes may be silent now
 	if r.urgent {
 		return r.ctx.deadline
 	}
@@ -325,10 +311,15 @@ func (r *round) done(i int) {
 	r.left--
 	last := r.left == 0
 	r.mu.Unlock()
-	if last {
-		r.m.nodes.overdues.remove(r)
-		r.cancel()
+	if !last {
+		return
 	}
+	r.m.nodes.overdues.remove(r)
+	r.cancel()
+	if r.op == opRelease {
+		r.m.nodes.removed()
+	}
+	r.settle()
 }
 
 // wait returns when the round is decided, or with ctx's error.
