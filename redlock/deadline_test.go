@@ -168,12 +168,12 @@ type unheard struct {
 	next *atomic.Bool
 }
 
-// errUnheard is what a client says that has waited too long.
-type errUnheard struct{}
+// unheardError is what a client says that has waited too long.
+type unheardError struct{}
 
-func (errUnheard) Error() string   { return "i/o timeout" }
-func (errUnheard) Timeout() bool   { return true }
-func (errUnheard) Temporary() bool { return true }
+func (unheardError) Error() string   { return "i/o timeout" }
+func (unheardError) Timeout() bool   { return true }
+func (unheardError) Temporary() bool { return true }
 
 func (u unheard) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
@@ -184,8 +184,8 @@ func (u unheard) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		})
 		if ok && len(cmd.Args()) == 8 && acquired.Val() == int64(1) && cmd.Args()[7] == "0" && u.next.Swap(false) {
 			acquired.SetVal(nil)
-			cmd.SetErr(errUnheard{})
-			return errUnheard{}
+			cmd.SetErr(unheardError{})
+			return unheardError{}
 		}
 		return err
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // roles are what this test binary can be in other processes.
-var roles = proctest.Roles{} //nolint:gochecknoglobals // filled where there are signals
+var roles = proctest.Roles{}
 
 func TestMain(m *testing.M) {
 	proctest.Play(roles)

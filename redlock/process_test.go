@@ -27,9 +27,7 @@ func program(ctx context.Context, line *proctest.Line, addrs []string) (err erro
 	defer stop()
 	var clients []redis.UniversalClient
 	for _, addr := range addrs {
-		client := redis.NewClient(&redis.Options{Addr: addr})
-		defer func() { _ = client.Close() }()
-		clients = append(clients, client)
+		clients = append(clients, redis.NewClient(&redis.Options{Addr: addr}))
 	}
 	nodes, err := redlock.NewNodes(clients, redlock.WithTTL(calm))
 	if err != nil {

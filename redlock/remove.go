@@ -67,7 +67,7 @@ func (c *claim) removeAt(r *round, i int) {
 	r.answer(i, a)
 	for pause := firstPause; a.state == NodeFailed; pause = min(2*pause, maxPause) {
 		if !c.pause(pause) {
-			c.m.nodes.cfg.log.Warn("redlock: key not removed; it expires", "name", c.m.name, "node", c.m.nodes.list[i].name, "error", a.err)
+			c.m.nodes.outage.leaves(c.m.name, c.m.nodes.list[i].name, a.err)
 			return
 		}
 		a = c.deleteAgain(r, i)

@@ -274,10 +274,11 @@ func (r *round) tell(i int, a answer) { r.m.nodes.cfg.failure(r.m.nodes.list[i].
 // decide freezes the answers. mu must be held.
 func (r *round) decide() {
 	r.over = true
-	if r.unreachable() {
+	switch {
+	case r.unreachable():
 		r.m.nodes.cfg.noQuorum(r.op)
 		r.m.nodes.outage.begins(r.failure())
-	} else {
+	case r.op != opRelease || r.granted(): // nodes without the key were not asked
 		r.m.nodes.outage.ends()
 	}
 	close(r.decided)

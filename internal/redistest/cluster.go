@@ -2,6 +2,7 @@ package redistest
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"os"
@@ -26,7 +27,10 @@ type Option func(*config)
 
 type config struct {
 	appendOnly, cluster bool
-	clock               string // library that moves it; empty for none
+	tls                 bool
+	certificate         *certificate // nil without TLS
+	master              string       // that a Sentinel watches; empty for a server
+	clock               string       // library that moves it; empty for none
 }
 
 func newConfig(opts []Option) config {
@@ -48,6 +52,7 @@ func WithRedisCluster() Option { return func(c *config) { c.cluster = true } }
 // Cluster is a set of independent nodes.
 type Cluster struct {
 	nodes []*Node
+	trust *tls.Config // of clients, nil without TLS
 	// end closes the cluster, once.
 	end func() error
 }
@@ -104,12 +109,19 @@ func (c *Cluster) until(tb testing.TB, err error) *Cluster {
 // Start starts n processes of redis-server and returns when all of them answer. ctx
 // bounds the start only.
 func Start(ctx context.Context, n int, opts ...Option) (*Cluster, error) {
-	return start(n, func(node *Node) (err error) {
-		node.process, err = startProcess(ctx, newConfig(opts))
+	cfg := newConfig(opts)
+	if cfg.tls {
+		var err error
+		if cfg.certificate, err = newCertificate(); err != nil {
+			return nil, fmt.Errorf("redistest: %w", err)
+		}
+	}
+	return start(n, cfg, func(node *Node) (err error) {
+		node.process, err = startProcess(ctx, cfg)
 		node.runner = node.process
 		return err
 	}, func(c *Cluster) error {
-		if newConfig(opts).cluster {
+		if cfg.cluster {
 			return c.assignSlots(ctx)
 		}
 		return nil
@@ -137,22 +149,27 @@ func (c *Cluster) assignSlots(ctx context.Context) error {
 
 // StartEmbedded starts n embedded nodes.
 func StartEmbedded(n int, opts ...Option) (*Cluster, error) {
-	return start(n, func(node *Node) (err error) {
+	return start(n, newConfig(opts), func(node *Node) (err error) {
 		node.embedded, err = startEmbedded(newConfig(opts))
 		node.runner = node.embedded
 		return err
 	}, func(*Cluster) error { return nil })
 }
 
-func start(n int, start func(*Node) error, then func(*Cluster) error) (*Cluster, error) {
+func start(n int, cfg config, start func(*Node) error, then func(*Cluster) error) (*Cluster, error) {
 	c := &Cluster{}
+	if cfg.certificate != nil {
+		c.trust = cfg.certificate.trust
+	}
 	c.end = sync.OnceValue(c.close)
 	for range n {
 		node := &Node{}
 		if err := start(node); err != nil {
 			return nil, errors.Join(fmt.Errorf("redistest: %w", err), c.Close())
 		}
-		node.admin = redis.NewClient(Options(node.Addr()))
+		admin := Options(node.Addr())
+		admin.TLSConfig = c.trust
+		node.admin = redis.NewClient(admin)
 		c.nodes = append(c.nodes, node)
 	}
 	if err := then(c); err != nil {

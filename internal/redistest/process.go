@@ -20,6 +20,8 @@ const (
 	binary = "redis-server"
 	// ready is in what a server prints once it answers.
 	ready = "Ready to accept connections"
+	// watching is in what a Sentinel prints then.
+	watching = "+monitor master"
 )
 
 // process is a redis-server in a directory of its own.
@@ -54,13 +56,11 @@ func (p *process) addr() string { return p.address }
 func (p *process) restart(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	yesNo := map[bool]string{true: "yes", false: "no"}
-	host, port, err := net.SplitHostPort(p.address)
+	args, err := p.arguments()
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(binary, "--port", port, "--bind", host, "--dir", p.dir.Path(),
-		"--save", "", "--appendonly", yesNo[p.cfg.appendOnly], "--cluster-enabled", yesNo[p.cfg.cluster], "--daemonize", "no", "--repl-diskless-sync-delay", "0", "--loglevel", "notice")
+	cmd := exec.Command(binary, args...)
 	if cmd.Env, err = p.environment(); err != nil {
 		return err
 	}
@@ -86,6 +86,28 @@ func (p *process) restart(ctx context.Context) error {
 	return nil
 }
 
+// arguments are those of the server, or of the Sentinel.
+func (p *process) arguments() ([]string, error) {
+	host, port, err := net.SplitHostPort(p.address)
+	if err != nil {
+		return nil, err
+	}
+	if p.cfg.master != "" {
+		return p.sentinel(port)
+	}
+	yesNo := map[bool]string{true: "yes", false: "no"}
+	args := []string{
+		"--bind", host, "--dir", p.dir.Path(), "--save", "", "--appendonly", yesNo[p.cfg.appendOnly],
+		"--cluster-enabled", yesNo[p.cfg.cluster], "--daemonize", "no", "--loglevel", "notice",
+		"--repl-diskless-sync-delay", "0",
+	}
+	if p.cfg.certificate == nil {
+		return append(args, "--port", port), nil
+	}
+	more, err := p.cfg.certificate.arguments(p.dir.Path(), port)
+	return append(args, more...), err
+}
+
 // watch reads what the server prints until it ends, and tells whether it got ready.
 func watch(out io.Reader, started chan<- error) {
 	var last string
@@ -93,7 +115,7 @@ func watch(out io.Reader, started chan<- error) {
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		last = lines.Text()
 		taken = taken || strings.Contains(last, "Address already in use")
-		if strings.Contains(last, ready) {
+		if strings.Contains(last, ready) || strings.Contains(last, watching) {
 			started <- nil
 			_, _ = io.Copy(io.Discard, out) // to its end; the reason does not matter
 			return
