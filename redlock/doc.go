@@ -6,6 +6,7 @@
 //
 //	nodes, err := redlock.NewNodes(clients) // []redis.UniversalClient, of go-redis
 //	...
+//	defer nodes.Close(ctx)
 //	mutex, err := redlock.NewMutex(nodes, "reports/nightly")
 //	...
 //	err = mutex.Do(ctx, func(ctx context.Context, h *redlock.Hold) error {
@@ -65,6 +66,12 @@
 //   - Fewer than half of the nodes hang, are down, slow, or loading: nothing changes. An
 //     operation returns with the answers of the others. A node that hangs costs time
 //     only when its vote is needed, and then the node timeout ([WithNodeTimeout]).
+//   - Nodes are slower than the node timeout: an answer to an extension counts until the
+//     deadline, and the next goes out beside it after a twentieth of the TTL. Lock waits
+//     longer with each attempt, up to a third of the TTL. TryLock, Extend and Unlock
+//     return after the node timeout.
+//   - Certificates that do not fit, and users that may not: Lock fails at once with the
+//     cause. If the node has worked before, Lock goes on: somebody will mend it.
 //   - Half of them or more: TryLock, Extend and Unlock return a [*QuorumError], which
 //     has the state of each node, after the node timeout; Lock tries again until its
 //     context ends; holds last until their deadlines.
@@ -77,8 +84,10 @@
 //   - So many nodes deny having the key that no quorum can: the hold ends at once, with
 //     [ErrLost]. When a minority lost it, it is put back there after a quorum has
 //     confirmed the hold, and does not count before the next round.
-//   - ctx ends: every call returns at once. Keys that an attempt may have left are
-//     removed in the background.
+//   - ctx ends: every call returns at once, but for those that hold something for the
+//     caller: Do, TryDo, Run and [Nodes.Close] first give it back, within the grace
+//     period ([WithGrace]). Keys that an attempt may have left are removed in the
+//     background, and Close waits for that, too.
 //   - The holder crashes: its keys expire.
 //
 // # Waiting
@@ -86,8 +95,9 @@
 // There is no queue and no fairness. A waiter subscribes to the lock's channel on every
 // node, on one connection to each that all waiters of the [Nodes] share. Unlock
 // publishes there; when a majority has, the waiter of a process that waits longest is
-// woken. While it hears nothing it asks about once a second, and when enough keys must
-// have expired. Contenders that took the lock from each other, each with some nodes,
+// woken. It alone asks: about once a second while it hears nothing (the waiters of many
+// locks four times a second in all, while releases are told), and when enough keys must have
+// expired. The others of its name send nothing. Contenders that took the lock from each other, each with some nodes,
 // give up what they have and try again after a random time of a few milliseconds.
 //
 // # Cost
@@ -108,21 +118,27 @@
 // The node timeout holds whatever these are: nobody waits for a client any longer. But a
 // call that was given up goes on in the background until the client gives up, too, and
 // keeps its connection. After a timeout a node is therefore asked only once in a node
-// timeout, until it has answered, and other operations count it as failed at once.
+// timeout, until it has answered, and other operations but renewals count it as failed at
+// once.
 //
 //   - ContextTimeoutEnabled: true is recommended. Without it go-redis ignores the
 //     deadline that comes with each call, and such calls end after ReadTimeout.
-//   - ReadTimeout, WriteTimeout (5 s): how long, otherwise. A second is plenty.
+//   - ReadTimeout, WriteTimeout (5 s): how long, at the most. An answer that is slower
+//     does not count; the default is right.
 //   - MaxRetries (3) has no effect: requests are repeated by this package only, which
 //     must know that it was.
 //   - DialTimeout (5 s), DialerRetries (5): how long a dial goes on, which occupies a
 //     place in the pool. With DialerRetries: 1 errors name the cause of a refused
 //     connection rather than a timeout.
-//   - PoolSize (10 for each processor): as many calls to a node at one time; the next
-//     wait for a place, within the node timeout. Each operation needs one.
+//   - PoolSize (10 for each processor): as many calls to a node at one time. A quarter
+//     is left to renewals. Acquisitions and releases that find no place wait before
+//     they begin, which does not count against the node timeout; nor does what it takes to
+//     make a connection, for three node timeouts.
 //   - Hooks, TLS, users: as for all commands. A user needs evalsha, eval, get, set, del,
-//     exists, pttl, pexpire and publish on the keys, and subscribe; without
-//     permission for the channel waiters poll. [WithMinUptime] needs info.
+//     exists, pttl, pexpire and publish on the keys, subscribe, unsubscribe and ping;
+//     without permission for the channel waiters poll. [WithMinUptime] needs info. All
+//     keys and channels begin with the prefix of [WithKeyPrefix].
 //
-// A client of a cluster is one node. A lock's keys have one hash tag there.
+// A client of a cluster, or of a fail-over group, is one node. A lock's keys are in one slot
+// there. A ring is refused.
 package redlock

@@ -54,7 +54,8 @@ type Observer struct {
 
 	// NodeFailed is called when a node has not done its part in a request for a lock,
 	// whether or not the others were a quorum: there was no answer in time, an error, or
-	// the node may not be counted. It may come after the request is decided.
+	// the node may not be counted. It may come after the request is decided. It is also
+	// called, with the operation "subscribe", when a node does not tell of releases.
 	NodeFailed func(f NodeFailure)
 	// NoQuorum is called when so many nodes have failed in a request that the others
 	// are no quorum: once for each attempt, with the operation: "acquire", "extend" or
@@ -84,7 +85,7 @@ type Event struct {
 type NodeFailure struct {
 	// Node is the node's address.
 	Node string
-	// Op is what it was asked: "acquire", "extend" or "release".
+	// Op is what it was asked: "acquire", "extend", "release" or "subscribe".
 	Op string
 	// State is [NodeRefused] or [NodeFailed].
 	State NodeState
