@@ -78,7 +78,7 @@ func TestCloseGivesBackAlthoughItsContextIsDone(t *testing.T) {
 	onVirtualSizes(t, func(t *testing.T, v *redistest.Virtual, n int) {
 		nodes := virtualNodes(t, v, n)
 		held, unlocked := lockVirtual(t, nodes), lockAs(t, nodes, "unlocked")
-		slowly(v, n, 100*time.Millisecond)
+		slowly(v, n, 20*time.Millisecond)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		require.ErrorIs(t, unlocked.Unlock(ctx), context.Canceled, "at once")
