@@ -50,7 +50,7 @@ chaos:
 
 # watchlab puts streams and caches under faults, in as many bouts as CONCLAVE_WATCHLAB says,
 # see docs/chaos.md. CONCLAVE_WATCHLAB_SEED repeats one.
-CONCLAVE_WATCHLAB ?= 16
+CONCLAVE_WATCHLAB ?= 24
 watchlab:
 	CONCLAVE_WATCHLAB=$(CONCLAVE_WATCHLAB) go test -count=1 -timeout 12h -v -run TestWatchesTellTheTruth ./internal/chaos/watchlab
 

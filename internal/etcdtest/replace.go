@@ -28,7 +28,9 @@ func (c *Cluster) Replace(ctx context.Context, i int) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	m.kill()
-	if err := c.administer(func(admin *clientv3.Client) error { return m.reregister(ctx, admin) }); err != nil {
+	if err := insist(ctx, func(ctx context.Context) error {
+		return c.administer(func(admin *clientv3.Client) error { return m.reregister(ctx, admin) })
+	}); err != nil {
 		return fmt.Errorf("etcdtest: replace %s: %w", m.name, err)
 	}
 	if err := os.RemoveAll(m.dir); err != nil {
@@ -38,36 +40,26 @@ func (c *Cluster) Replace(ctx context.Context, i int) error {
 	return c.Restart(ctx, i)
 }
 
-// reregister has the cluster forget a stopped member and expect another at its address.
+// reregister has the cluster forget a stopped member and expect another at its address. An
+// earlier attempt may have come through after all.
 func (m *member) reregister(ctx context.Context, admin *clientv3.Client) error {
-	err := insist(ctx, func(ctx context.Context) error {
-		list, err := admin.MemberList(ctx)
-		if err != nil {
-			return err
-		}
-		for _, other := range list.Members {
-			if other.ID == uint64(m.id) {
-				_, err = admin.MemberRemove(ctx, other.ID)
-			}
-		}
-		return err
-	})
+	list, err := admin.MemberList(ctx)
 	if err != nil {
 		return err
 	}
-	return insist(ctx, func(ctx context.Context) error {
-		list, err := admin.MemberList(ctx)
-		if err != nil {
-			return err
-		}
-		for _, other := range list.Members {
-			if other.PeerURLs[0] == m.advertised.String() {
-				return nil // an earlier attempt has come through after all
+	for _, other := range list.Members {
+		switch {
+		case other.PeerURLs[0] != m.advertised.String():
+		case other.ID != uint64(m.id):
+			return nil
+		default:
+			if _, err := admin.MemberRemove(ctx, other.ID); err != nil {
+				return err
 			}
 		}
-		_, err = admin.MemberAdd(ctx, []string{m.advertised.String()})
-		return err
-	})
+	}
+	_, err = admin.MemberAdd(ctx, []string{m.advertised.String()})
+	return err
 }
 
 // insist tries until it works, or ctx ends.

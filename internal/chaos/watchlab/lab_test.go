@@ -19,7 +19,7 @@ const bouts = 2
 func TestWatchesTellTheTruthUnderFaults(t *testing.T) {
 	n, first := int(number(t, watchlab.BoutsVariable, bouts)), number(t, watchlab.SeedVariable, rand.Uint64N(1_000_000))
 	if n == 0 {
-		t.Skipf("SKIPPED %s: %s=16 plays that many bouts", t.Name(), watchlab.BoutsVariable)
+		t.Skipf("SKIPPED %s: %s=24 plays that many bouts", t.Name(), watchlab.BoutsVariable)
 	}
 	t.Logf("%d bouts from seed %d", n, first)
 	var all watchlab.Tally

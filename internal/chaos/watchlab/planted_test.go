@@ -22,7 +22,7 @@ const (
 	plantedVariable = "CONCLAVE_WATCHLAB_PLANTED"
 	// shortRun is how many bouts a planted fault may take until it is found: what `make chaos`
 	// plays.
-	shortRun = "16"
+	shortRun = "24"
 	// watched is the folder of the package that faults are put into.
 	watched = "../../../watch"
 )
