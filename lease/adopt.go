@@ -11,7 +11,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/attempt"
-	"github.com/conclave-go/conclave/internal/clock"
 	"github.com/conclave-go/conclave/internal/look"
 )
 
@@ -88,23 +87,21 @@ func (l *Lease) left() bool { return l.cfg.session != nil && l.cfg.session.aband
 
 // adopt starts to keep the lease that cfg says.
 func adopt(ctx context.Context, client *clientv3.Client, cfg config) (*Lease, error) {
-	var l *Lease
-	err := attempt.Do(ctx, grantTimeout, func(ctx context.Context) error {
-		start, wall := clock.Now(), time.Now()
+	l, err := attempt.Hedge(ctx, attempt.Limits{Patience: grantPatience}, func(ctx context.Context) (granted, error) {
+		sent := now()
 		acked, err := client.KeepAliveOnce(ctx, cfg.adopted)
 		if err != nil {
-			return err
+			return granted{}, err
 		}
 		// As in a round: a leader that was deposed may have acknowledged it.
 		term, err := look.New(ctx).Begin(client, cfg.adopted).Step(ctx)
 		if err != nil {
-			return err
+			return granted{}, err
 		}
 		if term > acked.RaftTerm {
-			return rpctypes.ErrLeaderChanged
+			return granted{}, rpctypes.ErrLeaderChanged
 		}
-		l = newLease(client, cfg, cfg.adopted, time.Duration(acked.TTL)*time.Second, start, wall)
-		return nil
+		return granted{cfg.adopted, time.Duration(acked.TTL) * time.Second, sent}, nil
 	})
 	switch {
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
@@ -112,5 +109,5 @@ func adopt(ctx context.Context, client *clientv3.Client, cfg config) (*Lease, er
 	case err != nil:
 		return nil, fmt.Errorf("lease: adopting %x: %w", int64(cfg.adopted), err)
 	}
-	return l, nil
+	return newLease(client, cfg, l), nil
 }

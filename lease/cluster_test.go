@@ -1,6 +1,7 @@
 package lease_test
 
 import (
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -66,6 +67,29 @@ func TestNoLeaseIsLostWhenOneOfThreeMembersVanishesInSilence(t *testing.T) {
 			}
 		})
 	}
+}
+
+// It would keep unary requests until they are given up: without the demand for a leader
+// every third round takes a tenth of this TTL, half a minute.
+func TestAMemberCutOffFromItsPeersCostsNoTimeout(t *testing.T) {
+	t.Parallel()
+	const rounds = 20
+	c := newTrio(t)
+	isolated := (c.Leader() + 1) % 3
+	require.NoError(t, c.Isolate(isolated))
+	eventually(t, func() bool { return c.Etcd(isolated).Server.Leader() == 0 }, "it knows that it has no leader")
+	all := guarded(t)
+	p := newPulse()
+	s := newSession(t, c.Client(t), lease.WithTTL(calm), p.observe())
+	for i := range rounds {
+		p.round(t, liveLease(t, s))
+		r, err := lease.Register(all, s, fmt.Sprint(c.Prefix(t), i), "")
+		require.NoError(t, err)
+		require.NoError(t, r.Update(all, "v"))
+		require.NoError(t, r.Close(all))
+	}
+	require.NoError(t, all.Err())
+	require.NoError(t, s.Close(all))
 }
 
 func TestALeaseSurvivesAMoveOfTheLeader(t *testing.T) {

@@ -57,10 +57,13 @@
 //
 // # Failures
 //
-//   - A reply is lost or a member hangs: the attempt has a tenth of the TTL (at least
-//     250 ms, at most a third of the time left), then another is made, over a new
-//     stream that can reach another member. The lease is [Suspended] meanwhile and
-//     [Healthy] again after a confirmed renewal.
+//   - A reply is slow or lost, or a member hangs: after a tenth of the TTL (at least 250
+//     ms, of a short TTL at most a third of the time left) another attempt is made beside
+//     the first, over another stream that can reach another member. An answer counts
+//     whenever it comes, with the deadline of its own sending: at a TTL of 10 s a lease
+//     is kept at every round trip up to 3 s. When the last confirmed renewal is too old
+//     the lease is [Suspended], and [Healthy] again once it is not.
+//   - A member is cut off from its peers: it refuses at once, and another is asked.
 //   - No renewal gets through until the deadline: the lease is [Lost], and revoked
 //     as soon as the network allows, since a late renewal may have extended it.
 //   - The server does not know the lease (revoked, expired): lost at once.

@@ -3,6 +3,7 @@ package lease
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -34,10 +35,25 @@ type TakenError struct {
 	Lease clientv3.LeaseID
 }
 
-// Error names the key and its owner.
+// Error names the key and its owner, and says what can be done.
 func (e *TakenError) Error() string {
 	if e.Lease == clientv3.NoLease {
-		return fmt.Sprintf("lease: key %q exists without a lease, with value %q", e.Key, e.Value)
+		return fmt.Sprintf("lease: key %q exists without a lease, with value %q: remove it, or use WithTakeover", e.Key, e.Value)
 	}
-	return fmt.Sprintf("lease: key %q is taken by lease %x, with value %q", e.Key, int64(e.Lease), e.Value)
+	return fmt.Sprintf("lease: key %q is taken by lease %x, with value %q: if that is of a process that has died, "+
+		"wait for a TTL, or use WithTakeover", e.Key, int64(e.Lease), e.Value)
 }
+
+// within returns err with what was being done, and the package's name once.
+func within(what string, err error) error {
+	return fmt.Errorf("%s%s: %w", prefix, what, nested{err})
+}
+
+const prefix = "lease: "
+
+// nested is an error of this package in the message of another.
+type nested struct{ error }
+
+func (e nested) Error() string { return strings.TrimPrefix(e.error.Error(), prefix) }
+
+func (e nested) Unwrap() error { return e.error }

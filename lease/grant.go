@@ -2,19 +2,23 @@ package lease
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
+	"math/rand/v2"
+	"sync"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/conclave-go/conclave/internal/attempt"
 	"github.com/conclave-go/conclave/internal/clock"
 	"github.com/conclave-go/conclave/internal/look"
 )
-
-// grantTimeout bounds one attempt to grant a lease: long enough for a leader
-// election, short enough to try another member.
-const grantTimeout = 3 * time.Second
 
 // Grant asks for one lease and keeps it alive until it is closed or lost. It is
 // not self-healing; most callers want [NewSession]. ctx bounds the grant alone,
@@ -36,30 +40,114 @@ func grant(ctx context.Context, client *clientv3.Client, cfg config) (*Lease, er
 	if client.Ctx().Err() != nil {
 		return nil, fmt.Errorf("lease: grant: %w: %w", ErrClosed, errClientClosed)
 	}
-	var l *Lease
-	err := attempt.Do(ctx, min(grantTimeout, cfg.ttl), func(ctx context.Context) error {
-		start, wall := clock.Now(), time.Now()
-		resp, err := client.Grant(ctx, int64(cfg.ttl/time.Second))
-		if err != nil {
-			return err
-		}
-		l = newLease(client, cfg, resp.ID, time.Duration(resp.TTL)*time.Second, start, wall)
-		return nil
-	})
+	g := granting{client: client, ttl: cfg.ttl}
+	limits := attempt.Limits{
+		Patience: min(max(cfg.ttl/callsPerTTL, grantPatience), cfg.ttl/lastShare),
+		Caller:   cfg.caller,
+		What:     "lease: grant",
+	}
+	l, err := attempt.Hedge(ctx, limits, g.attempt)
 	if err != nil {
 		return nil, fmt.Errorf("lease: grant: %w", err)
 	}
-	return l, nil
+	return newLease(client, cfg, l), nil
 }
 
-// newLease starts to keep a lease whose grant was sent at start.
-func newLease(client *clientv3.Client, cfg config, id clientv3.LeaseID, ttl time.Duration, start clock.Instant, wall time.Time) *Lease {
-	ttl = min(ttl, MaxTTL) // an adopted one may have more
+// grantPatience is the least time for which a grant is waited for before another is made
+// beside it: unlike a renewal it is a write.
+const grantPatience = time.Second
+
+// granted is a lease and when its grant was sent, or an earlier one of the same lease.
+type granted struct {
+	id  clientv3.LeaseID
+	ttl time.Duration
+	moment
+}
+
+// moment is a time by both clocks.
+type moment struct {
+	start clock.Instant
+	wall  time.Time
+}
+
+func now() moment { return moment{clock.Now(), time.Now()} }
+
+// granting is a grant that may have to be repeated: with the same ID, so that an attempt
+// finds the lease that an earlier one has made although its reply was lost.
+type granting struct {
+	client *clientv3.Client
+	ttl    time.Duration
+
+	mu    sync.Mutex
+	id    clientv3.LeaseID
+	first moment // when a grant with that ID was sent first
+}
+
+// useful is how old an answer may be for the lease to have enough left.
+func (g *granting) useful() time.Duration { return g.ttl * 3 / 4 }
+
+var errOld = status.Error(codes.DeadlineExceeded, "a lease was not granted in time to be of use")
+
+// attempt asks for the lease once.
+func (g *granting) attempt(ctx context.Context) (granted, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, g.useful(), errOld)
+	defer cancel()
+	l, err := g.ask(ctx)
+	if err != nil && errors.Is(context.Cause(ctx), errOld) {
+		return granted{}, errOld
+	}
+	return l, err
+}
+
+func (g *granting) ask(ctx context.Context) (granted, error) {
+	id, sent := g.next()
+	// client.Grant would choose the ID, and would hide why there is no connection.
+	resp, err := pb.NewLeaseClient(g.client.ActiveConnection()).LeaseGrant(ctx, &pb.LeaseGrantRequest{ID: int64(id), TTL: int64(g.ttl / time.Second)})
+	if err == nil {
+		return granted{id, time.Duration(resp.TTL) * time.Second, sent}, nil
+	}
+	if err = rpctypes.Error(err); errors.Is(err, rpctypes.ErrLeaseExist) {
+		return g.exists(ctx, id)
+	}
+	return granted{}, err
+}
+
+// next returns the ID to ask for, and the present moment.
+func (g *granting) next() (clientv3.LeaseID, moment) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	sent := now()
+	if g.id == clientv3.NoLease {
+		g.id, g.first = clientv3.LeaseID(1+rand.Int64N(math.MaxInt64-1)), sent
+	}
+	return g.id, sent
+}
+
+// exists returns the lease that an earlier attempt has made, if it has enough left.
+func (g *granting) exists(ctx context.Context, id clientv3.LeaseID) (granted, error) {
+	g.mu.Lock()
+	first := g.first
+	if g.id != id || clock.Now().Sub(first.start) > g.useful() {
+		g.id = clientv3.NoLease
+		g.mu.Unlock()
+		return granted{}, errOld
+	}
+	g.mu.Unlock()
+	resp, err := g.client.TimeToLive(ctx, id)
+	if err != nil {
+		return granted{}, err
+	}
+	return granted{id, time.Duration(resp.GrantedTTL) * time.Second, first}, nil
+}
+
+// newLease starts to keep a lease.
+func newLease(client *clientv3.Client, cfg config, g granted) *Lease {
+	ttl := min(g.ttl, MaxTTL) // an adopted one may have more
 	//nolint:forbidigo // a lease's life is bounded by its deadline, not by the context of its grant
 	ctx, cancel := context.WithCancelCause(context.Background())
-	l := &Lease{client: client, id: id, ttl: ttl, cfg: cfg, ctx: ctx, cancel: cancel, look: look.New(ctx), done: make(chan struct{})}
+	l := &Lease{client: client, id: g.id, ttl: ttl, cfg: cfg, ctx: ctx, cancel: cancel, look: look.New(ctx), done: make(chan struct{}), unreachable: make(chan struct{})}
 	l.mu.Lock() // the timer may fire before it is assigned
-	l.until, l.wall, l.confirmed = start.Add(l.valid(ttl)), wall.Add(l.valid(ttl)), start
+	l.until, l.wall, l.confirmed = g.start.Add(l.valid(ttl)), g.wall.Add(l.valid(ttl)), g.start
 	l.note(change{to: Healthy, first: true})
 	l.timer = clock.AfterFunc(l.until, l.expire)
 	l.mu.Unlock()

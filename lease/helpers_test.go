@@ -217,3 +217,9 @@ func (o operator) watch(tb testing.TB, key string) <-chan *clientv3.Event {
 	tb.Cleanup(func() { cancel(); <-done })
 	return events
 }
+
+// roundOf asks for a round of the session's present lease, without waiting for it.
+func (p *pulse) roundOf(tb testing.TB, s *lease.Session) {
+	tb.Helper()
+	inside.Keys(liveLease(tb, s)).Hurry()
+}

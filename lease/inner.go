@@ -3,7 +3,6 @@ package lease
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -23,40 +22,10 @@ func init() {
 	hooks.Keys = func(lease any) *look.List { return lease.(*Lease).look }
 }
 
-// maxKeys is how many keys of locks a lease carries before the session takes another.
-// Where authentication is on, each put checks every key of its lease: one of 105 µs
-// took 250 with 128 keys, 380 with 256, 750 with 512 and 4,100 with 4,096. Each lease
-// costs a renewal, a goroutine and a stream on the other hand.
-const maxKeys = 256
-
 // Roomy returns a live lease of the session that carries fewer keys than would make it
 // slow, and grants another if there is none.
 func (s *inner) Roomy(ctx context.Context) (*Lease, error) {
 	return (*Session)(s).obtain(ctx, (*Session).roomy)
-}
-
-// roomy returns the oldest lease with room, so that later ones fall out of use, and
-// closes the last if it has.
-func (s *Session) roomy() *Lease {
-	if s.cfg.final {
-		return s.oldest()
-	}
-	chain := s.chain()
-	i := slices.IndexFunc(chain, func(l *Lease) bool { return l.look.Load() < maxKeys && l.Err() == nil })
-	if i < 0 {
-		return nil
-	}
-	for _, last := range slices.Backward(chain[i+1:]) {
-		if last.State().Ended() { // and may not be revoked yet
-			continue
-		}
-		// Whoever was given it just now and has not used it yet tries again.
-		if last.look.Load() == 0 {
-			last.end(Closed, ErrClosed)
-		}
-		break
-	}
-	return chain[i]
 }
 
 // Shared returns what the users of the session in this process have in common, by
@@ -85,7 +54,7 @@ func (s *inner) Go(fn func(ctx context.Context)) bool {
 }
 
 // wait waits for what Go has started, or for the end of ctx.
-func (s *Session) wait(ctx context.Context) error {
+func (s *inner) wait(ctx context.Context) error {
 	s.mu.Lock()   // from here on Go starts nothing more
 	s.mu.Unlock() //nolint:staticcheck // see above
 	done := make(chan struct{})

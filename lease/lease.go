@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/conclave-go/conclave/internal/attempt"
 	"github.com/conclave-go/conclave/internal/clock"
 	"github.com/conclave-go/conclave/internal/look"
 )
@@ -24,9 +26,14 @@ type Lease struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	// done is closed when the keeper goroutine has returned.
-	done  chan struct{}
+	done chan struct{}
+	// unreachable is closed when the revocation has found no connection.
+	unreachable chan struct{}
+
 	look  *look.List
 	timer *clock.Timer // ends the lease at its deadline
+	// draining is set once nothing new is put under the lease, see Session.tidy.
+	draining atomic.Bool
 
 	mu    sync.Mutex
 	state State
@@ -34,6 +41,8 @@ type Lease struct {
 	wall  time.Time     // the deadline as callers see it
 	// confirmed is when the last confirmed renewal was sent, the grant being the first.
 	confirmed clock.Instant
+	// failure is why the last round was not confirmed.
+	failure error
 	// changes holds states that were not told yet; telling is set while somebody tells
 	// them.
 	changes []change
@@ -88,7 +97,8 @@ func (l *Lease) SinceRenewal() time.Duration {
 
 // Doubts returns for how many keys it is not known whether they are in etcd: after
 // replies were lost, or a removal failed. They are removed with the next rounds if they
-// turn up, and end with the lease.
+// turn up, and end with the lease, which the session replaces when it carries nothing
+// else.
 func (l *Lease) Doubts() int { return l.look.Doubts() }
 
 // Session returns the session that the lease belongs to, nil for one of [Grant].
@@ -114,21 +124,33 @@ func (l *Lease) State() State {
 }
 
 // Close ends the lease: locally at once, then on the server, which deletes every
-// key attached to it. ctx bounds only the wait; when it is done first, Close
-// returns its error and the revocation goes on in the background for up to one
+// key attached to it. ctx bounds only the wait, which goes on after its end for the grace
+// of [WithGrace] or until it turns out that the server cannot be reached. Then Close
+// returns an error and the revocation goes on in the background for up to one
 // TTL, after which the server has expired the lease anyway. Close after the end
 // waits for what is still going on and returns nil.
 func (l *Lease) Close(ctx context.Context) error {
 	l.end(Closed, ErrClosed)
-	if l.finished() {
-		return nil
-	}
+	within, cancel := graced(ctx, l.cfg.grace)
+	defer cancel()
+	return l.close(ctx, within)
+}
+
+// close waits for the end of a lease that has been ended: for as long as within, or,
+// once ctx is done, until it turns out that the server cannot be reached.
+func (l *Lease) close(ctx, within context.Context) error {
 	select {
 	case <-l.done:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("lease: closing %x: revocation goes on in the background: %w", int64(l.id), context.Cause(ctx))
 	}
+	select {
+	case <-l.done:
+		return nil
+	case <-l.unreachable:
+	case <-within.Done():
+	}
+	return fmt.Errorf("lease: closing %x: revocation goes on in the background: %w", int64(l.id), attempt.Ended(ctx, nil))
 }
 
 // finished reports whether nothing of the lease goes on any more.
@@ -172,7 +194,17 @@ func (l *Lease) lose(why error) {
 }
 
 // expire ends the lease because its deadline has passed.
-func (l *Lease) expire() { l.lose(errDeadline) }
+func (l *Lease) expire() {
+	l.mu.Lock()
+	last := l.failure
+	l.mu.Unlock()
+	if last == nil {
+		l.lose(errDeadline)
+		return
+	}
+	//nolint:errorlint // the reason is the deadline, see ReasonOf
+	l.lose(fmt.Errorf("%w (last attempt: %v)", errDeadline, last))
+}
 
 // extend moves the deadline to that of a renewal sent at start, and reports whether
 // it did: not if the lease ended before, because a reply to a request from before a
@@ -187,10 +219,13 @@ func (l *Lease) extend(start clock.Instant, wall time.Time, ttl time.Duration) b
 	if until := start.Add(valid); until > l.until {
 		l.until, l.wall = until, wall.Add(valid)
 	}
-	l.confirmed = start
+	l.confirmed, l.failure = max(l.confirmed, start), nil
 	l.timer.Reset(l.until)
-	healed := l.state == Suspended
-	l.changeTo(Healthy)
+	// A renewal that took long to be confirmed leaves it as it is.
+	healed := l.state == Suspended && clock.Now().Sub(l.confirmed) < l.overdue()
+	if healed {
+		l.changeTo(Healthy)
+	}
 	l.mu.Unlock()
 	if healed {
 		l.cfg.log.Info("lease: healthy again", "lease", l.hex())
@@ -209,6 +244,7 @@ func (l *Lease) valid(ttl time.Duration) time.Duration {
 func (l *Lease) suspend(why error) {
 	l.mu.Lock()
 	first := l.state == Healthy
+	l.failure = why
 	if first {
 		l.changeTo(Suspended)
 	}

@@ -8,6 +8,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	playService()
 	proctest.Play(etcdtest.Roles())
 	// Left out with -short: what is random, what waits for leases to expire, what has several members.
 	etcdtest.Main(m,

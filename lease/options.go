@@ -7,6 +7,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/internal/attempt"
 )
 
 const (
@@ -45,6 +47,8 @@ type config struct {
 	final   bool
 	adopted clientv3.LeaseID
 	session *Session // whose lease it is, nil for one of Grant
+	caller  *attempt.Caller
+	store   *store
 }
 
 type option func(*config) error
@@ -146,5 +150,7 @@ func newConfig(client *clientv3.Client, opts []Option) (config, error) {
 		}
 		errs = append(errs, o.apply(&c))
 	}
+	c.caller = &attempt.Caller{Client: client, Log: c.log}
+	c.store = new(store)
 	return c, errors.Join(errs...)
 }

@@ -30,16 +30,18 @@ type Registration struct {
 	// The fields below are protected by the registrar's mu.
 
 	want    string
-	version int // counts what is wanted: the value, or the key's removal
-	tried   int // the version the registrar has last dealt with
+	placed  string // the last value that was put
+	version int    // counts what is wanted: the value, or the key's removal
+	tried   int    // the version the registrar has last dealt with
 	closing bool
 	err     error // why version tried is not in place
 
-	lease     *Lease  // the one it was last put under
-	own       []int64 // leases it may have been put under
-	expect    int64   // mod revision the next write requires, 0: absent
-	seen      int64   // mod revision it was last seen at, 0: absent
-	unsettled int     // creating writes without a reply, which may still take effect
+	lease     *Lease   // the one it was last put under
+	own       []int64  // leases it may have been put under
+	expect    int64    // mod revision the next write requires, 0: absent
+	seen      int64    // mod revision it was last seen at, 0: absent
+	unsettled int      // creating writes without a reply, which may still take effect
+	made      []string // what they put
 	item      *look.Item
 	changed   chan struct{} // closed and replaced when the registrar has dealt with it
 }
@@ -50,7 +52,9 @@ type Registration struct {
 // once the key is in place: one write.
 //
 // It returns a [*TakenError] if the key exists under another lease, unless
-// [WithTakeover] is given. When it fails, or ctx ends first, the key is not kept
+// [WithTakeover] is given. What the server refuses (permission, credentials, size) fails
+// at once; once the key has been in place, a refusal is logged and the key put when the
+// server allows it again. When it fails, or ctx ends first, the key is not kept
 // and, if it was put after all, removed.
 func Register(ctx context.Context, s *Session, key, value string, opts ...RegisterOption) (*Registration, error) {
 	if s == nil {
@@ -74,13 +78,14 @@ func Register(ctx context.Context, s *Session, key, value string, opts ...Regist
 	}
 	if err := r.await(ctx, 1); err != nil {
 		s.reg.remove(r) // not waited for
-		return nil, fmt.Errorf("lease: registering %q: %w", key, err)
+		return nil, within(fmt.Sprintf("registering %q", key), err)
 	}
 	return r, nil
 }
 
 // Update changes the value, in one write. When it fails or ctx ends first the new
-// value stays wanted, and is put as soon as it can be.
+// value stays wanted, and is put as soon as it can be; but one that is refused because it
+// is too large leaves the old value in place.
 func (r *Registration) Update(ctx context.Context, value string) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("lease: updating %q: %w", r.key, attempt.Ended(ctx, nil))
@@ -90,7 +95,7 @@ func (r *Registration) Update(ctx context.Context, value string) error {
 		err = r.await(ctx, version)
 	}
 	if err != nil {
-		return fmt.Errorf("lease: updating %q: %w", r.key, err)
+		return within(fmt.Sprintf("updating %q", r.key), err)
 	}
 	return nil
 }
@@ -119,7 +124,7 @@ func (r *Registration) Err() error {
 func (r *Registration) Close(ctx context.Context) error {
 	err := r.await(ctx, r.reg.remove(r))
 	if err != nil && !errors.Is(err, ErrClosed) {
-		return fmt.Errorf("lease: closing %q: %w", r.key, err)
+		return within(fmt.Sprintf("closing %q", r.key), err)
 	}
 	return nil
 }
@@ -142,6 +147,9 @@ func (r *Registration) await(ctx context.Context, version int) error {
 		case <-r.reg.session.ctx.Done():
 			return context.Cause(r.reg.session.ctx)
 		case <-ctx.Done():
+			if err == nil {
+				err = r.reg.session.cfg.caller.Trouble()
+			}
 			return attempt.Ended(ctx, err)
 		}
 	}

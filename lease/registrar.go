@@ -20,9 +20,10 @@ const (
 	// registrarBatch is how many registrations one transaction puts: half the
 	// server's default limit of operations.
 	registrarBatch = 64
-	// registrarTimeout bounds one such transaction.
-	registrarTimeout = 3 * time.Second
-	registrarPause   = 100 * time.Millisecond
+	// registrarBytes is how many bytes of keys and values it has, if there are more than
+	// one: a third of what servers take by default.
+	registrarBytes = 512 << 10
+	registrarPause = 100 * time.Millisecond
 )
 
 // registrar keeps a session's registrations in place, with one goroutine that runs
@@ -71,7 +72,7 @@ func (g *registrar) add(r *Registration) error {
 // replace lets r take the place of one whose removal has not come through: what is
 // under the key is r's to overwrite. mu must be held.
 func (g *registrar) replace(old, r *Registration) {
-	r.own, r.expect, r.unsettled = old.own, old.expect, old.unsettled
+	r.own, r.expect, r.unsettled, r.made = old.own, old.expect, old.unsettled, old.made
 	if old.item != nil {
 		old.item.Remove()
 	}
@@ -133,7 +134,7 @@ func (g *registrar) run() {
 	var last *Lease
 	for {
 		l, err := last, error(nil)
-		if l == nil || l.Err() != nil { // the session may have others that are newer
+		if l == nil || l.Err() != nil || l.draining.Load() { // the session may have others that are newer
 			l, err = g.session.Lease(ctx)
 		}
 		if ctx.Err() != nil {
@@ -151,6 +152,7 @@ func (g *registrar) run() {
 			err = g.place(ctx, l)
 		}
 		if err != nil {
+			g.failed(err)
 			attempt.Pause(ctx, registrarPause)
 			continue
 		}
@@ -173,6 +175,14 @@ func (g *registrar) close(err error) {
 	}
 }
 
+// move has the goroutine find out whether its lease is still in use.
+func (g *registrar) move() {
+	select {
+	case g.kick <- struct{}{}:
+	default:
+	}
+}
+
 func (g *registrar) markAll() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -190,10 +200,42 @@ func (g *registrar) place(ctx context.Context, l *Lease) error {
 		if len(todo) == 0 {
 			return nil
 		}
-		for batch := range slices.Chunk(todo, registrarBatch) {
-			if err := g.write(ctx, l, batch); err != nil {
+		for len(todo) > 0 {
+			n := g.fitting(todo)
+			if err := g.write(ctx, l, todo[:n]); err != nil {
 				return err
 			}
+			todo = todo[n:]
+		}
+	}
+}
+
+// fitting returns how many of the first registrations go into one transaction.
+func (g *registrar) fitting(todo []*Registration) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	bytes := 0
+	for i, r := range todo {
+		// The key stands in the condition, in the put and in the read.
+		if bytes += 3*len(r.key) + len(r.want); i > 0 && bytes > registrarBytes || i == registrarBatch {
+			return i
+		}
+	}
+	return len(todo)
+}
+
+// failed refuses what has never been in place if err will not go away by itself: what
+// has may be allowed again.
+func (g *registrar) failed(err error) {
+	if attempt.Transient(err) || errors.Is(err, rpctypes.ErrLeaseNotFound) || errors.Is(err, ErrLost) {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for r := range g.dirty {
+		if r.lease == nil && !r.closing {
+			r.err = err
+			g.dealt(r, r.version)
 		}
 	}
 }
@@ -227,16 +269,26 @@ func (g *registrar) write(ctx context.Context, l *Lease, batch []*Registration) 
 func (g *registrar) commit(ctx context.Context, l *Lease, batch []*Registration) error {
 	ops := make([]clientv3.Op, len(batch))
 	versions := make([]int, len(batch))
-	creating := make([]bool, len(batch))
+	creating := make([]*Registration, 0, len(batch))
 	g.mu.Lock()
 	for i, r := range batch {
-		ops[i], versions[i], creating[i] = r.op(l), r.version, r.creating()
+		ops[i], versions[i] = r.op(l), r.version
+		if r.creating() {
+			creating = append(creating, r)
+			if !slices.Contains(r.made, r.want) {
+				r.made = append(r.made, r.want)
+			}
+		}
 	}
 	g.mu.Unlock()
-	var resp *clientv3.TxnResponse
-	err := attempt.Once(ctx, min(registrarTimeout, l.ttl/roundsPerTTL), func(ctx context.Context) (err error) {
-		resp, err = g.session.client.Txn(ctx).Then(ops...).Commit()
-		return err
+	limits := attempt.Limits{Patience: l.patience(), Until: l.ctx, Caller: l.cfg.caller, What: "lease: registration"}
+	resp, err := attempt.Hedge(ctx, limits, func(ctx context.Context) (*clientv3.TxnResponse, error) {
+		g.count(creating, 1)
+		resp, err := g.session.client.Txn(ctx).Then(ops...).Commit()
+		if err == nil || !attempt.Uncertain(err) {
+			g.count(creating, -1)
+		}
+		return resp, err
 	})
 	if err != nil {
 		return err
@@ -246,9 +298,6 @@ func (g *registrar) commit(ctx context.Context, l *Lease, batch []*Registration)
 	for i, r := range batch {
 		if g.all[r.key] != r {
 			continue // replaced meanwhile; its successor will see what has become of it
-		}
-		if creating[i] && r.unsettled > 0 {
-			r.unsettled--
 		}
 		sub := resp.Responses[i].GetResponseTxn()
 		if sub.Succeeded {
@@ -264,6 +313,15 @@ func (g *registrar) commit(ctx context.Context, l *Lease, batch []*Registration)
 	return nil
 }
 
+// count adds n to the creating writes that may still take effect.
+func (g *registrar) count(creating []*Registration, n int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, r := range creating {
+		r.unsettled = max(r.unsettled+n, 0)
+	}
+}
+
 // op is the write that brings r to what is wanted, if the key is as expected. mu
 // must be held.
 func (r *Registration) op(l *Lease) clientv3.Op {
@@ -273,10 +331,7 @@ func (r *Registration) op(l *Lease) clientv3.Op {
 		r.own = append(r.own, id)
 		// What this registration has under way carries a lease that has ended;
 		// an earlier one may have left something under this lease.
-		r.unsettled = l.look.Reclaim(r.key)
-	}
-	if r.creating() {
-		r.unsettled++
+		r.unsettled, r.made = l.look.Reclaim(r.key)
 	}
 	if r.closing {
 		return clientv3.OpTxn(expected, []clientv3.Op{clientv3.OpDelete(r.key)}, read)
@@ -300,6 +355,12 @@ func (g *registrar) wrote(r *Registration, l *Lease, version int, rev int64) {
 		// It was the put before; the removal comes next.
 	default:
 		r.lease, r.err, r.takeover = l, nil, false
+		if r.unsettled == 0 {
+			r.made = nil
+		}
+		if version == r.version {
+			r.placed = r.want
+		}
 		r.own = []int64{int64(l.id)}
 		g.observe(r, l)
 		g.dealt(r, version)
@@ -343,10 +404,21 @@ func (g *registrar) saw(r *Registration, l *Lease, version int, kv *mvccpb.KeyVa
 func (g *registrar) refused(r *Registration, l *Lease, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if r.closing {
+	large := attempt.TooLarge(err)
+	if large {
+		err = fmt.Errorf("key of %d bytes with a value of %d: %w", len(r.key), len(r.want), err)
+	}
+	switch {
+	case r.closing:
 		g.drop(r, l)
 		r.err = err
 		return
+	case r.lease != nil && large:
+		// The next lease would not take it either.
+		g.session.cfg.log.Warn("lease: registration keeps its old value; the new one is too large", "key", r.key, "error", err)
+		r.want = r.placed
+	case r.lease != nil && r.err == nil:
+		g.session.cfg.log.Warn("lease: registration refused; tried again with each round", "key", r.key, "error", err)
 	}
 	r.err = err
 	g.observe(r, l)
@@ -360,7 +432,7 @@ func (g *registrar) drop(r *Registration, l *Lease) {
 	}
 	if r.unsettled > 0 {
 		// A put without a reply may still arrive; the lease's look removes it.
-		l.look.Suspect(r.key, r.unsettled)
+		l.look.Suspect(r.key, r.unsettled, r.made...)
 	}
 	delete(g.all, r.key)
 	r.err = nil

@@ -3,6 +3,7 @@ package lease_test
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,14 +19,13 @@ import (
 
 // onAcknowledgement has fn asked about every reply to a renewal; n counts from 1.
 func onAcknowledgement(rec *etcdtest.Recorder, fn func(n int, resp *pb.LeaseKeepAliveResponse) (drop bool, err error)) {
-	n := 0 // one lease, one stream at a time, so one goroutine at a time
+	var n atomic.Int64
 	rec.HookStream(func(_ string, dir etcdtest.Direction, msg any) (bool, error) {
 		resp, ok := msg.(*pb.LeaseKeepAliveResponse)
 		if dir != etcdtest.Recv || !ok {
 			return false, nil
 		}
-		n++
-		return fn(n, resp)
+		return fn(int(n.Add(1)), resp)
 	})
 }
 
@@ -69,8 +69,8 @@ func TestRoundsTakePlaceByThemselvesThreeTimesPerTTL(t *testing.T) {
 		require.True(t, l.Deadline().After(deadline), "every renewal moves the deadline")
 		deadline = l.Deadline()
 	}
-	require.GreaterOrEqual(t, time.Since(begin), rounds*l.TTL()/3-100*time.Millisecond, "not more often than that")
 	if rec.Count("LeaseKeepAlive") == rounds { // else the machine was too busy for an attempt
+		require.GreaterOrEqual(t, time.Since(begin), rounds*l.TTL()/3-100*time.Millisecond, "not more often than that")
 		require.Empty(t, p.states, "healthy all the time")
 	}
 }
@@ -93,14 +93,16 @@ func TestARenewalWhoseReplyIsLostIsMadeAgainOnAnotherStream(t *testing.T) {
 				return true, loss
 			})
 			p := newPulse()
-			// Silence costs the attempt a third of the time left.
 			l := newLease(t, c.Client(t, etcdtest.WithRecorder(&rec)), lease.WithTTL(3*time.Second), p.observe(), p.listen())
 			deadline := l.Deadline()
 			inside.Keys(l).Hurry()
-			require.Equal(t, lease.Suspended, await(t, p.states, "the state"))
-			require.Equal(t, deadline, l.Deadline(), "the lost reply moves nothing")
-			require.NoError(t, l.Err(), "a suspended lease is valid")
-			require.Equal(t, lease.Healthy, await(t, p.states, "the state"))
+			if loss != nil { // silence is not overdue yet
+				require.Equal(t, lease.Suspended, await(t, p.states, "the state"))
+				require.Equal(t, deadline, l.Deadline(), "the lost reply moves nothing")
+				require.NoError(t, l.Err(), "a suspended lease is valid")
+				require.Equal(t, lease.Healthy, await(t, p.states, "the state"))
+			}
+			await(t, p.renewed, "the renewal")
 			require.True(t, l.Deadline().After(deadline))
 			require.Equal(t, 2, rec.Count("LeaseKeepAliveStream"))
 			require.NoError(t, l.Close(guarded(t)))
@@ -200,6 +202,7 @@ func TestAReplyDelayedPastTheDeadlineRevivesNothing(t *testing.T) {
 			require.LessOrEqual(t, l.Remaining(), time.Duration(0))
 			require.False(t, l.Deadline().After(deadline), "and it never moved")
 			require.Empty(t, p.renewed)
+			require.Equal(t, lease.Suspended, await(t, p.states, "the state"))
 			require.Equal(t, lease.Lost, await(t, p.states, "the state"))
 			require.Empty(t, p.states)
 		})

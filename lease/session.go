@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -36,6 +37,7 @@ type Session struct {
 	work    sync.WaitGroup
 	// abandoned is set if leases are not to be revoked at the end.
 	abandoned atomic.Bool
+	granting  atomic.Bool // a lease ahead of its use
 }
 
 // NewSession grants the session's first lease and keeps the session alive until
@@ -62,6 +64,7 @@ func NewSession(ctx context.Context, client *clientv3.Client, opts ...Option) (*
 		s.cancel(ErrClosed)
 		return nil, err
 	}
+	s.warnOfVersion()
 	return s, nil
 }
 
@@ -142,7 +145,7 @@ func (s *Session) closed() error {
 // are closed when they are not needed any more.
 func (s *Session) oldest() *Lease {
 	for _, l := range s.chain() {
-		if l.Err() == nil {
+		if l.Err() == nil && !l.draining.Load() {
 			return l
 		}
 	}
@@ -180,30 +183,62 @@ func (s *Session) grant(ctx context.Context) (*Lease, error) {
 	return l, nil
 }
 
-// Close ends the session: its leases end locally at once and are then revoked,
-// which deletes every key attached to them; registrations end with it. ctx bounds
-// only the wait for that and for the session's goroutines; what is left goes on in
-// the background for up to one TTL. Close may be called again, to wait again.
+// Close ends the session: what is being removed in the background is waited for, then its
+// leases end locally and are revoked, which deletes every key attached to them;
+// registrations end with it. ctx bounds the wait for that and for the session's
+// goroutines, but if it is done, or ends meanwhile, Close goes on for the grace of
+// [WithGrace], or until it turns out that the server cannot be reached: so that
+//
+//	defer session.Close(ctx)
+//
+// hands over also when ctx is that of [os/signal.NotifyContext]. An error means that
+// something is left, which goes on in the background for up to one TTL. Close may be
+// called again, to wait again.
 func (s *Session) Close(ctx context.Context) error {
+	within, cancel := graced(ctx, s.cfg.grace)
+	defer cancel()
 	s.cancel(ErrClosed)
+	s.awaitRemovals(within)
 	for _, l := range s.chain() {
 		l.end(Closed, ErrClosed)
 	}
 	select { // a grant under way may still add a lease
 	case <-s.turn:
 		defer func() { s.turn <- struct{}{} }()
-	case <-ctx.Done():
-		return fmt.Errorf("lease: closing: %w", attempt.Ended(ctx, nil))
+	case <-within.Done():
+		return fmt.Errorf("lease: closing: %w", attempt.Ended(within, nil))
 	}
 	for _, l := range s.chain() {
-		if err := l.Close(ctx); err != nil {
+		if err := l.close(ctx, within); err != nil {
 			return err
 		}
 	}
-	if err := s.wait(ctx); err != nil {
+	if err := (*inner)(s).wait(within); err != nil {
 		return err
 	}
-	return s.reg.wait(ctx)
+	return s.reg.wait(within)
+}
+
+// awaitRemovals waits for what is being removed in the background, for the grace at the
+// most: what a lease does not carry, such as the mark of a lock delay, would stay.
+func (s *Session) awaitRemovals(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.grace)
+	defer cancel()
+	for _, l := range s.chain() {
+		if l.Err() == nil {
+			l.look.AwaitRemovals(ctx)
+		}
+	}
+}
+
+// graced returns ctx without its end, which comes when the grace has passed after it.
+func graced(ctx context.Context, grace time.Duration) (within context.Context, cancel context.CancelFunc) {
+	within, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(grace, func() { end(attempt.Ended(ctx, nil)) })
+		context.AfterFunc(within, func() { timer.Stop() })
+	})
+	return within, func() { stop(); end(nil) }
 }
 
 // chain returns all leases of which something may still go on.

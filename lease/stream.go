@@ -2,90 +2,108 @@ package lease
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/internal/attempt"
+	"github.com/conclave-go/conclave/internal/clock"
 )
 
-// keepAlive renews a lease over one long-lived stream: where authentication is on,
-// opening a stream costs a password check and a raft write (70 ms measured). A
-// failed or overdue renewal ends the stream, and the next one opens another, which
-// may reach another member. It belongs to one goroutine.
-type keepAlive struct {
-	client *clientv3.Client
-	id     clientv3.LeaseID
+// stream is one gRPC stream of renewals. It has two goroutines: one sends, the other
+// receives; both end when the stream does.
+type stream struct {
+	renewer *renewer
+	ctx     context.Context
+	cancel  context.CancelFunc
+	wake    chan struct{} // holds a token when there is something to send
 
-	stream pb.Lease_LeaseKeepAliveClient
-	cancel context.CancelFunc
+	// The fields below are protected by the renewer's mu.
+
+	heard  clock.Instant // when it has answered last, or was opened
+	owed   []*renewal    // what is not answered, in the order in which it is sent
+	unsent []*renewal    // the last of owed
 }
 
-// acknowledgement is the server's answer to a renewal.
-type acknowledgement struct {
-	ttl  time.Duration
-	term uint64 // the raft term of the answering member, taken before it renewed
+// late reports whether an answer is overdue and none has come since it was asked for: a
+// stream that is merely slow answers all the time. The renewer's mu must be held.
+func (s *stream) late(now clock.Instant) bool {
+	return len(s.owed) > 0 && now.Sub(s.owed[0].sent) >= s.owed[0].patience && s.heard <= s.owed[0].sent
 }
 
-// send renews the lease once. It returns errUnknown if the server says that the
-// lease does not exist.
-func (k *keepAlive) send(ctx context.Context) (acknowledgement, error) {
-	if err := k.open(ctx); err != nil {
-		return acknowledgement{}, err
-	}
-	resp, err := k.exchange(ctx)
+// owes reports whether a renewal of the lease is not answered. The renewer's mu must be
+// held.
+func (s *stream) owes(id clientv3.LeaseID) bool {
+	return slices.ContainsFunc(s.owed, func(a *renewal) bool { return a.id == id })
+}
+
+// run opens the stream and sends what it is given.
+func (s *stream) run() {
+	// RequireLeader: a member cut off from the others ends the stream by itself instead
+	// of holding the renewal until it is overdue.
+	calls, err := clientv3.RetryLeaseClient(s.renewer.client).LeaseKeepAlive(attempt.RequireLeader(s.ctx))
 	if err != nil {
-		k.close()
-		return acknowledgement{}, clientv3.ContextError(ctx, rpctypes.Error(err))
-	}
-	if resp.TTL <= 0 {
-		return acknowledgement{}, errUnknown
-	}
-	return acknowledgement{ttl: time.Duration(resp.TTL) * time.Second, term: resp.Header.RaftTerm}, nil
-}
-
-// open makes sure that there is a stream. The stream outlives ctx, which bounds
-// only its creation.
-func (k *keepAlive) open(ctx context.Context) error {
-	if k.stream != nil {
-		return nil
-	}
-	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, cancel)
-	// RequireLeader: a member cut off from the others ends the stream by itself
-	// instead of holding the renewal until its timeout.
-	stream, err := clientv3.RetryLeaseClient(k.client).LeaseKeepAlive(clientv3.WithRequireLeader(life))
-	if !stop() && err == nil {
-		err = ctx.Err() // it ended as the stream was opened
-	}
-	if err != nil {
-		cancel()
-		return clientv3.ContextError(ctx, err)
-	}
-	k.stream, k.cancel = stream, cancel
-	return nil
-}
-
-func (k *keepAlive) exchange(ctx context.Context) (*pb.LeaseKeepAliveResponse, error) {
-	// A stream's Recv takes no context; ending the stream is what interrupts it,
-	// and a stream that kept us waiting is not used again anyway.
-	stop := context.AfterFunc(ctx, k.cancel)
-	err := k.stream.Send(&pb.LeaseKeepAliveRequest{ID: int64(k.id)})
-	var resp *pb.LeaseKeepAliveResponse
-	if err == nil {
-		resp, err = k.stream.Recv()
-	}
-	if !stop() { // too late to keep the stream from being ended
-		k.close()
-	}
-	return resp, err
-}
-
-// close ends the stream, if there is one.
-func (k *keepAlive) close() {
-	if k.stream == nil {
+		s.fail(err)
 		return
 	}
-	k.cancel()
-	k.stream, k.cancel = nil, nil
+	s.renewer.running.Go(func() { s.receive(calls) })
+	for {
+		for _, a := range s.take() {
+			// What goes wrong is told by Recv, and better.
+			_ = calls.Send(&pb.LeaseKeepAliveRequest{ID: int64(a.id)})
+		}
+		select {
+		case <-s.wake:
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+// take returns what is to be sent.
+func (s *stream) take() []*renewal {
+	s.renewer.mu.Lock()
+	defer s.renewer.mu.Unlock()
+	unsent := s.unsent
+	s.unsent = nil
+	return unsent
+}
+
+// receive passes on the answers until the stream ends.
+func (s *stream) receive(calls pb.Lease_LeaseKeepAliveClient) {
+	for {
+		resp, err := calls.Recv()
+		if err != nil {
+			s.fail(err)
+			return
+		}
+		s.answered(resp)
+	}
+}
+
+// answered passes on an answer, which is to the oldest request for its lease.
+func (s *stream) answered(resp *pb.LeaseKeepAliveResponse) {
+	s.renewer.mu.Lock()
+	defer s.renewer.mu.Unlock()
+	s.heard = clock.Now()
+	i := slices.IndexFunc(s.owed, func(a *renewal) bool { return int64(a.id) == resp.ID })
+	if i < 0 {
+		return
+	}
+	acked := acknowledgement{ttl: time.Duration(resp.TTL) * time.Second, term: resp.Header.RaftTerm}
+	if resp.TTL <= 0 {
+		acked.err = errUnknown
+	}
+	s.owed[i].answer <- acked
+	s.owed = slices.Delete(s.owed, i, i+1)
+}
+
+// fail ends the stream because of err.
+func (s *stream) fail(err error) {
+	s.renewer.mu.Lock()
+	defer s.renewer.mu.Unlock()
+	s.renewer.end(s, clientv3.ContextError(s.ctx, rpctypes.Error(err)))
 }

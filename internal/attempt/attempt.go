@@ -33,7 +33,9 @@ func Transient(err error) bool {
 		return true
 	}
 	switch Code(err) {
-	case codes.Unavailable, codes.DeadlineExceeded, codes.Internal, codes.Aborted:
+	case codes.Unavailable:
+		return !malformed(err)
+	case codes.DeadlineExceeded, codes.Internal, codes.Aborted:
 		return true
 	case codes.ResourceExhausted:
 		return !errors.Is(err, rpctypes.ErrNoSpace) && !TooLarge(err)
@@ -110,6 +112,10 @@ type Limits struct {
 	Timeout time.Duration
 	// Until ends the call besides its own context, if not nil.
 	Until context.Context
+	// Caller, if not nil, is told when there is no answer, and says in the error where.
+	Caller *Caller
+	// What is what the caller waits for: "lease: grant".
+	What string
 }
 
 // Do calls try with a context that ends after timeout, until it succeeds, fails
@@ -197,7 +203,7 @@ func (l Limits) Once(ctx context.Context, try func(context.Context) error) error
 // Pause waits for d, give or take a quarter so that clients hit by one outage
 // do not come back in step, and reports whether ctx is still going.
 func Pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(spread(d))
+	timer := time.NewTimer(Spread(d))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -207,8 +213,8 @@ func Pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// spread returns d, give or take a quarter.
-func spread(d time.Duration) time.Duration {
+// Spread returns d, give or take a quarter.
+func Spread(d time.Duration) time.Duration {
 	return d + time.Duration((rand.Float64()-0.5)/2*float64(d))
 }
 

@@ -5,13 +5,15 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"google.golang.org/grpc/codes"
 )
 
 const (
 	// steadily is how many attempts go out one patience after the other. From then on
-	// the distances double: with a member or two that have vanished it is not the next
-	// attempt that is missing.
-	steadily = 3
+	// the distances double, up to so many times the patience: with a member or two that
+	// have vanished it is not the next attempt that is missing.
+	steadily, rarest = 3, 8
 	// mostOut is how many attempts are out at once. The oldest makes room for the next:
 	// with doubling distances it has been out for five times the patience by then.
 	mostOut = 4
@@ -61,6 +63,7 @@ type hedge[T any] struct {
 	wait    time.Duration              // until the next goes out beside those
 	pause   time.Duration              // until the next goes out after one has failed
 	last    error                      // what the last attempt failed with
+	trouble trouble
 	decided bool
 	value   T
 	err     error
@@ -77,6 +80,7 @@ func (h *hedge[T]) begin() bool {
 	}
 	h.running.Add(1)
 	h.timer = time.AfterFunc(h.wait, h.beside)
+	h.trouble.began = time.Now()
 	return true
 }
 
@@ -93,11 +97,34 @@ func (h *hedge[T]) beside() {
 		h.out = h.out[1:]
 	}
 	if h.started >= steadily {
-		h.wait *= 2
+		h.wait = min(2*h.wait, rarest*h.limits.Patience)
 	}
 	h.timer.Reset(h.wait)
+	overdue := len(h.out) > 0
 	h.mu.Unlock()
+	if overdue && h.limits.Caller != nil {
+		h.running.Go(h.probe)
+	}
 	h.attempt()
+}
+
+// probe finds out why an attempt is overdue.
+func (h *hedge[T]) probe() {
+	ctx, cancel := context.WithTimeout(h.ctx, h.limits.Patience)
+	defer cancel()
+	err := h.limits.Caller.probe(ctx)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.decided {
+		return
+	}
+	if err == nil {
+		err = errOverdue
+	}
+	if h.last == nil || err != errOverdue { //nolint:errorlint // it is that very error
+		h.last = err
+	}
+	h.trouble.tell(h.limits, err)
 }
 
 // attempt calls try once and takes note of the outcome.
@@ -141,6 +168,7 @@ func (h *hedge[T]) note(attempt *context.CancelCauseFunc, v T, err error) {
 	}
 	switch {
 	case err == nil:
+		h.limits.Caller.note(nil)
 		h.decide(v, nil)
 	case replaced: // another has gone out already
 		h.last = errOverdue
@@ -148,10 +176,13 @@ func (h *hedge[T]) note(attempt *context.CancelCauseFunc, v T, err error) {
 		h.fail()
 	case !Transient(err):
 		var none T
-		h.decide(none, err)
+		h.decide(none, brief(err))
+	case len(h.out) > 0 && Code(err) == codes.DeadlineExceeded: // it has taken its time
+		h.last = err
 	default:
 		h.last = err
-		h.timer.Reset(spread(h.pause))
+		h.trouble.tell(h.limits, err)
+		h.timer.Reset(Spread(h.pause))
 		h.pause = min(2*h.pause, maxPause)
 	}
 }
@@ -171,6 +202,7 @@ func (h *hedge[T]) fail() {
 	if h.last == nil && h.started > 1 {
 		h.last = errOverdue
 	}
+	h.last = h.limits.Caller.unanswered(h.last)
 	if h.ctx.Err() != nil {
 		h.decide(none, Ended(h.ctx, h.last))
 	} else {

@@ -20,11 +20,17 @@ type List struct {
 	ctx     context.Context // the lease's
 	work    sync.WaitGroup
 	hurry   chan struct{}
+	soon    chan struct{}
 	streams streams
+
+	telling sync.Mutex // held while judges are called
 
 	mu    sync.Mutex
 	items map[*Item]struct{}
-	slots map[string]*Slot
+	// removals counts those under way, and removed is closed when there are none any more.
+	removals int
+	removed  chan struct{}
+	slots    map[string]*Slot
 	// renewals are told of each attempt to renew the lease.
 	renewals map[chan struct{}]struct{}
 	// maxOps is how many keys one transaction may read.
@@ -36,7 +42,7 @@ type List struct {
 // New returns an empty list for the lease whose context is given.
 func New(lease context.Context) *List {
 	return &List{
-		ctx: lease, hurry: make(chan struct{}, 1), maxOps: defaultMaxOps,
+		ctx: lease, hurry: make(chan struct{}, 1), soon: make(chan struct{}, 1), maxOps: defaultMaxOps,
 		items: make(map[*Item]struct{}), slots: make(map[string]*Slot),
 	}
 }
@@ -51,6 +57,47 @@ func (l *List) Go(fn func(ctx context.Context)) bool {
 	}
 	l.work.Go(func() { fn(l.ctx) })
 	return true
+}
+
+// Remove is Go for the removal of something: who closes the lease waits for it a little,
+// see AwaitRemovals.
+func (l *List) Remove(fn func(ctx context.Context)) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ctx.Err() != nil {
+		return false
+	}
+	if l.removals == 0 {
+		l.removed = make(chan struct{})
+	}
+	l.removals++
+	l.work.Go(func() {
+		defer l.removalDone()
+		fn(l.ctx)
+	})
+	return true
+}
+
+func (l *List) removalDone() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.removals--; l.removals == 0 {
+		close(l.removed)
+	}
+}
+
+// AwaitRemovals waits until no removal is under way, or ctx has ended.
+func (l *List) AwaitRemovals(ctx context.Context) {
+	l.mu.Lock()
+	under, removed := l.removals > 0, l.removed
+	l.mu.Unlock()
+	if !under {
+		return
+	}
+	select {
+	case <-removed:
+	case <-ctx.Done():
+	}
 }
 
 // End tells everybody on the list that the lease has ended, and returns when they
@@ -117,6 +164,17 @@ func (l *List) Renewing() {
 
 // Hurried delivers what Hurry asks for.
 func (l *List) Hurried() <-chan struct{} { return l.hurry }
+
+// Soon asks for a round like Hurry, for a sign so weak that many of its kind share one.
+func (l *List) Soon() {
+	select {
+	case l.soon <- struct{}{}:
+	default:
+	}
+}
+
+// Wanted delivers what Soon asks for.
+func (l *List) Wanted() <-chan struct{} { return l.soon }
 
 // Item is a key under observation.
 type Item struct {

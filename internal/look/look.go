@@ -3,7 +3,9 @@ package look
 import (
 	"context"
 	"errors"
+	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -32,6 +34,11 @@ type Look struct {
 	hinted bool
 	probed bool
 	left   []finding
+	found  []orphan // entries in doubt, to be removed
+	header *pb.ResponseHeader
+	// patience is how long a request is waited for before another is made beside it; 0
+	// is for ever.
+	patience time.Duration
 }
 
 // finding is who wants to know about a key.
@@ -70,13 +77,43 @@ func (l *List) Begin(client *clientv3.Client, lease clientv3.LeaseID) *Look {
 	return k
 }
 
-// Done reports whether everything has been looked at. It is false at first: a look
-// at an empty list is a linearizable read all the same.
-func (k *Look) Done() bool { return len(k.left) == 0 && k.probed }
+// Done reports whether everything has been looked at, and what was found in doubt has
+// been removed. It is false at first: a look at an empty list is a linearizable read all
+// the same.
+func (k *Look) Done() bool { return len(k.left) == 0 && len(k.found) == 0 && k.probed }
 
-// Step reads the next keys with a linearizable transaction, tells their judges, and
-// removes entries in doubt that have turned up. It returns the raft term of the
-// answer; the state is at least as new as the moment of the call. A step that fails
+// Answer returns which cluster has answered last, and the revision of its store: both 0
+// if that is not known.
+func (k *Look) Answer() (cluster uint64, rev int64) {
+	return k.header.GetClusterId(), k.header.GetRevision()
+}
+
+// Next goes on after the first step: it removes entries in doubt that have turned up, or
+// makes another step, whose requests are repeated until ctx ends, beside those that are
+// not answered for as long as patience.
+func (k *Look) Next(ctx context.Context, patience time.Duration) error {
+	if len(k.found) > 0 {
+		k.settle(ctx, patience)
+		return nil
+	}
+	k.patience = patience
+	_, err := k.Step(ctx)
+	return err
+}
+
+// txn makes a request that reads.
+func (k *Look) txn(ctx context.Context, ops []clientv3.Op) (*clientv3.TxnResponse, error) {
+	read := func(ctx context.Context) (*clientv3.TxnResponse, error) {
+		return k.client.Txn(ctx).Then(ops...).Commit()
+	}
+	if k.patience == 0 {
+		return read(ctx)
+	}
+	return attempt.Hedge(ctx, attempt.Limits{Patience: k.patience}, read)
+}
+
+// Step reads the next keys with a linearizable transaction and tells their judges. It
+// returns the raft term of the answer; the state is at least as new as the moment of the call. A step that fails
 // can be repeated.
 func (k *Look) Step(ctx context.Context) (term uint64, err error) {
 	if !k.hinted {
@@ -87,9 +124,9 @@ func (k *Look) Step(ctx context.Context) (term uint64, err error) {
 		k.probed = len(k.left) > 0
 	}
 	if len(k.left) == 0 {
-		term, err = k.list.probe(ctx, k.client)
+		k.header, err = k.list.probe(ctx, k.client)
 		k.probed = err == nil
-		return term, err
+		return k.header.GetRaftTerm(), err
 	}
 	batch := k.left[:min(len(k.left), k.list.batch())]
 	term, err = k.read(ctx, batch)
@@ -101,19 +138,20 @@ func (k *Look) Step(ctx context.Context) (term uint64, err error) {
 
 // read looks at the keys of one transaction.
 func (k *Look) read(ctx context.Context, batch []finding) (term uint64, err error) {
-	resp, err := k.client.Txn(ctx).Then(gets(batch)...).Commit()
+	resp, err := k.txn(ctx, gets(batch))
 	switch {
 	case attempt.Code(err) == codes.PermissionDenied:
 		return k.readAlone(ctx, batch)
-	case errors.Is(err, rpctypes.ErrTooManyOps):
+	case attempt.TooLarge(err) && len(batch) == 1:
+		return k.readAlone(ctx, batch)
+	case errors.Is(err, rpctypes.ErrTooManyOps), attempt.TooLarge(err):
 		k.list.shrink()
 		return 0, err
 	case err != nil:
 		return 0, err
 	}
-	if found := k.tell(batch, resp); len(found) > 0 {
-		k.remove(ctx, found)
-	}
+	k.found = append(k.found, k.tell(batch, resp)...)
+	k.header = resp.Header
 	return resp.Header.RaftTerm, nil
 }
 
@@ -121,7 +159,8 @@ func (k *Look) read(ctx context.Context, batch []finding) (term uint64, err erro
 // write it. That one cannot be judged; the others, and the lease, need not suffer.
 func (k *Look) readAlone(ctx context.Context, batch []finding) (term uint64, err error) {
 	if len(batch) == 1 {
-		return members(ctx, k.client)
+		k.header, err = members(ctx, k.client)
+		return k.header.GetRaftTerm(), err
 	}
 	for _, f := range batch {
 		if term, err = k.read(ctx, []finding{f}); err != nil {
@@ -146,6 +185,8 @@ func gets(batch []finding) []clientv3.Op {
 // tell reports a reply to the judges and returns the entries in doubt that exist.
 // What another lease has put under a key in doubt is not ours to remove.
 func (k *Look) tell(batch []finding, resp *clientv3.TxnResponse) (found []orphan) {
+	k.list.telling.Lock() // looks may overlap
+	defer k.list.telling.Unlock()
 	rev := resp.Header.Revision
 	for i, f := range batch {
 		var kv *mvccpb.KeyValue
@@ -176,29 +217,34 @@ type orphan struct {
 // transaction, the deletion, and another transaction with the deletion of its mark.
 const opsPerOrphan = 4
 
-// remove removes orphans, each guarded by its create revision. What fails is found
+// settleTimes is for how many times the patience a removal is waited for: it is not
+// repeated, since of two removals one would find nothing, and not know why.
+const settleTimes = 3
+
+// settle removes orphans, each guarded by its create revision. What fails is found
 // again by the next look.
-func (k *Look) remove(ctx context.Context, found []orphan) {
-	for len(found) > 0 {
-		// The server allows as many operations in all levels together.
-		batch := found[:min(len(found), max(k.list.batch()/opsPerOrphan, 1))]
-		found = found[len(batch):]
-		ops := make([]clientv3.Op, len(batch))
-		for i, o := range batch {
-			ops[i] = clientv3.OpTxn(
-				[]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(o.slot.key), "=", o.created)},
-				append([]clientv3.Op{clientv3.OpDelete(o.slot.key)}, o.slot.with...), nil)
-		}
+func (k *Look) settle(ctx context.Context, patience time.Duration) {
+	// The server allows as many operations in all levels together.
+	batch := k.found[:min(len(k.found), max(k.list.batch()/opsPerOrphan, 1))]
+	k.found = k.found[len(batch):]
+	ops := make([]clientv3.Op, len(batch))
+	for i, o := range batch {
+		ops[i] = clientv3.OpTxn(
+			[]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(o.slot.key), "=", o.created)},
+			append([]clientv3.Op{clientv3.OpDelete(o.slot.key)}, o.slot.with...), nil)
+	}
+	_ = attempt.Once(ctx, settleTimes*patience, func(ctx context.Context) error {
 		resp, err := k.client.Txn(ctx).Then(ops...).Commit()
 		if err != nil {
-			continue
+			return err
 		}
 		for i, o := range batch {
 			if resp.Responses[i].GetResponseTxn().Succeeded {
 				o.slot.deleted(o.created)
 			}
 		}
-	}
+		return nil
+	})
 }
 
 // dropAttached drops the keys that the lease still has. The answer comes from the
@@ -241,7 +287,7 @@ func (l *List) shrink() {
 }
 
 // probe makes a linearizable read without a key of anybody's.
-func (l *List) probe(ctx context.Context, client *clientv3.Client) (term uint64, err error) {
+func (l *List) probe(ctx context.Context, client *clientv3.Client) (*pb.ResponseHeader, error) {
 	if l.probeDenied() {
 		return members(ctx, client)
 	}
@@ -251,20 +297,20 @@ func (l *List) probe(ctx context.Context, client *clientv3.Client) (term uint64,
 		return members(ctx, client)
 	}
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return resp.Header.RaftTerm, nil
+	return resp.Header, nil
 }
 
 // members asks for the member list, which every authenticated user may read and
 // which is linearizable from etcd 3.5 on. On 3.4 it is answered locally: there a
 // role restricted to a prefix leaves renewals unconfirmed while nothing is held.
-func members(ctx context.Context, client *clientv3.Client) (term uint64, err error) {
+func members(ctx context.Context, client *clientv3.Client) (*pb.ResponseHeader, error) {
 	resp, err := client.MemberList(ctx)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return resp.Header.RaftTerm, nil
+	return resp.Header, nil
 }
 
 func (l *List) probeDenied() bool {

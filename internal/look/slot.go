@@ -1,10 +1,13 @@
 package look
 
 import (
-	"bytes"
+	"slices"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/internal/clock"
 )
 
 // Slot is a key set aside for one entry of ours. Keys are used again, because a
@@ -22,10 +25,11 @@ type Slot struct {
 	// created is the create revision of the entry whose removal is not confirmed,
 	// 0 if there is none.
 	created int64
-	// puts counts puts without an answer, which may take effect however late, and value
+	// puts counts puts without an answer, which may take effect however late, and values
 	// is what they put, nil for anything.
-	puts  int
-	value []byte
+	puts   int
+	values []string
+	since  clock.Instant // when it came into doubt
 	// with are operations that remove what the puts have left beside the key.
 	with []clientv3.Op
 }
@@ -58,25 +62,51 @@ func (l *List) Take(key string) (*Slot, bool) {
 }
 
 // Suspect makes every look remove what the lease has under key while one of the
-// given number of puts may still arrive.
-func (l *List) Suspect(key string, unsettled int) {
+// given number of puts may still arrive, of one of the values; of any if there are none.
+func (l *List) Suspect(key string, unsettled int, values ...string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.slots[key] = &Slot{list: l, key: key, doubtful: true, puts: unsettled}
+	l.slots[key] = &Slot{list: l, key: key, doubtful: true, puts: unsettled, values: values, since: clock.Now()}
+}
+
+// Stale returns for how many keys it has not been known for at least so long whether they
+// are in etcd, and how many others are in use.
+func (l *List) Stale(age time.Duration) (stale, used int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := clock.Now()
+	for _, s := range l.slots {
+		switch {
+		case !s.doubtful:
+			used++
+		case now.Sub(s.since) >= age:
+			stale++
+		}
+	}
+	return stale, used
+}
+
+// Settled reports whether nobody uses the list: what is on it are keys in doubt, if any,
+// which the end of the lease settles.
+func (l *List) Settled() bool {
+	_, used := l.Stale(0)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return used == 0 && len(l.items) == 0 && l.removals == 0
 }
 
 // Reclaim takes key out of doubt, for a user who puts it again and from now on
 // answers for what may still arrive: looks would remove the new entry with the old.
-// It returns how many puts are unsettled.
-func (l *List) Reclaim(key string) (unsettled int) {
+// It returns how many puts are unsettled, and of what values.
+func (l *List) Reclaim(key string) (unsettled int, values []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.slots[key]
 	if s == nil || !s.doubtful {
-		return 0
+		return 0, nil
 	}
 	delete(l.slots, key)
-	return s.puts
+	return s.puts, s.values
 }
 
 // Doubts returns how many keys are in doubt.
@@ -102,7 +132,8 @@ func (s *Slot) Key() string { return s.key }
 func (s *Slot) Unsettle(created int64, puts int, value string, with ...clientv3.Op) {
 	s.list.mu.Lock()
 	defer s.list.mu.Unlock()
-	s.doubtful, s.created, s.puts, s.value, s.with = true, created, puts, []byte(value), with
+	s.doubtful, s.created, s.puts, s.values, s.with = true, created, puts, []string{value}, with
+	s.since = clock.Now()
 	s.freeIfSettled()
 }
 
@@ -145,7 +176,7 @@ func (s *Slot) has(kv *mvccpb.KeyValue, lease clientv3.LeaseID) bool {
 	if kv == nil || clientv3.LeaseID(kv.Lease) != lease {
 		return false
 	}
-	return kv.CreateRevision == s.created || s.value == nil || bytes.Equal(kv.Value, s.value)
+	return kv.CreateRevision == s.created || s.values == nil || slices.Contains(s.values, string(kv.Value))
 }
 
 // notFound notes that the key did not exist at revision rev. That proves nothing about

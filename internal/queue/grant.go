@@ -295,7 +295,7 @@ func (g *Grant) removeEntry(ctx context.Context) {
 	if ctx.Err() == nil && g.delete(ctx) {
 		return
 	}
-	if !g.entry.keys.Go(func(ctx context.Context) { g.delete(ctx) }) {
+	if !g.entry.keys.Remove(func(ctx context.Context) { g.delete(ctx) }) {
 		g.decide(g.unconfirmed())
 	}
 }

@@ -23,7 +23,7 @@ func (e *entry) remove() {
 	}
 	// Unsettled first: if the lease is about to end, nobody runs what follows.
 	e.becomeUnsettled()
-	e.keys.Go(func(ctx context.Context) {
+	e.keys.Remove(func(ctx context.Context) {
 		leave, err := e.gates.joining.pass(ctx)
 		if err != nil { // the lease has ended
 			return
@@ -45,7 +45,7 @@ func (e *entry) removeUnsettled(ctx context.Context) {
 	case attempt.Pause(ctx, latePause):
 		// Of the puts cancelled on their way, one in a hundred is overtaken by
 		// its own removal. Everybody would wait for it until the next look.
-		e.keys.Hurry()
+		e.keys.Soon()
 	}
 }
 

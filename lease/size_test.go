@@ -1,0 +1,69 @@
+package lease_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/lease"
+)
+
+const kib = 1 << 10
+
+func TestLargeRegistrationsComeBackAfterALossOfTheLease(t *testing.T) {
+	t.Parallel()
+	const many = 64
+	g := newRegistry(t)
+	for i := range many {
+		_, err := lease.Register(guarded(t), g.Session, fmt.Sprint(g.key, i), strings.Repeat("v", 36*kib))
+		require.NoError(t, err)
+	}
+	g.lose(t)
+	eventually(t, func() bool {
+		resp, err := g.op.Get(guarded(t), g.key, clientv3.WithPrefix(), clientv3.WithCountOnly())
+		return err == nil && resp.Count == many
+	}, "all are back")
+}
+
+// The client sends no more than 2 MiB, the server takes no more than 1.5 MiB.
+func TestWhatIsTooLargeIsRefusedAtOnceAndAlone(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{1800 * kib, 3000 * kib} {
+		g := newRegistry(t)
+		other, err := lease.Register(guarded(t), g.Session, g.key+"/other", "v")
+		require.NoError(t, err)
+		large := strings.Repeat("v", size)
+		_, err = lease.Register(guarded(t), g.Session, g.key, large)
+		require.ErrorContains(t, err, g.key)
+		require.ErrorContains(t, err, fmt.Sprint(size))
+		require.NoError(t, guarded(t).Err())
+
+		r := g.register(t, "small")
+		require.ErrorContains(t, r.Update(guarded(t), large), fmt.Sprint(size))
+		require.NoError(t, other.Update(guarded(t), "w"), "nothing else waits")
+		g.lose(t)
+		eventually(t, func() bool { return r.Err() == nil && other.Err() == nil }, "both are back")
+		g.op.requireKey(t, g.key, "small", g.id(t))
+		require.NoError(t, r.Update(guarded(t), "small again"))
+		g.op.requireKey(t, g.key, "small again", g.id(t))
+	}
+}
+
+func TestALookOfLongKeysFitsIntoARequest(t *testing.T) {
+	t.Parallel()
+	const many = 100
+	c := etcdtest.New(t)
+	p := newPulse()
+	s := newSession(t, c.Client(t), lease.WithTTL(calm), p.observe())
+	prefix := c.Prefix(t) + strings.Repeat("k", 30*kib)
+	for i := range many {
+		_, err := lease.Register(guarded(t), s, fmt.Sprint(prefix, i), "v")
+		require.NoError(t, err)
+	}
+	p.round(t, liveLease(t, s))
+	require.NoError(t, liveLease(t, s).Err())
+}

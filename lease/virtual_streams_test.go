@@ -1,0 +1,112 @@
+package lease_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+
+	"github.com/conclave-go/conclave/internal/inside"
+	"github.com/conclave-go/conclave/internal/vtime"
+	"github.com/conclave-go/conclave/lease"
+)
+
+const opened = "LeaseKeepAlive (opened)"
+
+func TestAllLeasesOfAClientShareAStreamOfRenewals(t *testing.T) {
+	t.Parallel()
+	const limit, sessions = 100, 120
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		calls := vtime.NewDrag(1, mostDrag)
+		client := s.Client(vtime.WithDrag(calls))
+		var leases []*lease.Lease
+		for i := range sessions {
+			session, err := lease.NewSession(anHour(t), client)
+			require.NoError(t, err)
+			defer func() { require.NoError(t, session.Close(t.Context())) }()
+			_, err = lease.Register(anHour(t), session, fmt.Sprint("key ", i), "")
+			require.NoError(t, err)
+			l, err := session.Lease(t.Context())
+			require.NoError(t, err)
+			leases = append(leases, l)
+		}
+		vtime.Advance(time.Minute)
+		for _, l := range leases {
+			require.NoError(t, l.Err())
+		}
+		_, err := client.Get(anHour(t), "key 1")
+		require.NoError(t, err, "there is room for the program's own requests")
+		require.Equal(t, 1, calls.Counted()[opened])
+	}, vtime.WithServerOptions(grpc.MaxConcurrentStreams(limit)))
+}
+
+func TestASessionOfManyLocksNeedsOneStreamOfRenewals(t *testing.T) {
+	t.Parallel()
+	const locks = 40_000
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		calls := vtime.NewDrag(1, 0) // it would delay the messages of a stream one after the other
+		session, err := lease.NewSession(anHour(t), s.Client(vtime.WithDrag(calls)))
+		require.NoError(t, err)
+		seen := make(map[*lease.Lease]bool)
+		for i := range locks {
+			l, err := inside.Of(session).Roomy(t.Context())
+			require.NoError(t, err)
+			inside.Keys(l).Reserve(func(n int) string { return fmt.Sprint(i, n) })
+			seen[l] = true
+		}
+		vtime.Advance(time.Minute)
+		require.Len(t, seen, (locks+perLease-1)/perLease)
+		for l := range seen {
+			require.NoError(t, l.Err())
+		}
+		require.Equal(t, 1, calls.Counted()[opened])
+		require.NoError(t, session.Close(t.Context()))
+	}, vtime.WithServerOptions(grpc.MaxConcurrentStreams(100)))
+}
+
+func TestTheStreamEndsWithTheLastLeaseOfTheClient(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		calls := vtime.NewDrag(1, mostDrag)
+		client := s.Client(vtime.WithDrag(calls))
+		session := func() *lease.Session {
+			s, err := lease.NewSession(anHour(t), client)
+			require.NoError(t, err)
+			vtime.Advance(time.Minute)
+			return s
+		}
+		one, two := session(), session()
+		require.NoError(t, one.Close(t.Context()))
+		vtime.Advance(time.Minute)
+		require.Equal(t, lease.Healthy, two.State())
+		require.Equal(t, 1, calls.Counted()[opened])
+		require.NoError(t, two.Close(t.Context()))
+
+		three := session()
+		require.Equal(t, 2, calls.Counted()[opened])
+		require.NoError(t, three.Close(t.Context()))
+	})
+}
+
+func TestSparesOfASlowSpellAreClosed(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		calls := vtime.NewDrag(1, 0)
+		client, cut := s.CutClient(vtime.WithDrag(calls))
+		session, err := lease.NewSession(t.Context(), client)
+		require.NoError(t, err)
+		vtime.Advance(time.Minute)
+		cut.HoldToClient()
+		vtime.Advance(6 * time.Second)
+		cut.Heal()
+		spell := calls.Counted()[opened]
+		require.Greater(t, spell, 1)
+		require.LessOrEqual(t, spell, 4)
+		vtime.Advance(time.Hour)
+		require.Equal(t, spell, calls.Counted()[opened], "one of them goes on")
+		require.Equal(t, lease.Healthy, session.State())
+		require.NoError(t, session.Close(t.Context()))
+	})
+}
