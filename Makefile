@@ -68,6 +68,11 @@ PACKAGES := ./...
 steady:
 	go run ./internal/steady -runs $(RUNS) -repeats $(REPEATS) $(PACKAGES)
 
+# soak has calls give up at any moment for 20 minutes and prints what the session costs
+# meanwhile, and whether it grows.
+soak:
+	CONCLAVE_SOAK=20m go test -count=1 -timeout 40m -v -run TestASessionDoesNotGrowInASoak ./lease
+
 bench:
 	go test -run='^$$' -bench=. -benchmem ./...
 
