@@ -73,7 +73,7 @@ func TestNoLeaseIsLostWhenOneOfThreeMembersVanishesInSilence(t *testing.T) {
 // every third round takes a tenth of this TTL, half a minute.
 func TestAMemberCutOffFromItsPeersCostsNoTimeout(t *testing.T) {
 	t.Parallel()
-	const rounds = 20
+	const rounds = 8
 	c := newTrio(t)
 	isolated := (c.Leader() + 1) % 3
 	require.NoError(t, c.Isolate(isolated))
