@@ -104,7 +104,11 @@ func TestAnEnqueueThatArrivesAfterItsCallerGaveUpBlocksForARoundAtMost(t *testin
 				}
 				vtime.Advance(ttl)
 				requireEntries(t, s, 0)
-				require.Equal(t, int64(1+2*2*len(delays)), s.Etcd().KV().Rev(), "each late put did take effect, and was deleted")
+				// A late put takes effect and is deleted, or is refused: its lease was replaced
+				// because it carried nothing but keys in doubt.
+				revisions := s.Etcd().KV().Rev()
+				require.GreaterOrEqual(t, revisions, int64(1+2*len(delays)))
+				require.LessOrEqual(t, revisions, int64(1+2*2*len(delays)))
 
 				// The one who gave up is none the worse.
 				hold, err := gaveUp.Lock(anHour(t))
