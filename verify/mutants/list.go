@@ -82,7 +82,7 @@ func leaseMutants() group {
 		{name: "nobody can hurry a round", file: "round.go", fn: "Lease.keep", old: "case <-l.look.Hurried():\n\t\t\tnext.Reset(l.round(stream))\n", with: ""},
 		{name: "a long look stops at its first step", file: "round.go", fn: "Lease.renew", old: "!look.Done() &&", with: "false && !look.Done() &&"},
 		{name: "an answer at the deadline revives", file: "lease.go", fn: "Lease.extend", old: " || clock.Until(l.until) <= 0", with: ""},
-		{name: "an answer after the end revives", file: "lease.go", fn: "Lease.extend", old: "l.state.Ended() || ", with: ""},
+		{name: "an answer after the end revives", file: "lease.go", fn: "Lease.extend", old: "l.state.Ended() || ", with: "", equivalent: "the end caps the deadline, which the other condition sees"},
 		{name: "a renewal shortens", file: "lease.go", fn: "Lease.extend", old: "until > l.until", with: "until != l.until"},
 		{name: "the timer stays where it was", file: "lease.go", fn: "Lease.extend", old: "l.timer.Reset(l.until)", with: ""},
 		{name: "no allowance for drift", file: "lease.go", fn: "Lease.valid", old: "*l.cfg.drift", with: "*l.cfg.drift*0"},
