@@ -92,3 +92,23 @@ func TestExpiredTokenIsReplacedByAnotherGRPCStream(t *testing.T) {
 	require.Equal(t, []string{set(realm+"a", "1", rev)}, newer.upTo(rev))
 	require.Equal(t, []string{set(realm+"a", "1", rev)}, older.upTo(rev))
 }
+
+func TestExpiredTokenOfASharedGRPCStreamIsReplaced(t *testing.T) {
+	t.Parallel()
+	c, root := newRealm(t)
+	client := c.Client(t, etcdtest.WithUser(user, password))
+	var older *tap
+	for range watch.MaxGRPCStreams + 1 {
+		older = newTap(t, client, realm, watch.WithPrefix())
+		older.next()
+	}
+	_, err := root.AuthDisable(guarded(t)) // which forgets all tokens
+	require.NoError(t, err)
+	_, err = c.Client(t).AuthEnable(guarded(t))
+	require.NoError(t, err)
+	newer := newTap(t, client, realm, watch.WithPrefix())
+	newer.next()
+	rev := put(t, root, realm+"a", "1")
+	require.Equal(t, []string{set(realm+"a", "1", rev)}, newer.upTo(rev))
+	require.Equal(t, []string{set(realm+"a", "1", rev)}, older.upTo(rev))
+}

@@ -134,6 +134,8 @@ func (o *openings) judge(ctx context.Context, got opening) (*leg, error) {
 		got.leg.close()
 		return nil, ctx.Err()
 	default:
+		// A shared gRPC stream keeps the token it was opened with, which may have expired.
+		o.f.streams.replace(got.leg.line)
 		got.leg.close()
 		if !ofMember(got.err) {
 			return nil, got.err
