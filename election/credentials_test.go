@@ -50,7 +50,7 @@ func TestObserversGoOnWhenTheirCredentialsAreRightAgain(t *testing.T) {
 	net.Reset()
 	put(t, root, "theirs/e/~election/1", `{"value":"b"}`)
 	put(t, root, "theirs/e/~election/1", `{"value":"c"}`)
-	eventually(t, func() bool { return logged.FilterMessageSnippet("goes on trying").Len() > 0 }, "a warning")
+	eventually(t, func() bool { return logged.FilterMessageSnippet("trying on").Len() > 0 }, "a warning")
 	require.Empty(t, o.seen)
 	_, err = root.UserChangePassword(guarded(t), "user", "password")
 	require.NoError(t, err)
@@ -60,12 +60,10 @@ func TestObserversGoOnWhenTheirCredentialsAreRightAgain(t *testing.T) {
 	// And if history is gone by then, the state.
 	_, err = root.UserChangePassword(guarded(t), "user", "another")
 	require.NoError(t, err)
-	before := logged.Len()
 	net.Reset()
 	for _, value := range []string{"d", "e"} {
 		put(t, root, "theirs/e/~election/1", `{"value":"`+value+`"}`)
 	}
-	eventually(t, func() bool { return logged.FilterMessageSnippet("goes on trying").Len() > before }, "a warning")
 	_, err = root.Compact(guarded(t), put(t, root, "theirs/k", ""))
 	require.NoError(t, err)
 	_, err = root.UserChangePassword(guarded(t), "user", "password")

@@ -3,13 +3,11 @@ package election
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"sync"
-	"time"
 
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc/codes"
 
 	"github.com/conclave-go/conclave/internal/attempt"
 	"github.com/conclave-go/conclave/watch"
@@ -94,73 +92,44 @@ func (f *follower) tell() {
 
 var errStreamEnded = errors.New("the stream of changes has ended")
 
-// follow notes every change of the leader until ctx ends or the watch fails. Credentials
-// that have worked before are tried again: somebody may mend them.
+// follow notes every change of the leader until ctx ends or the watch fails.
 func (f *follower) follow(ctx context.Context, client *clientv3.Client, p place) error {
-	var t trail
-	pause := firstHealing
-	for {
-		worked := t.revision
-		err := f.followOn(ctx, client, p, &t)
-		if worked < t.revision {
-			pause = firstHealing
-		}
-		var compacted *watch.CompactedError
-		switch {
-		case errors.As(err, &compacted) && t.revision > 0:
-			t = trail{resumed: true}
-			continue
-		case t.revision == 0 && !t.resumed, !unknown(err):
-			return err
-		}
-		client.GetLogger().Warn("election: the observer of " + p.prefix + " is not authenticated and goes on trying: " + err.Error())
-		if !attempt.Pause(ctx, pause) {
-			return err
-		}
-		pause = min(2*pause, mostHealing)
-	}
-}
-
-const (
-	// firstHealing and mostHealing bound the pauses between attempts with credentials
-	// that are not taken: each is a check of a password.
-	firstHealing = 500 * time.Millisecond
-	mostHealing  = 30 * time.Second
-)
-
-// trail is how far a follower has got.
-type trail struct {
-	candidates roll
-	revision   int64 // 0 before the first batch
-	resumed    bool  // it has begun anew, since history was gone
-}
-
-// followOn goes on from where the trail ends.
-func (f *follower) followOn(ctx context.Context, client *clientv3.Client, p place, t *trail) error {
-	from := watch.WithSnapshot()
-	if t.revision > 0 {
-		from = watch.WithRevision(t.revision + 1)
-	}
-	for batch, err := range watch.Stream(ctx, client, p.prefix, watch.WithPrefix(), from) {
+	var candidates roll
+	log := slog.New(clientLog{warn: func(msg string) { client.GetLogger().Warn(msg) }, keys: p.prefix})
+	for batch, err := range watch.Stream(ctx, client, p.prefix, watch.WithPrefix(), watch.WithSnapshot(), watch.WithLogger(log)) {
 		if err != nil {
 			return err
 		}
 		stepwise := !batch.Snapshot && !batch.Resync // else what led to the state is not known
 		for i, ev := range batch.Events {
 			if stepwise && i > 0 && ev.Kv.ModRevision != batch.Events[i-1].Kv.ModRevision {
-				f.saw(t.candidates.leader(p), batch.Events[i-1].Kv.ModRevision)
+				f.saw(candidates.leader(p), batch.Events[i-1].Kv.ModRevision)
 			}
-			t.candidates.apply(ev)
+			candidates.apply(ev)
 		}
-		t.revision = max(t.revision, batch.Revision)
-		f.saw(t.candidates.leader(p), batch.Revision)
+		f.saw(candidates.leader(p), batch.Revision)
 	}
 	return errStreamEnded
 }
 
-// unknown reports whether the server does not take the credentials. What a user may read is
-// another matter: an observer whose role has changed is to hear of it.
-func unknown(err error) bool {
-	return attempt.Code(err) == codes.Unauthenticated || errors.Is(err, rpctypes.ErrAuthFailed) ||
-		errors.Is(err, rpctypes.ErrUserEmpty) || errors.Is(err, rpctypes.ErrUserNotFound)
+// clientLog passes warnings on to the client's logger: an observer has no other.
+type clientLog struct {
+	slog.Handler // for the methods that a watch does not call
+
+	warn func(msg string)
+	keys string
+}
+
+// Enabled implements [slog.Handler].
+func (l clientLog) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelWarn }
+
+// Handle implements [slog.Handler].
+func (l clientLog) Handle(_ context.Context, r slog.Record) error {
+	text := "election: observing " + l.keys + ": " + r.Message
+	r.Attrs(func(a slog.Attr) bool {
+		text += ", " + a.String()
+		return true
+	})
+	l.warn(text)
+	return nil
 }

@@ -40,7 +40,7 @@ func TestInsideAndSlow(t *testing.T) {
 func inside(t *testing.T, variable string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], append([]string{"-test.run=^TestInside", "-test.v"}, args...)...)
-	cmd.Env = append(os.Environ(), insideVariable+"=1", variable)
+	cmd.Env = append(os.Environ(), insideVariable+"=1", "CONCLAVE_LONG=", variable)
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, string(out))
 	return string(out)
