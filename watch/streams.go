@@ -17,6 +17,11 @@ const (
 	// maxQuestions is how many streams more may be open for questions of those that have
 	// none.
 	maxQuestions = 4
+	// closeAfter is when a line is closed that nobody uses any more. Usually it has ended
+	// by itself by then, with its last watch. Closing it while clientv3 3.7.3 takes note of
+	// a watch that the server has refused in this very moment would leave it hanging for
+	// ever, three goroutines each time.
+	closeAfter = 100 * time.Millisecond
 )
 
 // line is a gRPC stream: one watch's own, or shared.
@@ -68,7 +73,7 @@ func (l *line) leave() {
 	}
 	s.mu.Unlock()
 	if last {
-		go l.close() // takes up to a tenth of a second while there is no connection
+		time.AfterFunc(closeAfter, l.close)
 	}
 }
 
