@@ -126,11 +126,13 @@ func (c *cluster) awaitMember(m *member) {
 }
 
 // connect returns root's client of some endpoints.
-func (c *cluster) connect(endpoints string) *clientv3.Client {
+func (c *cluster) connect(endpoints string) *clientv3.Client { return c.connectAs("root", endpoints) }
+
+func (c *cluster) connectAs(user, endpoints string) *clientv3.Client {
 	c.t.Helper()
 	cfg := clientv3.Config{Endpoints: strings.Split(endpoints, ","), Logger: zap.NewNop()}
 	if c.auth {
-		cfg.Username, cfg.Password = "root", "secret"
+		cfg.Username, cfg.Password = user, "secret"
 	}
 	ctx, cancel := context.WithTimeout(c.t.Context(), hang)
 	defer cancel()

@@ -89,6 +89,7 @@ func stuckLock(c *cluster) {
 		as["ETCDCTL_USER"] = "locker"
 	}
 	page := read(c.t, "A lock is stuck")
+	c.askForRelease()
 
 	require.Contains(c.t, c.run(mine.Replace(page.command(c.t, "etcdctl get --prefix")), as), h.Key())
 	ask := mine.Replace(page.command(c.t, "lease timetolive"))
@@ -116,6 +117,28 @@ func stuckLock(c *cluster) {
 	for _, command := range []string{"etcdctl endpoint status", "etcdctl member list", "etcdctl alarm list", "etcdctl alarm disarm"} {
 		c.run(command, as)
 	}
+}
+
+// askForRelease shows whom etcd lets ask a holder whose lease has another key.
+func (c *cluster) askForRelease() {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), hang)
+	defer cancel()
+	if c.auth {
+		asker := c.connectAs("locker", c.endpoints())
+		require.ErrorContains(c.t, lock.RequestRelease(ctx, asker, "job/m"), "permission denied")
+	}
+	require.NoError(c.t, lock.RequestRelease(ctx, c.connect(c.endpoints()), "job/m"))
+}
+
+// sessionsLost plays what tells whether etcd was away.
+func sessionsLost(c *cluster) {
+	page := read(c.t, "Sessions are lost often")
+	out := c.run(page.command(c.t, "endpoint status"), nil)
+	for _, m := range c.members {
+		require.Contains(c.t, out, m.client)
+	}
+	page.requireDone(c.t)
 }
 
 func outOfSpace(c *cluster) {
