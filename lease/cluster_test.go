@@ -173,7 +173,7 @@ func TestASessionHealsAfterAQuorumWasLostForLonger(t *testing.T) {
 // TestARenewalAcknowledgedByAStoppedLeaderDoesNotCount.
 func TestARenewalAcknowledgedByADeposedLeaderDoesNotCount(t *testing.T) {
 	t.Parallel()
-	const tries = 30
+	const tries = 150
 	c := newTrio(t)
 	for try := range tries {
 		if deposeDuringRenewal(t, c) {
