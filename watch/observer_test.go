@@ -27,7 +27,9 @@ func (w *witness) observer() watch.Observer {
 		return func(p *watch.Progress) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			w.progress = p
+			if w.progress == nil { // when it is opened
+				w.progress = p
+			}
 			w.all = append(w.all, what)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -56,12 +57,12 @@ func TestManyCachesOfAClientLeaveRoomForItsOtherCalls(t *testing.T) {
 	var spy spy
 	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
 		client := s.Client()
-		var progress *watch.Progress
-		all := newCrowd(t, client, watch.WithObserver(watch.Observer{Opened: func(p *watch.Progress) { progress = p }}))
+		var progress atomic.Pointer[watch.Progress] // of one of them
+		all := newCrowd(t, client, watch.WithObserver(watch.Observer{Opened: progress.Store}))
 		vtime.Advance(time.Hour)
 		require.LessOrEqual(t, spy.open(), mostStreams)
 		require.Greater(t, spy.open(), watch.MaxGRPCStreams)
-		require.Equal(t, spy.open(), progress.GRPCStreams())
+		require.Equal(t, spy.open(), progress.Load().GRPCStreams())
 		require.LessOrEqual(t, len(spy.seen()), mostStreams+(crowd-watch.MaxGRPCStreams)*70, "and a question each minute from those that share")
 
 		for i, c := range all {
@@ -88,7 +89,7 @@ func TestManyCachesOfAClientLeaveRoomForItsOtherCalls(t *testing.T) {
 		closeAll(t, all)
 		vtime.Advance(time.Second)
 		require.Zero(t, spy.open())
-		require.Zero(t, progress.GRPCStreams())
+		require.Zero(t, progress.Load().GRPCStreams())
 	}, spy.option(), vtime.WithServerOptions(grpc.MaxConcurrentStreams(60)))
 }
 
