@@ -58,14 +58,20 @@ func Redis(ctx context.Context, clients []redis.UniversalClient, m *redlockprom.
 	if err := held.Extend(ctx); err == nil {
 		return errors.New("a hold was extended without a quorum")
 	}
-	for ctx.Err() == nil {
-		_, err := mutex.TryLock(ctx) // taken, if the third node answers before both others fail
-		if _, ok := errors.AsType[*redlock.QuorumError](err); ok {
-			break
-		}
+	other, err := redlock.NewMutex(nodes, "other")
+	if err != nil {
+		return err
+	}
+	if _, err := other.TryLock(ctx); !isQuorumError(err) {
+		return fmt.Errorf("a lock was tried without a quorum: %w", err)
 	}
 	closing, cancel := context.WithTimeout(ctx, time.Millisecond)
 	defer cancel()
 	_ = nodes.Close(closing) // the nodes that have failed keep their removals going
 	return nil
+}
+
+func isQuorumError(err error) bool {
+	_, ok := errors.AsType[*redlock.QuorumError](err)
+	return ok
 }
