@@ -70,12 +70,18 @@ func (t *trial) learn(e *clientv3.Event) {
 			note.Kind, note.Detail = history.Broken, err.Error()
 		}
 		note.Worker, _, _ = strings.Cut(s.Hold, "-")
-	case e.IsCreate() && (e.Kv.Lease != 0 || note.Key == t.endKey()):
-		note.Kind = history.Entry // markers of a lock delay have no lease
+	case e.IsCreate() && (isEntry(e) || note.Key == t.endKey()):
+		note.Kind = history.Entry
 	default:
 		return
 	}
 	t.note(note)
+}
+
+// isEntry reports whether a key with a lease stands in a queue: the mark of a lock delay
+// does not.
+func isEntry(e *clientv3.Event) bool {
+	return e.Kv.Lease != 0 && !strings.Contains(string(e.Kv.Key), "/~delay/")
 }
 
 // catchUp returns when the log has all that etcd has.
