@@ -86,13 +86,18 @@ func (w *worker) tell(term *election.Term) <-chan struct{} {
 }
 
 // write says in etcd who leads, if that is so. What the end of the term accounts for
-// is no failure; it is reported by itself.
+// is no failure; it is reported by itself. A write that was not answered in time may have
+// been made, and can be made again.
 func (w *worker) write(leading context.Context, term *election.Term) error {
-	_, err := term.Txn(leading).Then(w.mark(term)).Commit()
-	if err != nil && !errors.Is(err, election.ErrLost) {
-		return workers.UnlessDone(leading, fmt.Errorf("guarded write: %w", err))
+	for {
+		_, err := term.Txn(leading).Then(w.mark(term)).Commit()
+		switch {
+		case err == nil, errors.Is(err, election.ErrLost), leading.Err() != nil:
+			return nil
+		case !errors.Is(err, context.Canceled):
+			return fmt.Errorf("guarded write: %w", err)
+		}
 	}
-	return nil
 }
 
 func (w *worker) mark(term *election.Term) clientv3.Op {

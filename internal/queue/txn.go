@@ -75,6 +75,8 @@ func (t *guardedTxn) Commit() (*clientv3.TxnResponse, error) {
 			err = t.grant.Err()
 		} // else not the loss, which would say that nothing was written
 		return nil, fmt.Errorf("the hold has ended before the answer came, what became of the transaction is not known: %w", err)
+	case !refused(err):
+		return nil, fmt.Errorf("no answer, what became of the transaction is not known: %w", err)
 	}
 	return nil, err
 }
