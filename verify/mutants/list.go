@@ -72,15 +72,14 @@ func redlockMutants() group {
 
 func leaseMutants() group {
 	return group{"lease", "lease", []string{"lease"}, []change{
-		{name: "the deadline counts from the receipt", file: "round.go", fn: "Lease.renew", old: "l.extend(start, wall, acked.ttl)", with: "l.extend(clock.Now(), wall.Add(clock.Now().Sub(start)), acked.ttl)"},
-		{name: "a deposed leader's acknowledgement counts", file: "round.go", fn: "Lease.renew", old: "return errDeposed", with: "_ = wall"},
-		{name: "a look of the same term does not confirm", file: "round.go", fn: "Lease.renew", old: "term > acked.term", with: "term >= acked.term"},
-		{name: "a lease that the server does not know goes on", file: "round.go", fn: "Lease.round", old: "l.lose(err)", with: "l.suspend(err)"},
-		{name: "renewals once in a TTL", file: "round.go", fn: "Lease.keep", old: "time.NewTimer(l.ttl / roundsPerTTL)", with: "time.NewTimer(l.ttl)"},
+		{name: "the deadline counts from the receipt", file: "round.go", fn: "keeper.confirmed", old: "l.extend(r.round.start, r.round.wall, r.ttl)", with: "l.extend(clock.Now(), time.Now(), r.ttl)"},
+		{name: "a deposed leader's acknowledgement counts", file: "round.go", fn: "keeper.renew", old: "return answer{}, errDeposed", with: "_ = errDeposed"},
+		{name: "a look of the same term does not confirm", file: "round.go", fn: "keeper.renew", old: "term > acked.term", with: "term >= acked.term"},
+		{name: "a lease that the server does not know goes on", file: "round.go", fn: "keeper.note", old: "l.lose(r.err)", with: "l.suspend(r.err)"},
+		{name: "renewals once in a TTL", file: "round.go", fn: "keeper.confirmed", old: "r.round.start.Add(l.ttl / roundsPerTTL)", with: "r.round.start.Add(l.ttl)"},
 		{name: "an ended lease is not revoked", file: "round.go", fn: "Lease.keep", old: "l.revoke()", with: ""},
 		{name: "those on the list are not told of the end", file: "round.go", fn: "Lease.keep", old: "l.look.End()", with: ""},
-		{name: "nobody can hurry a round", file: "round.go", fn: "Lease.keep", old: "case <-l.look.Hurried():\n\t\t\tnext.Reset(l.round(stream))\n", with: ""},
-		{name: "a long look stops at its first step", file: "round.go", fn: "Lease.renew", old: "!look.Done() &&", with: "false && !look.Done() &&"},
+		{name: "a long look stops at its first step", file: "round.go", fn: "keeper.do", old: "!pass.Done() &&", with: "false && !pass.Done() &&"},
 		{name: "an answer at the deadline revives", file: "lease.go", fn: "Lease.extend", old: " || clock.Until(l.until) <= 0", with: ""},
 		{name: "an answer after the end revives", file: "lease.go", fn: "Lease.extend", old: "l.state.Ended() || ", with: "", equivalent: "the end caps the deadline, which the other condition sees"},
 		{name: "a renewal shortens", file: "lease.go", fn: "Lease.extend", old: "until > l.until", with: "until != l.until"},
@@ -92,9 +91,6 @@ func leaseMutants() group {
 		{name: "a lease ends twice", file: "lease.go", fn: "Lease.end", old: "if l.state.Ended() {", with: "if false {"},
 		{name: "a suspended lease is not healthy again", file: "lease.go", fn: "Lease.extend", old: "l.changeTo(Healthy)", with: ""},
 		{name: "states are told out of order", file: "lease.go", fn: "Lease.tell", old: "c := l.changes[0]\n\t\tl.changes = l.changes[1:]", with: "c := l.changes[len(l.changes)-1]\n\t\tl.changes = l.changes[:len(l.changes)-1]"},
-		{name: "a TTL of zero is an acknowledgement", file: "stream.go", fn: "keepAlive.send", old: "resp.TTL <= 0", with: "resp.TTL < 0"},
-		{name: "a stream that has failed is used again", file: "stream.go", fn: "keepAlive.send", old: "k.close()\n", with: ""},
-		{name: "a stream that kept waiting is not ended", file: "stream.go", fn: "keepAlive.exchange", old: "context.AfterFunc(ctx, k.cancel)", with: "context.AfterFunc(ctx, func() {})"},
 		{name: "two grants at once", file: "session.go", fn: "Session.obtain", old: "if l := pick(s); l != nil {\n\t\treturn l, nil\n\t}\n\treturn s.grant(ctx)", with: "return s.grant(ctx)"},
 		{name: "a grant that comes after Close stays", file: "session.go", fn: "Session.grant", old: "l.end(Closed, ErrClosed)\n", with: ""},
 		{name: "Close does not end the leases", file: "session.go", fn: "Session.Close", old: "l.end(Closed, ErrClosed)", with: "_ = l"},
@@ -102,10 +98,7 @@ func leaseMutants() group {
 		{name: "a finding about a replaced registration counts", file: "registrar.go", fn: "registrar.judge", old: "g.all[r.key] != r || ", with: ""},
 		{name: "a taken key is overwritten", file: "registrar.go", fn: "registrar.saw", old: "r.expect = 0 // theirs is never overwritten", with: ""},
 		{name: "an own key from before the loss is another's", file: "registrar.go", fn: "registrar.saw", old: "case mine:", with: "case false:"},
-		{name: "a put that arrives late is not looked for", file: "registrar.go", fn: "registrar.drop", old: "l.look.Suspect(r.key, r.unsettled)", with: ""},
-		{name: "puts without an answer are not counted", file: "registrar.go", fn: "Registration.op", old: "r.unsettled++", with: ""},
 		{name: "a put that turned up still counts", file: "registrar.go", fn: "registrar.saw", old: "r.unsettled-- // this is one of them", with: ""},
-		{name: "what is in doubt is not reclaimed", file: "registrar.go", fn: "Registration.op", old: "r.unsettled = l.look.Reclaim(r.key)", with: ""},
 		{name: "nothing is registered again after a loss", file: "registrar.go", fn: "registrar.run", old: "g.markAll()", with: ""},
 		{name: "an older update is taken for the newest", file: "registrar.go", fn: "registrar.dealt", old: "version == r.version", with: "true"},
 	}}
@@ -113,12 +106,10 @@ func leaseMutants() group {
 
 func lookMutants() group {
 	return group{"look", "internal/look", []string{"internal/look", "lock", "lease"}, []change{
-		{name: "an orphan is removed without its revision", file: "look.go", fn: "Look.remove", old: "[]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(o.slot.key), \"=\", o.created)}", with: "[]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(o.slot.key), \">\", 0)}"},
 		{name: "keys in doubt are dropped from large looks", file: "look.go", fn: "Look.dropAttached", old: " || f.slot != nil", with: ""},
 		{name: "a large look believes the hint", file: "look.go", fn: "Look.dropAttached", old: "!ok || f.slot != nil", with: "ok || f.slot != nil"},
 		{name: "a look at nothing is done", file: "look.go", fn: "Look.Done", old: " && k.probed", with: ""},
 		{name: "what another lease has put is removed", file: "slot.go", fn: "Slot.has", old: "if kv == nil || clientv3.LeaseID(kv.Lease) != lease {", with: "if kv == nil {"},
-		{name: "what somebody else has put under the lease is removed", file: "slot.go", fn: "Slot.has", old: "kv.CreateRevision == s.created || s.value == nil || bytes.Equal(kv.Value, s.value)", with: "true"},
 		{name: "absent once is gone for ever", file: "slot.go", fn: "Slot.notFound", old: "s.created = 0", with: "s.created, s.puts = 0, 0"},
 		{name: "absent before the put is gone", file: "slot.go", fn: "Slot.notFound", old: "if rev >= s.created {", with: "if true {"},
 		{name: "one deletion settles all puts", file: "slot.go", fn: "Slot.Removed", old: "s.puts--", with: "s.puts = 0"},
@@ -163,7 +154,6 @@ func queueMutants() group {
 		{name: "no nonce", file: "enqueue.go", fn: "entry.wrote", old: "return Parse(kv).Record.Nonce == e.record.Nonce", with: "return true"},
 		{name: "nothing is adopted", file: "enqueue.go", fn: "entry.wrote", old: "return Parse(kv).Record.Nonce == e.record.Nonce", with: "return false"},
 		{name: "an adopted entry owns", file: "enqueue.go", fn: "entry.adopt", old: "e.legs[i].before = position{created: unknownRevision, seen: resp.Header.Revision}", with: "_ = i"},
-		{name: "puts without an answer are not counted", file: "state.go", fn: "life.putSent", old: "l.puts++", with: ""},
 		{name: "puts that were answered stay unsettled", file: "state.go", fn: "life.putAnswered", old: "l.puts--", with: ""},
 		{name: "a foreign key is free again", file: "state.go", fn: "life.takenByAnother", old: "l.puts++", with: ""},
 		{name: "the put overwrites", file: "enqueue.go", fn: "entry.absent", old: "\"=\", 0)", with: "\">\", -1)"},
