@@ -89,15 +89,16 @@ func (w *worker) tell(term *election.Term) <-chan struct{} {
 // is no failure; it is reported by itself. A write that was not answered in time may have
 // been made, and can be made again.
 func (w *worker) write(leading context.Context, term *election.Term) error {
-	for {
+	for leading.Err() == nil {
 		_, err := term.Txn(leading).Then(w.mark(term)).Commit()
 		switch {
-		case err == nil, errors.Is(err, election.ErrLost), leading.Err() != nil:
+		case err == nil, errors.Is(err, election.ErrLost):
 			return nil
 		case !errors.Is(err, context.Canceled):
-			return fmt.Errorf("guarded write: %w", err)
+			return workers.UnlessDone(leading, fmt.Errorf("guarded write: %w", err))
 		}
 	}
+	return nil
 }
 
 func (w *worker) mark(term *election.Term) clientv3.Op {
