@@ -12,7 +12,9 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/status"
 
 	"github.com/conclave-go/conclave/internal/attempt"
@@ -100,16 +102,36 @@ func (g *granting) attempt(ctx context.Context) (granted, error) {
 }
 
 func (g *granting) ask(ctx context.Context) (granted, error) {
+	connection := g.client.ActiveConnection()
+	awaitConnection(ctx, connection)
 	id, sent := g.next()
 	// client.Grant would choose the ID, and would hide why there is no connection.
-	resp, err := pb.NewLeaseClient(g.client.ActiveConnection()).LeaseGrant(ctx, &pb.LeaseGrantRequest{ID: int64(id), TTL: int64(g.ttl / time.Second)})
+	resp, err := pb.NewLeaseClient(connection).LeaseGrant(ctx, &pb.LeaseGrantRequest{ID: int64(id), TTL: int64(g.ttl / time.Second)})
 	if err == nil {
 		return granted{id, time.Duration(resp.TTL) * time.Second, sent}, nil
 	}
 	if err = rpctypes.Error(err); errors.Is(err, rpctypes.ErrLeaseExist) {
-		return g.exists(ctx, id)
+		return g.exists(id)
 	}
 	return granted{}, err
+}
+
+// awaitConnection waits while a connection is being made. gRPC would hold the grant back
+// for so long, at the expense of the lease, which counts from when its grant is sent.
+func awaitConnection(ctx context.Context, connection *grpc.ClientConn) {
+	for {
+		state := connection.GetState()
+		switch state {
+		case connectivity.Idle:
+			connection.Connect()
+		case connectivity.Connecting:
+		default:
+			return
+		}
+		if !connection.WaitForStateChange(ctx, state) {
+			return
+		}
+	}
 }
 
 // next returns the ID to ask for, and the present moment.
@@ -123,21 +145,19 @@ func (g *granting) next() (clientv3.LeaseID, moment) {
 	return g.id, sent
 }
 
-// exists returns the lease that an earlier attempt has made, if it has enough left.
-func (g *granting) exists(ctx context.Context, id clientv3.LeaseID) (granted, error) {
+// exists returns the lease that an earlier attempt has made, if it has enough left. Its
+// TTL is the one asked for at least.
+func (g *granting) exists(id clientv3.LeaseID) (granted, error) {
 	g.mu.Lock()
-	first := g.first
-	if g.id != id || clock.Now().Sub(first.start) > g.useful() {
-		g.id = clientv3.NoLease
-		g.mu.Unlock()
+	defer g.mu.Unlock()
+	if g.id != id {
 		return granted{}, errOld
 	}
-	g.mu.Unlock()
-	resp, err := g.client.TimeToLive(ctx, id)
-	if err != nil {
-		return granted{}, err
+	if clock.Now().Sub(g.first.start) > g.useful() {
+		g.id = clientv3.NoLease // the next attempt asks for another
+		return granted{}, errOld
 	}
-	return granted{id, time.Duration(resp.GrantedTTL) * time.Second, first}, nil
+	return granted{id, g.ttl, g.first}, nil
 }
 
 // newLease starts to keep a lease.
