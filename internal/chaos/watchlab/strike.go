@@ -92,21 +92,30 @@ func (l *lab) strike(ctx context.Context, s Strike) error {
 	case Isolate:
 		return l.isolate(ctx, s)
 	case Move:
-		if err := l.cluster.MoveLeader(ctx); err != nil {
-			l.journal.note("the leader was not moved: %v", err)
-		}
+		l.request(ctx, "the leader was not moved", func(ctx context.Context) error { return l.cluster.MoveLeader(ctx) })
 	case Compact:
 		l.compact(ctx, s)
 	case Defrag:
-		if _, err := l.admin.Defragment(ctx, l.cluster.Endpoints()[s.Member]); err != nil {
-			l.journal.note("there was no defragmentation: %v", err)
-		}
+		l.request(ctx, "there was no defragmentation", func(ctx context.Context) error {
+			_, err := l.admin.Defragment(ctx, l.cluster.Endpoints()[s.Member])
+			return err
+		})
 	case Tokens:
 		return l.expireTokens(ctx)
 	default:
 		l.breakLine(ctx, s)
 	}
 	return nil
+}
+
+// request asks a member for something, who may be dead, or cut off: it would be waited for
+// without an end.
+func (l *lab) request(ctx context.Context, failed string, ask func(ctx context.Context) error) {
+	ctx, cancel := context.WithTimeout(ctx, patience/6)
+	defer cancel()
+	if err := ask(ctx); err != nil {
+		l.journal.note("%s: %v", failed, err)
+	}
 }
 
 // breakLine does something to the network of a peer for a while.
@@ -220,7 +229,7 @@ func (l *lab) compact(ctx context.Context, s Strike) {
 	if s.Amount%2 == 0 {
 		opts = append(opts, clientv3.WithCompactPhysical())
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, patience/6)
 	defer cancel()
 	_, err := l.admin.Compact(ctx, at, opts...)
 	l.journal.note("compacted at %d: %v", at, err)
