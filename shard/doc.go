@@ -1,0 +1,2 @@
+// Package shard divides work among members.
+package shard

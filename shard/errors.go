@@ -1,0 +1,66 @@
+package shard
+
+import (
+	"errors"
+	"fmt"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/lock"
+)
+
+// ErrLost is the cause of an ownership's end when its function had not returned: the
+// shard's hold was lost (the error is that of package lock, and also is [lease.ErrLost] if
+// the lease was the reason), the drain time was over ([ErrDrainTimeout]), or the member
+// was closed.
+var ErrLost = lock.ErrLost
+
+// ErrReleased is the cause of an ownership's end after its function has returned.
+var ErrReleased = lock.ErrReleased
+
+// ErrDrainTimeout is the cause of an ownership's end whose function did not return within
+// the drain time after it was told to leave. It is an [ErrLost].
+var ErrDrainTimeout = fmt.Errorf("shard: function has not returned within the drain time: %w", ErrLost)
+
+// ErrClosed is what a closed member, router or what waits for them returns.
+var ErrClosed = errors.New("shard: closed")
+
+// ShardsError is returned by [Join] when the group has another number of shards. To change
+// it, all members have to stop, see docs/operations.md of the repository.
+type ShardsError struct {
+	// Group is the group's name.
+	Group string
+	// Want is the number that was asked for, Have the group's.
+	Want, Have int
+}
+
+// Error names both numbers.
+func (e *ShardsError) Error() string {
+	return fmt.Sprintf("shard: group %q has %d shards, not %d: all members must agree", e.Group, e.Have, e.Want)
+}
+
+// MemberError is returned by [Join] when another member of that name is alive.
+type MemberError struct {
+	// Group is the group's name.
+	Group string
+	// Member is the name.
+	Member string
+	// Lease is the lease of the member that has it.
+	Lease clientv3.LeaseID
+}
+
+// Error names the member.
+func (e *MemberError) Error() string {
+	return fmt.Sprintf("shard: group %q has a member %q, which is alive (lease %x): names must be different", e.Group, e.Member, int64(e.Lease))
+}
+
+// PanicError is a panic of a function that a member was given.
+type PanicError struct {
+	// Value is what it panicked with.
+	Value any
+	// Stack is where.
+	Stack []byte
+}
+
+// Error says what it panicked with.
+func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }

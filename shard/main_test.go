@@ -1,0 +1,11 @@
+package shard_test
+
+import (
+	"testing"
+
+	"github.com/conclave-go/conclave/internal/etcdtest"
+)
+
+func TestMain(m *testing.M) {
+	etcdtest.Main(m)
+}
