@@ -71,7 +71,7 @@ func descriptions(c prometheus.Collector) (all []string) {
 func TestTheManualListsEveryLogLineWithItsLevel(t *testing.T) {
 	t.Parallel()
 	written := make(map[string]string)
-	for _, dir := range []string{"lease", "lock", "election", "watch", "redlock", "conclavegrpc", "internal"} {
+	for _, dir := range []string{"lease", "lock", "election", "watch", "shard", "redlock", "conclavegrpc", "internal"} {
 		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, d fs.DirEntry, err error) error {
 			if err == nil && strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") && !kit(path) {
 				logLines(t, path, written)

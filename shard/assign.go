@@ -116,7 +116,12 @@ type balanced struct{ zoneless bool }
 
 // Assign gives each member its share, see [Balanced].
 func (b balanced) Assign(in Input) (Plan, error) {
-	d := b.deal(in)
+	if b.zoneless {
+		for i := range in.Members {
+			in.Members[i].Zone = ""
+		}
+	}
+	d := newDeal(in)
 	d.fill()
 	owners := make([]string, in.Shards)
 	for id, s := range d.to {
@@ -145,9 +150,9 @@ type deal struct {
 	held  []bool  // of each shard: it is pinned
 }
 
-// deal seats the members, and leaves each shard with its owner as far as that one's quota
-// goes.
-func (b balanced) deal(in Input) *deal {
+// newDeal seats the members, and leaves each shard with its owner as far as that one's
+// quota goes.
+func newDeal(in Input) *deal {
 	d := &deal{to: make([]*seat, in.Shards), held: make([]bool, in.Shards)}
 	byName := d.seat(in)
 	for id, owner := range in.Owners {
@@ -166,7 +171,7 @@ func (b balanced) deal(in Input) *deal {
 			s.has++
 		}
 	}
-	setQuotas(in.Shards, d.seats, b.zoneless)
+	setQuotas(in.Shards, d.seats)
 	d.keep()
 	return d
 }

@@ -148,4 +148,13 @@ func checkShards(n int) error {
 	return nil
 }
 
+// shardsIn reads a number of shards.
+func shardsIn(text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil || checkShards(n) != nil {
+		return 0, fmt.Errorf("shard: number of shards %q: must be from 1 to %d", text, MaxShards)
+	}
+	return n, nil
+}
+
 var errNilContext = errors.New("shard: ctx is nil: must be a context")

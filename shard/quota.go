@@ -8,7 +8,7 @@ import (
 // setQuotas says how many shards each seat is to have. The shares of those that are not
 // fixed are rounded up where that keeps most shards where they are. Who has more pinned to
 // it than its share has just these.
-func setQuotas(shards int, seats []*seat, zoneless bool) {
+func setQuotas(shards int, seats []*seat) {
 	for _, s := range seats {
 		if s.fixed {
 			s.quota = s.has
@@ -16,7 +16,7 @@ func setQuotas(shards int, seats []*seat, zoneless bool) {
 	}
 	for again := true; again; {
 		again = false
-		share(shards, seats, zoneless)
+		share(shards, seats)
 		for _, s := range seats {
 			if s.pinned > s.quota {
 				s.fixed, s.quota, again = true, s.pinned, true
@@ -26,7 +26,7 @@ func setQuotas(shards int, seats []*seat, zoneless bool) {
 }
 
 // share divides what the fixed seats leave among the others.
-func share(shards int, seats []*seat, zoneless bool) {
+func share(shards int, seats []*seat) {
 	var open []*seat
 	for _, s := range seats {
 		if s.fixed {
@@ -38,14 +38,10 @@ func share(shards int, seats []*seat, zoneless bool) {
 	total := weigh(open)
 	zones := make(map[string]*zone)
 	for _, s := range open {
-		name := s.Zone
-		if zoneless {
-			name = ""
-		}
-		z := zones[name]
+		z := zones[s.Zone]
 		if z == nil {
-			z = &zone{name: name}
-			zones[name] = z
+			z = &zone{name: s.Zone}
+			zones[s.Zone] = z
 		}
 		z.add(s, shards, total)
 	}

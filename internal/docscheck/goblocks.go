@@ -56,7 +56,7 @@ func importPaths() map[string]string {
 	for _, std := range []string{"context", "errors", "fmt", "log", "os", "slices", "sync", "testing", "time"} {
 		paths[std] = std
 	}
-	for _, own := range []string{"conclavegrpc", "conclaveotel", "conclaveprom", "conclavetest", "election", "lease", "lock", "redlock", "watch"} {
+	for _, own := range []string{"conclavegrpc", "conclaveotel", "conclaveprom", "conclavetest", "election", "lease", "lock", "redlock", "shard", "watch"} {
 		paths[own] = module + "/" + own
 	}
 	return paths

@@ -1,0 +1,237 @@
+package shard
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/conclave-go/conclave/lease"
+	"github.com/conclave-go/conclave/lock"
+)
+
+// A claim is a shard that the plan gives to the member, or that it owns still. It has a
+// goroutine, which ends with it.
+//
+//	           ┌──────────────────── lost ─────────────────────┐
+//	           ▼                                               │
+//	begin ─► asking ─► owning ─► leaving ─► releasing ─► still wanted? ─► gone
+//	           ▲          │         │           ▲              │
+//	           │          │         ▼           │              │ returned too early
+//	           │          │      overdue ───────┤              ▼
+//	           │          └─────────────────────┘           pausing
+//	           └───────────────────────────────────────────────┘
+//
+// What the plan says only changes whether it is wanted. An asking or pausing one that is
+// not wanted is gone at once; an owning one goes on until somebody waits for the shard.
+
+// claimState is where a claim is in its life.
+type claimState int
+
+const (
+	// asking: it waits in the lock's queue, or is about to.
+	asking claimState = iota
+	// owning: the function runs.
+	owning
+	// leaving: the function runs, and was told to leave.
+	leaving
+	// overdue: the function runs though its drain time is over, and the lock is given up.
+	overdue
+	// releasing: the function has returned, and the lock is being given up.
+	releasing
+	// pausing: the function has returned before its time.
+	pausing
+)
+
+const (
+	// firstRest and lastRest bound the pause of a claim whose function has returned
+	// before its time.
+	firstRest = 100 * time.Millisecond
+	lastRest  = 10 * time.Second
+	// releaseTimeout is how long a release is waited for; after that it goes on in the
+	// background.
+	releaseTimeout = 5 * time.Second
+)
+
+type claim struct {
+	m     *Member
+	id    ID
+	mutex *lock.Mutex
+
+	// The fields below are protected by the member's mu.
+
+	state  claimState
+	wanted bool
+	// stop ends what an asking or pausing claim waits for, and does nothing before.
+	stop context.CancelFunc
+	// o is the ownership while there is one, and timer ends its drain time.
+	o     *Ownership
+	timer *time.Timer
+}
+
+// become is the only place where the state changes. The member's mu must be held.
+func (c *claim) become(s claimState) {
+	c.m.count(c, -1)
+	c.state = s
+	c.m.count(c, +1)
+	c.m.signal()
+}
+
+// keep notes that the plan gives the shard to the member. The member's mu must be held.
+func (c *claim) keep() {
+	if !c.wanted {
+		c.wanted = true
+		c.m.count(c, +1)
+	}
+}
+
+// drop notes that it does not. The member's mu must be held.
+func (c *claim) drop() {
+	if !c.wanted {
+		return
+	}
+	c.m.count(c, -1)
+	c.wanted = false
+	if c.state == asking || c.state == pausing {
+		c.stop()
+	}
+}
+
+// run is the claim's goroutine.
+func (c *claim) run() {
+	rest := firstRest
+	for {
+		ctx, since, ok := c.ask()
+		if !ok {
+			return
+		}
+		hold, err := c.mutex.Lock(ctx)
+		early := err != nil && ctx.Err() == nil
+		switch {
+		case errors.Is(err, lease.ErrClosed):
+			c.m.abandon(c)
+			return
+		case early:
+			c.m.log.Warn("shard: asking for a shard failed", "shard", c.id, "error", err)
+		case err == nil:
+			early = c.serve(hold, since)
+			if time.Since(since) > lastRest {
+				rest = firstRest
+			}
+		}
+		if early {
+			c.pause(rest)
+			rest = min(2*rest, lastRest)
+		}
+	}
+}
+
+// ask makes the claim ask for its shard, unless that is not wanted any more: then it is
+// gone.
+func (c *claim) ask() (ctx context.Context, since time.Time, ok bool) {
+	c.m.mu.Lock()
+	defer c.m.mu.Unlock()
+	if !c.wanted {
+		c.m.remove(c)
+		return nil, time.Time{}, false
+	}
+	ctx, c.stop = context.WithCancel(c.m.life)
+	c.become(asking)
+	return ctx, time.Now(), true
+}
+
+// pause waits before the claim asks again.
+func (c *claim) pause(d time.Duration) {
+	c.m.mu.Lock()
+	ctx, stop := context.WithCancel(c.m.life)
+	defer stop()
+	if c.stop = stop; !c.wanted {
+		stop()
+	}
+	c.become(pausing)
+	c.m.mu.Unlock()
+	sleep(ctx, d)
+}
+
+// serve calls the function for as long as the member owns the shard, releases it, and
+// reports whether the function has returned before its time.
+func (c *claim) serve(hold *lock.Hold, since time.Time) (early bool) {
+	o := c.begin(hold)
+	tell(c.m.cfg.observer.Acquired, c.event(o, o.began.Sub(since), nil))
+	err := o.call(c.m.own)
+	told := c.returned()
+	failure := o.outcome(err, told)
+	early = !told && o.Err() == nil
+	o.cancel(ErrReleased)
+	c.release(o)
+	if early || err != nil && !errors.Is(err, context.Canceled) {
+		c.m.log.Warn("shard: function failed", "shard", c.id, "token", o.Token(), "error", failure)
+	}
+	if !errors.Is(failure, ErrDrainTimeout) { // which was told when it happened
+		tell(c.m.cfg.observer.Released, c.event(o, time.Since(o.began), failure))
+	}
+	return early
+}
+
+func (c *claim) begin(hold *lock.Hold) *Ownership {
+	c.m.mu.Lock()
+	defer c.m.mu.Unlock()
+	c.o = newOwnership(c.id, hold)
+	if c.m.life.Err() != nil {
+		c.o.cancel(errMemberClosed)
+	}
+	c.become(owning)
+	if !c.wanted {
+		c.m.wake()
+	}
+	return c.o
+}
+
+// returned notes that the function has, and reports whether it was told to leave.
+func (c *claim) returned() (told bool) {
+	c.m.mu.Lock()
+	defer c.m.mu.Unlock()
+	told = c.state != owning
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	c.o, c.timer = nil, nil
+	c.become(releasing)
+	return told
+}
+
+// release gives the lock up. What cannot be confirmed in time the session finishes.
+func (c *claim) release(o *Ownership) {
+	ctx, cancel := context.WithTimeout(c.m.last, releaseTimeout)
+	defer cancel()
+	if err := o.hold.Unlock(ctx); err != nil && !errors.Is(err, ErrLost) {
+		c.m.log.Warn("shard: release not confirmed", "shard", c.id, "token", o.Token(), "error", err)
+	}
+}
+
+// leave tells an owner to leave. The member's mu must be held.
+func (c *claim) leave() {
+	o := c.o
+	c.become(leaving)
+	close(o.leaving)
+	c.timer = time.AfterFunc(c.m.cfg.drain, func() { c.expire(o) })
+	tell(c.m.cfg.observer.Leaving, c.event(o, time.Since(o.began), nil))
+}
+
+// expire ends an ownership whose function has not returned in time.
+func (c *claim) expire(o *Ownership) {
+	c.m.mu.Lock()
+	if c.state != leaving || c.o != o {
+		c.m.mu.Unlock()
+		return
+	}
+	c.become(overdue)
+	c.m.mu.Unlock()
+	c.m.log.Warn("shard: function has not returned within the drain time; the shard is given up", "shard", c.id, "token", o.Token())
+	o.cancel(ErrDrainTimeout)
+	c.release(o)
+	tell(c.m.cfg.observer.Released, c.event(o, time.Since(o.began), ErrDrainTimeout))
+}
+
+func (c *claim) event(o *Ownership, took time.Duration, err error) Event {
+	return Event{Group: c.m.keys.group, Member: c.m.name, Shard: c.id, Token: o.Token(), Took: took, Err: err}
+}

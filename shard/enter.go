@@ -1,0 +1,149 @@
+package shard
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/lease"
+)
+
+// memberRecord is the value of a member's key.
+type memberRecord struct {
+	// Nonce tells the members apart that have had one name.
+	Nonce    string    `json:"nonce"`
+	Weight   int       `json:"weight"`
+	Zone     string    `json:"zone,omitempty"`
+	Value    string    `json:"value,omitempty"`
+	Draining bool      `json:"draining,omitempty"`
+	Joined   time.Time `json:"joined"`
+}
+
+func (r memberRecord) encode() string {
+	v, _ := json.Marshal(r) // strings, numbers and a time always encode
+	return string(v)
+}
+
+// agree returns the group's number of shards, which is n if it is a new one. n may be 0.
+func agree(ctx context.Context, client *clientv3.Client, k keys, n int) (int, error) {
+	first := n
+	if first == 0 {
+		first = DefaultShards
+	}
+	resp, err := request(ctx, func(ctx context.Context) (*clientv3.TxnResponse, error) {
+		return client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(k.shards()), "=", 0)).
+			Then(clientv3.OpPut(k.shards(), strconv.Itoa(first))).
+			Else(clientv3.OpGet(k.shards())).Commit()
+	})
+	if err != nil || resp.Succeeded {
+		return first, err
+	}
+	have, err := shardsIn(string(resp.Responses[0].GetResponseRange().Kvs[0].Value))
+	if err == nil && n != 0 && n != have {
+		err = &ShardsError{Group: k.group, Want: n, Have: have}
+	}
+	return have, err
+}
+
+// lookEvery is how often Join looks whether the member that has its name is alive.
+const lookEvery = 200 * time.Millisecond
+
+// enter registers the member. The first put is its own, since a registration takes over
+// what the same session has put.
+func (m *Member) enter(ctx context.Context) (*lease.Registration, error) {
+	m.entry = memberRecord{
+		Nonce: rand.Text(), Weight: m.cfg.weight, Zone: m.cfg.zone, Value: m.cfg.value, Joined: time.Now().UTC(),
+	}
+	var other suspect
+	for {
+		l, err := m.session.Lease(ctx)
+		if err != nil {
+			return nil, err
+		}
+		found, taken, err := m.put(ctx, l)
+		if err != nil {
+			return nil, err
+		}
+		if !taken {
+			break
+		}
+		if alive, err := other.alive(ctx, m.session.Client(), found); err != nil {
+			return nil, err
+		} else if alive {
+			return nil, &MemberError{Group: m.keys.group, Member: m.name, Lease: clientv3.LeaseID(found.Lease)}
+		}
+		if !sleep(ctx, lookEvery) {
+			return nil, fmt.Errorf("waiting for a member of that name to be gone: %w", context.Cause(ctx))
+		}
+	}
+	reg, err := lease.Register(ctx, m.session, m.keys.member(m.name), m.entry.encode())
+	if err != nil {
+		m.withdraw(ctx)
+	}
+	return reg, err
+}
+
+// put puts the member's key unless it is taken, and then returns what there is.
+func (m *Member) put(ctx context.Context, l *lease.Lease) (found *mvccpb.KeyValue, taken bool, err error) {
+	key := m.keys.member(m.name)
+	resp, err := request(ctx, func(ctx context.Context) (*clientv3.TxnResponse, error) {
+		return m.session.Client().Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0)).
+			Then(clientv3.OpPut(key, m.entry.encode(), clientv3.WithLease(l.ID()))).
+			Else(clientv3.OpGet(key)).Commit()
+	})
+	if err != nil {
+		m.withdraw(ctx)
+		return nil, false, err
+	}
+	if resp.Succeeded {
+		return nil, false, nil
+	}
+	found = resp.Responses[0].GetResponseRange().Kvs[0]
+	return found, string(found.Value) != m.entry.encode(), nil // else an attempt before this one has put it
+}
+
+// withdraw removes the member's key after a failure, or the end of the lease does.
+func (m *Member) withdraw(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lease.DefaultGrace)
+	defer cancel()
+	key := m.keys.member(m.name)
+	_, err := m.session.Client().Txn(ctx).If(clientv3.Compare(clientv3.Value(key), "=", m.entry.encode())).
+		Then(clientv3.OpDelete(key)).Commit()
+	if err != nil {
+		m.log.Warn("shard: registration may be left until the session ends", "key", key, "error", err)
+	}
+}
+
+// suspect is a member that has the name which another wants.
+type suspect struct {
+	created int64
+	left    int64     // of its lease's TTL in seconds, when last looked
+	until   time.Time // when it would be gone if it were dead
+}
+
+// alive reports whether the member whose key is kv is alive: its lease is renewed, or it
+// outlasts it.
+func (s *suspect) alive(ctx context.Context, client *clientv3.Client, kv *mvccpb.KeyValue) (bool, error) {
+	if kv.Lease == 0 {
+		return true, nil // an operator's doing
+	}
+	ttl, err := request(ctx, func(ctx context.Context) (*clientv3.LeaseTimeToLiveResponse, error) {
+		return client.TimeToLive(ctx, clientv3.LeaseID(kv.Lease))
+	})
+	if err != nil {
+		return false, err
+	}
+	before := *s
+	*s = suspect{created: kv.CreateRevision, left: ttl.TTL, until: before.until}
+	if before.created != s.created {
+		s.until = time.Now().Add(time.Duration(ttl.TTL)*time.Second + 2*time.Second)
+		return false, nil
+	}
+	return s.left > before.left || time.Now().After(s.until), nil
+}

@@ -1,0 +1,111 @@
+package shard_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/conclave-go/conclave/internal/vtime"
+	"github.com/conclave-go/conclave/shard"
+)
+
+func TestOneMemberOwnsAllAndGivesAllBack(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		f := newFleet(t, s, 16)
+		a := f.join("a")
+		require.NoError(t, a.Ready(t.Context()))
+		require.Len(t, a.Owned(), 16)
+		require.Equal(t, 16, a.Shards())
+		require.NoError(t, a.Err())
+		a.stop()
+		require.Empty(t, a.Owned())
+		require.ErrorIs(t, a.Err(), shard.ErrClosed)
+		require.ErrorIs(t, a.Ready(t.Context()), shard.ErrClosed)
+		require.ErrorIs(t, a.Drain(t.Context()), shard.ErrClosed)
+		require.Empty(t, entries(t, s.Client(), 3))
+	})
+}
+
+func TestMembersThatComeAndGoMoveNoMoreThanTheirShareAndLeaveNoGap(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		f := newFleet(t, s, 60)
+		a, b := f.join("a"), f.join("b")
+		require.NoError(t, a.Ready(t.Context()))
+		require.NoError(t, b.Ready(t.Context()))
+		two := f.settled()
+		require.Equal(t, map[string]int{"a": 30, "b": 30}, counts(two))
+
+		since := revision(t, s.Client())
+		c := f.join("c")
+		require.NoError(t, c.Ready(t.Context()))
+		three := f.settled()
+		require.Equal(t, map[string]int{"a": 20, "b": 20, "c": 20}, counts(three))
+		require.Equal(t, 20, moved(two, three))
+		without, all := gaps(t, s.Client(), since)
+		require.Equal(t, []int{0, 20}, []int{without, all}, "gaps in hand-overs")
+
+		since = revision(t, s.Client())
+		a.stop()
+		again := f.settled()
+		require.Equal(t, map[string]int{"b": 30, "c": 30}, counts(again))
+		require.Equal(t, 20, moved(three, again))
+		without, all = gaps(t, s.Client(), since)
+		require.Equal(t, []int{0, 20}, []int{without, all}, "gaps in hand-overs")
+		stopAll(b, c)
+	})
+}
+
+func TestACrashedMembersShardsAreOwnedAgainWithinTheTTLAndASecond(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		f := newFleet(t, s, 60)
+		a, b, c := f.join("a"), f.join("b"), f.join("c")
+		f.settled()
+		for _, crashed := range []*peer{a, b} { // one of them plans
+			crashed.cut.Cut()
+			at := time.Now()
+			vtime.Sleep(ttl + time.Second)
+			require.NotContains(t, f.ledger.owners(60), "", "%v after the crash", time.Since(at))
+			require.Zero(t, counts(f.ledger.owners(60))[crashed.Name()])
+			crashed.cut.Heal()
+			require.NoError(t, crashed.Ready(t.Context()))
+			require.Equal(t, map[string]int{"a": 20, "b": 20, "c": 20}, counts(f.settled()), "it is back")
+		}
+		stopAll(a, b, c)
+	})
+}
+
+func TestAFunctionThatDoesNotReturnInTimeLosesItsShardAndNoneIsCalledBesideIt(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		f := newFleet(t, s, 2)
+		stuck, ended := make(chan struct{}), make(chan error, 2)
+		calls := 0
+		a := f.joinWith("a", func(ctx context.Context, o *shard.Ownership) error {
+			f.ledger.begin("a", o)
+			calls++
+			<-ctx.Done()
+			ended <- context.Cause(ctx)
+			<-stuck
+			return nil
+		}, shard.WithDrainTimeout(3*time.Second))
+		require.NoError(t, a.Ready(t.Context()))
+		b := f.join("b")
+		require.Equal(t, map[string]int{"a": 1, "b": 1}, counts(f.settled()))
+		err := <-ended
+		require.ErrorIs(t, err, shard.ErrDrainTimeout)
+		require.ErrorIs(t, err, shard.ErrLost)
+
+		b.stop()
+		require.Equal(t, map[string]int{"a": 1, "": 1}, counts(f.settled()), "the function runs still")
+		require.Equal(t, 2, calls)
+		close(stuck)
+		require.Equal(t, map[string]int{"a": 2}, counts(f.settled()))
+		require.Equal(t, 3, calls)
+		a.stop()
+	})
+}

@@ -1,0 +1,218 @@
+package shard
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/conclave-go/conclave/election"
+	"github.com/conclave-go/conclave/watch"
+)
+
+const (
+	// gather is how long the planner waits for more after it has heard of something, so
+	// that what comes together is one round of planning.
+	gather = 50 * time.Millisecond
+	// planRetry is how long it waits after a plan that could not be written.
+	planRetry = 200 * time.Millisecond
+	// firstTerm and lastTerm bound how long a planner that has failed stays out.
+	firstTerm = time.Second
+	lastTerm  = 30 * time.Second
+)
+
+// stand stands for planner until the member's end.
+func (m *Member) stand(e *election.Election) {
+	if err := e.Run(m.life, m.name, m.lead); m.life.Err() == nil {
+		m.log.Warn("shard: member does not stand for planner any more", "error", err)
+	}
+}
+
+// planner makes the plans, for a term.
+type planner struct {
+	*Member
+
+	term  *election.Term
+	cache *watch.Cache[record]
+	// away is since when the planner knows that a member is gone which the plan has, and
+	// bare since when nobody owns a shard.
+	away map[string]time.Time
+	bare map[ID]time.Time
+	// excuse is the last error of the assigner that was logged.
+	excuse string
+}
+
+// lead makes plans until the term ends.
+func (m *Member) lead(ctx context.Context, t *election.Term) error {
+	cache, err := watch.NewCache(ctx, m.session.Client(), m.keys.all(), m.keys.decoder(), watch.WithLogger(m.log), watch.WithRebuild())
+	if err != nil {
+		return err
+	}
+	p := &planner{Member: m, term: t, cache: cache, away: map[string]time.Time{}, bare: map[ID]time.Time{}}
+	ctx, cancel := context.WithCancelCause(ctx)
+	news := make(chan struct{}, 1)
+	followed := make(chan struct{})
+	go func() { // ends with ctx, and lead waits for it
+		defer close(followed)
+		cancel(p.listen(ctx, news))
+	}()
+	p.plan(ctx, news)
+	err = context.Cause(ctx)
+	cancel(nil)
+	<-followed
+	closing, stop := context.WithTimeout(m.last, tryTimeout)
+	defer stop()
+	return errors.Join(err, cache.Close(closing))
+}
+
+// listen puts a token into news whenever something has changed.
+func (p *planner) listen(ctx context.Context, news chan<- struct{}) error {
+	for _, err := range p.cache.Snapshots(ctx) {
+		if err != nil {
+			return err
+		}
+		select {
+		case news <- struct{}{}:
+		default:
+		}
+	}
+	return nil
+}
+
+// plan makes a round of planning after each change, and when a grace is over.
+func (p *planner) plan(ctx context.Context, news <-chan struct{}) {
+	due := time.NewTimer(0)
+	defer due.Stop()
+	for {
+		select {
+		case <-news:
+		case <-due.C:
+		case <-ctx.Done():
+			return
+		}
+		if !sleep(ctx, gather) {
+			return
+		}
+		due.Reset(p.round(ctx))
+	}
+}
+
+// idle is when the planner looks again though nothing has changed: never, nearly.
+const idle = time.Hour
+
+// round makes one round of planning, and returns after what time there is to be another
+// if nothing happens.
+func (p *planner) round(ctx context.Context) time.Duration {
+	began := time.Now()
+	st := stateOf(p.keys, p.cache.Snapshot())
+	if st.plan == nil && !errors.Is(st.planErr, errNoPlan) {
+		p.log.Warn("shard: plan is not whole; making another", "error", st.planErr)
+	}
+	r, next := p.gather(st)
+	out := r.next(p.cfg.assigner)
+	e := PlanEvent{
+		Group: p.keys.group, Planner: p.name, Shards: p.shards, Members: len(st.members), Moves: out.moves, Placed: out.placed,
+		UnderWay: out.underWay, Pending: out.pending, Unowned: out.unowned, UnownedFor: p.longest(r.held), Err: out.err,
+	}
+	p.excuses(out.err)
+	names := activeNames(r.in.Members)
+	if st.plan != nil {
+		e.Version = st.plan.Version
+	}
+	if st.plan == nil || !slices.Equal(out.owners, st.plan.owners) || !slices.Equal(names, st.plan.members[:min(len(names), len(st.plan.members))]) {
+		if err := p.write(ctx, st, names, out.owners, &e); err != nil {
+			p.log.Warn("shard: plan not written; trying again", "error", err)
+			e.Err, next = errors.Join(e.Err, err), planRetry
+		} else {
+			p.log.Info("shard: plan written", "version", e.Version, "members", e.Members, "moves", e.Moves, "placed", e.Placed, "pending", e.Pending)
+		}
+	}
+	e.Took = time.Since(began)
+	tell(p.cfg.observer.Planned, e)
+	return next
+}
+
+// activeNames returns the names of those that the plan counts with.
+func activeNames(all []MemberInfo) (names []string) {
+	for _, m := range all {
+		if m.State != Absent {
+			names = append(names, m.Name)
+		}
+	}
+	return names
+}
+
+// gather returns what a round is made from, and when the next grace is over.
+func (p *planner) gather(st *state) (r round, next time.Duration) {
+	r = round{moves: p.cfg.moves, frozen: st.frozen, held: make([]string, p.shards)}
+	r.in = Input{Shards: p.shards, Members: st.infos(), Owners: make([]string, p.shards), Pinned: st.pins}
+	if st.plan != nil {
+		copy(r.in.Owners, st.plan.owners)
+	}
+	for id := range r.held {
+		if a, ok := st.owner(ID(id)); ok {
+			r.held[id] = a.Owner
+		}
+	}
+	absent, next := p.absent(st, r.in.Owners)
+	r.in.Members = append(r.in.Members, absent...)
+	slices.SortFunc(r.in.Members, func(a, b MemberInfo) int { return cmp.Compare(a.Name, b.Name) })
+	return r, next
+}
+
+// absent returns those who are gone and may come back, and when the first grace is over.
+func (p *planner) absent(st *state, owners []string) (all []MemberInfo, next time.Duration) {
+	now, next := time.Now(), idle
+	gone := make(map[string]time.Time)
+	for _, name := range owners {
+		if _, here := st.members[name]; here || name == "" {
+			continue
+		}
+		if _, known := gone[name]; known {
+			continue
+		}
+		since, known := p.away[name]
+		if !known {
+			since = now
+		}
+		gone[name] = since
+		if left := p.cfg.grace - now.Sub(since); left > 0 {
+			next = min(next, left)
+			all = append(all, MemberInfo{Name: name, State: Absent})
+		}
+	}
+	p.away = gone
+	return all, next
+}
+
+// longest returns for how long the shard has had no owner for which that is longest.
+func (p *planner) longest(held []string) (most time.Duration) {
+	now := time.Now()
+	bare := make(map[ID]time.Time)
+	for id, owner := range held {
+		if owner != "" {
+			continue
+		}
+		since, known := p.bare[ID(id)]
+		if !known {
+			since = now
+		}
+		bare[ID(id)] = since
+		most = max(most, now.Sub(since))
+	}
+	p.bare = bare
+	return most
+}
+
+// excuses logs why the assigner is not heeded, once.
+func (p *planner) excuses(err error) {
+	if err == nil {
+		p.excuse = ""
+		return
+	}
+	if text := err.Error(); text != p.excuse {
+		p.excuse = text
+		p.log.Warn("shard: assigner is not heeded; members keep their shards", "error", err)
+	}
+}

@@ -1,0 +1,335 @@
+package shard
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/lock"
+	"github.com/conclave-go/conclave/watch"
+)
+
+// Router knows who owns each shard of a group: a copy in memory, kept up to date, that
+// never waits for etcd. [NewRouter] makes one. All methods may be called from several
+// goroutines.
+type Router struct {
+	keys   keys
+	shards int
+	cache  *watch.Cache[record]
+	end    context.CancelFunc
+	loaded chan struct{} // closed once the group is known
+	done   chan struct{} // closed when the goroutine that follows has ended
+
+	mu      sync.RWMutex
+	queues  map[ID][]acquisition // the owner first
+	plan    *planned             // nil if there is none
+	members map[string]memberRecord
+	// edits counts changes, and edited says for each shard which was its last.
+	edits   int64
+	edited  []int64
+	changed chan struct{} // closed and replaced by each change
+	err     error         // why it no longer follows
+}
+
+// Route says who owns a shard.
+type Route struct {
+	// Member is the owner's name, "" if there is none.
+	Member string
+	// Value is what it has joined with, see [WithValue]; "" if it is not a member any more.
+	Value string
+	// Token is that of the ownership: give it to the owner with a request, and it can tell
+	// whether it is still the one that was meant.
+	Token lock.Token
+	// Since is when the owner began to ask for the shard, by its own clock.
+	Since time.Time
+	// Planned is the name of whom the plan gives the shard to, "" if nobody. If it is not
+	// the owner, the shard is on its way.
+	Planned string
+}
+
+// Change is a shard's new route.
+type Change struct {
+	// Shard is the shard.
+	Shard ID
+	// Route is the route that it has. Its Member is "" if nobody owns it.
+	Route Route
+	// Initial says that it is the state with which the iteration began.
+	Initial bool
+}
+
+// RouterOption configures a [Router].
+type RouterOption interface{ applyRouter(c *routerConfig) error }
+
+type routerConfig struct{ cache []watch.CacheOption }
+
+type routerOption func(c *routerConfig) error
+
+func (o routerOption) applyRouter(c *routerConfig) error { return o(c) }
+
+// WithCacheOptions passes options to the cache that the router is made on, such as
+// [watch.WithLogger].
+func WithCacheOptions(opts ...watch.CacheOption) RouterOption {
+	return routerOption(func(c *routerConfig) error {
+		c.cache = append(c.cache, opts...)
+		return nil
+	})
+}
+
+// NewRouter returns a router for a group, which it waits for if nobody has joined it yet.
+// ctx bounds that, and loading; the router lives until it is closed. It needs no session,
+// and may only read.
+func NewRouter(ctx context.Context, client *clientv3.Client, group string, opts ...RouterOption) (*Router, error) {
+	if ctx == nil {
+		return nil, errNilContext
+	}
+	cfg := routerConfig{cache: []watch.CacheOption{watch.WithRebuild()}}
+	for _, o := range opts {
+		if o == nil {
+			return nil, errors.New("shard: router option is nil: must come from one of the With functions")
+		}
+		if err := o.applyRouter(&cfg); err != nil {
+			return nil, err
+		}
+	}
+	k := keys{group}
+	cache, err := watch.NewCache(ctx, client, k.all(), k.decoder(), cfg.cache...)
+	if err != nil {
+		return nil, fmt.Errorf("shard: loading the routes of %q: %w", group, err)
+	}
+	r := &Router{keys: k, cache: cache, loaded: make(chan struct{}), done: make(chan struct{}), changed: make(chan struct{})}
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	r.end = end
+	go r.follow(life)
+	select {
+	case <-r.loaded:
+		return r, nil
+	case <-r.done:
+		err = r.err
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	return nil, errors.Join(fmt.Errorf("shard: waiting for group %q: %w", group, err), r.Close(ctx))
+}
+
+// Shards returns how many shards the group has.
+func (r *Router) Shards() int { return r.shards }
+
+// Of returns the shard that a key belongs to, see the function [Of].
+func (r *Router) Of(key string) ID { return Of(key, r.shards) }
+
+// Owner returns who owns a shard, as its lock says, and whether anybody does; the route
+// then also says whose it is to be. It is as fresh as the watch is quick: an owner may have
+// changed some milliseconds ago, so it has to check that the shard is its own.
+func (r *Router) Owner(id ID) (route Route, owned bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.route(id)
+}
+
+// route is Owner. mu must be held.
+func (r *Router) route(id ID) (route Route, owned bool) {
+	if r.plan != nil && int(id) < len(r.plan.owners) {
+		route.Planned = r.plan.owners[id]
+	}
+	q := r.queues[id]
+	if len(q) == 0 {
+		return route, false
+	}
+	route.Member, route.Token, route.Since = q[0].Owner, q[0].token(), q[0].Since
+	route.Value = r.members[route.Member].Value
+	return route, true
+}
+
+// Members returns the values of the group's members by their names, for who wants to ask
+// the planned owner.
+func (r *Router) Members() map[string]string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	values := make(map[string]string, len(r.members))
+	for name, m := range r.members {
+		values[name] = m.Value
+	}
+	return values
+}
+
+// Changes yields the route of every shard, in order, and then each that changes. A consumer
+// that does not keep up misses what a newer change has replaced, never the newest. The
+// error is ctx's if that ends, otherwise why the router does not follow any more.
+func (r *Router) Changes(ctx context.Context) iter.Seq2[Change, error] {
+	return func(yield func(Change, error) bool) {
+		for seen := int64(-1); ; {
+			due, edits, changed, err := r.since(seen)
+			for _, c := range due {
+				if ctx.Err() == nil && !yield(c, nil) {
+					return
+				}
+			}
+			seen = edits
+			switch {
+			case ctx.Err() != nil:
+				yield(Change{}, fmt.Errorf("shard: following the routes: %w", context.Cause(ctx)))
+				return
+			case len(due) > 0:
+				continue
+			case err != nil:
+				yield(Change{}, err)
+				return
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
+// since returns the shards that have changed after an edit, all if that is -1.
+func (r *Router) since(seen int64) (due []Change, edits int64, changed <-chan struct{}, err error) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for id, at := range r.edited {
+		if at > seen {
+			route, _ := r.route(ID(id))
+			due = append(due, Change{Shard: ID(id), Route: route, Initial: seen < 0})
+		}
+	}
+	return due, r.edits, r.changed, r.err
+}
+
+// Err returns nil while the router follows the group, interruptions included that it is
+// about to overcome, and else why it no longer does: [ErrClosed], or as [watch.Cache.Err].
+func (r *Router) Err() error {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.err
+}
+
+// Close ends the router, and waits for its goroutines for as long as ctx allows. Owner
+// goes on to return what was last known.
+func (r *Router) Close(ctx context.Context) error {
+	r.stop(ErrClosed)
+	r.end()
+	err := r.cache.Close(ctx)
+	select {
+	case <-r.done:
+		return err
+	case <-ctx.Done():
+		return errors.Join(err, fmt.Errorf("shard: closing the router: %w", context.Cause(ctx)))
+	}
+}
+
+func (r *Router) stop(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err == nil {
+		r.err = err
+	}
+	r.signal()
+}
+
+// signal wakes those who wait for a change. mu must be held.
+func (r *Router) signal() {
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+// follow keeps the routes up to date. The state as a whole is taken over with the first
+// change, and what the cache replays of it is left out.
+func (r *Router) follow(ctx context.Context) {
+	defer close(r.done)
+	known := int64(0)
+	for c, err := range r.cache.Changes(ctx) {
+		switch {
+		case err != nil:
+			r.stop(err)
+			return
+		case known == 0, c.Rebuilt, r.shards == 0:
+			known = r.load()
+		case c.Item.ModRevision > known:
+			r.apply(c)
+		}
+	}
+}
+
+// load takes over the state as a whole, and returns its revision.
+func (r *Router) load() (revision int64) {
+	s := r.cache.Snapshot()
+	st := stateOf(r.keys, s)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.shards == 0 && st.checkGroup(r.keys.group) == nil {
+		r.shards, r.edited = st.shards, make([]int64, st.shards)
+		defer close(r.loaded)
+	}
+	r.queues, r.plan, r.members = st.queues, st.plan, map[string]memberRecord{}
+	for name, item := range st.members {
+		r.members[name] = item.Value.member
+	}
+	r.editAll(func(ID) bool { return true })
+	return s.Revision()
+}
+
+// apply takes over one change.
+func (r *Router) apply(c watch.Change[record]) {
+	what, name, id := r.keys.parse(c.Key)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch what {
+	case kindLock:
+		r.applyEntry(id, c)
+	case kindMember:
+		if r.members[name] = c.Item.Value.member; c.Deleted {
+			delete(r.members, name)
+		}
+		r.editAll(func(id ID) bool { return len(r.queues[id]) > 0 && r.queues[id][0].Owner == name })
+	case kindHead:
+		r.applyPlan()
+	default:
+	}
+}
+
+// applyEntry takes over that an acquisition has come or gone. mu must be held.
+func (r *Router) applyEntry(id ID, c watch.Change[record]) {
+	q := slices.DeleteFunc(slices.Clone(r.queues[id]), func(a acquisition) bool { return a.key == c.Key })
+	if !c.Deleted {
+		q = append(q, acquisition{c.Item.Value.entry, c.Key, c.Item.CreateRevision})
+		slices.SortFunc(q, func(a, b acquisition) int { return cmp.Compare(a.created, b.created) })
+	}
+	before, owned := r.route(id)
+	r.queues[id] = q
+	if after, owns := r.route(id); owned != owns || before != after {
+		r.editAll(func(other ID) bool { return other == id })
+	}
+}
+
+// applyPlan takes over another plan. mu must be held.
+func (r *Router) applyPlan() {
+	p, err := readPlan(r.keys, func(key string) ([]byte, int64) {
+		item, _ := r.cache.Get(key)
+		return item.Value.text, item.ModRevision
+	})
+	if err != nil { // the next is about to come
+		return
+	}
+	old := r.plan
+	r.plan = p
+	r.editAll(func(id ID) bool { return old == nil || old.owners[id] != p.owners[id] })
+}
+
+// editAll notes that some shards have changed. mu must be held.
+func (r *Router) editAll(which func(ID) bool) {
+	r.edits++
+	for id := range r.edited {
+		if which(ID(id)) {
+			r.edited[id] = r.edits
+		}
+	}
+	r.signal()
+}
