@@ -2,6 +2,7 @@ package shard_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -84,10 +85,10 @@ func TestAFunctionThatDoesNotReturnInTimeLosesItsShardAndNoneIsCalledBesideIt(t 
 	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
 		f := newFleet(t, s, 2)
 		stuck, ended := make(chan struct{}), make(chan error, 2)
-		calls := 0
+		var calls atomic.Int32
 		a := f.joinWith("a", func(ctx context.Context, o *shard.Ownership) error {
 			f.ledger.begin("a", o)
-			calls++
+			calls.Add(1)
 			<-ctx.Done()
 			ended <- context.Cause(ctx)
 			<-stuck
@@ -102,10 +103,10 @@ func TestAFunctionThatDoesNotReturnInTimeLosesItsShardAndNoneIsCalledBesideIt(t 
 
 		b.stop()
 		require.Equal(t, map[string]int{"a": 1, "": 1}, counts(f.settled()), "the function runs still")
-		require.Equal(t, 2, calls)
+		require.EqualValues(t, 2, calls.Load())
 		close(stuck)
 		require.Equal(t, map[string]int{"a": 2}, counts(f.settled()))
-		require.Equal(t, 3, calls)
+		require.EqualValues(t, 3, calls.Load())
 		a.stop()
 	})
 }
