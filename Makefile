@@ -5,6 +5,7 @@ BIN     := $(CURDIR)/bin
 
 GOLANGCI_VERSION    := v2.15.0
 GOVULNCHECK_VERSION := v1.9.0
+ETCD_36             := 3.6.16
 
 # The version is part of the file name, so raising it installs the new tool.
 GOLANGCI    := $(BIN)/golangci-lint-$(GOLANGCI_VERSION)
@@ -45,10 +46,16 @@ heavy:
 
 # chaos puts the locks of real processes under real faults, see docs/chaos.md. What
 # broke leaves its schedule and history in _artifacts.
-chaos:
-	CONCLAVE_CHAOS=1 go test -count=1 -timeout 15m -run TestLocksKeepWhatTheyPromise -artifacts ./internal/chaos
+chaos: $(BIN)/etcd-$(ETCD_36)
+	CONCLAVE_ETCD_36=$< CONCLAVE_CHAOS=1 go test -count=1 -timeout 15m -run TestLocksKeepWhatTheyPromise -artifacts ./internal/chaos
 	cd internal/compare && CONCLAVE_CHAOS=1 GOWORK=off go test -count=1 -tags chaos ./chaos
 	$(MAKE) --no-print-directory watchlab
+
+# An etcd of the version before, for rolling upgrades. It is built outside the modules
+# here, which have another.
+$(BIN)/etcd-$(ETCD_36):
+	set -e; dir=$$(mktemp -d); trap 'rm -r "$$dir"' EXIT; cd "$$dir"; export GOWORK=off; go mod init etcd36; \
+	go get go.etcd.io/etcd/server/v3@v$(ETCD_36); go build -mod=mod -o $@ go.etcd.io/etcd/server/v3
 
 # watchlab puts streams and caches under faults, in as many bouts as CONCLAVE_WATCHLAB says,
 # see docs/chaos.md. CONCLAVE_WATCHLAB_SEED repeats one.

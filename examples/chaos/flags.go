@@ -40,6 +40,7 @@ type options struct {
 	replay   string
 	json     string
 	save     string
+	document string
 	html     *string
 	plain    bool
 	required bool
@@ -62,6 +63,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	fs.DurationVar(&o.duration, "duration", 0, "play random compositions for so long, until a promise is broken")
 	fs.StringVar(&o.replay, "replay", "", "play the schedule in `file`")
 	fs.StringVar(&o.save, "schedule", "", "write the schedule to `file`, for -replay")
+	fs.StringVar(&o.document, "document", "", "replace the verdicts in `file`, which is docs/chaos.md")
 	fs.StringVar(&o.json, "json", "", "write the report and every event as lines of JSON to `file`")
 	o.html = report.Flag(fs)
 	fs.BoolVar(&o.plain, "plain", false, "plain lines, as in a pipe or with NO_COLOR")

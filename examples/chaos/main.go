@@ -3,7 +3,7 @@
 // Workers, members of etcd and Redis servers are processes, which are stopped, killed
 // and cut off one by one.
 //
-//	go run ./examples/chaos                       # every scenario, about three minutes
+//	go run ./examples/chaos                       # every scenario, some minutes
 //	go run ./examples/chaos -list                 # what there is
 //	go run ./examples/chaos -only cut,pause       # what is called so
 //	go run ./examples/chaos -html report.html     # with a time line for each lock

@@ -87,6 +87,9 @@ func (r *runner) keep(s chaos.Schedule, found *chaos.Report) error {
 func (r *runner) conclude(found *chaos.Report, page *report.File, events *os.File) error {
 	_, err := fmt.Fprint(r.out, "\n"+found.Text())
 	err = errors.Join(err, found.WriteHistory(events), page.Save(found.Page(r.command), r.out))
+	if r.document != "" {
+		err = errors.Join(err, found.Document(r.document, r.command))
+	}
 	failed := found.Failed()
 	if r.required {
 		failed = errors.Join(failed, found.Unproven())

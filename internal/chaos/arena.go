@@ -26,6 +26,8 @@ func Main(peers worker.Peers) {
 type arena struct {
 	resource *resource
 	replica  bool
+	options  []servers.Option // of the cluster
+	err      error            // why there is none
 
 	mu      sync.Mutex
 	cluster *servers.Etcd
@@ -33,16 +35,39 @@ type arena struct {
 	primary int                    // which of the nodes of a replica serves
 }
 
-func newArena(r *resource, replica bool) *arena {
-	return &arena{resource: r, replica: replica, nodes: make(map[int]*servers.Redis)}
+// snapshots is after how many entries a member that was away is sent a snapshot, where
+// that is to happen.
+const snapshots = 50
+
+// newArena has what the entry's faults need.
+func newArena(r *resource, e Entry) *arena {
+	a := &arena{resource: r, replica: e.Replica, nodes: make(map[int]*servers.Redis)}
+	if e.has(slowPeers) {
+		a.options = append(a.options, servers.WithPeerProxies())
+	}
+	if e.has(addLearner) {
+		a.options = append(a.options, servers.WithLearner())
+	}
+	if e.has(awayMember) {
+		a.options = append(a.options, servers.WithSnapshots(snapshots))
+	}
+	if e.Etcd != "" {
+		var binary string
+		binary, a.err = servers.Binary(e.Etcd)
+		a.options = append(a.options, servers.WithBinary(binary))
+	}
+	return a
 }
 
 // etcd returns the cluster.
 func (a *arena) etcd(ctx context.Context) (*servers.Etcd, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.err != nil {
+		return nil, a.err
+	}
 	if a.cluster == nil {
-		c, err := servers.StartEtcd(ctx)
+		c, err := servers.StartEtcd(ctx, a.options...)
 		if err != nil {
 			return nil, err
 		}

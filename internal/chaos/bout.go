@@ -140,7 +140,7 @@ func (b *bout) perform(ctx context.Context, step Step) error {
 func (b *bout) begun(step Step, detail string) {
 	counted := false
 	for _, t := range b.trials {
-		t.note(history.Event{Kind: history.Begun, Fault: step.Fault, Detail: detail})
+		t.note(history.Event{Kind: history.Begun, Fault: step.Fault, Point: step.Point, Detail: detail})
 		if !counted {
 			b.count(t.System, faults()[step.Fault].class)
 			counted = true

@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"slices"
 	"time"
 
 	"github.com/conclave-go/conclave/internal/chaos/history"
@@ -18,6 +19,9 @@ type Step struct {
 	// For is how long it lasts, Size how much of it there is.
 	For  time.Duration `json:"for"`
 	Size time.Duration `json:"size,omitempty"`
+	// Percent is how much of it there is where that is no time: of messages that are
+	// dropped, of its rate that a clock has.
+	Percent float64 `json:"percent,omitempty"`
 }
 
 // Names of faults.
@@ -42,6 +46,22 @@ const (
 	revoke      = "revoke"         // an operator revokes the holder's lease
 	remove      = "delete"         // an operator deletes the holder's key
 
+	isolateFollower = "follower-isolate" // a follower is cut off from the other members, not from clients
+	vanishMember    = "member-vanish"    // one or two members vanish for all clients: connections stay open and silent
+	replaceMember   = "member-replace"   // a member is removed, and a new one added elsewhere
+	slowServers     = "server-slow"      // all traffic between clients and members is late
+	slowLeader      = "leader-slow"      // the leader is stopped for moments, again and again
+	slowPeers       = "peer-delay"       // traffic between members is late
+	lossyPeers      = "peer-loss"        // members drop some of the messages between them
+	stallDisk       = "disk-stall"       // the leader's disk does not answer
+	addLearner      = "learner"          // a learner is added, and promoted and removed at the end
+	fullStore       = "nospace"          // the members have no space left
+	defragment      = "defragment"       // the members rewrite their stores, one after another
+	awayMember      = "member-away"      // a member is away for so long that it is sent a snapshot
+	upgradeMember   = "upgrade"          // a member is restarted as the next version
+
+	slowClock = "clock-slow" // the holder's clock runs slow, and it is cut off
+
 	restartEmpty = "redis-restart"  // a majority of nodes restarts without its keys
 	minority     = "redis-minority" // fewer than half of the nodes are killed, and come back empty
 	stopNode     = "redis-stop"     // fewer than half are stopped
@@ -63,6 +83,8 @@ type fault struct {
 	class class
 	// server is set if it hits servers, and so all locks on them.
 	server bool
+	// keeps is set if no hold may be lost to it.
+	keeps bool
 	// takes are the properties that it takes back from systems on etcd and on Redis.
 	etcd, redis []history.Property
 	// spared says which systems are spared from that; nil spares none.
@@ -85,6 +107,8 @@ func (f fault) voids(s System) []history.Property {
 func faults() map[string]fault {
 	exclusion := []history.Property{history.S3, history.Order}
 	late := []history.Property{history.L} // it speaks of a stable leader
+	// An entry may be gone early: also before a worker looks for it that has no deadline.
+	early := slices.Concat(late, exclusion, []history.Property{history.Real})
 	return map[string]fault{
 		pause: {class: pausing}, stall: {class: pausing}, kill: {class: other},
 		cut: {class: partition}, cutOut: {class: partition}, cutIn: {class: partition}, vanish: {class: partition},
@@ -92,12 +116,29 @@ func faults() map[string]fault {
 
 		killMember: {class: other, server: true, etcd: late}, pauseMember: {class: pausing, server: true, etcd: late},
 		stallLeader: {
-			class: pausing, server: true, etcd: append(late, exclusion...),
+			class: pausing, server: true, etcd: early,
 			spared: func(s System) bool { return s.Delay }, // which never promises L
 		},
 		moveLeader: {class: other, server: true, etcd: late}, isolate: {class: partition, server: true, etcd: late},
 		compact: {class: other, server: true},
-		revoke:  {class: other}, remove: {class: other},
+
+		isolateFollower: {class: partition, server: true, keeps: true},
+		vanishMember:    {class: partition, server: true, keeps: true},
+		slowServers:     {class: other, server: true, keeps: true},
+		slowLeader:      {class: pausing, server: true, keeps: true},
+		slowPeers:       {class: other, server: true, keeps: true},
+		lossyPeers:      {class: other, server: true, etcd: late},
+		replaceMember:   {class: other, server: true, keeps: true, etcd: late},
+		stallDisk: {
+			class: pausing, server: true, etcd: early,
+			spared: func(s System) bool { return s.Delay },
+		},
+		addLearner: {class: other, server: true, keeps: true}, fullStore: {class: other, server: true, keeps: true},
+		defragment: {class: other, server: true, keeps: true}, awayMember: {class: other, server: true, keeps: true, etcd: late},
+		upgradeMember: {class: other, server: true, etcd: late},
+		slowClock:     {class: partition, etcd: exclusion, redis: exclusion},
+
+		revoke: {class: other}, remove: {class: other},
 
 		restartEmpty: {
 			class: other, server: true, redis: exclusion,

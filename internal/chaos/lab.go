@@ -97,7 +97,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if l.resource, err = startResource(ctx); err != nil {
 		return l.report, err
 	}
-	l.shared = newArena(l.resource, false)
+	l.shared = newArena(l.resource, Entry{})
 	var watching sync.WaitGroup
 	beating, stop := context.WithCancel(ctx)
 	watching.Go(func() { l.late.watch(beating) })
@@ -157,7 +157,7 @@ func (l *lab) play(ctx context.Context, e Entry) error {
 	}
 	a := l.shared
 	if e.server() {
-		a = newArena(l.resource, e.Replica)
+		a = newArena(l.resource, e)
 	}
 	b := &bout{entry: e, named: l.Schedule.named, arena: a, say: say, count: l.count}
 	say("starting")
@@ -222,13 +222,12 @@ func (l *lab) skipAll(e Entry, why string) (cells []Cell) {
 
 // missing says what this machine lacks for an entry; "" for nothing.
 func missing(e Entry) string {
-	needs := func(fault string) bool {
-		return slices.ContainsFunc(e.Steps, func(s Step) bool { return s.Fault == fault })
+	if e.Etcd != "" {
+		if _, err := servers.Binary(e.Etcd); err != nil {
+			return err.Error()
+		}
 	}
-	if servers.HasRedis() {
-		return ""
-	}
-	if e.Replica || needs(stopNode) {
+	if !servers.HasRedis() && (e.Replica || e.has(stopNode)) {
 		return "needs redis-server"
 	}
 	return ""

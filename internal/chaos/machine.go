@@ -39,6 +39,7 @@ func versions(ctx context.Context) map[string]string {
 			}
 		}
 	}
+	v["old etcd"], v["etcd before"] = servers.BinaryVersion(servers.PathVersion), servers.BinaryVersion(upgraded)
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {

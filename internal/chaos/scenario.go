@@ -23,6 +23,9 @@ type Scenario struct {
 	TTL time.Duration
 	// Replica is set if Redis is one node with a replica.
 	Replica bool
+	// Etcd is the version that the members of etcd are at first; "" is the one that this
+	// program is compiled with.
+	Etcd string
 	// script draws n rounds of steps.
 	script func(d *draw, n int) []Step
 }
@@ -70,7 +73,7 @@ func Scenarios() []Scenario {
 	all := names(func(s System) bool { return s.Name != delayed && s.Name != redlockUptime })
 	etcd := names(func(s System) bool { return s.onEtcd() && s.Name != delayed })
 	queue := names(func(s System) bool { return s.ours() || s.Name == stockElection })
-	return slices.Concat(holderScenarios(all, queue), etcdScenarios(etcd), redisScenarios())
+	return slices.Concat(holderScenarios(all, queue), etcdScenarios(etcd), clusterScenarios(etcd), clockScenarios(), redisScenarios())
 }
 
 // holderScenarios are those of workers and their networks.

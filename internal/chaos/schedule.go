@@ -27,12 +27,23 @@ type Entry struct {
 	Systems  []string      `json:"systems"`
 	TTL      time.Duration `json:"ttl"`
 	Replica  bool          `json:"replica,omitempty"`
+	Etcd     string        `json:"etcd,omitempty"`
 	Steps    []Step        `json:"steps"`
 }
 
 // server reports whether the entry needs servers of its own, because it breaks them.
 func (e Entry) server() bool {
-	return e.Replica || slices.ContainsFunc(e.Steps, func(s Step) bool { return faults()[s.Fault].server })
+	return e.Replica || e.Etcd != "" || slices.ContainsFunc(e.Steps, func(s Step) bool { return faults()[s.Fault].server })
+}
+
+// has reports whether the entry has one of some faults.
+func (e Entry) has(some ...string) bool {
+	return slices.ContainsFunc(e.Steps, func(s Step) bool { return slices.Contains(some, s.Fault) })
+}
+
+// keeps reports whether no hold may be lost to any of the entry's faults.
+func (e Entry) keeps() bool {
+	return !slices.ContainsFunc(e.Steps, func(s Step) bool { return !faults()[s.Fault].keeps })
 }
 
 // check finds what a file says that nobody can do.
@@ -59,10 +70,10 @@ func (s Schedule) check(e Entry) error {
 func NewSchedule(seed uint64, ttl time.Duration, n int, only func(scenario, system string) bool) Schedule {
 	s := Schedule{Seed: seed}
 	for _, sc := range Scenarios() {
-		e := Entry{Scenario: sc.Name, Meaning: sc.Meaning, TTL: ttl, Replica: sc.Replica}
+		e := Entry{Scenario: sc.Name, Meaning: sc.Meaning, TTL: ttl, Replica: sc.Replica, Etcd: sc.Etcd}
 		rounds := n
 		if sc.TTL != 0 {
-			// These take three times as long.
+			// These take two or three times as long.
 			e.TTL, rounds = sc.TTL, max(2, n/2)
 		}
 		for _, name := range sc.Systems {

@@ -55,7 +55,7 @@ func (b *bout) strikeEtcd(ctx context.Context, step Step) (healer, error) {
 	case compact:
 		return compacting(ctx, c)
 	default:
-		return nil, fmt.Errorf("chaos: nobody knows how to do %q to etcd", step.Fault)
+		return b.strikeCluster(ctx, step, c, leader)
 	}
 }
 

@@ -34,6 +34,8 @@ func (g *target) strike(ctx context.Context) error {
 		return g.cutWaiting(ctx)
 	case revoke, remove:
 		return g.overrule(ctx)
+	case slowClock:
+		return g.slowClock(ctx)
 	default:
 		return g.breakNetwork(ctx)
 	}
@@ -114,6 +116,17 @@ func (g *target) breakNetwork(ctx context.Context) error {
 		return nil
 	}
 	return g.bury(ctx)
+}
+
+// slowClock lets the holder's clock run slow while it is cut off.
+func (g *target) slowClock(ctx context.Context) error {
+	g.hand.tell(worker.Rate(g.step.Percent / 100))
+	g.step.Fault = cut
+	defer func() {
+		g.step.Fault = slowClock
+		g.hand.tell(worker.Rate(1))
+	}()
+	return g.breakNetwork(ctx)
 }
 
 // bury notes the death of a holder that was cut off: when it was told of its loss, which

@@ -47,7 +47,7 @@ const (
 func Systems() []System {
 	etcd := []history.Property{
 		history.S1, history.S2, history.S3, history.S4, history.S5,
-		history.L, history.Live, history.Real, history.InTime, history.Order,
+		history.L, history.Live, history.Real, history.InTime, history.Order, history.Kept,
 	}
 	redis := []history.Property{history.S3, history.Live, history.InTime, history.Order}
 	return []System{

@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -32,6 +33,7 @@ func (r *Report) Text() string {
 	b.WriteString("\nheld: it kept what it promises. broke: what it does not promise here did not\n" +
 		"hold. FAIL!: a promise was broken. skip: something is missing. -: not played.\n\n")
 	b.WriteString(r.data())
+	b.WriteString(r.rounds())
 	b.WriteString("\n" + r.controls())
 	b.WriteString("\n" + r.sums())
 	return b.String()
@@ -151,6 +153,41 @@ func (r *Report) data() string {
 	return trimLines(b.String())
 }
 
+// rounds says how the locks went round while faults lasted that let them.
+func (r *Report) rounds() string {
+	systems, _ := r.played()
+	systems = slices.DeleteFunc(systems, func(name string) bool {
+		s, ok := r.Schedule.named(name)
+		return !ok || !s.onEtcd()
+	})
+	var b strings.Builder
+	for _, e := range r.Schedule.Entries {
+		if !slices.ContainsFunc(r.Cells, func(c Cell) bool { return c.Scenario == e.Scenario && c.Result.Free > 0 }) {
+			continue
+		}
+		if b.Len() == 0 {
+			b.WriteString("\nGrants a second while the fault lasted, and holds lost to it:\n")
+			for line := range 2 {
+				fmt.Fprintf(&b, "%-15s", "")
+				for _, s := range systems {
+					fmt.Fprintf(&b, " %-7.7s", heading(s)[line])
+				}
+				b.WriteString("\n")
+			}
+		}
+		fmt.Fprintf(&b, "%-15.15s", e.Scenario)
+		for _, s := range systems {
+			text := "-"
+			if c, ok := r.cell(e.Scenario, s); ok && c.Result.Free > 0 {
+				text = fmt.Sprintf("%.1f %d", float64(c.Result.Rounds)/c.Result.Free.Seconds(), c.Result.Losses)
+			}
+			fmt.Fprintf(&b, " %-7s", text)
+		}
+		b.WriteString("\n")
+	}
+	return trimLines(b.String())
+}
+
 // controls says which known breaks were found.
 func (r *Report) controls() string {
 	var b strings.Builder
@@ -195,7 +232,7 @@ func (r *Report) sums() string {
 // on says what it ran on.
 func (r *Report) on() string {
 	v := r.Versions
-	return fmt.Sprintf("%s, etcd %s, Redis %s", v["go"], v["etcd"], v["redis"])
+	return fmt.Sprintf("%s, etcd %s (old %s, upgraded %s), Redis %s", v["go"], v["etcd"], cmp.Or(v["old etcd"], "none"), cmp.Or(v["etcd before"], "none"), v["redis"])
 }
 
 // short writes a duration with three digits at most.

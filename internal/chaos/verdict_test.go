@@ -3,6 +3,7 @@ package chaos_test
 import (
 	"bytes"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -54,19 +55,37 @@ func TestASystemIsJudgedByWhatItPromisesUnderTheFaults(t *testing.T) {
 	require.Equal(t, chaos.Held, chaos.Judge(entry("x", "cut"), "redis", overlap()[:2]).Verdict)
 }
 
-func TestOnlyALeaderThatStallsTakesS3BackFromALockOnEtcdAndNotWithALockDelay(t *testing.T) {
+func TestOnlyALeaderThatStallsOrASlowClockTakesS3BackFromALockOnEtcd(t *testing.T) {
 	t.Parallel()
 	for _, f := range chaos.FaultNames() {
 		for _, name := range []string{"mutex", "rwmutex", "election", "mutex+delay"} {
 			left := chaos.Promises(name, f)
-			want := []history.Property{history.S1, history.S2, history.S4, history.S5, history.Live, history.InTime, history.Real}
-			if f != "leader-stall" || name == "mutex+delay" {
+			want := []history.Property{history.S1, history.S2, history.S4, history.S5, history.Live, history.InTime, history.Kept}
+			stalls := f == "leader-stall" || f == "disk-stall" // which a lock delay makes up for
+			if !stalls || name == "mutex+delay" {
+				want = append(want, history.Real)
+			}
+			if f != "clock-slow" && (!stalls || name == "mutex+delay") {
 				want = append(want, history.S3)
 			}
 			require.Subset(t, left, want, "%s under %s", name, f)
 		}
 	}
-	require.NotContains(t, chaos.Promises("mutex", "leader-stall"), history.S3)
+	for _, f := range []string{"leader-stall", "disk-stall", "clock-slow"} {
+		require.NotContains(t, chaos.Promises("mutex", f), history.S3)
+	}
+}
+
+func TestAHoldIsLostInVainOnlyWhereEveryFaultLeavesItAlone(t *testing.T) {
+	t.Parallel()
+	lost := append(overlap()[1:2:2], history.Event{At: 40 * int64(time.Millisecond), Kind: history.Told, Worker: "w1", Hold: "w1-1"})
+	for verdict, faults := range map[chaos.Verdict][]string{
+		chaos.Broken: {"follower-isolate", "learner"},
+		chaos.Held:   {"follower-isolate", "cut"},
+	} {
+		require.Equal(t, verdict, chaos.Judge(entry("x", faults...), "concurrency", lost).Verdict, faults)
+	}
+	require.Equal(t, chaos.BrokenExpected, chaos.Judge(entry("x", "learner"), "stock-mutex", lost).Verdict)
 }
 
 // report is one of a single cell.
@@ -116,6 +135,22 @@ func TestTheReportFitsATerminalAndABrowser(t *testing.T) {
 	require.Contains(t, page.String(), "unguarded: lost update")
 	require.NoError(t, r.WriteHistory(&lines))
 	require.Equal(t, len(overlap())+1, strings.Count(lines.String(), "\n"))
+}
+
+func TestTheVerdictsInADocumentAreReplaced(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "x.md")
+	require.NoError(t, os.WriteFile(path, []byte("before\n<!-- verdicts -->\nprevious\n<!-- end of verdicts -->\nafter\n"), 0o600))
+	r := report(entry("cut", "cut"), "redis", overlap())
+	for range 2 {
+		require.NoError(t, r.Document(path, "chaos -seed 7"))
+	}
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Regexp(t, "(?s)^before\n<!-- verdicts -->\n`go run ./examples/chaos -seed 7` on .*```text\n.*FAIL!.*```\n<!-- end of verdicts -->\nafter\n$", string(text))
+	require.NotContains(t, string(text), "previous")
+	require.NoError(t, os.WriteFile(path, []byte("none"), 0o600))
+	require.ErrorContains(t, r.Document(path, ""), "has no lines")
 }
 
 // Every scenario and fault is explained.

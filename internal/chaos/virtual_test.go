@@ -131,7 +131,7 @@ func (l *virtualLock) hire(s *vtime.Server, kind string, r *worker.Resource, nam
 	locker, err := worker.NewConclave(l.ctx, client, kind, l.name, name, virtualTTL, 0)
 	require.NoError(l.t, err)
 	h := &virtualHand{cut: cut, Worker: &worker.Worker{
-		Name: name, Locker: locker, Register: worker.NewRegister(client, worker.RegisterKey(l.name)),
+		Name: name, Locker: locker, Register: worker.NewRegister(client, worker.RegisterKey(l.name), virtualTTL),
 		Resource: worker.Local(r, l.name, name), Gate: worker.NewGate(), Now: virtualNow, Emit: l.Add,
 		Hold: 3 * time.Second, Think: 2 * time.Second, Sample: 500 * time.Millisecond, Patience: virtualTTL,
 		GiveUp: 4 * virtualTTL, Random: rand.New(rand.NewPCG(seed, uint64(len(l.hands)+1))),

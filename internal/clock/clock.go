@@ -22,7 +22,10 @@ var processStart = time.Now()
 type Instant int64
 
 // Now reads the counting clock.
-func Now() Instant {
+func Now() Instant { return skewed.Load().at(right()) }
+
+// right is [Now] as long as nobody has called [SetRate].
+func right() Instant {
 	if !suspensionCounts || inBubble() {
 		return sinceStart()
 	}

@@ -74,6 +74,7 @@ func (t *Timer) due() bool {
 
 // nap is how long to rely on a Go timer when left remains.
 func nap(left time.Duration) time.Duration {
+	left = lasts(left)
 	if !suspensionCounts || inBubble() {
 		return left
 	}

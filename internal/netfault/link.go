@@ -72,7 +72,7 @@ func (l *link) dial() (*net.TCPConn, bool) {
 		return nil, false
 	}
 	dialer := net.Dialer{Timeout: dialTimeout}
-	conn, err := dialer.DialContext(l.proxy.ctx, "tcp", l.proxy.target)
+	conn, err := dialer.DialContext(l.proxy.ctx, "tcp", l.proxy.Target())
 	server, ok := conn.(*net.TCPConn)
 
 	l.proxy.mu.Lock()

@@ -15,13 +15,13 @@ const dialTimeout = 5 * time.Second
 // Proxy forwards TCP connections to one target and breaks them on command.
 // All methods may be called concurrently. Use [Start].
 type Proxy struct {
-	target string
 	ln     net.Listener
 	ctx    context.Context // done at Close; bounds the dials
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // the accept loop and one goroutine per link
 
 	mu      sync.Mutex
+	target  string
 	faults  faults
 	changed chan struct{} // closed and replaced whenever faults change
 	line    [2]time.Time  // by direction: until when it is taken, under a rate
@@ -78,7 +78,19 @@ func Start(target string) (*Proxy, error) {
 func (p *Proxy) Addr() string { return p.ln.Addr().String() }
 
 // Target returns the host:port that the proxy forwards to.
-func (p *Proxy) Target() string { return p.target }
+func (p *Proxy) Target() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.target
+}
+
+// Retarget lets new connections lead to another host:port, as when a name is given another
+// address. Those that are open stay where they are.
+func (p *Proxy) Retarget(target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = target
+}
 
 // Connections returns the number of connections that clients have open
 // through the proxy, those that hang included.

@@ -36,6 +36,19 @@ func TestProxyForwardsBothWays(t *testing.T) {
 	require.Eventually(t, func() bool { return p.Connections() == 0 }, guard, time.Millisecond)
 }
 
+func TestProxyLeadsNewConnectionsElsewhere(t *testing.T) {
+	t.Parallel()
+	first, second := startServer(t), startServer(t)
+	p := start(t, first.ln.Addr().String())
+	connected(t, p)
+	receive(t, first.lines)
+	p.Retarget(second.ln.Addr().String())
+	require.Equal(t, second.ln.Addr().String(), p.Target())
+	connected(t, p)
+	require.Equal(t, "hello\n", receive(t, second.lines))
+	require.Equal(t, 2, p.Connections())
+}
+
 func TestProxyKeepsEveryByteOfALargeTransferInOrder(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)

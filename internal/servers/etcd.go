@@ -15,6 +15,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
+	"github.com/conclave-go/conclave/internal/netfault"
 	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/internal/tempdir"
 )
@@ -39,12 +40,15 @@ type Etcd struct {
 	dir    *tempdir.Dir
 	client *clientv3.Client
 	list   []*member
+	spare  *member // the last of list, which is a learner once it has joined; nil without one
 }
 
 // member is one of them, seen from outside.
 type member struct {
-	job memberJob
-	id  uint64
+	job   memberJob
+	id    uint64
+	lives int             // how many members there have been in its place
+	peers *netfault.Proxy // in front of its peer address; nil without one
 
 	mu      sync.Mutex
 	process *process.Process // nil while it is down
@@ -74,17 +78,15 @@ func startEtcd(ctx context.Context, cfg config) (*Etcd, error) {
 		return nil, err
 	}
 	e := &Etcd{dir: dir}
-	var peers []string
 	for i := range cfg.members {
-		m := &member{job: memberJob{
-			Name: memberName(i), Dir: filepath.Join(dir.Path(), memberName(i)), Client: freeAddress(), Peer: freeAddress(), Token: filepath.Base(dir.Path()),
-			Fsync: cfg.fsync,
-		}}
+		m, err := newMember(i, dir.Path(), cfg)
+		if err != nil {
+			return nil, errors.Join(err, e.Close())
+		}
 		e.list = append(e.list, m)
-		peers = append(peers, m.job.Name+"=http://"+m.job.Peer)
 	}
 	for _, m := range e.list {
-		m.job.Cluster = strings.Join(peers, ",")
+		m.job.Cluster = e.founders()
 		if err := m.start(); err != nil {
 			return nil, errors.Join(err, e.Close())
 		}
@@ -98,7 +100,40 @@ func startEtcd(ctx context.Context, cfg config) (*Etcd, error) {
 	if err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
+	if cfg.spare {
+		if e.spare, err = newMember(len(e.list), dir.Path(), cfg); err != nil {
+			return nil, errors.Join(err, e.Close())
+		}
+		e.list = append(e.list, e.spare)
+	}
 	return e, nil
+}
+
+// newMember gives a member its addresses.
+func newMember(i int, dir string, cfg config) (*member, error) {
+	m := &member{job: memberJob{
+		Name: memberName(i), Dir: filepath.Join(dir, memberName(i)), Client: freeAddress(), Peer: freeAddress(), Token: filepath.Base(dir),
+		Fsync: cfg.fsync, Snapshots: cfg.snapshots, Binary: cfg.binary,
+	}}
+	m.job.Listen = m.job.Peer
+	if !cfg.proxied {
+		return m, nil
+	}
+	var err error
+	if m.peers, err = netfault.Start(m.job.Listen); err != nil {
+		return nil, err
+	}
+	m.job.Peer = m.peers.Addr()
+	return m, nil
+}
+
+// founders is the cluster as etcd's configuration has it.
+func (e *Etcd) founders() string {
+	var all []string
+	for _, m := range e.list {
+		all = append(all, m.job.Name+"=http://"+m.job.Peer)
+	}
+	return strings.Join(all, ",")
 }
 
 // freeAddress returns an address that can be bound now.
@@ -128,6 +163,9 @@ func (m *member) start() (err error) {
 func (m *member) await(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("%s is not ready after %s", m.job.Name, startTimeout))
 	defer cancel()
+	if m.job.Binary != "" {
+		go m.announce(ctx, m.ready)
+	}
 	select {
 	case m.id = <-m.ready:
 		return nil
@@ -168,13 +206,17 @@ func (e *Etcd) Close() error {
 			errs = append(errs, p.Kill())
 			p.Wait()
 		}
+		if m.peers != nil {
+			errs = append(errs, m.peers.Close())
+		}
 	}
 	return errors.Join(append(errs, e.dir.Remove())...)
 }
 
 // Kill ends member i at once.
-func (e *Etcd) Kill(i int) error {
-	m := e.list[i]
+func (e *Etcd) Kill(i int) error { return e.list[i].kill() }
+
+func (m *member) kill() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.process == nil {
@@ -202,33 +244,6 @@ func (e *Etcd) Pause(ctx context.Context, i int) error { return e.list[i].runnin
 
 // Resume continues it.
 func (e *Etcd) Resume(i int) error { return e.list[i].running().Resume() }
-
-// Isolate drops all messages between member i and the others, until Mend. Members are
-// told so rather than cut off by proxies: all dial a member at the same peer URL, so that
-// a proxy there could not tell one from another, and half of the streams between two
-// members are dialled by either side.
-func (e *Etcd) Isolate(i int) error {
-	var errs []error
-	for j, m := range e.list {
-		if j != i {
-			errs = append(errs,
-				m.running().Send(fmt.Sprintf("%s%x", cutPeer, e.list[i].id)),
-				e.list[i].running().Send(fmt.Sprintf("%s%x", cutPeer, m.id)))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// Mend ends what Isolate did.
-func (e *Etcd) Mend() error {
-	var errs []error
-	for _, m := range e.list {
-		if p := m.running(); p != nil {
-			errs = append(errs, p.Send(mendPeers))
-		}
-	}
-	return errors.Join(errs...)
-}
 
 // Leader returns the index of the member that leads, when there is one.
 func (e *Etcd) Leader(ctx context.Context) (int, error) {
@@ -265,6 +280,14 @@ func (e *Etcd) leaderOf(ctx context.Context, m *member) (int, bool) {
 	return 0, false
 }
 
+// voters returns how many members vote.
+func (e *Etcd) voters() int {
+	if e.spare != nil {
+		return len(e.list) - 1
+	}
+	return len(e.list)
+}
+
 // MoveLeader hands the leadership to another member.
 func (e *Etcd) MoveLeader(ctx context.Context) error {
 	i, err := e.Leader(ctx)
@@ -275,7 +298,7 @@ func (e *Etcd) MoveLeader(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = leader.MoveLeader(ctx, e.list[(i+1)%len(e.list)].id)
+	_, err = leader.MoveLeader(ctx, e.list[(i+1)%e.voters()].id)
 	return errors.Join(err, leader.Close())
 }
 

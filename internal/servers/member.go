@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"strconv"
-	"strings"
+	"time"
 
-	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -27,20 +25,31 @@ const (
 	electionMs = 500
 )
 
+// What members are told.
 const (
 	cutPeer   = "cut "
 	mendPeers = "mend"
+	losePeers = "lose " // so many percent
+	stallDisk = "stall disk"
+	freeDisk  = "free disk"
 )
+
+// loseEvery is how often a member on lossy links decides which messages it drops.
+const loseEvery = 40 * time.Millisecond
 
 // memberJob is what a member is told first.
 type memberJob struct {
-	Name    string `json:"name"`
-	Dir     string `json:"dir"`
-	Client  string `json:"client"` // address
-	Peer    string `json:"peer"`
-	Cluster string `json:"cluster"`
-	Token   string `json:"token"`
-	Fsync   bool   `json:"fsync"`
+	Name      string `json:"name"`
+	Dir       string `json:"dir"`
+	Client    string `json:"client"` // address
+	Peer      string `json:"peer"`   // what others dial
+	Listen    string `json:"listen"` // where that leads
+	Cluster   string `json:"cluster"`
+	Token     string `json:"token"`
+	Joins     bool   `json:"joins"` // a cluster that exists
+	Fsync     bool   `json:"fsync"`
+	Snapshots uint64 `json:"snapshots,omitempty"`
+	Binary    string `json:"binary,omitempty"`
 }
 
 // memberReport is what it says.
@@ -54,6 +63,9 @@ func Member(ctx context.Context, line *process.Line) error {
 	orders := make(chan string, 16)
 	told := func(order string) { orders <- order }
 	return line.Serve(ctx, &j, told, func(ctx context.Context) error {
+		if j.Binary != "" {
+			return j.execute()
+		}
 		if j.Fsync {
 			smallwal.Undo()
 		}
@@ -62,15 +74,19 @@ func Member(ctx context.Context, line *process.Line) error {
 			return err
 		}
 		defer etcd.Server.HardStop() // the parent has ended, or does not need it any more
-		serves := etcd.Server.ReadyNotify()
-		var cut []types.ID
+		m := &memberFaults{server: etcd.Server, disk: diskOf(etcd.Server)}
+		defer m.obey(freeDisk) // which HardStop waits for
+		serves, losing := etcd.Server.ReadyNotify(), time.NewTicker(loseEvery)
+		defer losing.Stop()
 		for {
 			select {
 			case <-serves:
 				line.Report(memberReport{ID: uint64(etcd.Server.MemberID())})
 				serves = nil
 			case order := <-orders:
-				cut = obey(etcd, order, cut)
+				m.obey(order)
+			case <-losing.C:
+				m.lose()
 			case err := <-etcd.Err():
 				return err
 			case <-ctx.Done():
@@ -80,28 +96,20 @@ func Member(ctx context.Context, line *process.Line) error {
 	})
 }
 
-// obey drops messages to and from a member, or lets all pass again.
-func obey(etcd *embed.Etcd, order string, cut []types.ID) []types.ID {
-	if hex, ok := strings.CutPrefix(order, cutPeer); ok {
-		if id, err := strconv.ParseUint(hex, 16, 64); err == nil {
-			etcd.Server.CutPeer(types.ID(id))
-			cut = append(cut, types.ID(id))
-		}
-		return cut
-	}
-	for _, id := range cut {
-		etcd.Server.MendPeer(id)
-	}
-	return nil
-}
-
 func (j memberJob) config() *embed.Config {
 	cfg := embed.NewConfig()
 	client, peer := url.URL{Scheme: "http", Host: j.Client}, url.URL{Scheme: "http", Host: j.Peer}
 	cfg.Name, cfg.Dir = j.Name, j.Dir
 	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
-	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
+	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{{Scheme: "http", Host: j.Listen}}, []url.URL{peer}
 	cfg.InitialCluster, cfg.InitialClusterToken = j.Cluster, j.Token
+	cfg.StrictReconfigCheck = false // it waits until members have been connected for five seconds
+	if j.Joins {
+		cfg.ClusterState = embed.ClusterStateFlagExisting
+	}
+	if j.Snapshots > 0 {
+		cfg.SnapshotCount, cfg.SnapshotCatchUpEntries = j.Snapshots, j.Snapshots
+	}
 	cfg.TickMs, cfg.ElectionMs = tickMs, electionMs
 	cfg.UnsafeNoFsync = !j.Fsync // without, a member survives its process, not the machine
 	cfg.EnableGRPCGateway = false

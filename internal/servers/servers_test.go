@@ -24,7 +24,7 @@ const hang = time.Minute
 
 func TestMain(m *testing.M) {
 	process.Main(map[string]process.Role{servers.MemberRole: servers.Member})
-	goleak.VerifyTestMain(suite.Of(m, "OutlivesWhatIsDone", "ThatLags"))
+	goleak.VerifyTestMain(suite.Of(m, "OutlivesWhatIsDone", "ThatLags", "ThatIsReplaced", "LearnerJoins", "SlowAndLossy", "DiskThatStalls", "WasAway", "AnotherVersion"))
 }
 
 func guarded(t *testing.T) context.Context {

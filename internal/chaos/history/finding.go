@@ -24,6 +24,8 @@ const (
 	Real Property = "real"
 	// InTime is that a hold does not say that it is valid after its own deadline.
 	InTime Property = "in time"
+	// Kept is that no hold is lost that nobody took away.
+	Kept Property = "kept"
 	// Order is that a lock with expiry could have done the same, one thing at a time.
 	Order Property = "order"
 )
@@ -48,6 +50,12 @@ type Result struct {
 	Recoveries []time.Duration `json:"recoveries,omitempty"`
 	// Late are how long after the grant of the next the holder still said it was valid.
 	Late []time.Duration `json:"late,omitempty"`
+	// Rounds is how often the lock was granted while faults of the servers lasted under
+	// which nobody was asked to keep it, and Free how long those were; Losses is how often
+	// a holder was told of its loss, also where that is nothing to complain of.
+	Rounds int           `json:"rounds,omitempty"`
+	Free   time.Duration `json:"free,omitempty"`
+	Losses int           `json:"losses,omitempty"`
 	// Notes say what could not be checked.
 	Notes []string `json:"notes,omitempty"`
 	// Order is porcupine's picture of the search, if it found no legal order.
@@ -60,6 +68,8 @@ type Rules struct {
 	TTL time.Duration
 	// Tokens is set if holds have tokens.
 	Tokens bool
+	// Kept is set if no hold may be lost.
+	Kept bool
 	// Late is by how much the machine was late from one time to another, which is
 	// allowed on top; nil is never.
 	Late func(from, to int64) time.Duration
@@ -73,9 +83,11 @@ func Check(events []Event, rules Rules) Result {
 	if rules.Tokens {
 		r.tokens(holds)
 		r.ledger(events, holds)
+		r.handovers(events, holds, rules)
 	}
 	r.resource(events)
 	r.recoveries(events, holds, rules)
+	r.losses(events, holds, rules)
 	r.order(events, holds)
 	slices.SortStableFunc(r.Findings, func(a, b Finding) int { return cmp.Compare(a.At, b.At) })
 	return r

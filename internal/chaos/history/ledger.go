@@ -11,6 +11,7 @@ import (
 type entry struct {
 	key           string
 	created, gone int64
+	goneAt        int64 // the time at which that was learned
 }
 
 // ledger compares grants and guarded writes with etcd's own history of the keys, in
@@ -75,7 +76,7 @@ func entriesOf(events []Event) []entry {
 		}
 		for i := range all {
 			if all[i].key == e.Key && all[i].gone == Open {
-				all[i].gone = e.Revision
+				all[i].gone, all[i].goneAt = e.Revision, e.At
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -13,7 +14,7 @@ const (
 	Between = "between" // that and its writes
 )
 
-// The orders that a worker understands, besides [Arm] and [Dial].
+// The orders that a worker understands, besides [Arm], [Dial] and [Rate].
 const (
 	Go     = "go"     // goes on from the point
 	Enough = "enough" // ends a stay
@@ -22,6 +23,7 @@ const (
 const (
 	arm  = "arm "
 	dial = "dial "
+	rate = "rate "
 )
 
 // Arm orders a worker to wait at a point, once.
@@ -29,6 +31,9 @@ func Arm(point string) string { return arm + point }
 
 // Dial orders a worker to connect to addr from now on instead of its first node.
 func Dial(addr string) string { return dial + addr }
+
+// Rate orders a worker to let its clock run at another rate; 1 is right.
+func Rate(r float64) string { return rate + strconv.FormatFloat(r, 'g', -1, 64) }
 
 // Gate is where a worker waits at points. Use NewGate.
 type Gate struct {

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -118,16 +119,22 @@ type guarded interface{ Guard() []clientv3.Cmp }
 
 // etcdRegister is a key whose value is "hold token value found".
 type etcdRegister struct {
-	client *clientv3.Client
-	key    string
+	client   *clientv3.Client
+	key      string
+	patience time.Duration
 }
 
-// NewRegister returns the register in a key of etcd.
-func NewRegister(client *clientv3.Client, key string) Register { return &etcdRegister{client, key} }
+// NewRegister returns the register in a key of etcd. What takes longer than patience is
+// sent again beside it, to the next member.
+func NewRegister(client *clientv3.Client, key string, patience time.Duration) Register {
+	return &etcdRegister{client, key, patience}
+}
 
 // Get reads the number.
 func (r *etcdRegister) Get(ctx context.Context) (int64, error) {
-	resp, err := r.client.Get(ctx, r.key)
+	resp, _, err := beside(clientv3.WithRequireLeader(ctx), r.patience, func(ctx context.Context) (*clientv3.GetResponse, error) {
+		return r.client.Get(ctx, r.key)
+	})
 	if err != nil || len(resp.Kvs) == 0 {
 		return 0, err
 	}
@@ -135,8 +142,13 @@ func (r *etcdRegister) Get(ctx context.Context) (int64, error) {
 	return s.Value, err
 }
 
+// errSeveral is why it is not known whether a transaction that was sent several times came
+// through: one of the others may have.
+var errSeveral = errors.New("worker: refused, after others without an answer")
+
 // Put is one transaction with the hold's guard. It is not [lock.Hold.Txn], which
-// refuses by itself once the hold has ended: here etcd has to.
+// refuses by itself once the hold has ended: here etcd has to. At most one of several
+// attempts comes through, since each needs the register as it was found.
 func (r *etcdRegister) Put(ctx context.Context, h Hold, id string, value, found int64) (bool, error) {
 	g, ok := h.(guarded)
 	if !ok {
@@ -147,14 +159,21 @@ func (r *etcdRegister) Put(ctx context.Context, h Hold, id string, value, found 
 		// The end of the value tells which write it is.
 		unchanged = clientv3.Compare(clientv3.Version(r.key), "=", found)
 	}
-	resp, err := r.client.Txn(ctx).
-		If(append(g.Guard(), unchanged)...).
-		Then(clientv3.OpPut(r.key, Stamp{Hold: id, Token: h.Token(), Value: value, Found: found}.String())).
-		Commit()
-	if err != nil {
+	stamp := Stamp{Hold: id, Token: h.Token(), Value: value, Found: found}.String()
+	resp, attempts, err := beside(clientv3.WithRequireLeader(ctx), r.patience, func(ctx context.Context) (*clientv3.TxnResponse, error) {
+		return r.client.Txn(ctx).
+			If(append(g.Guard(), unchanged)...).
+			Then(clientv3.OpPut(r.key, stamp)).
+			Commit()
+	})
+	switch {
+	case err != nil:
 		return false, err
+	case !resp.Succeeded && attempts > 1:
+		return false, errSeveral
+	default:
+		return resp.Succeeded, nil
 	}
-	return resp.Succeeded, nil
 }
 
 // Stamp is what a register in etcd says.

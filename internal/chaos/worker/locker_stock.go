@@ -128,9 +128,11 @@ func (s *stock) Lock(ctx context.Context) (Hold, error) {
 // look finds the entry that the hold should have, whose revision is private to the
 // library after a contended lock.
 func (s *stock) look(ctx context.Context, h *stockHold) {
-	ctx, cancel := context.WithTimeout(ctx, s.patience)
+	ctx, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), s.patience)
 	defer cancel()
-	resp, err := s.client.Get(ctx, h.key)
+	resp, _, err := beside(ctx, s.patience/registerPart, func(ctx context.Context) (*clientv3.GetResponse, error) {
+		return s.client.Get(ctx, h.key)
+	})
 	if err != nil {
 		return
 	}

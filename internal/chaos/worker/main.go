@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/conclave-go/conclave/internal/chaos/history"
+	"github.com/conclave-go/conclave/internal/clock"
 	"github.com/conclave-go/conclave/internal/process"
 )
 
@@ -41,7 +43,9 @@ type Job struct {
 }
 
 const (
-	sampleEvery = 10 * time.Millisecond
+	// registerPart of the TTL is the patience with a request for the register in etcd.
+	registerPart = 20
+	sampleEvery  = 10 * time.Millisecond
 	// closeTimeout bounds the clean-up of a worker; its parent waits a little longer.
 	closeTimeout = 1500 * time.Millisecond
 )
@@ -65,9 +69,20 @@ func serve(ctx context.Context, peers Peers, line *process.Line) error {
 			lead.lead(addr)
 			return
 		}
+		if r, sets := strings.CutPrefix(order, rate); sets {
+			setRate(r)
+			return
+		}
 		gate.Told(order)
 	}
 	return line.Serve(ctx, &j, told, func(ctx context.Context) error { return work(ctx, j, peers, gate, lead, line) })
+}
+
+// setRate lets this process's clock run at a rate.
+func setRate(text string) {
+	if r, err := strconv.ParseFloat(text, 64); err == nil && r > 0 {
+		clock.SetRate(r)
+	}
 }
 
 // leads passes the order to connect elsewhere on to the clients, once there are any.
@@ -141,7 +156,7 @@ func (w *Worker) open(ctx context.Context, j Job, peers Peers, lead *leads) (end
 	if err != nil {
 		return closeClient, err
 	}
-	w.Register = NewRegister(client, RegisterKey(j.Lock))
+	w.Register = NewRegister(client, RegisterKey(j.Lock), j.TTL/registerPart)
 	return func(ctx context.Context) error { return errors.Join(w.Locker.Close(ctx), client.Close()) }, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/conclave-go/conclave/internal/chaos/history"
+	"github.com/conclave-go/conclave/internal/clock"
 )
 
 // Worker takes a lock again and again. Its fields are set before Run.
@@ -105,7 +106,7 @@ func (w *Worker) turn(ctx context.Context) {
 }
 
 // deadline returns the deadline on the shared clock, not later than it is; 0 if there is
-// none. A reading during which the process was stopped is taken again.
+// none. The worker's own clock may run at another rate. A reading during which the process was stopped is taken again.
 func (w *Worker) deadline(h Hold) (at int64) {
 	const quick, tries = int64(200 * time.Microsecond), 5
 	for range tries {
@@ -114,7 +115,7 @@ func (w *Worker) deadline(h Hold) (at int64) {
 		if !ok {
 			return 0
 		}
-		at = before + int64(left)
+		at = before + int64(float64(left)/clock.Rate())
 		if w.Now()-before < quick {
 			break
 		}
