@@ -12,7 +12,9 @@ import (
 const (
 	// steadily is how many attempts go out one patience after the other. From then on
 	// the distances double, up to so many times the patience: with a member or two that
-	// have vanished it is not the next attempt that is missing.
+	// have vanished it is not the next attempt that is missing. An attempt that fails at
+	// once is no sign of that: the connections of a network that was away fail several in
+	// a row, and a member that vanishes then is not to be waited for eight times as long.
 	steadily, rarest = 3, 8
 	// mostOut is how many attempts are out at once. The oldest makes room for the next:
 	// with doubling distances it has been out for five times the patience by then.
@@ -59,6 +61,7 @@ type hedge[T any] struct {
 	mu      sync.Mutex
 	timer   *time.Timer // starts the next attempt
 	started int
+	silent  int // how many have gone out beside others since one failed
 	out     []*context.CancelCauseFunc // what ends the attempts under way, the oldest first
 	wait    time.Duration              // until the next goes out beside those
 	pause   time.Duration              // until the next goes out after one has failed
@@ -96,7 +99,7 @@ func (h *hedge[T]) beside() {
 		(*h.out[0])(errOverdue)
 		h.out = h.out[1:]
 	}
-	if h.started >= steadily {
+	if h.silent++; h.silent >= steadily {
 		h.wait = min(2*h.wait, rarest*h.limits.Patience)
 	}
 	h.timer.Reset(h.wait)
@@ -182,6 +185,7 @@ func (h *hedge[T]) note(attempt *context.CancelCauseFunc, v T, err error) {
 	default:
 		h.last = err
 		h.trouble.tell(h.limits, err)
+		h.wait, h.silent = h.limits.Patience, 0
 		h.timer.Reset(Spread(h.pause))
 		h.pause = min(2*h.pause, maxPause)
 	}

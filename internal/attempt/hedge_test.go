@@ -139,6 +139,28 @@ func TestAnAttemptThatFailsIsRepeatedAfterAPause(t *testing.T) {
 	})
 }
 
+// A connection that was reset fails several attempts within milliseconds; then a member says nothing.
+func TestAttemptsThatFailAtOnceDoNotMakeOneThatIsNotAnsweredWaitLonger(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const failing = 8
+		s := &server{answer: func(n int) (time.Duration, error) {
+			switch {
+			case n <= failing:
+				return 0, status.Error(codes.Unavailable, "connection reset")
+			case n == failing+1:
+				return forever, nil
+			default:
+				return 0, nil
+			}
+		}}
+		n, _, err := hedge(t.Context(), s)
+		require.NoError(t, err)
+		require.Equal(t, failing+2, n)
+		require.Equal(t, patience, s.sent[failing+1]-s.sent[failing])
+	})
+}
+
 func TestARefusalEndsTheCall(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
