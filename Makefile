@@ -1,6 +1,6 @@
 # What CI runs (.ci/run), target by target; each also works by itself.
 
-MODULES := . examples conclaveprom conclaveotel conclavegrpc internal/compare
+MODULES := . cmd/conclave examples conclaveprom conclaveotel conclavegrpc internal/compare
 BIN     := $(CURDIR)/bin
 
 GOLANGCI_VERSION    := v2.15.0
@@ -12,8 +12,11 @@ GOLANGCI    := $(BIN)/golangci-lint-$(GOLANGCI_VERSION)
 GOVULNCHECK := $(BIN)/govulncheck-$(GOVULNCHECK_VERSION)
 
 # each runs a command in every module, or in those given, with that module's own go.mod,
-# as importers see it. Without it, commands go through go.work.
-each = @set -e; for m in $(or $(2),$(MODULES)); do (cd $$m; export GOWORK=off; echo "[$$m] $(1)"; $(1)); done
+# as importers see it. Without it, commands go through go.work. That of cmd/conclave has no
+# replace, see .ci/command-mod.
+each = @set -e; for m in $(or $(2),$(MODULES)); do (cd $$m; export GOWORK=off; $(command-mod); echo "[$$m] $(1)"; $(1)); done
+command-mod = if [ $$m = cmd/conclave ]; then bash $(CURDIR)/.ci/command-mod; \
+	$(if $(findstring mod tidy,$(1)),export GOFLAGS="$$GOFLAGS -modfile=$(BIN)/conclave.mod",export GOWORK=$(BIN)/conclave.work); fi
 
 .PHONY: all test race heavy chaos watchlab watchlab-planted bench compare compare-quick compare-check capacity runbooks lint docs fix tidy cross consumer external vuln tools
 
@@ -131,6 +134,7 @@ docs:
 # fix applies what tidy and lint can mend by themselves.
 fix: $(GOLANGCI)
 	$(call each,go mod tidy)
+	bash .ci/command-mod back
 	$(call each,$(GOLANGCI) fmt ./...)
 
 tidy:

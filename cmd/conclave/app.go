@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/term"
+
+	"github.com/conclave-go/conclave/lease"
+)
+
+// app is one run of the program.
+type app struct {
+	in       *os.File
+	out, err io.Writer
+
+	etcd  etcdFlags
+	debug bool
+}
+
+// run executes a command line and returns the exit code.
+func (a *app) run(ctx context.Context, args []string) int {
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	err := root.ExecuteContext(ctx)
+	return a.report(err)
+}
+
+// root is the tree of commands.
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "conclave",
+		Short: "Locks, elections, registrations and watches on etcd, for scripts and operators",
+		Long: `conclave runs commands under locks and elections on etcd, and ends them before somebody else can have the lock.
+Flags and ETCDCTL_* variables are etcdctl's.`,
+		Version:           version(),
+		SilenceUsage:      true,
+		SilenceErrors:     true,
+		DisableAutoGenTag: true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			return a.etcd.environment(cmd.Flags())
+		},
+	}
+	a.etcd.register(root.PersistentFlags())
+	root.PersistentFlags().BoolVar(&a.debug, "debug", false, "say on stderr what is tried, renewals that fail for instance")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	root.AddCommand(a.lockCommand())
+	return root
+}
+
+// version is that of the module, as `go install` has recorded it.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}
+
+// logger writes what an operator may want to know to stderr: nothing when all is well. That etcd
+// is an old version is said to people, not to each script every night; doctor says it as well.
+func (a *app) logger() *slog.Logger {
+	to := &lines{mu: &sync.Mutex{}, to: a.err, level: slog.LevelWarn}
+	if a.debug {
+		to.level = slog.LevelDebug
+	} else if !isTerminal(a.err) {
+		to.quiet = []string{"lease: etcd is too old"}
+	}
+	return slog.New(to)
+}
+
+// isTerminal reports whether people read what is written.
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
+}
+
+// note says something on stderr.
+func (a *app) note(format string, args ...any) {
+	_, _ = fmt.Fprintf(a.err, "conclave: "+format+"\n", args...) // there is nobody else to tell
+}
+
+// until returns a context that ends with the first signal that asks the program to end, and with
+// its cause, an interruption.
+func until(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	c := make(chan os.Signal, 1)
+	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} {
+		if !signal.Ignored(s) {
+			signal.Notify(c, s)
+		}
+	}
+	go func() { // ends with ctx
+		select {
+		case s := <-c:
+			cancel(interruption{s})
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { signal.Stop(c); cancel(nil) }
+}
+
+// session starts a session, whose first lease has to be granted within the command timeout.
+// renewed gets a token after each renewal.
+func (a *app) session(ctx context.Context, client *clientv3.Client, ttl time.Duration, renewed chan<- struct{}) (*lease.Session, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.etcd.commandTimeout)
+	defer cancel()
+	s, err := lease.NewSession(ctx, client, lease.WithTTL(ttl), lease.WithLogger(a.logger()),
+		lease.WithObserver(lease.Observer{Renewed: func(*lease.Lease, time.Duration) {
+			select {
+			case renewed <- struct{}{}:
+			default: // it has yet to look at the one before
+			}
+		}}))
+	if err != nil {
+		return nil, a.etcd.explain(err)
+	}
+	return s, nil
+}

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"go.etcd.io/etcd/client/pkg/v3/srv"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"golang.org/x/term"
+)
+
+// etcdFlags say which etcd to talk to. They are named as etcdctl's, with its defaults, and
+// each is also taken from the variable that etcdctl reads: ETCDCTL_ENDPOINTS and so on.
+type etcdFlags struct {
+	endpoints                       []string
+	cacert, cert, key, serverName   string
+	user, password                  string
+	insecureTransport, insecureSkip bool
+	dialTimeout, commandTimeout     time.Duration
+	keepAliveTime, keepAliveTimeout time.Duration
+	discoverySRV, discoverySRVName  string
+	insecureDiscovery               bool
+	names                           []string // of all these flags
+	resolved                        []string // the endpoints in use
+}
+
+func (f *etcdFlags) register(fs *pflag.FlagSet) {
+	own := pflag.NewFlagSet("etcd", pflag.ContinueOnError)
+	own.StringSliceVar(&f.endpoints, "endpoints", []string{"127.0.0.1:2379"}, "etcd's client `addresses`")
+	own.StringVar(&f.cacert, "cacert", "", "`file` with the CA certificates that servers are verified with")
+	own.StringVar(&f.cert, "cert", "", "`file` with the client's certificate")
+	own.StringVar(&f.key, "key", "", "`file` with the key of --cert")
+	own.StringVar(&f.serverName, "tls-server-name", "", "`name` that the server's certificate has to be for, if not the endpoint's")
+	own.StringVar(&f.user, "user", "", "`name[:password]` to log in with; without a password it is asked for on a terminal")
+	own.StringVar(&f.password, "password", "", "`password` of --user, which then is the name alone")
+	own.BoolVar(&f.insecureTransport, "insecure-transport", true, "no TLS, unless another flag or an https endpoint asks for it")
+	own.BoolVar(&f.insecureSkip, "insecure-skip-tls-verify", false, "do not verify the server's certificate (for tests)")
+	own.DurationVar(&f.dialTimeout, "dial-timeout", 2*time.Second, "how long a connection may take")
+	own.DurationVar(&f.commandTimeout, "command-timeout", 5*time.Second, "how long etcd may take to answer, a wait for a lock not counted")
+	own.DurationVar(&f.keepAliveTime, "keepalive-time", 2*time.Second, "how often an idle connection is tested")
+	own.DurationVar(&f.keepAliveTimeout, "keepalive-timeout", 6*time.Second, "how long such a test may take")
+	own.StringVarP(&f.discoverySRV, "discovery-srv", "d", "", "`domain` with SRV records of the endpoints")
+	own.StringVar(&f.discoverySRVName, "discovery-srv-name", "", "service `name` of those records")
+	own.BoolVar(&f.insecureDiscovery, "insecure-discovery", true, "accept SRV records of endpoints without TLS")
+	own.VisitAll(func(flag *pflag.Flag) { f.names = append(f.names, flag.Name) })
+	fs.AddFlagSet(own)
+}
+
+// variable is the environment variable that a flag is also taken from.
+func variable(flag string) string {
+	return "ETCDCTL_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// environment sets the flags that were not given from their variables.
+func (f *etcdFlags) environment(fs *pflag.FlagSet) error {
+	for _, name := range f.names {
+		flag := fs.Lookup(name)
+		value := os.Getenv(variable(name))
+		if flag == nil || flag.Changed || value == "" {
+			continue
+		}
+		if err := fs.Set(name, value); err != nil {
+			return usagef("variable %s=%q: %w", variable(name), value, err)
+		}
+	}
+	return nil
+}
+
+// client connects. It logs nothing: what matters comes back as an error, or from the session.
+func (a *app) client() (*clientv3.Client, error) {
+	spec, err := a.spec()
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := clientv3.NewClientConfig(spec, zap.NewNop())
+	if err != nil {
+		return nil, usagef("--cacert %q, --cert %q, --key %q: %w", a.etcd.cacert, a.etcd.cert, a.etcd.key, err)
+	}
+	cfg.Logger = zap.NewNop()
+	client, err := clientv3.New(*cfg)
+	if err != nil {
+		return nil, a.etcd.explain(err)
+	}
+	return client, nil
+}
+
+func (a *app) spec() (*clientv3.ConfigSpec, error) {
+	f := &a.etcd
+	if err := f.check(); err != nil {
+		return nil, err
+	}
+	auth, err := a.credentials()
+	if err != nil {
+		return nil, err
+	}
+	if f.resolved, err = f.discover(); err != nil {
+		return nil, err
+	}
+	return &clientv3.ConfigSpec{
+		Endpoints: f.resolved, DialTimeout: f.dialTimeout,
+		KeepAliveTime: f.keepAliveTime, KeepAliveTimeout: f.keepAliveTimeout,
+		Secure: &clientv3.SecureConfig{
+			Cert: f.cert, Key: f.key, Cacert: f.cacert, ServerName: f.serverName,
+			InsecureTransport: f.insecureTransport, InsecureSkipVerify: f.insecureSkip,
+		},
+		Auth: auth,
+	}, nil
+}
+
+func (f *etcdFlags) check() error {
+	switch {
+	case (f.cert == "") != (f.key == ""):
+		return usagef("--cert %q, --key %q: must be given together", f.cert, f.key)
+	case f.dialTimeout <= 0:
+		return usagef("--dial-timeout %s: must be more than 0", f.dialTimeout)
+	case f.commandTimeout <= 0:
+		return usagef("--command-timeout %s: must be more than 0", f.commandTimeout)
+	}
+	return nil
+}
+
+// discover returns the endpoints: those that were given, or those of the SRV records.
+func (f *etcdFlags) discover() ([]string, error) {
+	if f.discoverySRV == "" {
+		var endpoints []string
+		for _, e := range f.endpoints {
+			if e = strings.TrimSpace(e); e != "" {
+				endpoints = append(endpoints, e)
+			}
+		}
+		if len(endpoints) == 0 {
+			return nil, usagef("--endpoints %q: must be at least one address", f.endpoints)
+		}
+		return endpoints, nil
+	}
+	records, err := srv.GetClient("etcd-client", f.discoverySRV, f.discoverySRVName)
+	if err != nil {
+		return nil, &exitError{code: exitUnavailable, err: fmt.Errorf("--discovery-srv %q: %w", f.discoverySRV, err)}
+	}
+	if f.insecureDiscovery {
+		return records.Endpoints, nil
+	}
+	var secure []string
+	for _, e := range records.Endpoints {
+		if strings.HasPrefix(e, "https://") {
+			secure = append(secure, e)
+		}
+	}
+	if len(secure) == 0 {
+		return nil, usagef("--discovery-srv %q: no endpoint is https, and --insecure-discovery=false", f.discoverySRV)
+	}
+	return secure, nil
+}
+
+// credentials splits "name:password" as etcdctl does.
+func (a *app) credentials() (*clientv3.AuthConfig, error) {
+	f := &a.etcd
+	name, password, found := strings.Cut(f.user, ":")
+	switch {
+	case f.user == "" && f.password != "":
+		return nil, usagef("--password without --user: must be given together")
+	case f.user == "":
+		return nil, nil //nolint:nilnil // clientv3's way to say that nobody logs in
+	case f.password != "":
+		return &clientv3.AuthConfig{Username: f.user, Password: f.password}, nil
+	case found:
+		return &clientv3.AuthConfig{Username: name, Password: password}, nil
+	case !term.IsTerminal(int(a.in.Fd())):
+		return nil, usagef("--user %q: needs a password: --user name:password, --password or ETCDCTL_PASSWORD", f.user)
+	}
+	_, _ = fmt.Fprintf(a.err, "password of %s: ", name)
+	secret, err := term.ReadPassword(int(a.in.Fd()))
+	_, _ = fmt.Fprintln(a.err)
+	return &clientv3.AuthConfig{Username: name, Password: string(secret)}, err
+}
+
+// explain adds endpoints, and the cause where the client only says that the time is over.
+func (f *etcdFlags) explain(err error) error {
+	where := strings.Join(f.resolved, ",")
+	if strings.Contains(err.Error(), f.resolved[0]) { // it has been said
+		return err
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		if cause := f.dial(); cause != nil {
+			return fmt.Errorf("etcd at %s: %w: %w", where, err, cause)
+		}
+	}
+	return fmt.Errorf("etcd at %s: %w", where, err)
+}
+
+// dial returns why none of the endpoints can be connected to, nil if one can.
+func (f *etcdFlags) dial() error {
+	var all error
+	for _, e := range f.resolved {
+		network, address := "tcp", e
+		if u, err := url.Parse(e); err == nil && u.Host != "" {
+			address = u.Host
+		}
+		if path, ok := strings.CutPrefix(e, "unix://"); ok {
+			network, address = "unix", path
+		}
+		conn, err := net.DialTimeout(network, address, f.dialTimeout)
+		if err == nil {
+			return conn.Close()
+		}
+		all = errors.Join(all, err)
+	}
+	return all
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// holdOptions are the flags of holding something without a command.
+type holdOptions struct {
+	printEnv bool
+	fd       int
+	output   string
+}
+
+func (o *holdOptions) register(fs *pflag.FlagSet) {
+	fs.BoolVar(&o.printEnv, "print-env", false, "without a command: print one line for a shell's eval, \"export CONCLAVE_NAME=…\"")
+	fs.IntVar(&o.fd, "fd", 1, "without a command: print to this file descriptor, and hold until its reader goes away")
+	fs.StringVarP(&o.output, "output", "o", "", "without a command: json")
+}
+
+// held is what is printed with -o json.
+type held struct {
+	Event    string     `json:"event"` // held, or lost
+	Names    []string   `json:"names"`
+	Key      string     `json:"key,omitempty"`
+	Token    string     `json:"token,omitempty"`
+	Deadline *time.Time `json:"deadline,omitempty"`
+	TTL      float64    `json:"ttl,omitempty"` // seconds
+	Error    string     `json:"error,omitempty"`
+}
+
+// line is what is printed once something is held.
+func (o *holdOptions) line(t *tenure) (string, error) {
+	deadline := t.deadline()
+	switch {
+	case o.printEnv:
+		var vars []string
+		for _, v := range t.env() {
+			name, value, _ := strings.Cut(v, "=")
+			vars = append(vars, name+"='"+strings.ReplaceAll(value, "'", `'\''`)+"'")
+		}
+		return "export " + strings.Join(vars, " "), nil
+	case o.output == "json":
+		return marshal(held{Event: "held", Names: t.names, Key: t.key, Token: t.token, Deadline: &deadline, TTL: t.ttl.Seconds()})
+	case o.output == "" || o.output == "table" || o.output == "simple":
+		return t.token + " " + t.key, nil
+	default:
+		return "", usagef("-o %q: must be json, or nothing", o.output)
+	}
+}
+
+// marshal is JSON on one line.
+func marshal(v any) (string, error) {
+	text, err := json.Marshal(v)
+	return string(text), err
+}
+
+// hold prints what is held and waits until that is over.
+func (a *app) hold(ctx context.Context, w *work, o *holdOptions, t *tenure) error {
+	line, err := o.line(t)
+	if err != nil {
+		return err
+	}
+	out, file := a.out, os.Stdout
+	if o.fd != 1 {
+		file = os.NewFile(uintptr(o.fd), "--fd")
+		if _, err := file.Stat(); err != nil {
+			return usagef("--fd %d: must be an open file descriptor: %w", o.fd, err)
+		}
+		out = file
+	}
+	if _, err := fmt.Fprintln(out, line); err != nil {
+		return err
+	}
+	return a.stay(ctx, w, o, t, out, a.ends(ctx, file))
+}
+
+// ends is closed when those who were told are not there any more.
+func (a *app) ends(ctx context.Context, file *os.File) <-chan struct{} {
+	var reader, writer <-chan struct{}
+	if pipe(file) {
+		reader = hungUp(file, ctx.Done())
+	}
+	if pipe(a.in) {
+		writer = exhausted(a.in)
+	}
+	ended := make(chan struct{})
+	go func() { // ends with ctx at the latest
+		defer close(ended)
+		select {
+		case <-reader:
+		case <-writer:
+		case <-ctx.Done():
+		}
+	}()
+	return ended
+}
+
+// exhausted is closed at the end of the input.
+func exhausted(in io.Reader) <-chan struct{} {
+	end := make(chan struct{})
+	go func() { // ends with the input, or with the process
+		defer close(end)
+		_, _ = io.Copy(io.Discard, bufio.NewReader(in))
+	}()
+	return end
+}
+
+// stay waits for the end of the wish to hold, or of the tenure. Whoever uses the lock is warned
+// by --on-lost as early as a command would be.
+func (a *app) stay(ctx context.Context, w *work, o *holdOptions, t *tenure, out io.Writer, over <-chan struct{}) error {
+	stop := a.heedHolderRequests(ctx, w, t)
+	defer stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	warned := false
+	for {
+		select {
+		case <-over:
+			return nil
+		case <-t.lease.Context().Done():
+			return a.gone(o, t, out)
+		case <-timer.C:
+		case <-t.renewed:
+		}
+		left := t.lease.Remaining() - w.killBefore(t.ttl)
+		if left <= 0 && !warned {
+			warned = true
+			a.warn(w, t)
+		}
+		timer.Reset(max(left, 100*time.Millisecond))
+	}
+}
+
+// warn runs the line of --on-lost.
+func (a *app) warn(w *work, t *tenure) {
+	if _, line := signalOrLine(w.options.onLost); line != "" {
+		if err := runLine(line, append(environment(), t.env()...)); err != nil {
+			a.note("--on-lost %q: %v", line, err)
+		}
+	}
+}
+
+// gone tells of a loss.
+func (a *app) gone(o *holdOptions, t *tenure, out io.Writer) error {
+	if o.output == "json" && !o.printEnv {
+		if line, err := marshal(held{Event: "lost", Names: t.names, Error: t.cause().Error()}); err == nil {
+			_, _ = fmt.Fprintln(out, line) // the exit code says the same
+		}
+	}
+	return &exitError{code: exitLost, err: fmt.Errorf("%s: %w", t.what, t.cause())}
+}
+
+// heedHolderRequests runs the line of --on-request. A signal would be for a command.
+func (a *app) heedHolderRequests(ctx context.Context, w *work, t *tenure) (stop func()) {
+	signals := make(chan os.Signal, 1)
+	return a.heedRequests(ctx, w, t, signals, append(environment(), t.env()...))
+}

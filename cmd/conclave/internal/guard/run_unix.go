@@ -1,0 +1,252 @@
+//go:build unix
+
+package guard
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Run runs a command until it has ended, or been ended because of the lease, and returns how.
+// The lease may be nil: then nothing but the command ends it. renewed tells that the deadline has moved;
+// signals are passed on to the command.
+func Run(c Command, lease Lease, renewed <-chan struct{}, signals <-chan os.Signal) (Result, error) {
+	// Orphans of a guard that was killed become ours.
+	if err := adopt(); err != nil {
+		return Result{}, err
+	}
+	tty := terminal()
+	r := &runner{lease: lease, killBefore: c.KillBefore, tty: tty, reports: make(chan report)}
+	defer r.close()
+	if err := r.start(c); err != nil {
+		return Result{}, err
+	}
+	return r.wait(renewed, signals)
+}
+
+// runner is conclave's side of a guard.
+type runner struct {
+	lease      Lease
+	killBefore time.Duration
+	tty        *os.File // the controlling terminal, nil if there is none
+	guard      *exec.Cmd
+	socket     *os.File
+	orders     *json.Encoder
+	reports    chan report // closed when the guard is gone
+	pid        int         // of the command
+}
+
+// terminal opens the controlling terminal.
+func terminal() *os.File {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return nil
+	}
+	return tty
+}
+
+// close closes what the runner has open. Nothing can be lost by that.
+func (r *runner) close() {
+	if r.tty != nil {
+		_ = r.tty.Close()
+	}
+	if r.socket != nil {
+		_ = r.socket.Close()
+	}
+}
+
+// foreground reports whether the terminal's signals go to this process, and so to the command.
+func (r *runner) foreground() bool {
+	if r.tty == nil {
+		return false
+	}
+	group, err := unix.IoctlGetInt(int(r.tty.Fd()), unix.TIOCGPGRP)
+	return err == nil && group == unix.Getpgrp()
+}
+
+// start starts the guard, which starts the command.
+func (r *runner) start(c Command) error {
+	program, err := self()
+	if err != nil {
+		return err
+	}
+	ours, theirs, err := socketpair()
+	if err != nil {
+		return err
+	}
+	// The guard inherits its descriptor under the number it has: one chosen by us might be a
+	// file that the command expects there.
+	r.guard = &exec.Cmd{
+		Path: program, Args: []string{Name, strconv.Itoa(theirs)}, Env: c.Env,
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		SysProcAttr: &unix.SysProcAttr{Setpgid: !leadsSession()},
+	}
+	err = r.guard.Start()
+	err = errors.Join(err, os.NewSyscallError("close", unix.Close(theirs)))
+	r.socket = os.NewFile(uintptr(ours), "guard")
+	if err != nil {
+		return err
+	}
+	r.orders = json.NewEncoder(r.socket)
+	go r.receive()
+	group := 0
+	if r.tty != nil { // the terminal's signals are for the command, too
+		group = unix.Getpgrp()
+	}
+	r.say(plan{Command: c, Join: group, Deadline: r.deadline()})
+	return detach(0, 1) // the command's own now
+}
+
+// leadsSession reports whether the terminal's session begins with this process. Then the guard
+// stays in its group: nobody could continue what the terminal has stopped, and the system knows that by there being
+// no parent outside of the group.
+func leadsSession() bool {
+	sid, err := unix.Getsid(0)
+	return err == nil && sid == unix.Getpid()
+}
+
+// socketpair returns two connected descriptors, of which the second is inherited.
+func socketpair() (ours, theirs int, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return 0, 0, os.NewSyscallError("socketpair", err)
+	}
+	unix.CloseOnExec(fds[0])
+	return fds[0], fds[1], nil
+}
+
+// receive passes on what the guard says until it is gone, and waits for its process.
+func (r *runner) receive() {
+	defer close(r.reports)
+	for in := json.NewDecoder(r.socket); ; {
+		var said report
+		if err := in.Decode(&said); err != nil {
+			break
+		}
+		r.reports <- said
+		if said.Exited || said.Failed != "" {
+			break
+		}
+	}
+	_ = r.guard.Wait() // what matters it has said
+}
+
+// say tells the guard, if it is still there.
+func (r *runner) say(v any) { _ = r.orders.Encode(v) }
+
+// deadline is that of the lease on the clock of now.
+func (r *runner) deadline() int64 {
+	if r.lease == nil {
+		return 0
+	}
+	return now() + int64(r.lease.Remaining())
+}
+
+func (r *runner) wait(renewed <-chan struct{}, signals <-chan os.Signal) (Result, error) {
+	var lost <-chan struct{}
+	if r.lease != nil {
+		lost = r.lease.Context().Done()
+	}
+	ticker := time.NewTicker(max(poll, r.killBefore/12))
+	defer ticker.Stop()
+	for {
+		select {
+		case said, ok := <-r.reports:
+			if result, done, err := r.heed(said, ok); done {
+				return result, err
+			}
+		case <-renewed:
+			r.say(order{Deadline: r.deadline()})
+		case <-lost:
+			lost = nil
+			r.say(order{Lost: true})
+		case s := <-signals:
+			r.pass(s)
+		case <-ticker.C:
+			r.overdue()
+		}
+	}
+}
+
+// heed takes a report, and says whether it was the last.
+func (r *runner) heed(said report, more bool) (result Result, done bool, err error) {
+	switch {
+	case !more:
+		r.bury()
+		return Result{Ended: true}, true, ErrGone
+	case said.Failed != "":
+		return Result{}, true, r.drain(&StartError{Reason: said.Failed})
+	case said.Exited:
+		said.Result.Terminal = r.tty != nil
+		return said.Result, true, r.drain(nil)
+	case said.PID != 0:
+		r.pid = said.PID
+	}
+	return Result{}, false, nil
+}
+
+// drain waits until the guard is gone.
+func (r *runner) drain(err error) error {
+	for range r.reports {
+		continue // only its end matters
+	}
+	return err
+}
+
+// pass passes a signal on, unless the terminal has done so.
+func (r *runner) pass(s os.Signal) {
+	if slices.Contains([]os.Signal{unix.SIGINT, unix.SIGQUIT}, s) && r.foreground() {
+		return
+	}
+	if number, ok := s.(unix.Signal); ok {
+		r.say(order{Signal: int(number)})
+	}
+}
+
+// overdue kills everything if the guard, which is stopped perhaps, should have done it.
+func (r *runner) overdue() {
+	if r.lease != nil && r.lease.Remaining() < r.killBefore/6 {
+		r.kill()
+	}
+}
+
+// bury kills what is left when the guard is gone, until nothing is, or for as long as is reasonable with
+// what cannot be killed.
+func (r *runner) bury() {
+	tick := time.NewTicker(poll)
+	defer tick.Stop()
+	end := time.After(patience)
+	for r.kill(); len(targets(0, 0, true)) > 0; r.kill() {
+		select {
+		case <-tick.C:
+		case <-end:
+			return
+		}
+		for pid := 1; pid > 0; { // orphans of the guard
+			pid, _ = syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
+		}
+	}
+}
+
+// kill kills all that descends from this process, or else what is known of it.
+func (r *runner) kill() {
+	group := r.pid
+	if r.tty != nil {
+		group = 0
+	}
+	out := targets(group, 0, true)
+	if !seesAll && r.pid != 0 {
+		out = append(out, r.pid)
+	}
+	for _, target := range out {
+		_ = unix.Kill(target, unix.SIGKILL) // it may be gone by now
+	}
+}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// lines is a log of lines that begin as all that this program says on stderr.
+type lines struct {
+	mu    *sync.Mutex // serialises writes to to
+	to    io.Writer
+	level slog.Level
+	quiet []string // messages that are left out begin so
+	attrs []slog.Attr
+}
+
+// Enabled implements [slog.Handler].
+func (l *lines) Enabled(_ context.Context, level slog.Level) bool { return level >= l.level }
+
+// WithAttrs implements [slog.Handler].
+func (l *lines) WithAttrs(attrs []slog.Attr) slog.Handler {
+	with := *l
+	with.attrs = append(slices.Clip(l.attrs), attrs...)
+	return &with
+}
+
+// WithGroup implements [slog.Handler]. The library has no groups.
+func (l *lines) WithGroup(string) slog.Handler { return l }
+
+// Handle implements [slog.Handler].
+func (l *lines) Handle(_ context.Context, r slog.Record) error {
+	for _, q := range l.quiet {
+		if strings.HasPrefix(r.Message, q) {
+			return nil
+		}
+	}
+	var text strings.Builder
+	text.WriteString("conclave: " + r.Message)
+	add := func(a slog.Attr) bool {
+		fmt.Fprintf(&text, " %s=%q", a.Key, a.Value.String())
+		return true
+	}
+	for _, a := range l.attrs {
+		add(a)
+	}
+	r.Attrs(add)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, err := fmt.Fprintln(l.to, text.String())
+	return err
+}

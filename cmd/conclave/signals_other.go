@@ -1,0 +1,37 @@
+//go:build !unix
+
+package main
+
+import (
+	"os"
+	"os/exec"
+	"syscall"
+)
+
+func forwarded() []os.Signal { return []os.Signal{os.Interrupt} }
+
+func signalOrLine(s string) (number int, line string) {
+	switch s {
+	case "SIGTERM", "TERM":
+		return int(syscall.SIGTERM), ""
+	case "SIGKILL", "KILL":
+		return int(syscall.SIGKILL), ""
+	default:
+		return 0, s
+	}
+}
+
+func runLine(line string, env []string) error {
+	cmd := exec.Command("cmd", "/c", line)
+	cmd.Env, cmd.Stdout, cmd.Stderr = env, os.Stderr, os.Stderr
+	return cmd.Run()
+}
+
+func die(syscall.Signal) {}
+
+func pipe(file *os.File) bool {
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeNamedPipe != 0
+}
+
+func hungUp(*os.File, <-chan struct{}) <-chan struct{} { return nil }

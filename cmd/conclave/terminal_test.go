@@ -1,0 +1,154 @@
+//go:build linux
+
+package main_test
+
+import (
+	"os"
+	"os/exec"
+	"strconv"
+	"syscall"
+	"testing"
+
+	"github.com/creack/pty"
+	"github.com/stretchr/testify/require"
+)
+
+// terminal is a terminal with a program in it.
+type terminal struct {
+	*task
+
+	keys *os.File
+}
+
+// terminal runs a program on a terminal of its own.
+func (p *program) terminal(name string, args ...string) *terminal {
+	p.t.Helper()
+	cmd := p.command()
+	path, err := exec.LookPath(name)
+	require.NoError(p.t, err)
+	cmd.Path, cmd.Args = path, append([]string{name}, args...)
+	cmd.Env = append(cmd.Env, "PS1=prompt> ", "TERM=dumb")
+	keys, err := pty.StartWithAttrs(cmd, &pty.Winsize{Rows: 24, Cols: 200}, &syscall.SysProcAttr{Setsid: true, Setctty: true})
+	require.NoError(p.t, err)
+	k := &task{Cmd: cmd, t: p.t, stdout: newOutput(), stderr: newOutput(), done: make(chan struct{})}
+	go func() {
+		defer close(k.done)
+		buffer := make([]byte, 4096)
+		for { // until everybody has closed the terminal
+			n, err := keys.Read(buffer)
+			_, _ = k.stdout.Write(buffer[:n])
+			if err != nil {
+				break
+			}
+		}
+		k.err = cmd.Wait()
+	}()
+	p.t.Cleanup(func() {
+		// Whoever has the terminal open keeps the reader.
+		_ = exec.Command("pkill", "-KILL", "-s", strconv.Itoa(cmd.Process.Pid)).Run()
+		<-k.done
+		_ = keys.Close()
+	})
+	return &terminal{k, keys}
+}
+
+func (k *terminal) types(keys string) {
+	k.t.Helper()
+	_, err := k.keys.WriteString(keys)
+	require.NoError(k.t, err)
+}
+
+const (
+	ctrlC = "\x03"
+	ctrlD = "\x04"
+	ctrlZ = "\x1a"
+)
+
+func TestACommandHasTheTerminal(t *testing.T) {
+	t.Parallel()
+	k := newProgram(t).terminal(binary, "lock", "a", "--", "sh", "-c", `tty -s && stty size; read line; echo "you said $line"`)
+	k.says("24 200")
+	k.types("hello\n")
+	k.says("you said hello")
+	require.Zero(t, k.ends())
+}
+
+func TestTheTerminalsInterruptReachesTheCommandOnce(t *testing.T) {
+	t.Parallel()
+	k := newProgram(t).terminal(binary, "lock", "a", "--", "bash", "-c",
+		`trap 'echo got it; n=$((n+1))' INT; echo ready; while [ -z "$n" ]; do sleep 0.02; done; sleep 0.3; echo "n is $n"`)
+	k.says("ready")
+	k.types(ctrlC)
+	k.says("n is 1")
+	require.Zero(t, k.ends())
+}
+
+func TestAShellThatIsInterruptedDoesNotGoOnWithItsLoop(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	k := p.terminal("bash", "-c", `for i in 1 2 3; do conclave lock a -- sh -c "echo turn $i; sleep 60"; done; echo after`)
+	k.says("turn 1")
+	k.types(ctrlC)
+	require.NotZero(t, k.ends())
+	require.NotContains(t, k.stdout.String(), "turn 2")
+	require.NotContains(t, k.stdout.String(), "after")
+	p.good("lock", "--try", "a", "--", "true")
+}
+
+func TestAJobIsStoppedAndContinued(t *testing.T) {
+	t.Parallel()
+	k := newProgram(t).terminal("bash", "--norc", "--noprofile", "-i")
+	k.says("prompt> ")
+	k.types("conclave lock a -- sh -c 'echo ready; read line; echo you said $line'\n")
+	k.says("ready\r\n")
+	k.types(ctrlZ)
+	k.says("Stopped")
+	k.types("jobs | wc -l; fg\n")
+	k.says("conclave lock a -- sh")
+	k.types("hello\n")
+	k.says("you said hello")
+	k.types("echo code is $?\n")
+	k.says("code is 0")
+	k.types(ctrlD)
+	k.ends()
+}
+
+func TestAJobInTheBackgroundIsBroughtForward(t *testing.T) {
+	t.Parallel()
+	k := newProgram(t).terminal("bash", "--norc", "--noprofile", "-i")
+	k.says("prompt> ")
+	k.types("conclave lock a -- cat &\n")
+	k.says("] ") // its number
+	k.types("fg\n")
+	k.says("conclave lock a -- cat\r\n")
+	k.types("hello\n")
+	k.types(ctrlD)
+	k.says("hello\r\nhello")
+	k.types("echo code is $?\n")
+	k.says("code is 0")
+	k.types(ctrlD)
+	k.ends()
+}
+
+func TestNothingIsLeftOfAnInteractiveShellWhenTheLockIsLost(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	k := p.terminal(binary, "lock", "a", "--ttl", shortTTL, "--", "bash", "--norc", "--noprofile", "-i")
+	k.says("prompt> ")
+	k.types("sh -c '" + `trap "" TERM HUP; echo $$ >>pids; echo rea""dy; while :; do sleep 0.02; done` + "' &\n")
+	k.says("ready")
+	send(t, k.Process.Pid, syscall.SIGSTOP)
+	require.Equal(t, "left: 0\n", p.good("lock", "a", "--", "sh", "-c", count))
+	send(t, k.Process.Pid, syscall.SIGCONT)
+	require.Equal(t, 76, k.ends())
+}
+
+func TestThePasswordIsAskedForOnATerminal(t *testing.T) {
+	t.Parallel()
+	k := newProgram(t).terminal(binary, "lock", "a", "--user", "ann", "--", "echo", "done")
+	k.says("password of ann: ")
+	k.types("secret\n")
+	k.says("done")
+	require.NotContains(t, k.stdout.String(), "secret")
+	require.Zero(t, k.ends())
+}
