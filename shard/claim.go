@@ -158,7 +158,7 @@ func (c *claim) serve(hold *lock.Hold, since time.Time) (early bool) {
 	o := c.begin(hold)
 	tell(c.m.cfg.observer.Acquired, c.event(o, o.began.Sub(since), nil))
 	err := o.call(c.m.own)
-	told := c.returned()
+	told, over := c.returned()
 	failure := o.outcome(err, told)
 	early = !told && o.Err() == nil
 	o.cancel(ErrReleased)
@@ -166,7 +166,7 @@ func (c *claim) serve(hold *lock.Hold, since time.Time) (early bool) {
 	if early || err != nil && !errors.Is(err, context.Canceled) {
 		c.m.log.Warn("shard: function failed", "shard", c.id, "token", o.Token(), "error", failure)
 	}
-	if !errors.Is(failure, ErrDrainTimeout) { // which was told when it happened
+	if !over {
 		tell(c.m.cfg.observer.Released, c.event(o, time.Since(o.began), failure))
 	}
 	return early
@@ -186,17 +186,18 @@ func (c *claim) begin(hold *lock.Hold) *Ownership {
 	return c.o
 }
 
-// returned notes that the function has, and reports whether it was told to leave.
-func (c *claim) returned() (told bool) {
+// returned notes that the function has, and reports whether it was told to leave, and
+// whether the ownership is over since then.
+func (c *claim) returned() (told, over bool) {
 	c.m.mu.Lock()
 	defer c.m.mu.Unlock()
-	told = c.state != owning
+	told, over = c.state != owning, c.state == overdue
 	if c.timer != nil {
 		c.timer.Stop()
 	}
 	c.o, c.timer = nil, nil
 	c.become(releasing)
-	return told
+	return told, over
 }
 
 // release gives the lock up. What cannot be confirmed in time the session finishes.
@@ -213,23 +214,28 @@ func (c *claim) leave() {
 	o := c.o
 	c.become(leaving)
 	close(o.leaving)
-	c.timer = time.AfterFunc(c.m.cfg.drain, func() { c.expire(o) })
+	c.timer = time.AfterFunc(c.m.cfg.drain, func() {
+		if c.expire(o, ErrDrainTimeout) {
+			c.m.log.Warn("shard: function has not returned within the drain time; the shard is given up", "shard", c.id, "token", o.Token())
+		}
+	})
 	tell(c.m.cfg.observer.Leaving, c.event(o, time.Since(o.began), nil))
 }
 
-// expire ends an ownership whose function has not returned in time.
-func (c *claim) expire(o *Ownership) {
+// expire ends an ownership whose function has not returned in time, and reports whether it
+// was so.
+func (c *claim) expire(o *Ownership, cause error) bool {
 	c.m.mu.Lock()
-	if c.state != leaving || c.o != o {
+	if c.o != o || c.state == overdue {
 		c.m.mu.Unlock()
-		return
+		return false
 	}
 	c.become(overdue)
 	c.m.mu.Unlock()
-	c.m.log.Warn("shard: function has not returned within the drain time; the shard is given up", "shard", c.id, "token", o.Token())
-	o.cancel(ErrDrainTimeout)
+	o.cancel(cause)
 	c.release(o)
-	tell(c.m.cfg.observer.Released, c.event(o, time.Since(o.began), ErrDrainTimeout))
+	tell(c.m.cfg.observer.Released, c.event(o, time.Since(o.began), cause))
+	return true
 }
 
 func (c *claim) event(o *Ownership, took time.Duration, err error) Event {

@@ -124,11 +124,20 @@ func (m *Member) withdraw(ctx context.Context) {
 type suspect struct {
 	created int64
 	left    int64     // of its lease's TTL in seconds, when last looked
-	until   time.Time // when it would be gone if it were dead
+	until   time.Time // when it is gone if it is dead
+	renewed int       // how often its lease was
 }
 
-// alive reports whether the member whose key is kv is alive: its lease is renewed, or it
-// outlasts it.
+const (
+	// manyRenewals are more than one of the server's own: a change of etcd's leader begins
+	// the TTL of all leases anew, also of the dead.
+	manyRenewals = 3
+	// expiry is how long etcd may take to remove what has expired.
+	expiry = 2 * time.Second
+)
+
+// alive reports whether the member whose key is kv is alive: its lease was renewed, again
+// and again, or it outlasts it.
 func (s *suspect) alive(ctx context.Context, client *clientv3.Client, kv *mvccpb.KeyValue) (bool, error) {
 	if kv.Lease == 0 {
 		return true, nil // an operator's doing
@@ -139,11 +148,15 @@ func (s *suspect) alive(ctx context.Context, client *clientv3.Client, kv *mvccpb
 	if err != nil {
 		return false, err
 	}
-	before := *s
-	*s = suspect{created: kv.CreateRevision, left: ttl.TTL, until: before.until}
-	if before.created != s.created {
-		s.until = time.Now().Add(time.Duration(ttl.TTL)*time.Second + 2*time.Second)
-		return false, nil
+	switch {
+	case s.created != kv.CreateRevision:
+		*s = suspect{created: kv.CreateRevision}
+	case ttl.TTL > s.left:
+		s.renewed++
+	default:
+		s.left = ttl.TTL
+		return time.Now().After(s.until), nil
 	}
-	return s.left > before.left || time.Now().After(s.until), nil
+	s.left, s.until = ttl.TTL, time.Now().Add(time.Duration(ttl.TTL)*time.Second+expiry)
+	return s.renewed >= manyRenewals, nil
 }

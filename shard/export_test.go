@@ -17,4 +17,12 @@ func (r Round) Next(by Assigner) (owners []string, moves, placed, pending, under
 }
 
 // EncodePlan returns the pieces of a plan.
-func EncodePlan(members, owners []string) [][]byte { return encodePlan(members, owners) }
+func EncodePlan(members, owners []string) [][]byte { return encodePlan(members, owners, pieceSize) }
+
+// WithPieceSize makes plans of small groups have several pieces.
+func WithPieceSize(n int) Option {
+	return option(func(c *config) error {
+		c.piece = n
+		return nil
+	})
+}

@@ -258,14 +258,26 @@ func (m *Member) wait(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	var running []ID
-	for id := range m.claims {
-		running = append(running, id)
+	for c, o := range m.running() {
+		c.expire(o, errMemberClosed)
+		running = append(running, c.id)
 	}
 	slices.Sort(running)
 	return fmt.Errorf("shard: closing: functions of shards %v have not returned: %w", running, context.Cause(ctx))
+}
+
+// running returns the claims whose function runs.
+func (m *Member) running() map[*claim]*Ownership {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := make(map[*claim]*Ownership)
+	for _, c := range m.claims {
+		if c.o != nil {
+			all[c] = c.o
+		}
+	}
+	return all
 }
 
 // await waits until done says so. It is called with mu held.

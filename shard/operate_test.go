@@ -84,6 +84,9 @@ func TestWhoIsCordonedGetsNothingAndWhoIsEvacuatedLosesAll(t *testing.T) {
 		require.NoError(t, shard.Evacuate(t.Context(), s.Client(), group, "a"))
 		require.NoError(t, shard.Evacuate(t.Context(), s.Client(), group, "c"))
 		require.NotContains(t, f.settled(), "", "there is nobody else to have them")
+		for _, one := range f.plan().Shards {
+			require.NotEmpty(t, one.Planned)
+		}
 		stopAll(a, b, c)
 	})
 }

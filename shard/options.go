@@ -38,6 +38,7 @@ type config struct {
 	grace    time.Duration
 	drain    time.Duration
 	observer Observer
+	piece    int
 }
 
 type option func(*config) error
@@ -157,7 +158,7 @@ func checkText(what, text string, most int) error {
 // newConfig returns the defaults changed by opts, or the joined errors of all that are
 // wrong.
 func newConfig(opts []Option) (config, error) {
-	c := config{weight: 1, assigner: Balanced(), moves: DefaultMoves, drain: DefaultDrainTimeout}
+	c := config{weight: 1, assigner: Balanced(), moves: DefaultMoves, drain: DefaultDrainTimeout, piece: pieceSize}
 	var errs []error
 	for _, o := range opts {
 		if o == nil {

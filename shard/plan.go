@@ -40,8 +40,8 @@ type body struct {
 	Owners []int `json:"owners"`
 }
 
-// encodePlan returns the pieces of a plan that was made for members.
-func encodePlan(members, owners []string) [][]byte {
+// encodePlan returns the pieces of a plan that was made for members, of a size each.
+func encodePlan(members, owners []string, size int) [][]byte {
 	b := body{Members: members, Owners: make([]int, len(owners))}
 	index := make(map[string]int, len(members))
 	for i, name := range members {
@@ -63,7 +63,7 @@ func encodePlan(members, owners []string) [][]byte {
 	_ = enc.Encode(b) // strings and numbers always encode
 	var pieces [][]byte
 	for text.Len() > 0 {
-		pieces = append(pieces, text.Next(pieceSize))
+		pieces = append(pieces, text.Next(size))
 	}
 	return pieces
 }

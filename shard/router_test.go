@@ -17,6 +17,8 @@ func TestARouterKnowsWhoOwnsWhatAndWhoIsTo(t *testing.T) {
 		f := newFleet(t, s, 6)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
+		_, err := s.Client().Put(ctx, group+"/below/shards", "of another group")
+		require.NoError(t, err)
 		early := make(chan *shard.Router)
 		go func() {
 			r, err := shard.NewRouter(ctx, s.Client(), group)
