@@ -1,6 +1,7 @@
 package redlock_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -42,6 +43,31 @@ func TestALockGoesOnAfterASentinelHasMadeAReplicaTheMaster(t *testing.T) {
 	c.Node(0).Kill(t)
 	handsOver(t, nodes)
 	role, err := c.Node(1).Admin().Do(guarded(t), "ROLE").Slice()
+	require.NoError(t, err)
+	require.Equal(t, "master", role[0])
+	require.NoError(t, nodes.Close(guarded(t)))
+}
+
+func TestALockGoesOnAfterARedisClusterHasFailedOver(t *testing.T) {
+	t.Parallel()
+	const masters = 3
+	c := redistest.NewRedisCluster(t, masters)
+	var addrs []string
+	for _, n := range c.Nodes() {
+		addrs = append(addrs, n.Addr())
+	}
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs})
+	defer func() { require.NoError(t, client.Close()) }()
+	nodes, err := redlock.NewNodes([]redis.UniversalClient{client})
+	require.NoError(t, err)
+	handsOver(t, nodes)
+	slot, err := client.MasterForKey(guarded(t), "{"+name+"}")
+	require.NoError(t, err)
+	i := slices.Index(addrs, slot.Options().Addr)
+	require.Less(t, i, masters)
+	c.Node(i).Kill(t)
+	handsOver(t, nodes)
+	role, err := c.Node(i+masters).Admin().Do(guarded(t), "ROLE").Slice()
 	require.NoError(t, err)
 	require.Equal(t, "master", role[0])
 	require.NoError(t, nodes.Close(guarded(t)))

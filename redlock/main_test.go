@@ -16,5 +16,5 @@ var roles = proctest.Roles{}
 func TestMain(m *testing.M) {
 	proctest.Play(roles)
 	redistest.Quiet()
-	goleak.VerifyTestMain(suite.Of(m, "IsANode", "ThatHangs"))
+	goleak.VerifyTestMain(suite.Of(m, "IsANode", "ThatHangs", "HasFailedOver"))
 }

@@ -172,6 +172,18 @@ func (n *node) leave(v visit, err error) {
 	}
 }
 
+// lookAgain has the client of a Redis Cluster look who serves what, in the background, where err is
+// that of a call that nobody has answered. By itself go-redis does that once in a minute, or
+// when a server answers that it is another's turn: one that is dead does not.
+func (n *node) lookAgain(ctx context.Context, err error) {
+	if err == nil || replied(err) || errors.Is(err, context.Canceled) || errors.Is(err, errGivenUp) {
+		return
+	}
+	if c, ok := n.client.(interface{ ReloadState(ctx context.Context) }); ok {
+		c.ReloadState(context.WithoutCancel(ctx))
+	}
+}
+
 // isSilent reports whether a call has had no answer in time, and none has since.
 func (n *node) isSilent() bool {
 	n.mu.Lock()

@@ -250,7 +250,10 @@ func (r *round) ask(ctx context.Context, i int, s script, q request) (reply any,
 	if err != nil {
 		return nil, true, err
 	}
-	defer func() { n.leave(v, err) }()
+	defer func() {
+		n.leave(v, err)
+		n.lookAgain(ctx, err)
+	}()
 	if v.cold {
 		if err := r.connect(i); err != nil {
 			return nil, true, err

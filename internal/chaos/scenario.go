@@ -21,6 +21,9 @@ type Scenario struct {
 	Systems []string
 	// TTL is that of the locks; 0 is the lab's.
 	TTL time.Duration
+	// Few is of how many rounds one is played; 0 is 1. Long ones are played less often, two
+	// times at least.
+	Few int
 	// Replica is set if Redis is one node with a replica.
 	Replica bool
 	// Etcd is the version that the members of etcd are at first; "" is the one that this
@@ -210,17 +213,17 @@ func redisScenarios() []Scenario {
 			Meaning: "Fewer than half of the nodes are killed and come back empty, or are stopped.",
 		},
 		{
-			Name: "redis-restart", Systems: []string{plainRedis, redlock5, redlockUptime}, TTL: redisTTL,
+			Name: "redis-restart", Systems: []string{plainRedis, redlock5, redlockUptime}, TTL: redisTTL, Few: 2,
 			script:  server(restartEmpty, 1800*time.Millisecond),
 			Meaning: "A majority of the nodes restarts without its keys.",
 		},
 		{
-			Name: "redis-clock", Systems: []string{plainRedis, redlock5}, TTL: redisTTL,
+			Name: "redis-clock", Systems: []string{plainRedis, redlock5}, TTL: redisTTL, Few: 2,
 			script:  server(clockJump, 1800*time.Millisecond),
 			Meaning: "The clocks of a majority of the nodes jump forward by a minute, and later back.",
 		},
 		{
-			Name: "redis-failover", Systems: []string{plainRedis}, TTL: redisTTL, Replica: true,
+			Name: "redis-failover", Systems: []string{plainRedis}, TTL: redisTTL, Few: 2, Replica: true,
 			script:  server(failOver, 1900*time.Millisecond),
 			Meaning: "The node dies, and its replica takes over, which has not heard of the lock.",
 		},

@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -70,11 +71,11 @@ func (s Schedule) check(e Entry) error {
 func NewSchedule(seed uint64, ttl time.Duration, n int, only func(scenario, system string) bool) Schedule {
 	s := Schedule{Seed: seed}
 	for _, sc := range Scenarios() {
-		e := Entry{Scenario: sc.Name, Meaning: sc.Meaning, TTL: ttl, Replica: sc.Replica, Etcd: sc.Etcd}
+		e := Entry{Scenario: sc.Name, Meaning: sc.Meaning, Replica: sc.Replica, Etcd: sc.Etcd}
+		e.TTL = cmp.Or(sc.TTL, ttl)
 		rounds := n
-		if sc.TTL != 0 {
-			// These take two or three times as long.
-			e.TTL, rounds = sc.TTL, max(2, n/2)
+		if sc.Few > 0 {
+			rounds = max(2, n/sc.Few)
 		}
 		for _, name := range sc.Systems {
 			if only(sc.Name, name) {

@@ -109,7 +109,7 @@ func Controls() []Control {
 		{Name: "a stock Campaign elects a phantom", Systems: []string{stockElection}, Scenarios: []string{"cut-waiting"}, Property: history.Real},
 		{
 			Name: "a stock session loses its lock although other members are there", Systems: []string{stockMutex, stockElection},
-			Scenarios: []string{"follower-cut", "member-vanish"}, Property: history.Kept,
+			Scenarios: []string{"follower-cut", "member-vanish", "member-replace", "member-away"}, Property: history.Kept,
 		},
 		{Name: "a holder whose clock runs slow beyond the allowance", Systems: []string{mutex}, Scenarios: []string{"clock-beyond"}, Property: history.S3},
 		{Name: "Redlock when clocks jump", Systems: []string{redlock5}, Scenarios: []string{"redis-clock"}, Property: history.S3},

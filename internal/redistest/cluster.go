@@ -27,6 +27,7 @@ type Option func(*config)
 
 type config struct {
 	appendOnly, cluster bool
+	masters             int // of a Redis Cluster of all nodes; 0 makes one of each
 	tls                 bool
 	certificate         *certificate // nil without TLS
 	master              string       // that a Sentinel watches; empty for a server
@@ -121,10 +122,14 @@ func Start(ctx context.Context, n int, opts ...Option) (*Cluster, error) {
 		node.runner = node.process
 		return err
 	}, func(c *Cluster) error {
-		if cfg.cluster {
+		switch {
+		case cfg.masters > 0:
+			return c.join(ctx, cfg.masters)
+		case cfg.cluster:
 			return c.assignSlots(ctx)
+		default:
+			return nil
 		}
-		return nil
 	})
 }
 

@@ -101,6 +101,9 @@ func (p *process) arguments() ([]string, error) {
 		"--cluster-enabled", yesNo[p.cfg.cluster], "--daemonize", "no", "--loglevel", "notice",
 		"--repl-diskless-sync-delay", "0",
 	}
+	if p.cfg.masters > 0 {
+		args = append(args, "--cluster-announce-ip", host, "--cluster-node-timeout", "1000")
+	}
 	if p.cfg.certificate == nil {
 		return append(args, "--port", port), nil
 	}
