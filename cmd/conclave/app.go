@@ -23,9 +23,11 @@ import (
 type app struct {
 	in       *os.File
 	out, err io.Writer
+	screen   io.Writer // where what goes to out is shown, if not there
 
 	etcd  etcdFlags
 	debug bool
+	begun bool // the command line is right
 }
 
 // run executes a command line and returns the exit code.
@@ -36,6 +38,9 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	err := root.ExecuteContext(ctx)
+	if err != nil && !a.begun {
+		err = usage(err)
+	}
 	return a.report(err)
 }
 
@@ -51,13 +56,15 @@ Flags and ETCDCTL_* variables are etcdctl's.`,
 		SilenceErrors:     true,
 		DisableAutoGenTag: true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			a.begun = true
 			return a.etcd.environment(cmd.Flags())
 		},
 	}
 	a.etcd.register(root.PersistentFlags())
 	root.PersistentFlags().BoolVar(&a.debug, "debug", false, "say on stderr what is tried, renewals that fail for instance")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
-	root.AddCommand(a.lockCommand())
+	root.AddCommand(a.lockCommand(), a.electCommand(), a.observeCommand(), a.inspectCommand(), a.lsCommand(), a.releaseCommand(),
+		a.registerCommand(), a.watchCommand())
 	return root
 }
 

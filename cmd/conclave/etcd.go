@@ -74,7 +74,7 @@ func (f *etcdFlags) environment(fs *pflag.FlagSet) error {
 	return nil
 }
 
-// client connects. It logs nothing: what matters comes back as an error, or from the session.
+// client connects. What matters comes back as an error, or from the session.
 func (a *app) client() (*clientv3.Client, error) {
 	spec, err := a.spec()
 	if err != nil {
@@ -84,7 +84,7 @@ func (a *app) client() (*clientv3.Client, error) {
 	if err != nil {
 		return nil, usagef("--cacert %q, --cert %q, --key %q: %w", a.etcd.cacert, a.etcd.cert, a.etcd.key, err)
 	}
-	cfg.Logger = zap.NewNop()
+	cfg.Logger = a.clientLogger()
 	client, err := clientv3.New(*cfg)
 	if err != nil {
 		return nil, a.etcd.explain(err)

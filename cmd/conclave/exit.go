@@ -149,6 +149,14 @@ func grpcCode(err error) codes.Code {
 	return codes.Unknown
 }
 
+// exitCode is that of a process, and 128 and the signal that killed it, as shells say it.
+func exitCode(p *os.ProcessState) int {
+	if status, ok := p.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return exitSignal + int(status.Signal())
+	}
+	return p.ExitCode()
+}
+
 // program finds the file of a command as a shell does.
 func program(name string) (string, error) {
 	path, err := exec.LookPath(name)

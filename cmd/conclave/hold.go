@@ -26,6 +26,19 @@ func (o *holdOptions) register(fs *pflag.FlagSet) {
 	fs.StringVarP(&o.output, "output", "o", "", "without a command: json")
 }
 
+// checkHold refuses what does not go together.
+func (o *holdOptions) checkHold(command []string) error {
+	switch {
+	case len(command) > 0 && (o.printEnv || o.fd != 1 || o.output != ""):
+		return usagef("--print-env, --fd and -o are without a command; a command has CONCLAVE_* variables")
+	case o.printEnv && o.output != "":
+		return usagef("--print-env and -o %s: must be at most one of them", o.output)
+	case o.output != "" && o.output != "json":
+		return usagef("-o %q: must be json", o.output)
+	}
+	return nil
+}
+
 // held is what is printed with -o json.
 type held struct {
 	Event    string     `json:"event"` // held, or lost
@@ -39,7 +52,6 @@ type held struct {
 
 // line is what is printed once something is held.
 func (o *holdOptions) line(t *tenure) (string, error) {
-	deadline := t.deadline()
 	switch {
 	case o.printEnv:
 		var vars []string
@@ -49,11 +61,13 @@ func (o *holdOptions) line(t *tenure) (string, error) {
 		}
 		return "export " + strings.Join(vars, " "), nil
 	case o.output == "json":
-		return marshal(held{Event: "held", Names: t.names, Key: t.key, Token: t.token, Deadline: &deadline, TTL: t.ttl.Seconds()})
-	case o.output == "" || o.output == "table" || o.output == "simple":
-		return t.token + " " + t.key, nil
+		said := held{Event: "held", Names: t.names, Key: t.key, Token: t.token, TTL: t.ttl.Seconds()}
+		if deadline, ok := t.deadline(); ok {
+			said.Deadline = &deadline
+		}
+		return marshal(said)
 	default:
-		return "", usagef("-o %q: must be json, or nothing", o.output)
+		return strings.TrimSpace(t.token + " " + t.key), nil
 	}
 }
 
@@ -136,7 +150,7 @@ func (a *app) stay(ctx context.Context, w *work, o *holdOptions, t *tenure, out 
 			warned = true
 			a.warn(w, t)
 		}
-		timer.Reset(max(left, 100*time.Millisecond))
+		timer.Reset(min(time.Hour, max(left, 100*time.Millisecond)))
 	}
 }
 

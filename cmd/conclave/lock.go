@@ -60,6 +60,7 @@ Exit codes: COMMAND's own, or 128 and the signal that killed it; 75 not obtained
 	fs.BoolVar(&o.read, "read", false, "lock for reading, beside other readers; writers use --write")
 	fs.BoolVar(&o.write, "write", false, "lock for writing, where others use --read")
 	o.runOptions.register(fs)
+	o.registerRequest(fs)
 	o.holdOptions.register(fs)
 	fs.DurationVar(&o.delay, "lock-delay", 0, "let the next holder wait so long after a loss; all users of the name must have it")
 	fs.BoolVar(&o.etcdLayout, "etcd-layout", false, "share the lock with `etcdctl lock` and clientv3/concurrency")
@@ -118,15 +119,13 @@ func (o *lockOptions) check(names, command []string) error {
 		return usagef("lock: --try and --wait %s: must be at most one of them", o.wait)
 	case o.wait < 0:
 		return usagef("lock: --wait %s: must not be negative", o.wait)
-	case len(command) > 0 && (o.printEnv || o.fd != 1):
-		return usagef("lock: --print-env and --fd are for lock without a command; a command has CONCLAVE_* variables")
 	}
 	if o.permits != "" {
 		if _, _, err := parsePermits(o.permits); err != nil {
 			return err
 		}
 	}
-	return o.runOptions.check()
+	return errors.Join(o.runOptions.check(), o.checkHold(command))
 }
 
 // parsePermits reads "N/M".

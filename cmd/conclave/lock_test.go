@@ -88,7 +88,7 @@ func TestALockThatIsTakenIsWaitedForAsLongAsWanted(t *testing.T) {
 	require.Contains(t, o.stderr, "not obtained within --wait 50ms")
 
 	next := p.start("lock", "--wait", "1m", "a", "--", "echo", "at last")
-	awaitWaiters(t, p, "a", 1)
+	awaitWaiters(t, p, 1)
 	require.NoError(t, holder.in.Close())
 	next.says("at last")
 	require.Zero(t, next.ends())
@@ -101,11 +101,11 @@ func TestAWaiterThatIsToldToEndLeavesNothing(t *testing.T) {
 	p := newProgram(t)
 	p.start("lock", "a").says("a/~mutex/")
 	waiter := p.start("lock", "a", "--", "echo", "never")
-	awaitWaiters(t, p, "a", 1)
+	awaitWaiters(t, p, 1)
 	require.NoError(t, waiter.Process.Signal(syscall.SIGTERM))
 	require.Equal(t, 143, waiter.ends())
 	require.Empty(t, waiter.stderr.String())
-	awaitWaiters(t, p, "a", 0)
+	awaitWaiters(t, p, 0)
 }
 
 func TestKindsOfLocks(t *testing.T) {
@@ -241,12 +241,12 @@ func (p *program) script(text string) string {
 	return k.stdout.String()
 }
 
-// awaitWaiters waits until so many wait for a lock.
-func awaitWaiters(t *testing.T, p *program, name string, n int) {
+// awaitWaiters waits until so many wait for lock "a".
+func awaitWaiters(t *testing.T, p *program, n int) {
 	t.Helper()
 	client := p.client()
 	require.Eventually(t, func() bool {
-		entries, err := lock.Inspect(t.Context(), client, name)
+		entries, err := lock.Inspect(t.Context(), client, "a")
 		waiting := 0
 		for _, e := range entries {
 			if !e.Held() {

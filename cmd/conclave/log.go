@@ -8,6 +8,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 )
 
 // lines is a log of lines that begin as all that this program says on stderr.
@@ -54,3 +57,34 @@ func (l *lines) Handle(_ context.Context, r slog.Record) error {
 	_, err := fmt.Fprintln(l.to, text.String())
 	return err
 }
+
+// clientLogger is the log of clients. Observers of elections write to it, too, and only what they say is passed on: what
+// clientv3 says there comes back as an error as well.
+func (a *app) clientLogger() *zap.Logger { return zap.New(observers{zapcore.WarnLevel, a.logger()}) }
+
+// observers implements [zapcore.Core].
+type observers struct {
+	zapcore.Level
+
+	log *slog.Logger
+}
+
+// With implements [zapcore.Core]. Observers have no fields.
+func (o observers) With([]zapcore.Field) zapcore.Core { return o }
+
+// Check implements [zapcore.Core].
+func (o observers) Check(e zapcore.Entry, c *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if o.Enabled(e.Level) && strings.HasPrefix(e.Message, "election: ") {
+		return c.AddCore(e, o)
+	}
+	return c
+}
+
+// Write implements [zapcore.Core].
+func (o observers) Write(e zapcore.Entry, _ []zapcore.Field) error {
+	o.log.Warn(e.Message)
+	return nil
+}
+
+// Sync implements [zapcore.Core].
+func (observers) Sync() error { return nil }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -260,3 +261,5 @@ func (p *program) client() *clientv3.Client {
 	p.t.Cleanup(func() { require.NoError(p.t, client.Close()) })
 	return client
 }
+
+func format(n int64) string { return strconv.FormatInt(n, 10) }

@@ -25,13 +25,22 @@ type runOptions struct {
 	onRequest  string
 }
 
+// register adds the flags of what must end before a deadline.
 func (o *runOptions) register(fs *pflag.FlagSet) {
-	o.ttl = seconds(lease.DefaultTTL)
-	fs.Var(&o.ttl, "ttl", "how long others wait after a crash: whole seconds, 1 to 300, as 10 or 10s")
+	o.registerTTL(fs)
 	fs.DurationVar(&o.killBefore, "kill-before", 0,
 		"how long before the deadline the command gets SIGTERM; SIGKILL comes a third of that before it (default a third of the TTL, at most half of it)")
 	fs.StringVar(&o.onLost, "on-lost", "SIGTERM",
 		"`signal` that the command gets when the lock is about to be lost, or a command line for sh that is run instead, with CONCLAVE_CHILD_PID; SIGKILL follows all the same")
+}
+
+func (o *runOptions) registerTTL(fs *pflag.FlagSet) {
+	o.ttl = seconds(lease.DefaultTTL)
+	fs.Var(&o.ttl, "ttl", "how long others wait after a crash: whole seconds, 1 to 300, as 10 or 10s")
+}
+
+// registerRequest adds the flag of what others can ask for.
+func (o *runOptions) registerRequest(fs *pflag.FlagSet) {
 	fs.StringVar(&o.onRequest, "on-request", "",
 		"`signal` for the command, or a command line for sh, when somebody asks for the lock with \"conclave release\" (default: nothing)")
 }
@@ -97,7 +106,7 @@ func (a *app) newWork(o *runOptions, command []string) (*work, error) {
 type tenure struct {
 	what      string // for people
 	names     []string
-	lease     guard.Lease // nil if the command need not end before a deadline
+	lease     guard.Lease
 	ttl       time.Duration
 	renewed   <-chan struct{}
 	key       string
@@ -113,14 +122,17 @@ func (t *tenure) env() []string {
 	if t.token != "" {
 		env = append(env, "CONCLAVE_TOKEN="+t.token)
 	}
-	if t.lease != nil {
-		env = append(env, "CONCLAVE_DEADLINE="+t.deadline().Format(time.RFC3339Nano))
+	if deadline, ok := t.deadline(); ok {
+		env = append(env, "CONCLAVE_DEADLINE="+deadline.Format(time.RFC3339Nano))
 	}
 	return append(env, "CONCLAVE_TTL="+strconv.FormatFloat(t.ttl.Seconds(), 'f', -1, 64))
 }
 
-// deadline is that of the lease as it is now.
-func (t *tenure) deadline() time.Time { return time.Now().Add(t.lease.Remaining()) }
+// deadline is that of the lease as it is now, false if it has none.
+func (t *tenure) deadline() (time.Time, bool) {
+	left := t.lease.Remaining()
+	return time.Now().Add(left), left != guard.Forever
+}
 
 // withSession calls fn with a session, and with a context that the first signal ends.
 func (a *app) withSession(ctx context.Context, o *runOptions, fn func(context.Context, *lease.Session, <-chan struct{}) error) error {

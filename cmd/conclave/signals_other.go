@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"syscall"
@@ -21,8 +22,12 @@ func signalOrLine(s string) (number int, line string) {
 	}
 }
 
+func shell(ctx context.Context, line string) *exec.Cmd {
+	return exec.CommandContext(ctx, "cmd", "/c", line)
+}
+
 func runLine(line string, env []string) error {
-	cmd := exec.Command("cmd", "/c", line)
+	cmd := shell(context.Background(), line)
 	cmd.Env, cmd.Stdout, cmd.Stderr = env, os.Stderr, os.Stderr
 	return cmd.Run()
 }

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -34,9 +35,14 @@ func signalOrLine(s string) (number int, line string) {
 	return 0, s
 }
 
+// shell is a line for sh.
+func shell(ctx context.Context, line string) *exec.Cmd {
+	return exec.CommandContext(ctx, "/bin/sh", "-c", line)
+}
+
 // runLine runs a line with sh.
 func runLine(line string, env []string) error {
-	cmd := exec.Command("/bin/sh", "-c", line)
+	cmd := shell(context.Background(), line)
 	cmd.Env, cmd.Stdout, cmd.Stderr = env, os.Stderr, os.Stderr
 	return cmd.Run()
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -151,4 +152,33 @@ func TestThePasswordIsAskedForOnATerminal(t *testing.T) {
 	k.says("done")
 	require.NotContains(t, k.stdout.String(), "secret")
 	require.Zero(t, k.ends())
+}
+
+func TestPeopleSeeColoursUnlessTheyDoNotWantThem(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	p.start("lock", "a").says("a/~mutex/")
+	for env, colours := range map[string]bool{"X=1": true, "NO_COLOR=1": false} {
+		k := p.with(env).terminal("env", "TERM=xterm", binary, "inspect", "a")
+		k.says("mutex")
+		require.Zero(t, k.ends())
+		require.Equal(t, colours, strings.Contains(k.stdout.String(), "\x1b["), env)
+	}
+}
+
+func TestADeletionIsConfirmedByTypingTheToken(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	holder := p.start("lock", "a", "--ttl", "3")
+	holder.says("a/~mutex/")
+	token := p.inspect("a").Entries[0].Token
+	k := p.terminal(binary, "release", "a", "--force", token)
+	k.says("Type the token: ")
+	k.types("yes\n")
+	require.Equal(t, 75, k.ends())
+	k = p.terminal(binary, "release", "a", "--force", token)
+	k.says("Type the token: ")
+	k.types(token + "\n")
+	require.Zero(t, k.ends())
+	require.Equal(t, 76, holder.ends())
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -33,9 +34,12 @@ type Command struct {
 	OnLost string
 }
 
+// Forever is what remains of a lease without a deadline.
+const Forever time.Duration = math.MaxInt64
+
 // Lease is what the command may not outlive.
 type Lease interface {
-	// Remaining is the time left until the deadline.
+	// Remaining is the time left until the deadline, or [Forever].
 	Remaining() time.Duration
 	// Context is done when it is lost or was given up.
 	Context() context.Context

@@ -16,7 +16,7 @@ import (
 )
 
 // Run runs a command until it has ended, or been ended because of the lease, and returns how.
-// The lease may be nil: then nothing but the command ends it. renewed tells that the deadline has moved;
+// renewed tells that the deadline has moved;
 // signals are passed on to the command.
 func Run(c Command, lease Lease, renewed <-chan struct{}, signals <-chan os.Signal) (Result, error) {
 	// Orphans of a guard that was killed become ours.
@@ -142,19 +142,17 @@ func (r *runner) receive() {
 // say tells the guard, if it is still there.
 func (r *runner) say(v any) { _ = r.orders.Encode(v) }
 
-// deadline is that of the lease on the clock of now.
+// deadline is that of the lease on the clock of now, 0 for none.
 func (r *runner) deadline() int64 {
-	if r.lease == nil {
+	left := r.lease.Remaining()
+	if left == Forever {
 		return 0
 	}
-	return now() + int64(r.lease.Remaining())
+	return now() + int64(left)
 }
 
 func (r *runner) wait(renewed <-chan struct{}, signals <-chan os.Signal) (Result, error) {
-	var lost <-chan struct{}
-	if r.lease != nil {
-		lost = r.lease.Context().Done()
-	}
+	lost := r.lease.Context().Done()
 	ticker := time.NewTicker(max(poll, r.killBefore/12))
 	defer ticker.Stop()
 	for {
@@ -213,7 +211,7 @@ func (r *runner) pass(s os.Signal) {
 
 // overdue kills everything if the guard, which is stopped perhaps, should have done it.
 func (r *runner) overdue() {
-	if r.lease != nil && r.lease.Remaining() < r.killBefore/6 {
+	if r.lease.Remaining() < r.killBefore/6 {
 		r.kill()
 	}
 }

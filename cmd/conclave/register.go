@@ -1,0 +1,213 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/conclave-go/conclave/cmd/conclave/internal/guard"
+	"github.com/conclave-go/conclave/lease"
+)
+
+// registerOptions are the flags of register.
+type registerOptions struct {
+	runOptions
+	holdOptions
+
+	takeover      bool
+	readyCmd      string
+	readyInterval time.Duration
+	readyTimeout  time.Duration
+}
+
+func (a *app) registerCommand() *cobra.Command {
+	o := &registerOptions{}
+	cmd := &cobra.Command{
+		Use:   "register KEY VALUE [flags] [-- COMMAND [ARG...]]",
+		Short: "Keep a key in etcd for as long as a command runs",
+		Long: `register puts KEY with VALUE under a lease, runs COMMAND, and removes KEY when that has ended. KEY is put again when the lease was
+lost or somebody has deleted it; COMMAND goes on meanwhile.
+
+If KEY exists already under another lease, the exit code is 75 and COMMAND is not run; --takeover replaces it. Whoever had it before is
+ended then, with 76.
+
+With --ready-cmd KEY is there only while that line, run by sh every --ready-interval, succeeds. Without COMMAND the key stays until
+register is told to end, as lock holds.`,
+		Example: `  conclave register services/api/$(hostname) 10.0.0.7:8080 --ready-cmd 'curl -fs localhost:8080/ready' -- ./api`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			names, command := split(cmd, args)
+			return a.register(cmd.Context(), o, names, command)
+		},
+	}
+	fs := cmd.Flags()
+	fs.SortFlags = false
+	fs.StringVar(&o.readyCmd, "ready-cmd", "", "`line` for sh: the key is there while it succeeds")
+	fs.DurationVar(&o.readyInterval, "ready-interval", time.Second, "how long after --ready-cmd has ended it is run again")
+	fs.DurationVar(&o.readyTimeout, "ready-timeout", 5*time.Second, "--ready-cmd has failed when it takes longer")
+	fs.BoolVar(&o.takeover, "takeover", false, "replace a key of another lease")
+	o.registerTTL(fs)
+	o.holdOptions.register(fs)
+	return cmd
+}
+
+func (a *app) register(ctx context.Context, o *registerOptions, args, command []string) error {
+	switch {
+	case len(args) != 2:
+		return usagef("register: %d arguments before \"--\": must be KEY and VALUE", len(args))
+	case args[0] == "":
+		return usagef("register: KEY %q: must not be empty", args[0])
+	case o.readyInterval <= 0 || o.readyTimeout <= 0:
+		return usagef("register: --ready-interval %s, --ready-timeout %s: must be more than 0", o.readyInterval, o.readyTimeout)
+	}
+	if err := errors.Join(o.check(), o.checkHold(command)); err != nil {
+		return err
+	}
+	work, err := a.newWork(&o.runOptions, command)
+	if err != nil {
+		return err
+	}
+	return a.withSession(ctx, &o.runOptions, func(ctx context.Context, s *lease.Session, _ <-chan struct{}) error {
+		ttl, err := o.granted(ctx, s)
+		if err != nil {
+			return err
+		}
+		return a.registered(ctx, work, o, &registrar{app: a, session: s, options: o, key: args[0], value: args[1]}, ttl)
+	})
+}
+
+// registered runs a command, or just stays, beside a registrar.
+func (a *app) registered(ctx context.Context, work *work, o *registerOptions, r *registrar, ttl time.Duration) error {
+	if o.readyCmd == "" {
+		if err := r.put(ctx); err != nil {
+			return interrupted(ctx, err)
+		}
+	}
+	refused, refuse := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer refuse(nil)
+	first, done := make(chan struct{}), make(chan struct{})
+	keep, stop := context.WithCancel(refused)
+	go func() { // ends with keep, or when the key is refused
+		defer close(done)
+		if err := r.run(keep, first); err != nil {
+			refuse(err)
+		}
+	}()
+	end := func() { stop(); <-done }
+	defer end()
+	if work.path == "" {
+		select {
+		case <-first:
+		case <-refused.Done():
+			return context.Cause(refused)
+		case <-ctx.Done():
+			return interrupted(ctx, nil)
+		}
+	}
+	err := a.under(ctx, work, &o.holdOptions, &tenure{
+		what: fmt.Sprintf("registration %q", r.key), names: []string{r.key}, lease: leash{refused}, ttl: ttl, key: r.key,
+		release: func(context.Context) error { end(); return nil },
+		cause:   func() error { return context.Cause(refused) },
+	})
+	if cause := context.Cause(refused); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// leash ends a command whose key is refused. It has no deadline.
+type leash struct{ refused context.Context } //nolint:containedctx // it is what Context returns
+
+// Remaining is forever.
+func (leash) Remaining() time.Duration { return guard.Forever }
+
+// Context is done when the key is refused.
+func (l leash) Context() context.Context { return l.refused }
+
+// registrar keeps a key in place while the program is ready.
+type registrar struct {
+	app        *app
+	session    *lease.Session
+	options    *registerOptions
+	key, value string
+	current    *lease.Registration
+}
+
+// run puts the key whenever it should be there until ctx ends, and closes first when it is for the first time.
+// It fails when somebody else has the key.
+func (r *registrar) run(ctx context.Context, first chan<- struct{}) error {
+	defer func() { _ = r.remove(ctx) }() // the session's end removes what is left
+	for tick := time.NewTimer(0); ; tick.Reset(r.options.readyInterval) {
+		select {
+		case <-ctx.Done():
+			tick.Stop()
+			return nil
+		case <-tick.C:
+		}
+		if err := r.settle(ctx); err != nil && ctx.Err() == nil {
+			return err
+		}
+		if r.current != nil && first != nil {
+			close(first)
+			first = nil
+		}
+	}
+}
+
+// settle puts the key or removes it, whichever it should be.
+func (r *registrar) settle(ctx context.Context) error {
+	switch ready := r.ready(ctx); {
+	case ready && r.current == nil:
+		return r.put(ctx)
+	case !ready && r.current != nil:
+		return r.remove(ctx)
+	case r.current == nil:
+		return nil
+	}
+	if _, ok := errors.AsType[*lease.TakenError](r.current.Err()); ok {
+		return &exitError{code: exitLost, err: fmt.Errorf("registration %q: was taken over: %w", r.key, r.current.Err())}
+	}
+	return nil
+}
+
+func (r *registrar) put(ctx context.Context) error {
+	var opts []lease.RegisterOption
+	if r.options.takeover {
+		opts = append(opts, lease.WithTakeover())
+	}
+	current, err := lease.Register(ctx, r.session, r.key, r.value, opts...)
+	if taken, ok := errors.AsType[*lease.TakenError](err); ok {
+		return &exitError{code: exitNotObtained, err: fmt.Errorf("registration %q: exists, with value %q, under lease %x: ends with that lease, or is replaced with --takeover",
+			r.key, taken.Value, int64(taken.Lease))}
+	}
+	if err == nil {
+		r.current = current
+	}
+	return err
+}
+
+func (r *registrar) remove(ctx context.Context) error {
+	if r.current == nil {
+		return nil
+	}
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.app.etcd.commandTimeout)
+	defer cancel()
+	err := r.current.Close(closing)
+	r.current = nil
+	return err
+}
+
+// ready runs the line that says so.
+func (r *registrar) ready(ctx context.Context) bool {
+	if r.options.readyCmd == "" {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.options.readyTimeout)
+	defer cancel()
+	cmd := shell(ctx, r.options.readyCmd)
+	cmd.Env, cmd.Stderr = environment(), os.Stderr
+	return cmd.Run() == nil
+}

@@ -1,0 +1,110 @@
+//go:build linux
+
+package main_test
+
+import (
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// value returns the value of key "services/a", and whether there is one.
+func (p *program) value(client *clientv3.Client) (string, bool) {
+	p.t.Helper()
+	resp, err := client.Get(p.t.Context(), "services/a")
+	require.NoError(p.t, err)
+	if len(resp.Kvs) == 0 {
+		return "", false
+	}
+	return string(resp.Kvs[0].Value), true
+}
+
+// awaits waits until that key has a value, or is not there if that is "".
+func (p *program) awaits(client *clientv3.Client, value string) {
+	p.t.Helper()
+	require.Eventually(p.t, func() bool {
+		now, there := p.value(client)
+		return now == value && there == (value != "")
+	}, hang, poll)
+}
+
+func TestAKeyLivesAsLongAsItsCommand(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	client := p.client()
+	k := p.start("register", "services/a", "10.0.0.7:80", "--", "sh", "-c", `echo "runs with $CONCLAVE_KEY"; read line; exit 4`)
+	k.says("runs with services/a")
+	value, _ := p.value(client)
+	require.Equal(t, "10.0.0.7:80", value)
+	_, err := client.Delete(t.Context(), "services/a")
+	require.NoError(t, err)
+	p.awaits(client, "10.0.0.7:80") // it is put again
+	require.NoError(t, k.in.Close())
+	require.Equal(t, 4, k.ends())
+	_, there := p.value(client)
+	require.False(t, there)
+	require.Empty(t, k.stderr.String())
+}
+
+func TestAKeyIsThereOnlyWhileItsCommandIsReady(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	client := p.client()
+	file := filepath.Join(p.dir, "ready")
+	k := p.start("register", "services/a", "v", "--ready-cmd", "test -e ready", "--ready-interval", "20ms", "--", "sh", "-c", `echo runs; read line`)
+	k.says("runs")
+	_, there := p.value(client)
+	require.False(t, there)
+	for range 2 {
+		require.NoError(t, os.WriteFile(file, nil, 0o600))
+		p.awaits(client, "v")
+		require.NoError(t, os.Remove(file))
+		p.awaits(client, "")
+	}
+	require.NoError(t, k.in.Close())
+	k.ends()
+}
+
+func TestAReadyCommandThatHangsHasFailed(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	client := p.client()
+	k := p.start("register", "services/a", "v", "--ready-cmd", "test -e again && exec sleep 60; touch again",
+		"--ready-interval", "20ms", "--ready-timeout", "300ms")
+	k.says("services/a")
+	p.awaits(client, "")
+	require.NoError(t, k.Process.Signal(syscall.SIGTERM))
+	require.Zero(t, k.ends())
+}
+
+func TestAKeyOfSomebodyElseIsRefusedOrTakenOver(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	first := p.start("register", "services/a", "one", "--", "sh", "-c", "echo runs; exec sleep 60")
+	first.says("runs")
+	o := p.run("register", "services/a", "two", "--", "echo", "never")
+	require.Equal(t, 75, o.code)
+	require.Contains(t, o.stderr, `registration "services/a": exists, with value "one"`)
+	require.Empty(t, o.stdout)
+	second := p.start("register", "services/a", "two", "--takeover")
+	second.says("services/a")
+	require.Equal(t, 76, first.ends(), "whoever had it")
+	require.Contains(t, first.stderr.String(), "was taken over")
+	require.NoError(t, second.in.Close())
+	require.Zero(t, second.ends())
+}
+
+func TestARegistrationIsGoneWithAProgramThatIsKilled(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	client := p.client()
+	k := p.start("register", "services/a", "v", "--ttl", "1", "--", "sh", "-c", "echo $$ >>pids; echo runs; exec sleep 60")
+	k.says("runs")
+	send(t, k.Process.Pid, syscall.SIGKILL)
+	p.awaits(client, "")
+	require.Eventually(t, func() bool { return script(t, p.dir, count) == "left: 0\n" }, hang, poll, "and so is its command")
+}
