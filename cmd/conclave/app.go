@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
@@ -26,6 +27,7 @@ type app struct {
 	screen   io.Writer // where what goes to out is shown, if not there
 
 	etcd  etcdFlags
+	tls   *tls.Config // of the client
 	debug bool
 	begun bool // the command line is right
 }
@@ -64,7 +66,7 @@ Flags and ETCDCTL_* variables are etcdctl's.`,
 	root.PersistentFlags().BoolVar(&a.debug, "debug", false, "say on stderr what is tried, renewals that fail for instance")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	root.AddCommand(a.lockCommand(), a.electCommand(), a.observeCommand(), a.inspectCommand(), a.lsCommand(), a.releaseCommand(),
-		a.registerCommand(), a.watchCommand())
+		a.registerCommand(), a.watchCommand(), a.doctorCommand())
 	return root
 }
 

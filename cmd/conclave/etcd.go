@@ -84,7 +84,7 @@ func (a *app) client() (*clientv3.Client, error) {
 	if err != nil {
 		return nil, usagef("--cacert %q, --cert %q, --key %q: %w", a.etcd.cacert, a.etcd.cert, a.etcd.key, err)
 	}
-	cfg.Logger = a.clientLogger()
+	cfg.Logger, a.tls = a.clientLogger(), cfg.TLS
 	client, err := clientv3.New(*cfg)
 	if err != nil {
 		return nil, a.etcd.explain(err)

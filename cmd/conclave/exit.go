@@ -23,6 +23,7 @@ import (
 // Exit codes, besides those of the command that is run. They are those of sysexits.h, where
 // shells and their like do not use the numbers.
 const (
+	exitUnwell      = 1   // doctor has found something that is wrong
 	exitUsage       = 64  // wrong flags or arguments
 	exitUnavailable = 69  // etcd cannot be reached, or has no leader
 	exitFailure     = 70  // anything else

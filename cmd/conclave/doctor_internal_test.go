@@ -1,0 +1,55 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestAClockThatIsWrongIsNamedWithWhatItIsOff(t *testing.T) {
+	t.Parallel()
+	const ahead = 90 * time.Second
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Date", time.Now().Add(ahead).UTC().Format(http.TimeFormat))
+	}))
+	t.Cleanup(server.Close)
+	d := &diagnosis{Members: []*member{{Name: "fast", Endpoint: server.URL}}}
+	d.clocks(t.Context())
+	require.NotNil(t, d.Members[0].Offset)
+	require.InDelta(t, ahead.Seconds(), *d.Members[0].Offset, d.Members[0].OffsetError+0.05)
+	require.Equal(t, warning, d.Findings[0].Level)
+	require.Equal(t, "fast", d.Findings[0].Subject)
+}
+
+func TestVersionsThatAreNotSupportedAreKnown(t *testing.T) {
+	t.Parallel()
+	for version, old := range map[string]bool{
+		"3.3.27": true, "3.4.30": true, "3.4.31": false, "3.5.12": true, "3.5.13": false, "3.6.0": false, "3.8.0-alpha.1": false, "unknown": false,
+	} {
+		require.Equal(t, old, unsupported(version), version)
+	}
+}
+
+func TestPermissionsCoverARangeTogether(t *testing.T) {
+	t.Parallel()
+	u := &user{Permissions: []permission{
+		{Type: "readwrite", from: "c", to: "e"}, {Type: "read", from: "a", to: "c"}, {Type: "write", from: "x", to: ""},
+	}}
+	for _, c := range []struct {
+		what, from, to string
+		may            bool
+	}{
+		{"read", "a", "e", true},
+		{"read", "b", "d", true},
+		{"write", "a", "e", false},
+		{"read", "d", "f", false},
+		{"write", "y", "\x00", true},
+		{"read", "y", "z", false},
+		{"read", "a", "\x00", false},
+	} {
+		require.Equal(t, c.may, u.may(c.what, c.from, c.to), c)
+	}
+}
