@@ -35,6 +35,7 @@ type app struct {
 // run executes a command line and returns the exit code.
 func (a *app) run(ctx context.Context, args []string) int {
 	root := a.root()
+	layOut(root, a.width())
 	root.SetArgs(args)
 	root.SetIn(a.in)
 	root.SetOut(a.out)
@@ -65,8 +66,8 @@ Flags and ETCDCTL_* variables are etcdctl's.`,
 	a.etcd.register(root.PersistentFlags())
 	root.PersistentFlags().BoolVar(&a.debug, "debug", false, "say on stderr what is tried, renewals that fail for instance")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
-	root.AddCommand(a.lockCommand(), a.electCommand(), a.observeCommand(), a.inspectCommand(), a.lsCommand(), a.releaseCommand(),
-		a.registerCommand(), a.watchCommand(), a.doctorCommand())
+	root.AddCommand(a.manCommand(root), a.lockCommand(), a.electCommand(), a.observeCommand(), a.inspectCommand(), a.lsCommand(), a.releaseCommand(),
+		a.registerCommand(), a.watchCommand(), a.shardsCommand(), a.doctorCommand(), a.redisCommand())
 	return root
 }
 

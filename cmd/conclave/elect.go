@@ -29,8 +29,9 @@ type electOptions struct {
 func (a *app) electCommand() *cobra.Command {
 	o := &electOptions{}
 	cmd := &cobra.Command{
-		Use:   "elect NAME VALUE [flags] [-- COMMAND [ARG...]]",
-		Short: "Stand for election, and run a command while leading",
+		ValidArgsFunction: a.completeNames(1),
+		Use:               "elect NAME VALUE [flags] [-- COMMAND [ARG...]]",
+		Short:             "Stand for election, and run a command while leading",
 		Long: `elect stands for election with VALUE, which observers see, waits to be elected and runs COMMAND until that ends or the
 leadership is lost. COMMAND does not outlive the leadership, and everything about it, its environment and the exit codes is as for lock.
 
@@ -47,7 +48,7 @@ Without COMMAND elect prints "TOKEN KEY" once elected, and leads until it is tol
 	fs.DurationVar(&o.wait, "wait", 0, "stand so long at most, then fail with 75 (default: as long as it takes)")
 	o.runOptions.register(fs)
 	o.holdOptions.register(fs)
-	fs.BoolVar(&o.etcdLayout, "etcd-layout", false, "share the election with `etcdctl elect` and clientv3/concurrency")
+	fs.BoolVar(&o.etcdLayout, "etcd-layout", false, "share the election with \"etcdctl elect\" and clientv3/concurrency")
 	fs.StringVar(&o.owner, "owner", "", "what others see as the owner (default host:pid)")
 	return cmd
 }
@@ -121,15 +122,16 @@ type observeOptions struct {
 func (a *app) observeCommand() *cobra.Command {
 	o := &observeOptions{}
 	cmd := &cobra.Command{
-		Use:   "observe NAME [flags]",
-		Short: "Show who leads, and every change",
+		ValidArgsFunction: a.completeNames(1),
+		Use:               "observe NAME [flags]",
+		Short:             "Show who leads, and every change",
 		Long: `observe prints the leader's value, and again whenever that or the leader changes; an empty line stands for no leader.
 With -o json each is an object. It goes on until it is told to end.
 
 --exec runs a line with sh at each change, one at a time, with CONCLAVE_LEADER (the value), CONCLAVE_TOKEN, CONCLAVE_KEY and
 CONCLAVE_OWNER in its environment; all are empty when there is no leader. If it fails, observe ends with its exit code.`,
 		Example: `  conclave observe scheduler --exec 'echo "$CONCLAVE_LEADER" > /run/leader'`,
-		Args:    arguments(1, "NAME"),
+		Args:    argument("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withClient(cmd.Context(), func(ctx context.Context, client *clientv3.Client) error {
 				return a.observe(ctx, client, o, args[0])
@@ -139,16 +141,16 @@ CONCLAVE_OWNER in its environment; all are empty when there is no leader. If it 
 	fs := cmd.Flags()
 	fs.StringVar(&o.exec, "exec", "", "`line` that sh runs at each change")
 	fs.BoolVar(&o.once, "once", false, "print who leads now, and end; with 75 if nobody does")
-	fs.BoolVar(&o.etcdLayout, "etcd-layout", false, "look at an election of `etcdctl elect`")
+	fs.BoolVar(&o.etcdLayout, "etcd-layout", false, "look at an election of \"etcdctl elect\"")
 	o.output.register(fs, table, asJSON)
 	return cmd
 }
 
-// arguments checks how many there are.
-func arguments(n int, names string) cobra.PositionalArgs {
+// argument wants one, and says what it is.
+func argument(name string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) != n {
-			return usagef("%s: %d arguments: must be %s", cmd.Name(), len(args), names)
+		if len(args) != 1 {
+			return usagef("%s: %d arguments: must be %s", cmd.Name(), len(args), name)
 		}
 		return nil
 	}

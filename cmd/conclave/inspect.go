@@ -28,8 +28,9 @@ type inspectOptions struct {
 func (a *app) inspectCommand() *cobra.Command {
 	o := &inspectOptions{}
 	cmd := &cobra.Command{
-		Use:   "inspect NAME... [flags]",
-		Short: "Show who holds locks and leads elections, and who waits for whom",
+		ValidArgsFunction: a.completeNames(64),
+		Use:               "inspect NAME... [flags]",
+		Short:             "Show who holds locks and leads elections, and who waits for whom",
 		Long: `inspect shows the entries of all locks and elections of the names: holders first, then those who wait, in their order.
 AGE is since when an entry is in the queue, by its owner's clock, and TTL how long its lease lasts unless it is renewed.`,
 		Example: `  conclave inspect reports/nightly --watch
@@ -51,7 +52,7 @@ AGE is since when an entry is in the queue, by its owner's clock, and TTL how lo
 	}
 	fs := cmd.Flags()
 	fs.BoolVarP(&o.watch, "watch", "w", false, "show it again whenever it changes")
-	fs.BoolVar(&o.etcdLayout, "etcd-layout", false, "look at locks of `etcdctl lock`")
+	fs.BoolVar(&o.etcdLayout, "etcd-layout", false, "look at locks of \"etcdctl lock\"")
 	o.output.register(fs, table, wide, asJSON)
 	return cmd
 }
@@ -341,9 +342,12 @@ type used struct {
 func (a *app) lsCommand() *cobra.Command {
 	var output format
 	cmd := &cobra.Command{
-		Use:   "ls [PREFIX] [flags]",
-		Short: "List the names of locks and elections in use",
-		Long:  `ls lists the names that begin with PREFIX and have an entry now: somebody holds or leads, or waits to. It reads all keys below PREFIX, without values.`,
+		ValidArgsFunction: a.completeNames(1),
+		Use:               "ls [PREFIX] [flags]",
+		Short:             "List the names of locks and elections in use",
+		Long:              `ls lists the names that begin with PREFIX and have an entry now: somebody holds or leads, or waits to. It reads all keys below PREFIX, without values.`,
+		Example: `  conclave ls
+  conclave ls reports/ -o json`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return usagef("ls: %d arguments: must be one PREFIX, or none", len(args))

@@ -29,8 +29,9 @@ type lockOptions struct {
 func (a *app) lockCommand() *cobra.Command {
 	o := &lockOptions{}
 	cmd := &cobra.Command{
-		Use:   "lock NAME... [flags] [-- COMMAND [ARG...]]",
-		Short: "Run a command under a lock, or hold one",
+		ValidArgsFunction: a.completeNames(64),
+		Use:               "lock NAME... [flags] [-- COMMAND [ARG...]]",
+		Short:             "Run a command under a lock, or hold one",
 		Long: `lock waits for a lock, runs COMMAND, and releases the lock when that has ended. Several names are locked together.
 
 COMMAND does not outlive the lock: when the lease is not renewed in time, all its processes get SIGTERM --kill-before the
@@ -63,7 +64,7 @@ Exit codes: COMMAND's own, or 128 and the signal that killed it; 75 not obtained
 	o.registerRequest(fs)
 	o.holdOptions.register(fs)
 	fs.DurationVar(&o.delay, "lock-delay", 0, "let the next holder wait so long after a loss; all users of the name must have it")
-	fs.BoolVar(&o.etcdLayout, "etcd-layout", false, "share the lock with `etcdctl lock` and clientv3/concurrency")
+	fs.BoolVar(&o.etcdLayout, "etcd-layout", false, "share the lock with \"etcdctl lock\" and clientv3/concurrency")
 	fs.StringVar(&o.owner, "owner", "", "what others see as the owner (default host:pid)")
 	return cmd
 }

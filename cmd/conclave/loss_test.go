@@ -204,7 +204,7 @@ func TestAnEtcdThatIsKilledInTheMiddle(t *testing.T) {
 	k.says("ready")
 	require.NoError(t, e.Kill(0))
 	require.Equal(t, 76, k.ends())
-	require.Equal(t, "left: 0\n", script(t, p.dir, count))
+	require.Equal(t, "left: 0\n", left(t, p.dir))
 	require.NoError(t, e.Restart(t.Context(), 0))
 	require.NoError(t, survivor.in.Close())
 	require.Zero(t, survivor.ends(), survivor.stderr)
@@ -219,7 +219,7 @@ func TestWhatACommandLeavesRunningInItsSessionEndsWithIt(t *testing.T) {
 		sh -c 'echo $$ >>pids; exec sleep 60' >/dev/null 2>&1 &
 		setsid sh -c 'echo $$ >daemon; exec sleep 60' >/dev/null 2>&1 &
 		while [ ! -s pids ] || [ ! -s daemon ]; do sleep 0.02; done`)
-	require.Equal(t, "left: 0\n", script(t, p.dir, count))
+	require.Equal(t, "left: 0\n", left(t, p.dir))
 	pid, err := os.ReadFile(filepath.Join(p.dir, "daemon"))
 	require.NoError(t, err)
 	daemon, err := strconv.Atoi(strings.TrimSpace(string(pid)))
@@ -265,10 +265,10 @@ func TestAReaderSeesTheEndWhenTheCommandClosesItsOutput(t *testing.T) {
 	require.Equal(t, "all\nend\n", out)
 }
 
-// script runs a line in a directory.
-func script(t *testing.T, dir, line string) string {
+// left is what count says in a directory.
+func left(t *testing.T, dir string) string {
 	t.Helper()
-	cmd := exec.Command("sh", "-c", line)
+	cmd := exec.Command("sh", "-c", count)
 	cmd.Dir = dir
 	out, err := cmd.Output()
 	require.NoError(t, err)

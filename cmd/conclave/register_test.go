@@ -106,5 +106,5 @@ func TestARegistrationIsGoneWithAProgramThatIsKilled(t *testing.T) {
 	k.says("runs")
 	send(t, k.Process.Pid, syscall.SIGKILL)
 	p.awaits(client, "")
-	require.Eventually(t, func() bool { return script(t, p.dir, count) == "left: 0\n" }, hang, poll, "and so is its command")
+	require.Eventually(t, func() bool { return left(t, p.dir) == "left: 0\n" }, hang, poll, "and so is its command")
 }

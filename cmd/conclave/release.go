@@ -22,8 +22,9 @@ type releaseOptions struct {
 func (a *app) releaseCommand() *cobra.Command {
 	o := &releaseOptions{}
 	cmd := &cobra.Command{
-		Use:   "release NAME [flags]",
-		Short: "Ask for a lock, or take it away",
+		ValidArgsFunction: a.completeNames(1),
+		Use:               "release NAME [flags]",
+		Short:             "Ask for a lock, or take it away",
 		Long: `release asks the holders of a lock to let go, and does not wait for it. What a holder does about that is its own decision: a program's
 Hold.ReleaseRequested, or --on-request of conclave lock.
 
@@ -33,7 +34,7 @@ tokens is safe from that. If the process is dead, its lease expires by itself.`,
 		Example: `  conclave release reports/nightly
   conclave inspect reports/nightly
   conclave release reports/nightly --force 1042`,
-		Args: arguments(1, "NAME"),
+		Args: argument("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withClient(cmd.Context(), func(ctx context.Context, client *clientv3.Client) error {
 				if o.force != "" {

@@ -35,7 +35,7 @@ the state comes first, and the difference after such a gap.
 If it fails, watch ends with its exit code; --rev continues after the last revision that was handled.`,
 		Example: `  conclave watch config/ --prefix --snapshot -o json | ./apply
   conclave watch config/ --prefix --rev 1043`,
-		Args: arguments(1, "KEY"),
+		Args: argument("KEY"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withClient(cmd.Context(), func(ctx context.Context, client *clientv3.Client) error {
 				return a.watch(ctx, client, o, args[0])

@@ -1,0 +1,101 @@
+//go:build linux
+
+package main_test
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/conclave-go/conclave/internal/redistest"
+)
+
+// onRedis is the program with some Redis nodes.
+func onRedis(t *testing.T, n int) (*program, *redistest.Cluster) {
+	t.Helper()
+	c := redistest.New(t, n)
+	var addrs []string
+	for _, node := range c.Nodes() {
+		addrs = append(addrs, node.Addr())
+	}
+	return newProgram(t).via("127.0.0.1:1").with("CONCLAVE_REDIS_NODES=" + strings.Join(addrs, ",")), c
+}
+
+func TestALockOnRedisSaysOnceWhatItIsNot(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{1, 3} {
+		p, _ := onRedis(t, n)
+		o := p.run("redis", "lock", "cache", "--", "sh", "-c",
+			`conclave redis lock cache --try -- true 2>/dev/null; echo "$? $CONCLAVE_NAME ${CONCLAVE_TOKEN-no token} $CONCLAVE_TTL"; exit 3`)
+		require.Equal(t, 3, o.code)
+		require.Equal(t, "75 cache no token 10\n", o.stdout)
+		require.Equal(t, 1, strings.Count(o.stderr, "\n"), o.stderr)
+		require.Contains(t, o.stderr, "no fencing token")
+		require.Zero(t, p.run("redis", "lock", "cache", "--try", "--", "true").code, "it was given back")
+	}
+}
+
+func TestALockOnRedisIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	p, _ := onRedis(t, 1)
+	holder := p.start("redis", "lock", "cache", "--owner", "ann")
+	holder.says("cache")
+	o := p.run("redis", "lock", "cache", "--wait", "50ms", "--", "echo", "never")
+	require.Equal(t, 75, o.code)
+	require.Contains(t, o.stderr, `"cache": not obtained within --wait 50ms`)
+	next := p.start("redis", "lock", "cache", "--", "echo", "at last")
+	require.NoError(t, holder.Process.Signal(syscall.SIGTERM))
+	require.Zero(t, holder.ends())
+	next.says("at last")
+	require.Zero(t, next.ends())
+}
+
+func TestACommandUnderALockOnRedisEndsBeforeTheNextBegins(t *testing.T) {
+	t.Parallel()
+	p, c := onRedis(t, 3)
+	for name, strike := range map[string]func(k *task){
+		"conclave is stopped": func(k *task) {
+			send(t, k.Process.Pid, syscall.SIGSTOP)
+			t.Cleanup(func() { send(t, k.Process.Pid, syscall.SIGCONT) })
+		},
+		"nodes hang": func(*task) {
+			for _, i := range []int{0, 1} {
+				c.Node(i).Stop(t)
+				t.Cleanup(func() { c.Node(i).Continue(t) })
+			}
+		},
+	} {
+		k := p.start("redis", "lock", "cache", "--ttl", shortTTL, "--", "sh", "-c", "rm -f pids; "+stubborn)
+		k.says("ready")
+		strike(k)
+		if name == "nodes hang" {
+			require.Equal(t, 76, k.ends(), k.stderr)
+			require.Equal(t, "left: 0\n", left(t, p.dir))
+			continue
+		}
+		require.Equal(t, "left: 0\n", p.run("redis", "lock", "cache", "--", "sh", "-c", count).stdout)
+	}
+}
+
+func TestWhatIsWrongWithALockOnRedisIsSaid(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	for _, c := range []struct {
+		code int
+		says string
+		args []string
+	}{
+		{64, "no --nodes, and no CONCLAVE_REDIS_NODES", []string{"cache", "--", "true"}},
+		{64, "0 names", []string{"--nodes", "127.0.0.1:1", "--", "true"}},
+		{64, "must be one, or three or more", []string{"cache", "--nodes", "127.0.0.1:1,127.0.0.1:2", "--", "true"}},
+		{69, "connection refused", []string{"cache", "--nodes", "127.0.0.1:1", "--", "true"}},
+		{64, "--nodes: ", []string{"cache", "--nodes", "http://:secret@127.0.0.1:1", "--", "true"}},
+	} {
+		o := p.run(append([]string{"redis", "lock"}, c.args...)...)
+		require.Equal(t, c.code, o.code, o.stderr)
+		require.Contains(t, o.stderr, c.says)
+		require.NotContains(t, o.stderr, "secret")
+	}
+}
