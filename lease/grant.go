@@ -12,7 +12,6 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/status"
@@ -102,11 +101,10 @@ func (g *granting) attempt(ctx context.Context) (granted, error) {
 }
 
 func (g *granting) ask(ctx context.Context) (granted, error) {
-	connection := g.client.ActiveConnection()
-	awaitConnection(ctx, connection)
+	awaitConnection(ctx, g.client)
 	id, sent := g.next()
 	// client.Grant would choose the ID, and would hide why there is no connection.
-	resp, err := pb.NewLeaseClient(connection).LeaseGrant(ctx, &pb.LeaseGrantRequest{ID: int64(id), TTL: int64(g.ttl / time.Second)})
+	resp, err := pb.NewLeaseClient(g.client.ActiveConnection()).LeaseGrant(ctx, &pb.LeaseGrantRequest{ID: int64(id), TTL: int64(g.ttl / time.Second)})
 	if err == nil {
 		return granted{id, time.Duration(resp.TTL) * time.Second, sent}, nil
 	}
@@ -118,7 +116,8 @@ func (g *granting) ask(ctx context.Context) (granted, error) {
 
 // awaitConnection waits while a connection is being made. gRPC would hold the grant back
 // for so long, at the expense of the lease, which counts from when its grant is sent.
-func awaitConnection(ctx context.Context, connection *grpc.ClientConn) {
+func awaitConnection(ctx context.Context, client *clientv3.Client) {
+	connection := client.ActiveConnection()
 	for {
 		state := connection.GetState()
 		switch state {

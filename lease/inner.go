@@ -38,6 +38,9 @@ func (s *inner) Heard() *Observer { return s.heard }
 // Context returns a context that is done once the session is closed.
 func (s *inner) Context() context.Context { return s.ctx }
 
+// Caller is told when a request has no answer.
+func (s *inner) Caller() *attempt.Caller { return s.cfg.caller }
+
 // Grace is what [WithGrace] has set.
 func (s *inner) Grace() time.Duration { return s.cfg.grace }
 

@@ -3,8 +3,14 @@ package lease_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	stdlog "log"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -78,6 +84,35 @@ func TestASessionThatFindsNoServerSaysWhereAndWhy(t *testing.T) {
 		require.Equal(t, 1, strings.Count(said, "connection refused"), said)
 	}
 	require.Equal(t, 1, strings.Count(err.Error(), "lease:"), err)
+}
+
+func TestASessionOfAServerThatIsNotTrustedSaysSo(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ErrorLog = stdlog.New(io.Discard, "", 0)
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints: []string{server.URL}, Logger: zap.NewNop(), TLS: &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12},
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = client.Close() })
+	ctx, cancel := context.WithCancel(t.Context())
+	var log page
+	failed := make(chan error, 1)
+	go func() {
+		_, err := lease.NewSession(ctx, client, log.option())
+		failed <- err
+	}()
+	eventually(t, func() bool { return strings.Contains(log.String(), "no answer yet") }, "a warning")
+	cancel()
+	err = await(t, failed, "NewSession fails")
+	require.ErrorIs(t, err, context.Canceled)
+	for _, said := range []string{err.Error(), log.String()} {
+		require.Contains(t, said, server.URL)
+		require.Contains(t, said, "certificate signed by unknown authority")
+	}
 }
 
 func TestASessionOfAMalformedEndpointFailsAtOnce(t *testing.T) {

@@ -61,12 +61,12 @@ type hedge[T any] struct {
 	mu      sync.Mutex
 	timer   *time.Timer // starts the next attempt
 	started int
-	silent  int // how many have gone out beside others since one failed
+	silent  int                        // how many have gone out beside others since one failed
 	out     []*context.CancelCauseFunc // what ends the attempts under way, the oldest first
 	wait    time.Duration              // until the next goes out beside those
 	pause   time.Duration              // until the next goes out after one has failed
 	last    error                      // what the last attempt failed with
-	trouble trouble
+	began   time.Time
 	decided bool
 	value   T
 	err     error
@@ -83,7 +83,7 @@ func (h *hedge[T]) begin() bool {
 	}
 	h.running.Add(1)
 	h.timer = time.AfterFunc(h.wait, h.beside)
-	h.trouble.began = time.Now()
+	h.began = time.Now()
 	return true
 }
 
@@ -127,7 +127,7 @@ func (h *hedge[T]) probe() {
 	if h.last == nil || err != errOverdue { //nolint:errorlint // it is that very error
 		h.last = err
 	}
-	h.trouble.tell(h.limits, err)
+	h.limits.tell(h.began, err)
 }
 
 // attempt calls try once and takes note of the outcome.
@@ -171,7 +171,7 @@ func (h *hedge[T]) note(attempt *context.CancelCauseFunc, v T, err error) {
 	}
 	switch {
 	case err == nil:
-		h.limits.Caller.note(nil)
+		h.limits.Caller.answered(h.limits.What)
 		h.decide(v, nil)
 	case replaced: // another has gone out already
 		h.last = errOverdue
@@ -184,7 +184,7 @@ func (h *hedge[T]) note(attempt *context.CancelCauseFunc, v T, err error) {
 		h.last = err
 	default:
 		h.last = err
-		h.trouble.tell(h.limits, err)
+		h.limits.tell(h.began, err)
 		h.wait, h.silent = h.limits.Patience, 0
 		h.timer.Reset(Spread(h.pause))
 		h.pause = min(2*h.pause, maxPause)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/conclave-go/conclave/internal/attempt"
 	"github.com/conclave-go/conclave/internal/inside/hooks"
 	"github.com/conclave-go/conclave/internal/look"
 	"github.com/conclave-go/conclave/lease"
@@ -28,6 +29,8 @@ type Session interface {
 	// Go runs fn in the background, with a context that ends with the session, unless
 	// that is closed; Close waits for it. It reports whether it does.
 	Go(fn func(ctx context.Context)) bool
+	// Caller is told when a request has no answer.
+	Caller() *attempt.Caller
 	// Grace is how long giving back what is held may take after the caller's context
 	// is done, see [lease.WithGrace].
 	Grace() time.Duration

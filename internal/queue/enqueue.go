@@ -135,7 +135,10 @@ func (e *entry) commit(ctx context.Context, conds []clientv3.Cmp, then, otherwis
 
 func (e *entry) limits() attempt.Limits {
 	t := rpcTimeout(e.lease)
-	return attempt.Limits{Patience: t, Timeout: t, Until: e.lease.Context()}
+	return attempt.Limits{
+		Patience: t, Timeout: t, Until: e.lease.Context(),
+		Caller: inside.Of(e.q.Session).Caller(), What: "queue: request",
+	}
 }
 
 // absent is the condition that the entry is not there.
