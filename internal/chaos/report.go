@@ -127,7 +127,7 @@ func (c Cell) chart() timeline.Chart {
 func (c Cell) notes() []string {
 	r := c.Result
 	notes := []string{fmt.Sprintf("%d grants.", r.Grants)}
-	for _, way := range []history.Way{history.Unguarded, history.Deadline, history.Fenced, history.Txn} {
+	for _, way := range []history.Way{history.Unguarded, history.Deadline, history.Fenced, history.Txn, history.Plain} {
 		if r.Writes[way]+r.Refused[way] > 0 {
 			notes = append(notes, fmt.Sprintf("%s: %d updates accepted, %d of them lost; %d refused.", way, r.Writes[way], r.Lost[way], r.Refused[way]))
 		}

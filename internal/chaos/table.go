@@ -33,6 +33,7 @@ func (r *Report) Text() string {
 	b.WriteString("\nheld: it kept what it promises. broke: what it does not promise here did not\n" +
 		"hold. FAIL!: a promise was broken. skip: something is missing. -: not played.\n\n")
 	b.WriteString(r.data())
+	b.WriteString(r.sets())
 	b.WriteString(r.rounds())
 	b.WriteString("\n" + r.controls())
 	b.WriteString("\n" + r.sums())
@@ -135,22 +136,42 @@ func (r *Report) data() string {
 	fmt.Fprintf(&b, "%-14s %6s %11s %11s %11s %6s %6s %7s\n", "", "grants", "unguarded", "deadline", "fenced", "fence", "txn", "overlap")
 	for _, name := range systems {
 		s := r.sum(name)
-		of := func(way history.Way) string {
-			if s.writes[way] == 0 {
-				return "-"
-			}
-			return fmt.Sprintf("%d/%d", s.lost[way], s.writes[way])
-		}
 		refused := func(way history.Way) string {
 			if s.writes[way] == 0 {
 				return "-"
 			}
 			return fmt.Sprint(s.refused[way])
 		}
-		fmt.Fprintf(&b, "%-14s %6d %11s %11s %11s %6s %6s %7s\n", name, s.grants, of(history.Unguarded), of(history.Deadline), of(history.Fenced),
+		fmt.Fprintf(&b, "%-14s %6d %11s %11s %11s %6s %6s %7s\n", name, s.grants, s.of(history.Unguarded), s.of(history.Deadline), s.of(history.Fenced),
 			refused(history.Fenced), refused(history.Txn), short(s.late))
 	}
 	return trimLines(b.String())
+}
+
+// sets is what became of the sets that Jepsen broke locks with: one in memory, and one in
+// etcd.
+func (r *Report) sets() string {
+	systems, _ := r.played()
+	var b strings.Builder
+	fmt.Fprintf(&b, "\nJepsen's sets: %-14s %-21s %s\n", "", "in memory, under", "in etcd, under")
+	fmt.Fprintf(&b, "%-29s %10s %10s %10s %10s\n", "", "the lock", "its token", "the lock", "its guard")
+	for _, name := range systems {
+		s := r.sum(name)
+		fmt.Fprintf(&b, "%-29s", name)
+		for _, way := range []history.Way{history.Unguarded, history.Fenced, history.Plain, history.Txn} {
+			fmt.Fprintf(&b, " %10s", s.of(way))
+		}
+		b.WriteString("\n")
+	}
+	return trimLines(b.String())
+}
+
+// of says how many of the updates of a register were lost.
+func (s sum) of(way history.Way) string {
+	if s.writes[way] == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%d/%d", s.lost[way], s.writes[way])
 }
 
 // rounds says how the locks went round while faults lasted that let them.

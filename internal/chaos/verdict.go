@@ -95,7 +95,9 @@ type Control struct {
 	// One of the Systems breaks Property in one of the Scenarios.
 	Systems   []string         `json:"systems"`
 	Scenarios []string         `json:"scenarios"`
-	Property  history.Property `json:"property"`
+	Property  history.Property `json:"property,omitempty"`
+	// Loses is set instead if it is that updates of a register are lost.
+	Loses history.Way `json:"loses,omitempty"`
 	// Caught and Skipped say how it went; neither is that the lab is blind.
 	Caught  bool `json:"caught"`
 	Skipped bool `json:"skipped"`
@@ -115,6 +117,14 @@ func Controls() []Control {
 		{Name: "Redlock when clocks jump", Systems: []string{redlock5}, Scenarios: []string{"redis-clock"}, Property: history.S3},
 		{Name: "Redlock when nodes restart without persistence", Systems: []string{redlock5}, Scenarios: []string{"redis-restart"}, Property: history.S3},
 		{Name: "plain Redis when it fails over", Systems: []string{plainRedis}, Scenarios: []string{"redis-failover"}, Property: history.S3},
+		{
+			Name: "a set in memory under nothing but a lock", Systems: names(System.ours),
+			Scenarios: []string{"pause-between"}, Loses: history.Unguarded,
+		},
+		{
+			Name: "a set in etcd under nothing but a lock", Systems: names(System.ours),
+			Scenarios: []string{"pause-between"}, Loses: history.Plain,
+		},
 		{
 			Name: "an unlock that does not look whose lock it is", Systems: []string{naiveRedis},
 			Scenarios: []string{"pause-before", "pause-between"}, Property: history.S3,
@@ -136,7 +146,7 @@ func catch(s Schedule, cells []Cell) []Control {
 		for _, cell := range cells {
 			if slices.Contains(c.Systems, cell.System) && slices.Contains(c.Scenarios, cell.Scenario) && cell.Verdict != Skipped {
 				c.Skipped = false
-				c.Caught = c.Caught || cell.Result.Broken(c.Property)
+				c.Caught = c.Caught || cell.Result.Broken(c.Property) || cell.Result.Lost[c.Loses] > 0
 			}
 		}
 		all = append(all, c)

@@ -63,13 +63,17 @@ func (t *trial) learn(e *clientv3.Event) {
 	switch {
 	case e.Type == clientv3.EventTypeDelete:
 		note.Kind = history.Gone
-	case note.Key == worker.RegisterKey(t.Lock):
+	case note.Key == worker.RegisterKey(t.Lock), note.Key == worker.PlainKey(t.Lock):
 		s, err := worker.ParseStamp(string(e.Kv.Value))
 		note.Kind, note.Hold, note.Token, note.Value, note.Found = history.Stored, s.Hold, s.Token, s.Value, s.Found
 		if err != nil {
 			note.Kind, note.Detail = history.Broken, err.Error()
 		}
 		note.Worker, _, _ = strings.Cut(s.Hold, "-")
+		note.Way = history.Txn
+		if note.Key == worker.PlainKey(t.Lock) {
+			note.Way = history.Plain
+		}
 	case e.IsCreate() && (isEntry(e) || note.Key == t.endKey()):
 		note.Kind = history.Entry
 	default:

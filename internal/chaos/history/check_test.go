@@ -256,3 +256,17 @@ func TestEventsAreReadAsTheyWereWritten(t *testing.T) {
 	_, err = history.ReadAll(bytes.NewBufferString("{\"at\":1}\n{"))
 	require.ErrorContains(t, err, "event 2")
 }
+
+func TestAPlainWriteThatOverwritesAnotherUnseenIsCounted(t *testing.T) {
+	t.Parallel()
+	s := &script{}
+	s.grant("a", 5, 10, 100).release("a", 5, 20).grant("b", 7, 30, 130)
+	for i, w := range []struct{ value, found int64 }{{1, 0}, {2, 1}, {2, 1}} {
+		s.add(history.Event{At: 40, Kind: history.Stored, Way: history.Plain, Hold: "a", Revision: int64(10 + i), Value: w.value, Found: w.found})
+	}
+	r := s.check()
+	require.Equal(t, 3, r.Writes[history.Plain])
+	require.Equal(t, 1, r.Lost[history.Plain])
+	require.Zero(t, r.Writes[history.Txn])
+	require.Empty(t, r.Findings)
+}

@@ -31,7 +31,7 @@ const (
 	Judged Kind = "judged" // the resource accepted a write, or not; Way, Found, Value, Was, OK
 	Entry  Kind = "entry"  // etcd has the key Key of the lock; Revision
 	Gone   Kind = "gone"   // etcd has it no more; Revision
-	Stored Kind = "stored" // a guarded transaction was committed; Revision, Value, Found, Hold, Token
+	Stored Kind = "stored" // etcd has a write; Way, Revision, Value, Found, Hold, Token
 	Gap    Kind = "gap"    // what etcd has to say was lost; Detail
 	Begun  Kind = "begun"  // a fault begins; Fault, Worker if it is one's, Detail
 	Ended  Kind = "ended"  // it is over
@@ -49,6 +49,7 @@ const (
 	Deadline  Way = "deadline"  // by a look at the hold and its deadline before it
 	Fenced    Way = "fenced"    // by the token, which the resource checks
 	Txn       Way = "txn"       // by the token, in a transaction of etcd
+	Plain     Way = "plain"     // by nothing but the lock, in etcd
 )
 
 // Event is one thing that happened. Which of the fields are set depends on its kind.

@@ -86,6 +86,7 @@ func Check(events []Event, rules Rules) Result {
 		r.handovers(events, holds, rules)
 	}
 	r.resource(events)
+	r.plain(events)
 	r.recoveries(events, holds, rules)
 	r.losses(events, holds, rules)
 	r.order(events, holds)

@@ -29,6 +29,9 @@ func (r *Result) ledger(events []Event, holds []Hold) {
 	}
 	value := int64(0)
 	for _, e := range inRevisions(events, Stored) {
+		if e.Way == Plain {
+			continue
+		}
 		r.Writes[Txn]++
 		if e.Found != value {
 			r.Lost[Txn]++
@@ -36,6 +39,22 @@ func (r *Result) ledger(events []Event, holds []Hold) {
 		}
 		value = e.Value
 		r.stored(entries, e)
+	}
+}
+
+// plain counts the writes that etcd has of those that nothing but the lock protects, and
+// those of them that overwrote another unseen.
+func (r *Result) plain(events []Event) {
+	value := int64(0)
+	for _, e := range inRevisions(events, Stored) {
+		if e.Way != Plain {
+			continue
+		}
+		r.Writes[Plain]++
+		if e.Found != value {
+			r.Lost[Plain]++
+		}
+		value = e.Value
 	}
 }
 

@@ -130,6 +130,21 @@ func NewRegister(client *clientv3.Client, key string, patience time.Duration) Re
 	return &etcdRegister{client, key, patience}
 }
 
+// NewPlainRegister is NewRegister without the hold's guard: nothing but the lock protects
+// it.
+func NewPlainRegister(client *clientv3.Client, key string, patience time.Duration) Register {
+	return plainRegister{&etcdRegister{client, key, patience}}
+}
+
+type plainRegister struct{ *etcdRegister }
+
+// Put replaces whatever is there.
+func (r plainRegister) Put(ctx context.Context, h Hold, id string, value, found int64) (bool, error) {
+	stamp := Stamp{Hold: id, Token: h.Token(), Value: value, Found: found}.String()
+	_, err := r.client.Put(clientv3.WithRequireLeader(ctx), r.key, stamp)
+	return err == nil, err
+}
+
 // Get reads the number.
 func (r *etcdRegister) Get(ctx context.Context) (int64, error) {
 	resp, _, err := beside(clientv3.WithRequireLeader(ctx), r.patience, func(ctx context.Context) (*clientv3.GetResponse, error) {

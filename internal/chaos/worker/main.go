@@ -53,6 +53,9 @@ const (
 // RegisterKey is the key of a lock's register in etcd.
 func RegisterKey(lock string) string { return lock + "-register" }
 
+// PlainKey is the key of the register in etcd that nothing but the lock protects.
+func PlainKey(lock string) string { return lock + "-plain" }
+
 // Peers make the locks of other libraries on Redis, by their kinds.
 type Peers map[string]func(clients []redis.UniversalClient, j Job) (Locker, error)
 
@@ -157,6 +160,7 @@ func (w *Worker) open(ctx context.Context, j Job, peers Peers, lead *leads) (end
 		return closeClient, err
 	}
 	w.Register = NewRegister(client, RegisterKey(j.Lock), j.TTL/registerPart)
+	w.Plain = NewPlainRegister(client, PlainKey(j.Lock), j.TTL/registerPart)
 	return func(ctx context.Context) error { return errors.Join(w.Locker.Close(ctx), client.Close()) }, nil
 }
 

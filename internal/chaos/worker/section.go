@@ -95,7 +95,10 @@ func (s *section) work(ctx context.Context) {
 		}
 	}
 	if found, ok := founds[history.Txn]; ok {
-		s.put(ctx, found)
+		s.put(ctx, history.Txn, s.Register, found)
+	}
+	if found, ok := founds[history.Plain]; ok {
+		s.put(ctx, history.Plain, s.Plain, found)
 	}
 }
 
@@ -138,13 +141,21 @@ func (s *section) readAll(ctx context.Context) map[history.Way]int64 {
 		}
 	}
 	if s.Register != nil && s.token != 0 {
-		ctx, cancel := context.WithTimeout(ctx, s.Patience)
-		defer cancel()
-		if v, err := s.Register.Get(ctx); err == nil {
-			founds[history.Txn] = v
-		}
+		s.get(ctx, history.Txn, s.Register, founds)
+	}
+	if s.Plain != nil {
+		s.get(ctx, history.Plain, s.Plain, founds)
 	}
 	return founds
+}
+
+// get reads a register in etcd.
+func (s *section) get(ctx context.Context, way history.Way, from Register, founds map[history.Way]int64) {
+	ctx, cancel := context.WithTimeout(ctx, s.Patience)
+	defer cancel()
+	if v, err := from.Get(ctx); err == nil {
+		founds[way] = v
+	}
 }
 
 // write writes to the resource.
@@ -158,12 +169,12 @@ func (s *section) write(ctx context.Context, way history.Way, found int64) {
 	s.report(e)
 }
 
-// put writes to the register in etcd.
-func (s *section) put(ctx context.Context, found int64) {
+// put writes to a register in etcd.
+func (s *section) put(ctx context.Context, way history.Way, to Register, found int64) {
 	ctx, cancel := context.WithTimeout(ctx, s.Patience)
 	defer cancel()
-	e := history.Event{Kind: history.Wrote, Way: history.Txn, Hold: s.id, Call: s.Now(), Token: s.token, Value: found + 1, Found: found}
-	ok, err := s.Register.Put(ctx, s.hold, s.id, found+1, found)
+	e := history.Event{Kind: history.Wrote, Way: way, Hold: s.id, Call: s.Now(), Token: s.token, Value: found + 1, Found: found}
+	ok, err := to.Put(ctx, s.hold, s.id, found+1, found)
 	e.OK = ok
 	if err != nil {
 		e.Detail = err.Error()

@@ -17,6 +17,8 @@ type Worker struct {
 	Locker Locker
 	// Register is nil where locks have no guard in etcd.
 	Register Register
+	// Plain is the same without a guard, nil to leave it out.
+	Plain    Register
 	Resource *Client
 	Gate     *Gate
 	// Now reads the clock that all share, Emit takes what the worker reports.
