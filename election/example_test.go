@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -238,15 +239,17 @@ func ExampleTerm_Transfer() {
 		panic(err)
 	}
 	elected := make(chan string, 2)
+	var campaigns sync.WaitGroup
+	defer campaigns.Wait()
 	for i, value := range []string{"another small machine", "large machine"} {
-		go func() {
+		campaigns.Go(func() {
 			next, err := e.Campaign(ctx, value)
 			if err != nil {
 				panic(err)
 			}
 			elected <- value
 			_ = next.Resign(ctx)
-		}()
+		})
 		exampleWaiting(ctx, client, "scheduler", i+2)
 	}
 

@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/peertest"
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
@@ -35,9 +36,11 @@ type party struct {
 func newParty(t *testing.T, s *vtime.Server) *party {
 	t.Helper()
 	p := &party{server: s, rec: &etcdtest.Recorder{}}
+	specified := peertest.SpecifiedAlone(t, p.rec)
 	p.client, p.cut = s.CutClient(vtime.WithDialOptions(p.rec.DialOptions()...))
 	var err error
-	p.session, err = lease.NewSession(t.Context(), p.client, lease.WithTTL(partyTTL), lease.WithObserver(p.observer()))
+	p.session, err = lease.NewSession(t.Context(), p.client, lease.WithTTL(partyTTL),
+		lease.WithObserver(p.observer()), lease.WithObserver(specified.Observer()))
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		done, cancel := context.WithCancel(context.Background())

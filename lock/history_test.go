@@ -16,6 +16,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/peertest"
 	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
 )
@@ -174,11 +175,13 @@ type historyWorker struct {
 
 // join starts the worker's client and session.
 func (w *historyWorker) join(ctx context.Context) (err error) {
-	w.client, err = w.cluster.NewClient(etcdtest.ViaNet(w.net), etcdtest.WithFastReconnect())
+	rec := &etcdtest.Recorder{Forget: true}
+	specified := peertest.Specified(w.t, w.cluster, rec)
+	w.client, err = w.cluster.NewClient(etcdtest.ViaNet(w.net), etcdtest.WithFastReconnect(), etcdtest.WithRecorder(rec))
 	if err != nil {
 		return err
 	}
-	w.session, err = lease.NewSession(ctx, w.client, lease.WithTTL(w.ttl))
+	w.session, err = lease.NewSession(ctx, w.client, lease.WithTTL(w.ttl), lease.WithObserver(specified.Observer()))
 	if err != nil {
 		return errors.Join(err, w.client.Close())
 	}

@@ -57,7 +57,7 @@ func TestALockWhoseServerIsGoneSaysWhereAndWhy(t *testing.T) {
 		_, err := m.Lock(ctx)
 		failed <- err
 	}()
-	eventually(t, func() bool { return strings.Contains(log.String(), "no answer yet") }, "a warning")
+	eventually(t, func() bool { return strings.Contains(log.String(), "queue: request: no answer yet") }, "a warning")
 	cancel()
 	err = await(t, failed, "Lock fails")
 	require.ErrorIs(t, err, context.Canceled)

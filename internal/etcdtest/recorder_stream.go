@@ -108,7 +108,7 @@ func (r *Recorder) stream(
 	}
 	r.opened(short, 1)
 	context.AfterFunc(ctx, func() { r.opened(short, -1) })
-	return &recordedStream{ClientStream: inner, recorder: r, method: short, ctx: ctx, cancel: cancel}, nil
+	return &recordedStream{ClientStream: inner, recorder: r, id: r.traced.Add(1), method: short, ctx: ctx, cancel: cancel}, nil
 }
 
 // opened counts open streams.
@@ -125,6 +125,7 @@ func (r *Recorder) opened(method string, n int) {
 type recordedStream struct {
 	grpc.ClientStream
 	recorder *Recorder
+	id       int64 // for who traces
 	method   string
 	ctx      context.Context
 	cancel   context.CancelFunc // breaks the stream; called when it has ended, too
@@ -132,7 +133,8 @@ type recordedStream struct {
 
 // SendMsg sends msg unless a hook has it dropped.
 func (s *recordedStream) SendMsg(msg any) error {
-	s.recorder.record(&Call{Method: sentKind(s.method, msg), Stream: true, Request: clone(msg)})
+	call := s.recorder.record(&Call{Method: sentKind(s.method, msg), Stream: true, Request: clone(msg)})
+	s.recorder.show(Traced{Call: s.id, Stream: true, Request: call.Request})
 	drop, err := s.ask(Send, msg)
 	if drop || err != nil {
 		return err
@@ -147,15 +149,20 @@ func (s *recordedStream) RecvMsg(msg any) error {
 			s.cancel()
 			return err
 		}
+		received := clone(msg)
 		s.recorder.mu.Lock()
-		s.recorder.keep(&Call{Method: s.method, Stream: true, Response: clone(msg)})
+		s.recorder.keep(&Call{Method: s.method, Stream: true, Response: received})
 		s.recorder.mu.Unlock()
 		if err := s.recorder.pass(s.ctx, s.method); err != nil {
 			return err
 		}
 		drop, err := s.ask(Recv, msg)
-		if !drop || err != nil {
+		if err != nil {
 			return err
+		}
+		if !drop {
+			s.recorder.show(Traced{Call: s.id, Stream: true, Response: received})
+			return nil
 		}
 	}
 }

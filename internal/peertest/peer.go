@@ -37,8 +37,9 @@ type Peer struct {
 type Option func(*config)
 
 type config struct {
-	ttl    time.Duration
-	client []etcdtest.ClientOption
+	ttl         time.Duration
+	client      []etcdtest.ClientOption
+	unspecified string // why it is not checked against the specification
 }
 
 // WithTTL sets the TTL of the session's leases; [Calm] is the default.
@@ -57,12 +58,17 @@ func New(tb testing.TB, c *etcdtest.Cluster, opts ...Option) *Peer {
 		o(&cfg)
 	}
 	p := &Peer{Cluster: c, Rec: &etcdtest.Recorder{}, Net: c.Net(tb), Waiting: make(chan lease.Event, 1000)}
+	observed := []lease.Option{
+		lease.WithTTL(cfg.ttl), lease.WithObserver(lease.Observer{Waiting: func(e lease.Event) { p.Waiting <- e }}),
+	}
+	if _, measured := tb.(*testing.B); !measured && cfg.unspecified == "" {
+		observed = append(observed, lease.WithObserver(Specified(tb, c, p.Rec).Observer()))
+	}
 	p.Client = c.Client(tb, append([]etcdtest.ClientOption{
 		etcdtest.WithRecorder(p.Rec), etcdtest.ViaNet(p.Net), etcdtest.WithFastReconnect(),
 	}, cfg.client...)...)
 	var err error
-	p.Session, err = lease.NewSession(Guarded(tb), p.Client, lease.WithTTL(cfg.ttl),
-		lease.WithObserver(lease.Observer{Waiting: func(e lease.Event) { p.Waiting <- e }}))
+	p.Session, err = lease.NewSession(Guarded(tb), p.Client, observed...)
 	require.NoError(tb, err)
 	tb.Cleanup(func() {
 		p.Net.Heal()

@@ -7,7 +7,7 @@ func knownBy() map[string]string {
 		"queue/keys of an entry that is gone are free although a put may arrive": "TestEnqueueThatArrives|TestContended|TestAnEnqueueThatArrives|TestRequestsCancelled",
 		"queue/an adopted put stays unanswered":                                  "TestLockRecognises|TestAnyAcquisitionRecognises|TestContendedAndCancelled|TestCycles",
 		"queue/a delete without an answer is forgotten":                          "TestUnlockSucceedsWhen",
-		"queue/no last look at the deadline before a grant":                      "TestALeaseThatEndsWithTheAnswer",
+		"queue/no last look at the deadline before a grant":                      "TestALeaseThatEndsWithTheAnswer|TestAReplyThatComesAfter|TestAnEntryThatLingers",
 		"queue/freed permits are not counted":                                    "TestPermits|TestOneReleaseOfPermits|TestWaitingForPermits|TestAllWhoFit",
 		"lease/the deadline counts from the receipt":                             "TestTheDeadlineCountsFromTheSendingOfARenewal",
 		"lease/a deposed leader's acknowledgement counts":                        "TestAnAcknowledgementOlderThanTheLookMovesNothing",

@@ -45,10 +45,11 @@ type verdict struct {
 
 func main() {
 	l := &lab{built: make(map[string]string)}
-	only := flag.String("only", "", "only mutants whose name contains this")
+	only := flag.String("only", "", "only mutants whose name contains one of these, separated by commas")
 	list := flag.Bool("list", false, "print the names of mutants and end")
 	build := flag.Bool("build", false, "build the tests with all mutants and end")
 	flag.BoolVar(&l.short, "short", false, "run tests with -short")
+	flag.BoolVar(&l.spec, "spec", false, "only what the specification notices in the tests of lock and election kills a mutant")
 	flag.BoolVar(&l.known, "known", false, "only mutants for which tests are known to notice, and only these tests")
 	flag.IntVar(&l.parallel, "parallel", runtime.NumCPU(), "mutants at once")
 	flag.DurationVar(&l.timeout, "timeout", 3*time.Minute, "how long a package's tests may take, before they count as failed")
@@ -56,8 +57,14 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	all := slices.DeleteFunc(mutants(), func(m mutant) bool {
-		return !strings.Contains(m.name, *only) || l.known && m.by == ""
+		asked := slices.ContainsFunc(strings.Split(*only, ","), func(part string) bool { return strings.Contains(m.name, part) })
+		return !asked || l.known && m.by == ""
 	})
+	if l.spec {
+		for i := range all {
+			all[i].tests = []string{"lock", "election"}
+		}
+	}
 	do := l.tryAll
 	switch {
 	case *list:
@@ -148,7 +155,7 @@ var errUndecided = errors.New("fails without a mutant, too")
 type lab struct {
 	root, dir, overlay string
 	timeout            time.Duration
-	known, short       bool
+	known, short, spec bool
 	parallel           int
 	built              map[string]string
 }
@@ -222,7 +229,7 @@ var failure = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
 func (l *lab) test(ctx context.Context, pkg, pattern, name string) (failed string) {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout+10*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, l.built[pkg], "-test.failfast", "-test.short="+strconv.FormatBool(l.short),
+	cmd := exec.CommandContext(ctx, l.built[pkg], "-test.failfast="+strconv.FormatBool(!l.spec), "-test.short="+strconv.FormatBool(l.short),
 		"-test.run", pattern, "-test.timeout", l.timeout.String())
 	cmd.Dir = filepath.Join(l.root, pkg)
 	cmd.Env = append(os.Environ(), variable+"="+name)
@@ -231,10 +238,25 @@ func (l *lab) test(ctx context.Context, pkg, pattern, name string) (failed strin
 	if err == nil {
 		return ""
 	}
+	if l.spec {
+		return left(out)
+	}
 	if m := failure.FindSubmatch(out); m != nil && !bytes.Contains(out, []byte("panic: test timed out")) {
 		return string(m[1])
 	}
 	return "(" + lastLine(string(out)) + ")"
+}
+
+// left returns the first test whose run has left the specification, empty if none has.
+func left(out []byte) string {
+	before, _, found := bytes.Cut(out, []byte("the run left the specification"))
+	if !found {
+		return ""
+	}
+	if all := failure.FindAllSubmatch(before, -1); len(all) > 0 {
+		return string(all[len(all)-1][1])
+	}
+	return "(the specification)"
 }
 
 // lastLine says why tests ended without one that failed: a panic, or a timeout.
