@@ -20,6 +20,7 @@ type Metrics struct {
 	renewal *prometheus.HistogramVec
 	leases  *leases
 	streams *streams
+	shards  *shards
 	all     []prometheus.Collector
 }
 
@@ -38,11 +39,13 @@ func New(opts ...Option) (*Metrics, error) {
 		renewal: c.Histogram("lease_renewal_seconds", "Time from sending a renewal to its confirmation."),
 		leases:  newLeases(c),
 		streams: newStreams(c),
+		shards:  newShards(c),
 	}
 	for _, reason := range []lease.Reason{lease.ReasonDeadline, lease.ReasonRevoked, lease.ReasonClosed} {
 		m.lost.WithLabelValues(reason.String())
 	}
 	m.all = append(m.locks.Collectors(), m.calls, m.lost, m.renewal, m.leases, m.streams)
+	m.all = append(m.all, m.shards.collectors()...)
 	return m, nil
 }
 

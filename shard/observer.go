@@ -20,8 +20,12 @@ type Observer struct {
 	// function has returned, or the drain time is over. Err says why if it was not in
 	// order. Took is how long the member has owned the shard.
 	Released func(e Event)
-	// Planned is called by the planner after each round of planning.
+	// Planned is called by the planner after each round of planning: after something has
+	// changed, and every few seconds while a shard has no owner.
 	Planned func(e PlanEvent)
+	// Retired is called when the member does not plan any more. Only Group and Planner are
+	// set.
+	Retired func(e PlanEvent)
 }
 
 // Event is what happened to a member's shard.
@@ -73,6 +77,7 @@ func (o Observer) and(more Observer) Observer {
 		Leaving:  both(o.Leaving, more.Leaving),
 		Released: both(o.Released, more.Released),
 		Planned:  both(o.Planned, more.Planned),
+		Retired:  both(o.Retired, more.Retired),
 	}
 }
 

@@ -58,6 +58,7 @@ func (m *Member) lead(ctx context.Context, t *election.Term) error {
 		cancel(p.listen(ctx, news))
 	}()
 	p.plan(ctx, news)
+	tell(m.cfg.observer.Retired, PlanEvent{Group: m.keys.group, Planner: m.name})
 	err = context.Cause(ctx)
 	cancel(nil)
 	<-followed
@@ -98,8 +99,12 @@ func (p *planner) plan(ctx context.Context, news <-chan struct{}) {
 	}
 }
 
-// idle is when the planner looks again though nothing has changed: never, nearly.
-const idle = time.Hour
+const (
+	// idle is when the planner looks again though nothing has changed: never, nearly.
+	idle = time.Hour
+	// anxious is when it does so while a shard has no owner, which nothing may tell of.
+	anxious = 5 * time.Second
+)
 
 // round makes one round of planning, and returns after what time there is to be another
 // if nothing happens.
@@ -114,6 +119,9 @@ func (p *planner) round(ctx context.Context) time.Duration {
 	e := PlanEvent{
 		Group: p.keys.group, Planner: p.name, Shards: p.shards, Members: len(st.members), Moves: out.moves, Placed: out.placed,
 		UnderWay: out.underWay, Pending: out.pending, Unowned: out.unowned, UnownedFor: p.longest(r.held), Err: out.err,
+	}
+	if out.unowned > 0 {
+		next = min(next, anxious)
 	}
 	p.excuses(out.err)
 	names := activeNames(r.in.Members)
@@ -153,6 +161,9 @@ func (p *planner) gather(st *state) (r round, next time.Duration) {
 	for id := range r.held {
 		if a, ok := st.owner(ID(id)); ok {
 			r.held[id] = a.Owner
+		}
+		if st.plan == nil { // an operator has deleted it: the next begins with what is
+			r.in.Owners[id] = r.held[id]
 		}
 	}
 	absent, next := p.absent(st, r.in.Owners)

@@ -15,6 +15,7 @@ import (
 	"github.com/conclave-go/conclave/election"
 	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
+	"github.com/conclave-go/conclave/shard"
 	"github.com/conclave-go/conclave/watch"
 )
 
@@ -45,14 +46,14 @@ func Etcd(ctx context.Context, client, other *clientv3.Client, prefix string, m 
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	p.streams = m.Watch()
-	for _, step := range []func(context.Context) error{p.handOver, p.fail, p.lose, p.lead, p.lag} {
+	p.streams, p.shards = m.Watch(), m.Shard()
+	for _, step := range []func(context.Context) error{p.handOver, p.fail, p.lose, p.lead, p.lag, p.share} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
 	}
 	return func(ctx context.Context) error {
-		return errors.Join(p.cache.Close(ctx), p.session.Close(ctx))
+		return errors.Join(p.member.Close(ctx), p.sharing.Close(ctx), p.cache.Close(ctx), p.session.Close(ctx))
 	}, nil
 }
 
@@ -69,6 +70,9 @@ type program struct {
 	session       *lease.Session
 	cache         *watch.Cache[string]
 	streams       watch.Observer
+	shards        shard.Observer
+	member        *shard.Member
+	sharing       *lease.Session
 	waiting       chan struct{}
 }
 
@@ -92,6 +96,37 @@ func (p *program) handOver(ctx context.Context) error {
 		return ctx.Err()
 	}
 	return errors.Join(first.Unlock(ctx), <-done)
+}
+
+// share has a group of one shard, which is given up too early once. Its session is another,
+// whose locks are not counted.
+func (p *program) share(ctx context.Context) (err error) {
+	if p.sharing, err = lease.NewSession(ctx, p.client); err != nil {
+		return err
+	}
+	owned := make(chan struct{}, 2)
+	first := make(chan struct{}, 1)
+	first <- struct{}{}
+	p.member, err = shard.Join(ctx, p.sharing, p.prefix+"group", "a", func(ctx context.Context, o *shard.Ownership) error {
+		signal(owned)
+		select {
+		case <-first: // at once
+		case <-o.Leaving():
+		case <-ctx.Done():
+		}
+		return nil
+	}, shard.WithShards(1), shard.WithObserver(p.shards))
+	for range 2 {
+		if err != nil {
+			return err
+		}
+		select {
+		case <-owned:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	return err
 }
 
 // fail tries a lock that is held.
