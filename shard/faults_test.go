@@ -176,6 +176,63 @@ func TestARequestOfTheSameTermThatArrivesLateChangesNothing(t *testing.T) {
 	})
 }
 
+func TestAHeadThatArrivesLateDoesNotGoWithPiecesOfAnotherAttempt(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		f := newFleet(t, s, 20)
+		a := f.join("a", small())
+		f.settled()
+		var late *pb.TxnRequest
+		removeHead := a.onPut("/head", func(_ context.Context, req any, invoke func() error) error {
+			if late != nil {
+				return invoke()
+			}
+			late = req.(*pb.TxnRequest)
+			return status.Error(codes.Unavailable, "slow")
+		})
+		arrived := false
+		removePiece := a.onPut("/0", func(_ context.Context, _ any, invoke func() error) error {
+			err := invoke()
+			if late != nil && !arrived { // the next attempt has replaced the first piece, not yet the last
+				arrived = true
+				answer, failed := pb.NewKVClient(s.Client().ActiveConnection()).Txn(context.Background(), late)
+				if failed != nil || !answer.Succeeded || !nestedFailed(answer) {
+					t.Errorf("it took effect: %v", failed)
+				}
+			}
+			return err
+		})
+		b := f.join("b", small())
+		require.Equal(t, map[string]int{"a": 10, "b": 10}, counts(f.settled()))
+		require.True(t, arrived)
+		require.NoError(t, f.plan().PlanError)
+		removeHead()
+		removePiece()
+		stopAll(a, b)
+	})
+}
+
+func TestAPlanThatIsDeletedIsMadeAgainFromWhatIsOwned(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		f := newFleet(t, s, 20)
+		a := f.join("a")
+		f.settled()
+		b := f.join("b")
+		f.settled()
+		c := f.join("c")
+		before, grants := f.settled(), f.ledger.granted()
+		for _, key := range []string{"/plan/", "/plan/head", "/plan/0/0", "/plan/1/0"} {
+			_, err := s.Client().Delete(t.Context(), group+key, clientv3.WithPrefix())
+			require.NoError(t, err)
+			require.Equal(t, before, f.settled(), key)
+			require.NoError(t, f.plan().PlanError, key)
+		}
+		require.Equal(t, grants, f.ledger.granted(), "nothing has moved")
+		stopAll(a, b, c)
+	})
+}
+
 func TestAPieceThatTheHeadDoesNotNameIsNotRead(t *testing.T) {
 	t.Parallel()
 	vtime.Run(t, func(t *testing.T, s *vtime.Server) {

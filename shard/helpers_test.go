@@ -64,6 +64,13 @@ func (l *ledger) overrule() {
 	l.overruled = true
 }
 
+// granted returns how often a shard was.
+func (l *ledger) granted() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.grants
+}
+
 // owners returns who owns each shard now.
 func (l *ledger) owners(n int) []string {
 	l.mu.Lock()

@@ -13,8 +13,10 @@ import (
 var errOvertaken = errors.New("the plan has changed meanwhile")
 
 // write writes a plan, guarded by the term: one transaction for each piece, the last of
-// which has the head. Each also requires that what it overwrites is as it was read, so that
-// a request that arrives late, after its term or after it was given up, changes nothing.
+// which has the head. Each also requires that what it overwrites is as it was read, and the
+// pieces before it as they were written, so that a request that arrives late, after its term
+// or after it was given up, changes nothing, or goes with pieces that another attempt has
+// replaced.
 // The pieces go where those of the plan before the last were; so the last stays readable
 // until the head has changed, and whole if it never does.
 func (p *planner) write(ctx context.Context, st *state, names, owners []string, e *PlanEvent) error {
@@ -29,7 +31,7 @@ func (p *planner) write(ctx context.Context, st *state, names, owners []string, 
 	for n, piece := range pieces {
 		h.Size += len(piece)
 		key := p.keys.piece(h.Slot, n)
-		conds := []clientv3.Cmp{st.unchanged(key), st.unchanged(p.keys.head())}
+		conds := append(p.written(h, n), st.unchanged(key), st.unchanged(p.keys.head()))
 		ops := []clientv3.Op{clientv3.OpPut(key, string(piece))}
 		if n == len(pieces)-1 {
 			text, _ := json.Marshal(h) // numbers, strings and a time always encode
@@ -47,6 +49,14 @@ func (p *planner) write(ctx context.Context, st *state, names, owners []string, 
 	}
 	e.Version, e.Size, e.Written = h.Version, h.Size, true
 	return p.cache.WaitRevision(ctx, revision) // the next round begins from it
+}
+
+// written are the conditions that the first n pieces are as they were written.
+func (p *planner) written(h head, n int) (conds []clientv3.Cmp) {
+	for i, revision := range h.Pieces[:n] {
+		conds = append(conds, clientv3.Compare(clientv3.ModRevision(p.keys.piece(h.Slot, i)), "=", revision))
+	}
+	return conds
 }
 
 // unchanged is the condition that a key of the plan is as it was read.

@@ -40,7 +40,7 @@ func breaks(model, assertion, bounds, what string) run {
 // runs returns all runs, those of a model together.
 func runs() []run {
 	var all []run
-	for _, of := range [][]run{mutexRuns(), handoverRuns(), batchRuns(), leaseRuns(), semaphoreRuns(), handoffRuns(), transferRuns()} {
+	for _, of := range [][]run{mutexRuns(), handoverRuns(), batchRuns(), leaseRuns(), semaphoreRuns(), handoffRuns(), transferRuns(), planRuns()} {
 		all = append(all, of...)
 	}
 	return all
@@ -176,5 +176,19 @@ func transferRuns() []run {
 		breaks("transfer", "leads[i]==0", "EARLY=1 OWN_NOT_COMPARED", "the leader is not compared"),
 		breaks("transfer", "created[i]<token", "REMOVED_BY_KEY", "those ahead are removed by key"),
 		breaks("transfer", "owned&", "JUDGED_BY_KEY", "the outcome is told by key, not by token"),
+	}
+}
+
+func planRuns() []run {
+	return []run{
+		holds("plan", "PLANS=4", "two planners take turns; requests arrive late or never, planners die between two pieces"),
+		holds("plan", "PLANS=3 LATE=1 OPERATOR=1", "an operator deletes a key"),
+		holds("plan", "PLANS=4 PIECE_NOT_COMPARED", "what a late piece overwrites keeps another attempt from its head: no more"),
+		large("plan", "PLANS=4 TERMS=3 LATE=2", "three terms, two late requests"),
+		breaks("plan", "whole", "SAME_SLOT", "a plan is written where the last one is"),
+		breaks("plan", "whole", "PLANS=4 EARLIER_NOT_COMPARED", "the pieces before may be another attempt's"),
+		breaks("plan", "whole", "HEAD_NOT_COMPARED", "the head may have changed"),
+		breaks("plan", "newest", "NO_TERM", "the term guards nothing"),
+		breaks("plan", "mixed", "PLANS=3 LATE=1 OPERATOR=1 NOT_NAMED", "the head names no revisions: pieces count that are there"),
 	}
 }

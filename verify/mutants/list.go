@@ -4,7 +4,7 @@ package main
 func mutants() []mutant {
 	var all []mutant
 	known := knownBy()
-	for _, g := range []group{redlockMutants(), leaseMutants(), lookMutants(), queueMutants(), lockMutants(), electionMutants(), watchMutants()} {
+	for _, g := range []group{redlockMutants(), leaseMutants(), lookMutants(), queueMutants(), lockMutants(), electionMutants(), watchMutants(), shardMutants()} {
 		for _, c := range g.changes {
 			all = append(all, mutant{
 				name: g.name + "/" + c.name, by: known[g.name+"/"+c.name], file: g.dir + "/" + c.file, fn: c.fn, old: c.old, with: c.with,

@@ -1,0 +1,37 @@
+package main
+
+func shardMutants() group {
+	return group{"shard", "shard", []string{"shard"}, []change{
+		{name: "what is above a quota is kept", file: "assign.go", fn: "deal.keep", old: "case s.given < s.quota:", with: "case true:"},
+		{name: "zones are not heeded", file: "assign.go", fn: "balanced.Assign", old: "if b.zoneless {", with: "if true {"},
+		{name: "a pin to who is absent counts", file: "assign.go", fn: "newDeal", old: " && s.State != Absent", with: ""},
+		{name: "who is cordoned gets more", file: "assign.go", fn: "deal.seat", old: "m.State == Absent || m.State == Cordoned && !alone", with: "m.State == Absent"},
+		{name: "who has to lose least is rounded down", file: "quota.go", fn: "roundUp", old: "cmp.Or(cmp.Compare(b.gain(), a.gain()), byNameOrder(a, b))", with: "byNameOrder(a, b)"},
+		{name: "zones that have to lose least are rounded down", file: "quota.go", fn: "roundUp", old: "cmp.Or(cmp.Compare(b.gain(), a.gain()), cmp.Compare(a.name, b.name))", with: "cmp.Compare(a.name, b.name)"},
+		{name: "moves are not bounded", file: "round.go", fn: "round.advance", old: "case budget > 0:", with: "case true:"},
+		{name: "what is under way does not count", file: "round.go", fn: "round.advance", old: "r.moves - out.underWay", with: "r.moves"},
+		{name: "a frozen group evens shares out", file: "round.go", fn: "round.advance", old: "case !r.frozen:", with: "default:"},
+		{name: "a shard of nobody's has to wait for its turn", file: "round.go", fn: "round.advance", old: "case !r.busy(id):", with: "case false:"},
+		{name: "an assigner's panic is the planner's", file: "round.go", fn: "round.ask", old: "if v := recover(); v != nil {", with: "if v := any(nil); v != nil {"},
+		{name: "a plan of nonsense is heeded", file: "round.go", fn: "round.ask", old: "return p, r.check(p)", with: "return p, nil"},
+		{name: "an assigner overrules a pin", file: "round.go", fn: "round.next", old: "target.Owners[id] = name", with: "_ = name"},
+		{name: "a piece replaces whatever is there", file: "write.go", fn: "planner.write", old: "append(p.written(h, n), st.unchanged(key), st.unchanged(p.keys.head()))", with: "[]clientv3.Cmp{}"},
+		{name: "a head goes with pieces that were replaced", file: "write.go", fn: "planner.write", old: "p.written(h, n)", with: "p.written(h, 0)"},
+		{name: "a plan is written where the last one is", file: "write.go", fn: "planner.write", old: "1-st.plan.Slot", with: "st.plan.Slot"},
+		{name: "the term guards nothing", file: "write.go", fn: "planner.write", old: "p.term.Txn(ctx)", with: "p.session.Client().Txn(ctx)"},
+		{name: "pieces are read that the head does not name", file: "plan.go", fn: "readPlan", old: "if found != want {", with: "if false {"},
+		{name: "an owner leaves before anybody waits", file: "handover.go", fn: "Member.toHandOver", old: "due = append(due, c.o)", with: "c.leave()"},
+		{name: "the drain time has no end", file: "claim.go", fn: "claim.leave", old: "if c.expire(o, ErrDrainTimeout) {", with: "if false && c.expire(o, ErrDrainTimeout) {"},
+		{name: "who has returned early is called at once", file: "claim.go", fn: "claim.run", old: "c.pause(rest)", with: ""},
+		{name: "who drains takes new shards", file: "member.go", fn: "Member.apply", old: "m.draining.IsZero() && !m.closed", with: "!m.closed"},
+		{name: "the planner does not know who drains", file: "state.go", fn: "state.infos", old: "case r.Draining || empty:", with: "case empty:"},
+		{name: "an ownership outlives its hold", file: "ownership.go", fn: "newOwnership", old: "context.WithCancelCause(hold.Context())", with: "context.WithCancelCause(context.WithoutCancel(hold.Context()))"},
+		{name: "Ready does not wait for shards", file: "member.go", fn: "Member.Ready", old: " && m.missing == 0", with: ""},
+		{name: "a living member of the name is waited for", file: "enter.go", fn: "suspect.alive", old: "return s.renewed >= manyRenewals, nil", with: "return false, nil"},
+		{name: "a name that is taken is taken over", file: "enter.go", fn: "Member.put", old: "string(found.Value) != m.entry.encode()", with: "false"},
+		{name: "another number of shards is accepted", file: "enter.go", fn: "agree", old: "err == nil && n != 0 && n != have", with: "false"},
+		{name: "there is no grace", file: "planner.go", fn: "planner.absent", old: "p.cfg.grace - now.Sub(since)", with: "0 - now.Sub(since)"},
+		{name: "each event is a round of planning", file: "planner.go", fn: "planner.plan", old: "if !sleep(ctx, gather) {", with: "if ctx.Err() != nil {"},
+		{name: "a router keeps who has left", file: "router.go", fn: "Router.applyEntry", old: "if !c.Deleted {", with: "if true {"},
+	}}
+}
