@@ -5,8 +5,6 @@ go 1.26.0
 require (
 	charm.land/bubbletea/v2 v2.0.9
 	charm.land/lipgloss/v2 v2.0.6
-	github.com/buraksezer/consistent v0.10.0
-	github.com/cespare/xxhash/v2 v2.3.0
 	github.com/charmbracelet/x/term v0.2.2
 	github.com/conclave-go/conclave v0.0.0-00010101000000-000000000000
 	github.com/netresearch/go-cron v0.9.1
@@ -20,6 +18,8 @@ require (
 	google.golang.org/protobuf v1.36.12
 	modernc.org/sqlite v1.55.0
 )
+
+require github.com/cespare/xxhash/v2 v2.3.0 // indirect
 
 require (
 	github.com/alicebob/miniredis/v2 v2.40.0 // indirect

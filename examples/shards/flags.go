@@ -4,49 +4,45 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/program"
+	"github.com/conclave-go/conclave/shard"
 )
 
-const usage = "usage: shards [-labels names] [-members n] [-load f] [flags]; -h explains them"
+const usage = "usage: shards [-members n] [-shards n] [flags]; -h explains them"
 
-// maxMembers leaves each member shards enough to be spread evenly.
+// maxMembers are as many as one process can be without being in its own way.
 const maxMembers = 12
 
 // options are what the command line says.
 type options struct {
 	etcd    *cluster.Flags
 	ttl     time.Duration
-	prefix  string
+	group   string
+	member  string
 	members int
-	load    float64
-	labels  []string
+	shards  int
 }
 
 // parse reads the command line. The error is [flag.ErrHelp] if that was asked for,
 // and has been given, or a usage error.
 func parse(args []string, out io.Writer) (o options, err error) {
 	fs := flag.NewFlagSet("shards", flag.ContinueOnError)
-	names := fs.String("labels", "tenant,metric", "`labels` that decide, of tenant,metric,host")
 	fs.IntVar(&o.members, "members", 5, "`number` of members to begin with")
-	fs.Float64Var(&o.load, "load", 1.1, "the most that a member may get, as a `factor` of the mean")
+	fs.IntVar(&o.shards, "shards", shard.DefaultShards, "`number` of shards")
+	fs.StringVar(&o.member, "member", "", "be a member of this `name`, and nothing else")
 	// The default is the shortest that etcd with its default election timeout grants.
 	fs.DurationVar(&o.ttl, "ttl", 2*time.Second, "TTL of the members' leases, whole seconds")
-	fs.StringVar(&o.prefix, "prefix", "conclave-shards/", "of the `keys` in etcd")
+	fs.StringVar(&o.group, "group", "conclave-shards", "`name` of the group in etcd")
 	o.etcd = cluster.Register(fs)
 	help := program.Help{
 		Usage: usage,
 		About: `Members share out shards among themselves. One joins, one leaves, one is cut
 off, and no shard ever has two owners.`,
 	}
-	err = help.Parse(fs, args, out, func() error {
-		o.labels = strings.Split(*names, ",")
-		return o.check()
-	})
+	err = help.Parse(fs, args, out, func() error { return o.check() })
 	return o, err
 }
 
@@ -55,13 +51,10 @@ func (o *options) check() error {
 	switch {
 	case o.members < 2 || o.members > maxMembers:
 		return fmt.Errorf("-members %d: must be 2 to %d", o.members, maxMembers)
-	case !(o.load >= 1.1 && o.load <= 10): // not a number either
-		return fmt.Errorf("-load %v: must be 1.1 to 10", o.load)
-	}
-	for _, name := range o.labels {
-		if !slices.Contains(labelNames(), name) {
-			return fmt.Errorf("-labels: no label is called %q: there are %s", name, strings.Join(labelNames(), ", "))
-		}
+	case o.shards <= maxMembers || o.shards > shard.MaxShards:
+		return fmt.Errorf("-shards %d: must be %d to %d", o.shards, maxMembers+1, shard.MaxShards)
+	case o.member != "" && o.etcd.Embedded():
+		return fmt.Errorf("-member %s: must be of a group on an etcd that -endpoints names", o.member)
 	}
 	return o.etcd.Check(o.ttl)
 }

@@ -1,57 +1,96 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"time"
 
-	"github.com/conclave-go/conclave/lock"
+	"github.com/conclave-go/conclave/shard"
 )
 
 // tenure is the time for which a member owned a shard. All members are in one process
 // here, so there is one clock.
 type tenure struct {
 	owner    string
-	hold     *lock.Hold
+	o        *shard.Ownership
 	from, to time.Time // to is zero until the owner has noted that it is over
 }
 
-// until returns when it was over, which a hold that was lost knows exactly: when its
+// until returns when it was over, which an ownership that was lost knows exactly: when its
 // owner comes to take note of that does not matter. It is in the future if it lasts.
 func (t *tenure) until() time.Time {
 	if t.to.IsZero() {
-		return t.hold.Deadline()
+		return t.o.Deadline()
 	}
 	return t.to
 }
 
-// ledger has all tenures.
+// ledger has all tenures, by shard.
 type ledger struct {
 	mu     sync.Mutex
-	shards [shards][]*tenure
+	shards map[shard.ID][]*tenure
+	begun  chan struct{} // closed and replaced when one begins
+}
+
+func newLedger() *ledger {
+	return &ledger{shards: make(map[shard.ID][]*tenure), begun: make(chan struct{})}
+}
+
+// noting returns a function that does what own does, noted in the ledger.
+func (l *ledger) noting(owner string, own shard.OwnFunc) shard.OwnFunc {
+	return func(ctx context.Context, o *shard.Ownership) error {
+		t := l.begin(owner, o)
+		defer l.end(t)
+		return own(ctx, o)
+	}
 }
 
 // begin notes that a member has been granted a shard.
-func (l *ledger) begin(shard int, owner string, h *lock.Hold) *tenure {
-	t := &tenure{owner: owner, hold: h, from: time.Now()}
+func (l *ledger) begin(owner string, o *shard.Ownership) *tenure {
+	t := &tenure{owner: owner, o: o, from: time.Now()}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.shards[shard] = append(l.shards[shard], t)
+	l.shards[o.Shard()] = append(l.shards[o.Shard()], t)
+	close(l.begun)
+	l.begun = make(chan struct{})
 	return t
+}
+
+// await waits until each shard's last owner is whom a router says: that hears of it from
+// etcd, perhaps before the owner does.
+func (l *ledger) await(ctx context.Context, owners []string) error {
+	for {
+		l.mu.Lock()
+		begun, behind := l.begun, false
+		for id, owner := range owners {
+			all := l.shards[shard.ID(id)]
+			behind = behind || len(all) == 0 || all[len(all)-1].owner != owner
+		}
+		l.mu.Unlock()
+		if !behind {
+			return nil
+		}
+		select {
+		case <-begun:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // end notes that a member has stopped serving a shard, and is about to let it go.
 func (l *ledger) end(t *tenure) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if t.hold.Err() == nil { // else the deadline counts
+	if t.o.Err() == nil { // else the deadline counts
 		t.to = time.Now()
 	}
 }
 
 // handOver is that a shard went from one owner to the next.
 type handOver struct {
-	shard    int
+	shard    shard.ID
 	from, to *tenure
 	gap      time.Duration // in which nobody owned it
 }
@@ -61,13 +100,13 @@ type handOver struct {
 func (l *ledger) since(began time.Time) (all []handOver, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for shard, tenures := range l.shards {
+	for id, tenures := range l.shards {
 		for i := 1; i < len(tenures); i++ {
-			h := handOver{shard: shard, from: tenures[i-1], to: tenures[i]}
+			h := handOver{shard: id, from: tenures[i-1], to: tenures[i]}
 			h.gap = h.to.from.Sub(h.from.until())
-			if h.gap < 0 || h.to.hold.Token() <= h.from.hold.Token() {
+			if h.gap < 0 || h.to.o.Token() <= h.from.o.Token() {
 				return nil, fmt.Errorf("shard %d: %s had it with token %s, %s after %s was granted it with token %s",
-					shard, h.from.owner, h.from.hold.Token(), -h.gap, h.to.owner, h.to.hold.Token())
+					id, h.from.owner, h.from.o.Token(), -h.gap, h.to.owner, h.to.o.Token())
 			}
 			if h.to.from.After(began) && h.from.owner != h.to.owner {
 				all = append(all, h)
