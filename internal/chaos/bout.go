@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,7 +32,7 @@ func (b *bout) open(ctx context.Context, seed uint64) error {
 			return fmt.Errorf("chaos: no system %q", b.entry.Systems[i])
 		}
 		var err error
-		made[i], err = newTrial(ctx, b.arena, s, b.entry.Scenario, b.entry.TTL, seed+uint64(i))
+		made[i], err = newTrial(ctx, b.arena, s, b.entry, seed+uint64(i))
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.Name, err)
 		}
@@ -193,16 +194,31 @@ func (g *target) settle(ctx context.Context) error {
 
 // begun and ended note the fault, with the worker that it hits.
 func (g *target) begun(h *hand, detail string) {
-	g.note(history.Event{Kind: history.Begun, Fault: g.step.Fault, Worker: h.name(), Hold: g.reached.Hold, Detail: detail})
+	g.note(history.Event{Kind: history.Begun, Lock: g.reached.Lock, Fault: g.step.Fault, Worker: h.name(), Hold: g.reached.Hold, Detail: detail})
 }
 
 func (g *target) ended(h *hand) {
 	g.note(history.Event{Kind: history.Ended, Fault: g.step.Fault, Worker: h.name()})
 }
 
-// died notes that the holder is as good as dead since a time.
+// died notes that the holder is as good as dead since a time, in all its locks.
 func (g *target) died(at int64) {
-	g.note(history.Event{At: at, Kind: history.Died, Worker: g.reached.Worker, Hold: g.reached.Hold})
+	for _, h := range g.held(g.reached.Worker) {
+		g.note(history.Event{At: at, Kind: history.Died, Lock: h.Lock, Worker: h.Worker, Hold: h.Hold})
+	}
+}
+
+// held returns the grants of what a worker has.
+func (t *trial) held(name string) (all []history.Event) {
+	for _, lock := range t.locks {
+		last, ok := t.log.Last(func(e history.Event) bool {
+			return e.Lock == lock && e.Worker == name && slices.Contains([]history.Kind{history.Granted, history.Released}, e.Kind)
+		})
+		if ok && last.Kind == history.Granted {
+			all = append(all, last)
+		}
+	}
+	return all
 }
 
 // pass lets time pass.

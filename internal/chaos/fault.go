@@ -37,6 +37,8 @@ const (
 	reset    = "reset"    // its connections are reset, again and again
 	cutQueue = "cut-wait" // one who waits is cut off, while the holder stays
 
+	killPlanner = "planner-kill" // the member that plans is killed between two pieces of a plan
+
 	killMember  = "member-kill"    // a member of etcd is killed, and restarted
 	pauseMember = "member-stop"    // a follower is stopped
 	stallLeader = "leader-stall"   // the leader is stopped, and resumes
@@ -112,7 +114,7 @@ func faults() map[string]fault {
 	return map[string]fault{
 		pause: {class: pausing}, stall: {class: pausing}, kill: {class: other},
 		cut: {class: partition}, cutOut: {class: partition}, cutIn: {class: partition}, vanish: {class: partition},
-		cutQueue: {class: partition}, delay: {class: other}, reset: {class: other},
+		cutQueue: {class: partition}, delay: {class: other}, reset: {class: other}, killPlanner: {class: other},
 
 		killMember: {class: other, server: true, etcd: late}, pauseMember: {class: pausing, server: true, etcd: late},
 		stallLeader: {

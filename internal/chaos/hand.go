@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,7 +61,7 @@ func (h *hand) start() error {
 	name, log := h.job.Worker, h.trial.log
 	p, err := process.Start(h.trial.Lock+" "+name, worker.Role, h.job,
 		func(e history.Event) {
-			e.Lock = h.trial.Lock
+			e.Lock = cmp.Or(e.Lock, h.trial.Lock)
 			log.Add(e)
 		},
 		func(detail string) {

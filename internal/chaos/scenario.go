@@ -73,10 +73,24 @@ func one(fault, point string) func(*draw, int) []Step {
 
 // Scenarios returns all scenarios.
 func Scenarios() []Scenario {
-	all := names(func(s System) bool { return s.Name != delayed && s.Name != redlockUptime })
-	etcd := names(func(s System) bool { return s.onEtcd() && s.Name != delayed })
-	queue := names(func(s System) bool { return s.ours() || s.Name == stockElection })
-	return slices.Concat(holderScenarios(all, queue), etcdScenarios(etcd), clusterScenarios(etcd), clockScenarios(), redisScenarios())
+	all := names(func(s System) bool { return s.Shards == 0 && s.Name != delayed && s.Name != redlockUptime })
+	etcd := names(func(s System) bool { return s.Shards == 0 && s.onEtcd() && s.Name != delayed })
+	queue := names(func(s System) bool { return s.Shards == 0 && (s.ours() || s.Name == stockElection) })
+	scenarios := slices.Concat(holderScenarios(all, queue), etcdScenarios(etcd), clusterScenarios(etcd), clockScenarios(), redisScenarios())
+	for i, s := range scenarios {
+		if slices.Contains(ofGroups(), s.Name) {
+			scenarios[i].Systems = append(slices.Clone(s.Systems), divided, ring)
+		}
+	}
+	return append(scenarios, Scenario{
+		Name: "planner-kill", Systems: []string{divided}, Few: 2, script: repeat(func(d *draw) Step { return Step{Fault: killPlanner, For: d.past()} }),
+		Meaning: "The member that plans is killed between two pieces of a plan, and replaced.",
+	})
+}
+
+// ofGroups are the scenarios that groups of shards go through, too.
+func ofGroups() []string {
+	return []string{"pause-before", "pause-between", "kill", "cut", "cut-one-way", "vanish", "member-kill", "leader-move", "peers-cut", "compaction", "follower-cut"}
 }
 
 // holderScenarios are those of workers and their networks.

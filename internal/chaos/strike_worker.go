@@ -36,6 +36,8 @@ func (g *target) strike(ctx context.Context) error {
 		return g.overrule(ctx)
 	case slowClock:
 		return g.slowClock(ctx)
+	case killPlanner:
+		return g.killPlanner(ctx)
 	default:
 		return g.breakNetwork(ctx)
 	}
@@ -137,7 +139,9 @@ func (g *target) bury(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, hang, fmt.Errorf("%s was not told of its loss within %s", g.hand.name(), hang))
 	defer cancel()
-	e, err := g.log.Await(ctx, 0, func(e history.Event) bool { return e.Kind == history.Told && e.Hold == g.reached.Hold })
+	e, err := g.log.Await(ctx, 0, func(e history.Event) bool {
+		return e.Kind == history.Told && e.Lock == g.reached.Lock && e.Hold == g.reached.Hold
+	})
 	if err == nil {
 		g.died(e.At)
 	}
@@ -176,7 +180,9 @@ func (g *target) cutWaiting(ctx context.Context) error {
 
 // overrule takes the lock from the holder, as an operator might.
 func (g *target) overrule(ctx context.Context) error {
-	granted, ok := g.log.Last(func(e history.Event) bool { return e.Kind == history.Granted && e.Hold == g.reached.Hold })
+	granted, ok := g.log.Last(func(e history.Event) bool {
+		return e.Kind == history.Granted && e.Lock == g.reached.Lock && e.Hold == g.reached.Hold
+	})
 	if !ok {
 		return fmt.Errorf("no grant of %s", g.reached.Hold)
 	}

@@ -19,6 +19,8 @@ type System struct {
 	Nodes int
 	// Delay gives a mutex a lock delay of a TTL and a second.
 	Delay bool
+	// Shards is how many locks it is, as shards of a group; 0 is one lock.
+	Shards int
 	// Busy lets workers keep the lock for longer, and ask for it again sooner.
 	Busy bool
 	// Promises are the properties that it promises, as long as no fault takes that back.
@@ -35,6 +37,8 @@ const (
 	elections     = "election"
 	switched      = "concurrency"
 	switchedElect = "campaign"
+	divided       = "shards"
+	ring          = "ring"
 	plainRedis    = "redis"
 	redlock5      = "redlock"
 	redlockUptime = "redlock+uptime"
@@ -42,6 +46,9 @@ const (
 	stockElection = "stock-election"
 	naiveRedis    = "naive-redis"
 )
+
+// trialShards is how many shards a group has.
+const trialShards = 3
 
 // Systems returns all systems, controls last.
 func Systems() []System {
@@ -57,11 +64,13 @@ func Systems() []System {
 		{Name: elections, Meaning: "election.Election", Kind: worker.KindElection, Promises: etcd},
 		{Name: switched, Meaning: "concurrency.Mutex", Kind: worker.KindConcurrencyMutex, Promises: etcd},
 		{Name: switchedElect, Meaning: "concurrency.Election", Kind: worker.KindConcurrencyElection, Promises: etcd},
+		{Name: divided, Meaning: "shard.Member: each shard of a group", Kind: worker.KindShards, Shards: trialShards, Promises: etcd},
 		{Name: plainRedis, Meaning: "redlock.Mutex on one node", Kind: worker.KindRedis, Nodes: 1, Promises: redis},
 		{Name: redlock5, Meaning: "redlock.Mutex on five nodes", Kind: worker.KindRedis, Nodes: 5, Promises: redis},
 		{Name: redlockUptime, Meaning: "the same with WithMinUptime", Kind: worker.KindUptime, Nodes: 5, Promises: redis},
 		{Name: stockMutex, Meaning: "clientv3/concurrency.Mutex", Kind: worker.KindStockMutex, Control: true},
 		{Name: stockElection, Meaning: "clientv3/concurrency.Election", Kind: worker.KindStockElection, Control: true},
+		{Name: ring, Meaning: "a hash ring over a cache of members, without locks", Kind: worker.KindRing, Shards: trialShards, Control: true},
 		{Name: naiveRedis, Meaning: "SET NX PX, and DEL without a look", Kind: worker.KindNaive, Nodes: 1, Control: true, Busy: true},
 	}
 }
@@ -82,6 +91,17 @@ func without(all []history.Property, some ...history.Property) []history.Propert
 
 // onEtcd reports whether the lock is kept on etcd.
 func (s System) onEtcd() bool { return s.Nodes == 0 }
+
+// locks returns the names of the locks of a trial of this name.
+func (s System) locks(name string) (all []string) {
+	if s.Shards == 0 {
+		return []string{name}
+	}
+	for id := range s.Shards {
+		all = append(all, worker.ShardLock(name, id))
+	}
+	return all
+}
 
 // ours reports whether it is this library's lock on etcd.
 func (s System) ours() bool { return s.onEtcd() && !s.Control }

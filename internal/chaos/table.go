@@ -66,7 +66,7 @@ func (r *Report) verdicts() string {
 func heading(system string) [2]string {
 	short, ok := map[string][2]string{
 		mutex: {"mutex"}, delayed: {"mutex", "delay"}, rwmutex: {"rwmtx"}, elections: {"elec-", "tion"},
-		switched: {"conc.", "mutex"}, switchedElect: {"conc.", "elec."},
+		switched: {"conc.", "mutex"}, switchedElect: {"conc.", "elec."}, divided: {"shards"}, ring: {"ring"},
 		plainRedis: {"redis"}, redlock5: {"red-", "lock"}, redlockUptime: {"redl.", "uptim"},
 		stockMutex: {"stock", "mutex"}, stockElection: {"stock", "elec."}, naiveRedis: {"naive", "redis"},
 	}[system]

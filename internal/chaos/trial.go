@@ -1,10 +1,13 @@
 package chaos
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,6 +15,7 @@ import (
 	"github.com/conclave-go/conclave/internal/chaos/worker"
 	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/internal/servers"
+	"github.com/conclave-go/conclave/shard"
 )
 
 const (
@@ -29,6 +33,7 @@ const (
 type trial struct {
 	System System
 	Lock   string
+	locks  []string // Lock, or those of the shards of the group of this name
 
 	arena  *arena
 	ttl    time.Duration
@@ -44,12 +49,19 @@ type trial struct {
 
 // newTrial starts the workers and returns when the lock goes round among them. The
 // caller closes the trial, even when newTrial fails.
-func newTrial(ctx context.Context, a *arena, s System, scenario string, ttl time.Duration, seed uint64) (*trial, error) {
+func newTrial(ctx context.Context, a *arena, s System, e Entry, seed uint64) (*trial, error) {
+	scenario, ttl, plan := e.Scenario, e.TTL, 0
+	if e.has(killPlanner) {
+		plan = shard.MaxShards
+	}
 	t := &trial{
 		System: s, Lock: fmt.Sprintf("chaos/%s/%s/l", scenario, s.Name), arena: a, ttl: ttl, log: history.NewLog(),
 		random: rand.New(rand.NewPCG(seed, 1)), stopWatch: func() {},
 	}
-	a.resource.record(t.Lock, t.log)
+	t.locks = s.locks(t.Lock)
+	for _, name := range t.locks {
+		a.resource.record(name, t.log)
+	}
 	addrs, err := t.servers(ctx)
 	if err != nil {
 		return t, err
@@ -57,6 +69,7 @@ func newTrial(ctx context.Context, a *arena, s System, scenario string, ttl time
 	for i := range crew {
 		j := worker.Job{
 			Kind: s.Kind, Lock: t.Lock, TTL: ttl, Hold: hold, Think: think, Resource: a.resource.addr, Seed: t.random.Uint64() >> 1,
+			Shards: s.Shards, Plan: plan,
 		}
 		if s.Busy {
 			j.Hold, j.Think = busyHold, busyThink
@@ -90,20 +103,26 @@ func (t *trial) servers(ctx context.Context) (addrs []string, err error) {
 	return t.etcd.Endpoints(), t.watch(ctx)
 }
 
-// await waits until the lock has been granted n times more.
+// await waits until the lock has been granted n times more, each of them if they are
+// several.
 func (t *trial) await(ctx context.Context, what string, n int) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, hang, fmt.Errorf("no sign of %s within %s", what, hang))
 	defer cancel()
-	mark := t.log.Mark()
-	for seen := 0; seen < n; {
-		_, err := t.log.Await(ctx, mark, func(e history.Event) bool {
+	mark, left := t.log.Mark(), make(map[string]int)
+	for _, name := range t.locks {
+		left[name] = n
+	}
+	for len(left) > 0 {
+		e, err := t.log.Await(ctx, mark, func(e history.Event) bool {
 			mark++
 			return e.Kind == history.Granted
 		})
 		if err != nil {
-			return t.blame(err)
+			return t.blame(fmt.Errorf("%w (%v)", err, slices.Sorted(maps.Keys(left))))
 		}
-		seen++
+		if left[e.Lock]--; left[e.Lock] <= 0 {
+			delete(left, e.Lock)
+		}
 	}
 	return nil
 }
@@ -121,7 +140,7 @@ func (t *trial) note(e history.Event) {
 	if e.At == 0 {
 		e.At = process.Now()
 	}
-	e.Lock = t.Lock
+	e.Lock = cmp.Or(e.Lock, t.Lock)
 	t.log.Add(e)
 }
 

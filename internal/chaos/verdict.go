@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -35,8 +36,11 @@ type Cell struct {
 
 // judge makes a cell of what was found. late is by how much the machine was late.
 func judge(e Entry, s System, events []history.Event, late func(from, to int64) time.Duration) Cell {
-	rules := history.Rules{TTL: e.TTL, Tokens: s.onEtcd(), Kept: e.keeps(), Late: late}
-	c := Cell{Scenario: e.Scenario, System: s.Name, Verdict: Held, Events: events, Entry: e, Result: history.Check(events, rules)}
+	rules := history.Rules{TTL: e.TTL, Tokens: s.onEtcd(), Kept: e.keeps(), Planned: s.Shards > 0, Late: late}
+	c := Cell{Scenario: e.Scenario, System: s.Name, Verdict: Held, Events: events, Entry: e}
+	for _, some := range s.split(events) {
+		c.Result.Add(history.Check(some, rules))
+	}
 	promised := s.promises(e.Steps)
 	var broken, expected []string
 	for _, f := range c.Result.Findings {
@@ -57,6 +61,30 @@ func judge(e Entry, s System, events []history.Event, late func(from, to int64) 
 		}
 	}
 	return c
+}
+
+// split returns the events of each lock, with those that are about all.
+func (s System) split(events []history.Event) (all [][]history.Event) {
+	if s.Shards == 0 {
+		return [][]history.Event{events}
+	}
+	locks := make(map[string][]history.Event)
+	for _, e := range events {
+		if strings.Contains(e.Lock, "/shard/") {
+			locks[e.Lock] = nil
+		}
+	}
+	for name := range locks {
+		for _, e := range events {
+			if e.Lock == name || !strings.Contains(e.Lock, "/shard/") {
+				locks[name] = append(locks[name], e)
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(locks)) {
+		all = append(all, locks[name])
+	}
+	return all
 }
 
 // tally says what there is how often, in alphabetical order.
@@ -113,6 +141,7 @@ func Controls() []Control {
 			Name: "a stock session loses its lock although other members are there", Systems: []string{stockMutex, stockElection},
 			Scenarios: []string{"follower-cut", "member-vanish", "member-replace", "member-away"}, Property: history.Kept,
 		},
+		{Name: "a hash ring without locks has two owners in a partition", Systems: []string{ring}, Scenarios: cuts, Property: history.S3},
 		{Name: "a holder whose clock runs slow beyond the allowance", Systems: []string{mutex}, Scenarios: []string{"clock-beyond"}, Property: history.S3},
 		{Name: "Redlock when clocks jump", Systems: []string{redlock5}, Scenarios: []string{"redis-clock"}, Property: history.S3},
 		{Name: "Redlock when nodes restart without persistence", Systems: []string{redlock5}, Scenarios: []string{"redis-restart"}, Property: history.S3},

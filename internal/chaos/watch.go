@@ -60,10 +60,13 @@ func (t *trial) follow(ctx context.Context, events clientv3.WatchChan, seen int6
 // learn notes what happened to a key.
 func (t *trial) learn(e *clientv3.Event) {
 	note := history.Event{At: process.Now(), Key: string(e.Kv.Key), Revision: e.Kv.ModRevision}
+	if note.Lock = t.lockOf(note.Key); note.Lock == "" {
+		return
+	}
 	switch {
 	case e.Type == clientv3.EventTypeDelete:
 		note.Kind = history.Gone
-	case note.Key == worker.RegisterKey(t.Lock), note.Key == worker.PlainKey(t.Lock):
+	case note.Key == worker.RegisterKey(note.Lock), note.Key == worker.PlainKey(note.Lock):
 		s, err := worker.ParseStamp(string(e.Kv.Value))
 		note.Kind, note.Hold, note.Token, note.Value, note.Found = history.Stored, s.Hold, s.Token, s.Value, s.Found
 		if err != nil {
@@ -80,6 +83,19 @@ func (t *trial) learn(e *clientv3.Event) {
 		return
 	}
 	t.note(note)
+}
+
+// lockOf returns the lock that a key is about, "" if none.
+func (t *trial) lockOf(key string) string {
+	if len(t.locks) == 1 || key == t.endKey() {
+		return t.locks[0]
+	}
+	for _, name := range t.locks {
+		if key == worker.RegisterKey(name) || strings.HasPrefix(key, name+"/") {
+			return name
+		}
+	}
+	return ""
 }
 
 // isEntry reports whether a key with a lease stands in a queue: the mark of a lock delay

@@ -70,6 +70,9 @@ type Rules struct {
 	Tokens bool
 	// Kept is set if no hold may be lost.
 	Kept bool
+	// Planned is set if somebody else has to ask for the lock when a holder has died: the
+	// time of L is then from the death, not from when the next has asked.
+	Planned bool
 	// Late is by how much the machine was late from one time to another, which is
 	// allowed on top; nil is never.
 	Late func(from, to int64) time.Duration
@@ -92,6 +95,29 @@ func Check(events []Event, rules Rules) Result {
 	r.order(events, holds)
 	slices.SortStableFunc(r.Findings, func(a, b Finding) int { return cmp.Compare(a.At, b.At) })
 	return r
+}
+
+// Add adds what was found in another lock.
+func (r *Result) Add(o Result) {
+	r.Findings = append(r.Findings, o.Findings...)
+	slices.SortStableFunc(r.Findings, func(a, b Finding) int { return cmp.Compare(a.At, b.At) })
+	r.Grants += o.Grants
+	for sums, more := range map[*map[Way]int]map[Way]int{&r.Writes: o.Writes, &r.Refused: o.Refused, &r.Lost: o.Lost} {
+		if *sums == nil {
+			*sums = make(map[Way]int)
+		}
+		for way, n := range more {
+			(*sums)[way] += n
+		}
+	}
+	r.Recoveries = append(r.Recoveries, o.Recoveries...)
+	slices.Sort(r.Recoveries)
+	r.Late = append(r.Late, o.Late...)
+	r.Rounds += o.Rounds
+	r.Free = max(r.Free, o.Free)
+	r.Losses += o.Losses
+	r.Notes = append(r.Notes, o.Notes...)
+	r.Order = cmp.Or(r.Order, o.Order)
 }
 
 // found notes a break.

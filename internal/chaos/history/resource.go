@@ -62,7 +62,11 @@ func (r *Result) recoveries(events []Event, holds []Hold, rules Rules) {
 				r.found(L, e.At, "nobody was granted the lock after the death of %s", e.Hold)
 				continue
 			}
-			took := time.Duration(max(0, h.Granted-max(e.At, queuedAt(events, h))))
+			from := e.At
+			if !rules.Planned {
+				from = max(from, queuedAt(events, h))
+			}
+			took := time.Duration(max(0, h.Granted-from))
 			r.Recoveries = append(r.Recoveries, took)
 			if rules.TTL > 0 && took > rules.TTL+grace+rules.late(e.At, h.Granted) {
 				r.found(L, h.Granted, "%s was granted the lock %v after the death of %s", h.ID, took.Round(time.Millisecond), e.Hold)

@@ -40,6 +40,10 @@ type Job struct {
 	Etcd     []string      `json:"etcd,omitempty"`
 	Redis    []string      `json:"redis,omitempty"`
 	Seed     uint64        `json:"seed"`
+	// Shards is how many locks there are, as shards of a group; 0 is a lock that is none.
+	// Plan is how many shards the group has, if more.
+	Shards int `json:"shards,omitempty"`
+	Plan   int `json:"plan,omitempty"`
 }
 
 const (
@@ -120,6 +124,9 @@ func work(ctx context.Context, j Job, peers Peers, gate *Gate, lead *leads, line
 		Hold: j.Hold, Think: j.Think, Sample: sampleEvery, Patience: j.TTL,
 		Random: rand.New(rand.NewPCG(j.Seed, 0)),
 	}
+	if j.Shards > 0 {
+		return w.divide(ctx, j)
+	}
 	var err error
 	if w.Resource, err = DialResource(ctx, j.Resource, j.Lock, j.Worker); err != nil {
 		return err
@@ -145,7 +152,7 @@ func (w *Worker) open(ctx context.Context, j Job, peers Peers, lead *leads) (end
 		}
 		return w.Locker.Close, nil
 	}
-	client, err := clientv3.New(clientv3.Config{Endpoints: j.Etcd, Logger: zap.NewNop(), DialTimeout: 5 * time.Second})
+	client, err := dialEtcd(j)
 	if err != nil {
 		return nothing, err
 	}
@@ -162,6 +169,31 @@ func (w *Worker) open(ctx context.Context, j Job, peers Peers, lead *leads) (end
 	w.Register = NewRegister(client, RegisterKey(j.Lock), j.TTL/registerPart)
 	w.Plain = NewPlainRegister(client, PlainKey(j.Lock), j.TTL/registerPart)
 	return func(ctx context.Context) error { return errors.Join(w.Locker.Close(ctx), client.Close()) }, nil
+}
+
+func dialEtcd(j Job) (*clientv3.Client, error) {
+	return clientv3.New(clientv3.Config{Endpoints: j.Etcd, Logger: zap.NewNop(), DialTimeout: 5 * time.Second})
+}
+
+// divide works for shards.
+func (w *Worker) divide(ctx context.Context, j Job) error {
+	client, err := dialEtcd(j)
+	if err != nil {
+		return err
+	}
+	join := joinRing
+	if j.Kind == KindShards {
+		join = joinMembers
+	}
+	g, err := join(ctx, client, j)
+	if err != nil {
+		return errors.Join(err, client.Close())
+	}
+	err = w.workAll(ctx, j, g, func(lock string) Register { return NewRegister(client, RegisterKey(lock), j.TTL/registerPart) })
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	_ = errors.Join(g.Close(closing), client.Close()) // what could not be removed expires
+	return err
 }
 
 // onRedis makes a lock on Redis.
