@@ -22,6 +22,7 @@ func TestShardsAreCountedWhereTheyAreOwnedAndPlannedByWhoPlans(t *testing.T) {
 		case <-o.Leaving():
 		case <-broken: // of somebody's shard
 		case <-ctx.Done():
+			return ctx.Err()
 		}
 		return nil
 	}

@@ -3,6 +3,7 @@ package shard
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/conclave-go/conclave/lease"
@@ -47,6 +48,12 @@ const (
 	// before its time.
 	firstRest = 100 * time.Millisecond
 	lastRest  = 10 * time.Second
+	// askers is how many claims ask at a time: each becomes an owner, or has asked for
+	// askPatience, before another begins. Of a thousand that ask at once the last would come
+	// to hear of its turn half a second after it is in the queue, when the owner before has
+	// left.
+	askers      = 16
+	askPatience = 500 * time.Millisecond
 	// releaseTimeout is how long a release is waited for; after that it goes on in the
 	// background.
 	releaseTimeout = 5 * time.Second
@@ -63,8 +70,10 @@ type claim struct {
 	wanted bool
 	// stop ends what an asking or pausing claim waits for, and does nothing before.
 	stop context.CancelFunc
-	// o is the ownership while there is one, and timer ends its drain time.
+	// o is the ownership while there is one, told is when it was told to leave, and timer
+	// ends its drain time.
 	o     *Ownership
+	told  time.Time
 	timer *time.Timer
 }
 
@@ -104,7 +113,7 @@ func (c *claim) run() {
 		if !ok {
 			return
 		}
-		hold, err := c.mutex.Lock(ctx)
+		hold, err := c.lock(ctx)
 		early := err != nil && ctx.Err() == nil
 		switch {
 		case errors.Is(err, lease.ErrClosed):
@@ -123,6 +132,22 @@ func (c *claim) run() {
 			rest = min(2*rest, lastRest)
 		}
 	}
+}
+
+// lock asks for the lock, when it is the claim's turn. Who waits for a slow owner keeps no
+// other waiting.
+func (c *claim) lock(ctx context.Context) (*lock.Hold, error) {
+	select {
+	case c.m.asking <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	var once sync.Once
+	next := func() { once.Do(func() { <-c.m.asking }) }
+	timer := time.AfterFunc(askPatience, next)
+	defer next()
+	defer timer.Stop()
+	return c.mutex.Lock(ctx)
 }
 
 // ask makes the claim ask for its shard, unless that is not wanted any more: then it is
@@ -213,6 +238,7 @@ func (c *claim) release(o *Ownership) {
 func (c *claim) leave() {
 	o := c.o
 	c.become(leaving)
+	c.told = time.Now()
 	close(o.leaving)
 	c.timer = time.AfterFunc(c.m.cfg.drain, func() {
 		if c.expire(o, ErrDrainTimeout) {

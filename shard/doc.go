@@ -88,16 +88,18 @@
 // # Cost
 //
 //	Join                    3 writes, and 1 read of the plan
-//	a shard that moves      2 writes, 1 watch, at most 2 reads, and its part in a read of
-//	                        128 queues that the old owner makes every few milliseconds
+//	a shard that moves      2 writes, 1 watch, at most 1 read; a member that has some to give
+//	                        away has 1 watch, and reads their queues now and then, 128 at once
 //	a plan                  1 write for 64 KiB: of 1,000 shards it has 4 kB
 //	at rest                 what a hold costs, see docs/capacity.md, and the goroutine that
 //	                        the function runs on; no request but the session's
 //	the planner             a copy of the group's keys in memory
 //	a Router                the same
 //
-// Shards are asked for all at once, 32 requests at a time: a thousand of them take a few
-// dozen round trips. Limits are [MaxShards] and [MaxMembers].
+// Shards are asked for 16 at a time, in one request: a thousand that are free take a few dozen
+// round trips. Those that are to move are handed over 16 at a time too, so that each is
+// without an owner for little more than a hand-over, while the others are served until it is
+// their turn. Limits are [MaxShards] and [MaxMembers].
 //
 // The idea of a planner with a pure function, and owners with leases, is that of Slicer
 // (Adya et al., OSDI 2016) and Shard Manager (Lee et al., SOSP 2021).

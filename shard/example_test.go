@@ -163,12 +163,13 @@ func ExampleMove() {
 	ctx := context.Background()
 	session, client, stop := exampleSession(ctx)
 	defer stop()
+	var members []*shard.Member
 	for _, name := range []string{"pod-7", "pod-8"} {
 		m, err := shard.Join(ctx, session, "mailer", name, untilTold, shard.WithShards(4))
 		if err != nil {
 			panic(err)
 		}
-		defer func() { _ = m.Close(ctx) }()
+		members = append(members, m)
 		if err := m.Ready(ctx); err != nil {
 			panic(err)
 		}
@@ -192,6 +193,9 @@ func ExampleMove() {
 		if err := shard.Move(ctx, client, "mailer", id, ""); err != nil {
 			panic(err)
 		}
+	}
+	for _, m := range members {
+		_ = m.Close(ctx)
 	}
 	// Output: all with pod-8 pinned to pod-8
 }

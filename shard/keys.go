@@ -36,7 +36,8 @@ func (k keys) piece(slot, n int) string    { return fmt.Sprintf("%s%d/%d", k.pla
 func (k keys) freeze() string              { return k.all() + "wish/freeze" }
 func (k keys) cordon(member string) string { return k.all() + "wish/cordon/" + member }
 func (k keys) pin(id ID) string            { return fmt.Sprintf("%swish/pin/%d", k.all(), id) }
-func (k keys) lock(id ID) string           { return fmt.Sprintf("%sshard/%d", k.all(), id) }
+func (k keys) locks() string               { return k.all() + "shard/" }
+func (k keys) lock(id ID) string           { return fmt.Sprintf("%s%d", k.locks(), id) }
 
 // kind says what a key of a group is.
 type kind int

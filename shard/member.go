@@ -35,9 +35,12 @@ type Member struct {
 	end, endAll context.CancelFunc
 	// poke holds a token when there may be shards to hand over.
 	poke chan struct{}
+	// asking holds a token for each claim whose turn it is to ask.
+	asking chan struct{}
 
 	mu      sync.Mutex
 	claims  map[ID]*claim
+	waiting map[ID]waiter // who waits for shards that are to go, the last to come
 	missing int           // wanted claims that do not own their shard
 	plan    *planned      // the last that was read, nil if none was
 	changed chan struct{} // closed and replaced by each change of the above
@@ -90,7 +93,8 @@ func Join(ctx context.Context, s *lease.Session, group, member string, own OwnFu
 	m := &Member{
 		session: s, keys: k, name: member, own: own, cfg: cfg,
 		log:    s.Logger().With("group", group, "member", member),
-		claims: make(map[ID]*claim), changed: make(chan struct{}), poke: make(chan struct{}, 1),
+		claims: make(map[ID]*claim), waiting: make(map[ID]waiter), changed: make(chan struct{}), poke: make(chan struct{}, 1),
+		asking: make(chan struct{}, askers),
 	}
 	m.life, m.end = context.WithCancel(context.WithoutCancel(ctx))
 	m.last, m.endAll = context.WithCancel(context.WithoutCancel(ctx))
@@ -326,7 +330,9 @@ func (m *Member) count(c *claim, by int) {
 func (m *Member) remove(c *claim) {
 	m.count(c, -1)
 	delete(m.claims, c.id)
+	delete(m.waiting, c.id)
 	m.signal()
+	m.wake() // another may be handed over
 }
 
 // abandon removes a claim because the session is closed.
