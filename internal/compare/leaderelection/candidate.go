@@ -46,14 +46,16 @@ func NewCandidate(etcd *clientv3.Client, name, identity string, lead func(contex
 // Leaders gives the leaders that the candidate hears of, one after the other.
 func (c *Candidate) Leaders() <-chan string { return c.leaders }
 
-// Start runs the candidate until the returned function is called, which waits for it. It
-// writes no log.
+// Run runs the candidate until ctx ends, or it has been the leader. It writes no log.
+func (c *Candidate) Run(ctx context.Context) { c.elector.Run(klog.NewContext(ctx, klog.Logger{})) }
+
+// Start runs the candidate until the returned function is called, which waits for it.
 func (c *Candidate) Start(ctx context.Context) (stop func()) {
-	ctx, cancel := context.WithCancel(klog.NewContext(ctx, klog.Logger{}))
+	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		c.elector.Run(ctx)
+		c.Run(ctx)
 	}()
 	return func() {
 		cancel()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -14,6 +15,7 @@ import (
 	"github.com/conclave-go/conclave/internal/compare/perf"
 	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
+	"github.com/conclave-go/conclave/shard"
 )
 
 const (
@@ -71,6 +73,7 @@ func (h holding) sides() []perf.Side {
 	const lacks = "believes a leader that was deposed; does not notice that its keys are gone"
 	sides := []perf.Side{
 		{Name: "conclave", Round: h.round(h.ours)},
+		{Name: "as shards", Round: h.round(h.asShards)},
 		{Name: "clientv3/concurrency, one session", Lacks: "goroutines do not exclude each other; " + lacks, Round: h.round(h.theirs("one", 1))},
 	}
 	if h.n > 1 {
@@ -141,6 +144,38 @@ func (h holding) ours(ctx context.Context, client *clientv3.Client) (func(contex
 			}
 		}
 		return errors.Join(lost, s.Close(ctx))
+	}, err
+}
+
+// asShards holds them as the shards of a group that has one member.
+func (h holding) asShards(ctx context.Context, client *clientv3.Client) (func(context.Context) error, error) {
+	s, err := lease.NewSession(ctx, client, lease.WithTTL(h.ttl))
+	if err != nil {
+		return func(context.Context) error { return nil }, err
+	}
+	group := h.name + "/group"
+	var early atomic.Int64 // ownerships that have ended before they were to
+	m, err := shard.Join(ctx, s, group, "one", func(ctx context.Context, o *shard.Ownership) error {
+		select {
+		case <-o.Leaving():
+		case <-ctx.Done():
+			early.Add(1)
+		}
+		return nil
+	}, shard.WithShards(h.n))
+	if err == nil {
+		err = m.Ready(ctx)
+	}
+	return func(ctx context.Context) error {
+		lost := early.Load()
+		if m != nil {
+			err = m.Close(ctx)
+		}
+		_, gone := client.Delete(ctx, group+"/", clientv3.WithPrefix())
+		if lost > 0 {
+			err = errors.Join(err, fmt.Errorf("%d shards were lost meanwhile", lost))
+		}
+		return errors.Join(err, gone, s.Close(ctx))
 	}, err
 }
 
