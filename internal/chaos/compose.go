@@ -19,9 +19,9 @@ type ingredient struct {
 func Compose(seed uint64, round int, ttl time.Duration, n int) Schedule {
 	name := fmt.Sprintf("soak-%d", round)
 	d := newDraw(seed, name, ttl)
-	etcd := names(System.onEtcd)
+	etcd := names(func(s System) bool { return s.onEtcd() && s.Shards == 0 })
 	redis := []string{plainRedis, redlock5, naiveRedis}
-	ours := names(System.ours)
+	ours := names(func(s System) bool { return s.ours() && s.Shards == 0 })
 	d.Shuffle(len(ours), func(i, j int) { ours[i], ours[j] = ours[j], ours[i] })
 	etcd = slices.DeleteFunc(etcd, func(s string) bool { return slices.Contains(ours[2:], s) })
 	return Schedule{Seed: seed, Entries: []Entry{
