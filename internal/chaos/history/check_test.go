@@ -270,3 +270,24 @@ func TestAPlainWriteThatOverwritesAnotherUnseenIsCounted(t *testing.T) {
 	require.Zero(t, r.Writes[history.Txn])
 	require.Empty(t, r.Findings)
 }
+
+func TestWritesOfWhoDiedBeforeTheReportAreKnownFromThoseWhoSawThem(t *testing.T) {
+	t.Parallel()
+	var s script
+	s.grant("a", 10, 10, 1000)
+	s.add(history.Event{At: 20, Kind: history.Judged, Way: history.Fenced, Worker: "a", Hold: "a", Token: token(10), Value: 1, OK: true})
+	s.add(history.Event{At: 21, Kind: history.Stored, Way: history.Txn, Worker: "a", Hold: "a", Token: token(10), Revision: 11, Value: 1})
+	died := s.add(history.Event{At: 30, Kind: history.Died, Worker: "a", Hold: "a"}).events
+	s.gone("a", 12, 1100).grant("b", 13, 1200, 3000)
+	s.add(history.Event{At: 1210, Call: 1209, Kind: history.Read, Way: history.Fenced, Worker: "b", Hold: "b", Token: token(13), Value: 1, OK: true})
+	s.add(history.Event{At: 1220, Call: 1219, Kind: history.Wrote, Way: history.Txn, Worker: "b", Hold: "b", Token: token(13), Value: 2, Found: 1, OK: true})
+	s.add(history.Event{At: 1221, Kind: history.Stored, Way: history.Txn, Worker: "b", Hold: "b", Token: token(13), Revision: 14, Value: 2, Found: 1})
+	require.False(t, broken(s.events, history.Order))
+	unseen := append(append([]history.Event(nil), died[:len(died)-3]...), s.events[len(died)-1:]...)
+	require.True(t, broken(unseen, history.Order), "nobody has written what was read")
+}
+
+func broken(events []history.Event, p history.Property) bool {
+	r := history.Check(events, history.Rules{TTL: ttl, Tokens: true})
+	return r.Broken(p)
+}

@@ -178,7 +178,43 @@ func operations(events []Event, holds []Hold) []porcupine.Operation {
 			add(e.Worker, e.Call, ret, s)
 		}
 	}
+	for _, w := range untold(events, holds) {
+		add(w.Worker, w.Call, w.At, step{kind: untoldKind(w), hold: w.Hold, token: w.Token, value: w.Value, found: w.Found})
+	}
 	return all
+}
+
+// untold returns the writes that holders made which died before they could report them, as
+// those tell who saw them: they were made between the grant and then.
+func untold(events []Event, holds []Hold) (all []Event) {
+	granted, told := make(map[string]int64), make(map[string]bool)
+	id := func(e Event) string { return fmt.Sprint(e.Hold, untoldKind(e), e.Value) }
+	for _, h := range holds {
+		if h.Died != Open && !h.Phantom {
+			granted[h.ID] = h.Granted
+		}
+	}
+	for _, e := range events {
+		if e.Kind == Wrote && (e.Way == Txn || e.Way == Fenced) {
+			told[id(e)] = true
+		}
+	}
+	for _, e := range events {
+		call, died := granted[e.Hold]
+		seen := e.Kind == Stored && e.Way != Plain || e.Kind == Judged && e.Way == Fenced && e.OK
+		if seen && died && !told[id(e)] {
+			e.Call = call
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
+func untoldKind(e Event) stepKind {
+	if e.Way == Fenced {
+		return fenced
+	}
+	return wrote
 }
 
 // superseded returns when one of the later holds was granted that shows that h was over.
