@@ -74,7 +74,7 @@ func TestEveryModelHasFourSwitchesThatBreakIt(t *testing.T) {
 	for model, n := range switches {
 		require.GreaterOrEqual(t, n, 4, model)
 	}
-	require.Len(t, switches, 6)
+	require.Len(t, switches, 7)
 }
 
 func TestSmallRunsAreQuietWhenAllIsWell(t *testing.T) {
