@@ -238,13 +238,14 @@ func (l *lab) settle(ctx context.Context) error {
 	return nil
 }
 
-// awaitAll waits until all have reached a revision.
+// awaitAll waits until all have reached a revision, or what has come since: a change whose
+// answer was lost may take place late.
 func (l *lab) awaitAll(revision int64) {
 	late := l.here
 	await(func() bool {
 		var still []consumer
 		for _, c := range late {
-			if ok, _ := c.reached(revision); !ok {
+			if ok, _ := c.reached(max(revision, l.truth.revision())); !ok {
 				still = append(still, c)
 			}
 		}
@@ -252,7 +253,7 @@ func (l *lab) awaitAll(revision int64) {
 		return len(late) == 0
 	})
 	for _, c := range late {
-		_, how := c.reached(revision)
+		_, how := c.reached(max(revision, l.truth.revision()))
 		l.journal.find(Stuck, c.name(), "not at %d after %v after the faults: %s", revision, patience, how)
 	}
 }
