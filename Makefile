@@ -151,6 +151,11 @@ cross:
 consumer:
 	bash .ci/with-etcd bash .ci/consumer
 
+# installable installs the command at a version, as its users do.
+.PHONY: installable
+installable:
+	bash .ci/installable
+
 # external runs the tests that need no control over etcd's members on a real
 # server: the one named by CONCLAVE_ETCD_ENDPOINTS, else `etcd` from the PATH.
 external:
