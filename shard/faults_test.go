@@ -380,6 +380,29 @@ func TestAMemberWhoseLeaseIsRevokedIsBackWithoutAMoveOfOthers(t *testing.T) {
 	})
 }
 
+func TestTheContextOfALostShardEndsBeforeAnybodyElseOwnsIt(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		f := newFleet(t, s, 1)
+		ended := make(chan error, 1)
+		a := f.joinWith("a", func(ctx context.Context, o *shard.Ownership) error {
+			f.ledger.begin("a", o)
+			<-ctx.Done() // it does not ask for anything else
+			ended <- context.Cause(ctx)
+			return nil
+		})
+		b := f.join("b")
+		require.Equal(t, []string{"a"}, f.settled())
+		a.cut.Cut()
+		vtime.Advance(ttl)
+		require.ErrorIs(t, <-ended, shard.ErrLost)
+		vtime.Advance(ttl)
+		require.Equal(t, []string{"b"}, f.ledger.owners(1))
+		a.cut.Heal()
+		stopAll(a, b)
+	})
+}
+
 func TestShardsOfWhoIsBackWithinTheGraceDoNotMove(t *testing.T) {
 	t.Parallel()
 	vtime.Run(t, func(t *testing.T, s *vtime.Server) {

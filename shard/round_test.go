@@ -117,6 +117,19 @@ func TestAnAssignerThatReturnsNonsenseIsNotHeeded(t *testing.T) {
 	}
 }
 
+func TestAnAssignerDoesNotOverruleAPin(t *testing.T) {
+	t.Parallel()
+	in := shard.Input{
+		Shards: 4, Members: team("a", "b"), Owners: []string{"a", "a", "a", "a"}, Pinned: map[shard.ID]string{2: "b"},
+	}
+	all := shard.AssignFunc(func(in shard.Input) (shard.Plan, error) {
+		return shard.Plan{Owners: slices.Repeat([]string{"a"}, in.Shards)}, nil
+	})
+	owners, _, _, _, _, err := shard.Round{In: in, Held: slices.Clone(in.Owners), Moves: 9}.Next(all)
+	require.NoError(t, err)
+	require.Equal(t, []string{"a", "a", "b", "a"}, owners)
+}
+
 func TestAnAssignerMayLeaveShardsWithoutAnOwner(t *testing.T) {
 	t.Parallel()
 	in := shard.Input{Shards: 2, Members: team("a"), Owners: []string{"a", "a"}}

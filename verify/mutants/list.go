@@ -1,9 +1,12 @@
 package main
 
+import "maps"
+
 // mutants returns all mutants.
 func mutants() []mutant {
 	var all []mutant
 	known := knownBy()
+	maps.Copy(known, shardsKnownBy())
 	for _, g := range []group{redlockMutants(), leaseMutants(), lookMutants(), queueMutants(), lockMutants(), electionMutants(), watchMutants(), shardMutants()} {
 		for _, c := range g.changes {
 			all = append(all, mutant{
