@@ -99,7 +99,7 @@ func TestAHandOverCostsOneWriteAndWakesOneCandidate(t *testing.T) {
 	}
 	require.Equal(t, tally{writes: 1}, cost(k.leader.Rec, func() { resign(t, k.term) }))
 	term := elected(t, k.done[0])
-	require.Equal(t, tally{local: 1}, sent(k.peers[0].Rec))
+	require.Equal(t, tally{}, sent(k.peers[0].Rec), "an event is enough")
 	for _, p := range k.peers[1:] {
 		require.Empty(t, p.Rec.Calls(), "neither a request nor an event")
 	}

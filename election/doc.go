@@ -55,8 +55,9 @@
 //     whichever Election values, even when one has lost its term and is slow to notice.
 //   - L: the first live candidate is elected within the TTL plus one second after the
 //     last dead one ahead of it was lost, while etcd has a stable leader. After
-//     [Term.Resign]: within one commit, one push and one read while its watch is
-//     healthy, and otherwise at the lease's next look, a third of the TTL later at most.
+//     [Term.Resign]: within one commit and one push, and a read where it was not the
+//     second, while its watch is healthy, and otherwise at the lease's next look, a third
+//     of the TTL later at most.
 //   - What an observer is given is the present state first and then, in order, what
 //     happened to the leadership in the store. Changes may be missing: those that were
 //     compacted while the observer's client was cut off, and the oldest of more than 128
@@ -122,7 +123,7 @@
 //
 //	Campaign, nobody leads   1 write
 //	Campaign, else           1 write, 1 watch, at most 1 read
-//	elected                  1 read
+//	elected                  nothing for the second candidate, else 1 read
 //	Resign                   1 write
 //	Proclaim, Term.Txn       1 round trip
 //	Transfer                 1 read, 1 write

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/election"
@@ -90,26 +89,8 @@ func (p *peer) queueUp(ctx context.Context, t *testing.T, name, value string) (<
 	t.Helper()
 	done := p.campaignSoon(ctx, t, name, value)
 	e := await(t, p.Waiting, "the candidate waits")
-	p.awaitWatch(t, e.Predecessor)
+	p.AwaitWatch(t, e.Predecessor)
 	return done, e
-}
-
-// awaitWatch waits until a watch on key, or on any key if that is not known, has been
-// created since it was last asked for.
-func (p *peer) awaitWatch(t *testing.T, key string) {
-	t.Helper()
-	eventually(t, func() bool {
-		asked, created := false, false
-		for _, c := range p.Rec.Calls() {
-			if req, ok := c.Request.(*pb.WatchRequest); ok && c.IsWatchCreate() && (key == "" || string(req.GetCreateRequest().Key) == key) {
-				asked, created = true, false
-			}
-			if resp, ok := c.Response.(*pb.WatchResponse); ok && resp.Created {
-				created = true
-			}
-		}
-		return asked && created
-	}, "a watch on %q", key)
 }
 
 // elected requires that Campaign has succeeded, or soon will.

@@ -96,15 +96,16 @@ func TestLockOfATakenLockCostsOneWriteAndOneWatch(t *testing.T) {
 	require.Equal(t, tally{writes: 1, watches: 1}, sent(p.Rec), "no read: nothing was written before the watch began")
 
 	w := p.Watches()[0]
-	require.Equal(t, h.Key(), w.Key, "only the predecessor is watched")
+	require.Equal(t, min(h.Key(), e.Key), w.Key, "the predecessor is watched, and the own key")
+	require.Equal(t, max(h.Key(), e.Key)+"\x00", w.End)
 	require.Zero(t, w.Start)
 	require.Equal(t, []pb.WatchCreateRequest_FilterType{pb.WatchCreateRequest_NOPUT}, w.Filters)
-	require.Equal(t, e.Predecessor, w.Key)
+	require.Equal(t, h.Key(), e.Predecessor)
 
 	p.Rec.Reset()
 	unlock(t, h)
 	next := granted(t, done)
-	require.Equal(t, tally{local: 1}, sent(p.Rec), "the wake-up is one read")
+	require.Equal(t, tally{}, sent(p.Rec), "the wake-up is an event")
 	require.Equal(t, e.Key, next.Key())
 	p.Rec.Reset()
 	unlock(t, next)
@@ -129,7 +130,7 @@ func TestLockReadsOnceWhenTheStoreMovedBeforeItsWatchBegan(t *testing.T) {
 	require.Equal(t, tally{writes: 1, local: 1, watches: 1}, sent(p.Rec))
 	unlock(t, h)
 	unlock(t, granted(t, done))
-	require.Equal(t, tally{writes: 2, local: 2, watches: 1}, sent(p.Rec))
+	require.Equal(t, tally{writes: 2, local: 1, watches: 1}, sent(p.Rec))
 }
 
 func TestAPredecessorGoneBeforeTheWatchBeganIsFoundByTheRead(t *testing.T) {
@@ -146,7 +147,7 @@ func TestAPredecessorGoneBeforeTheWatchBeganIsFoundByTheRead(t *testing.T) {
 		return false, nil
 	})
 	next := granted(t, p.lockSoon(guarded(t), t, "m"))
-	require.Equal(t, tally{writes: 1, local: 2, watches: 1}, sent(p.Rec), "it is gone; and who is next?")
+	require.Equal(t, tally{writes: 1, local: 1, watches: 1}, sent(p.Rec), "it is gone, and the own entry there")
 	unlock(t, next)
 }
 
@@ -220,7 +221,7 @@ func TestOneUnlockWakesOneWaiter(t *testing.T) {
 	}
 	unlock(t, h)
 	first := granted(t, outcomes[0])
-	require.Equal(t, tally{local: 1}, sent(waiters[0].Rec))
+	require.Equal(t, tally{}, sent(waiters[0].Rec))
 	for _, p := range waiters[1:] {
 		require.Equal(t, tally{}, sent(p.Rec))
 		require.Empty(t, events(p.Rec))

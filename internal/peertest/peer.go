@@ -90,11 +90,15 @@ func (p *Peer) LeaseID(tb testing.TB) clientv3.LeaseID {
 // Watch is a watch that a client asked for.
 type Watch struct {
 	Key     string
+	End     string // of a range, "" for one key
 	Start   int64
 	Filters []pb.WatchCreateRequest_FilterType
 	// Created is the store's revision when it was created, 0 if it was not yet.
 	Created int64
 }
+
+// On reports whether the watch is on the key, or on the range between it and another.
+func (w Watch) On(key string) bool { return w.Key == key || w.End == key+"\x00" }
 
 // Watches returns the watches that the client has asked for. The server creates those of
 // one stream in order.
@@ -105,7 +109,7 @@ func WatchesIn(rec *etcdtest.Recorder) (all []Watch) {
 	for _, c := range rec.Calls() {
 		if req, ok := c.Request.(*pb.WatchRequest); ok && c.IsWatchCreate() {
 			req := req.GetCreateRequest()
-			all = append(all, Watch{Key: string(req.Key), Start: req.StartRevision, Filters: req.Filters})
+			all = append(all, Watch{Key: string(req.Key), End: string(req.RangeEnd), Start: req.StartRevision, Filters: req.Filters})
 		}
 		if resp, ok := c.Response.(*pb.WatchResponse); ok && resp.Created {
 			for i := range all {
@@ -127,7 +131,7 @@ func (p *Peer) AwaitWatch(tb testing.TB, key string) {
 	Eventually(tb, func() bool {
 		found := false
 		for _, w := range p.Watches() {
-			if key == "" || w.Key == key {
+			if key == "" || w.On(key) {
 				found = w.Created != 0
 			}
 		}

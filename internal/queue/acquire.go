@@ -29,7 +29,9 @@ func (q *Queue) acquire(ctx context.Context, c *Call) (*Grant, error) {
 		if err != nil {
 			return nil, err
 		}
+		leave := e.crowd.join(e)
 		g, again, err := e.queued(ctx, e.join(ctx), c)
+		leave()
 		if !again {
 			return g, err
 		}
@@ -38,7 +40,7 @@ func (q *Queue) acquire(ctx context.Context, c *Call) (*Grant, error) {
 
 // join enqueues the entry when its turn among the session's crowd has come.
 func (e *entry) join(ctx context.Context) error {
-	leave, err := e.gates.joining.pass(ctx)
+	leave, err := e.crowd.joining.pass(ctx)
 	if err != nil { // those before it may be waiting for an answer
 		return attempt.Ended(ctx, inside.Of(e.q.Session).Caller().Trouble())
 	}

@@ -65,12 +65,22 @@
 // watch began is settled by one read, and by none if the watch began no later than
 // the entry was made.
 //
+// The second in a queue needs no read at all. Once a read or the answer to its enqueue has
+// shown exactly one older entry, nothing else will ever be older. It watches the range
+// between the two keys. One watch delivers in order of revisions, and whole revisions at
+// once: so if the predecessor's deletion arrives, and none of the own key up to and in its
+// revision, then the own entry was there at that revision, and nothing older.
+//
+// Who stands behind an entry of its own session learns from that whether it has come to
+// own, and if so reads its own key alone.
+//
 // Steps and cost:
 //
 //   - enqueue: one transaction puts the entry and reads the newest two of the queue,
 //     of a weighted one also the oldest. Nobody in the way: it owns.
 //   - wait: one watch on the predecessor, at most one read.
-//   - wake-up: one read confirms that the own entry is there and nothing older is.
+//   - wake-up: nothing for the second. Else one read confirms that the own entry is there
+//     and nothing older is.
 //   - release: one transaction deletes the entry if it is still the same.
 //   - try: one transaction that puts the entry if the queue is empty and otherwise
 //     reads its head.

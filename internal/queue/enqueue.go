@@ -23,7 +23,7 @@ type entry struct {
 	q     *Queue
 	lease *lease.Lease
 	keys  *look.List
-	gates *gates
+	crowd *crowd
 	// legs are its keys, one for each lane of the queue.
 	legs []leg
 	one  [1]leg // what legs is made of if there is one
@@ -40,8 +40,10 @@ type entry struct {
 	// the answer that told of it, if that was not the first.
 	modified int64
 	written  lease.Header
-	// followed is the entry that it has waited for last.
+	// followed is the entry that it has waited for last, and ahead the session's own of the
+	// same key, nil if there was none.
 	followed position
+	ahead    *entry
 	// marks is the lease for its mark, nil if the queue's grants leave none.
 	marks *markLease
 	// lost is the mark that it waits for, or has waited for last.
@@ -62,7 +64,7 @@ type leg struct {
 
 // newEntry reserves keys under the lease for an entry that does not exist yet.
 func (q *Queue) newEntry(l *lease.Lease) *entry {
-	e := &entry{q: q, lease: l, keys: inside.Keys(l), gates: gatesOf(q.Session), life: &life{}, record: q.record()}
+	e := &entry{q: q, lease: l, keys: inside.Keys(l), crowd: crowdOf(q.Session), life: &life{}, record: q.record()}
 	e.value = q.content(e.record)
 	e.legs = e.one[:0]
 	for _, lane := range q.Lanes {

@@ -116,13 +116,15 @@ func (untilItFits) free(behind string) clientv3.Cmp {
 	return clientv3.Compare(clientv3.CreateRevision(behind), "=", 0).WithPrefix()
 }
 
-// position is an entry that another waits for, as it was at revision seen. With
-// whole set it stands for every entry of the lane: whichever is deleted, that may be
-// the other's turn, once the deleted ones have given back excess permits.
+// position is an entry that another waits for, as it was at revision seen. With oldest set
+// nothing was older than it, and so never will be. With whole set it stands for every
+// entry of the lane: whichever is deleted, that may be the other's turn, once the deleted
+// ones have given back excess permits.
 type position struct {
 	key     string
 	created int64
 	seen    int64
+	oldest  bool
 	whole   bool
 	excess  int
 }
@@ -138,7 +140,7 @@ func (p position) exists() bool { return p.created != 0 }
 
 // same reports whether p and other are to be waited for alike, whenever seen.
 func (p position) same(other position) bool {
-	p.seen, p.excess = other.seen, other.excess
+	p.seen, p.excess, p.oldest = other.seen, other.excess, other.oldest
 	return p == other
 }
 

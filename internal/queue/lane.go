@@ -138,7 +138,16 @@ func (l Lane) before(answers []*pb.ResponseOp, created, seen int64) (p position,
 	if newest == nil {
 		return position{}, left
 	}
-	return l.kind.predecessor(newest, all(more), created, seen), left
+	p = l.kind.predecessor(newest, all(more), created, seen)
+	p.oldest = l.ordered() && !answers[0].GetResponseRange().More
+	return p, left
+}
+
+// ordered reports whether every entry of the lane waits for each one that is older, and
+// nobody else.
+func (l Lane) ordered() bool {
+	_, all := l.kind.(behindAll)
+	return all && l.prefix == l.behind
 }
 
 // watch returns the options of a watch on p.

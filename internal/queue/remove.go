@@ -24,7 +24,7 @@ func (e *entry) remove() {
 	// Unsettled first: if the lease is about to end, nobody runs what follows.
 	e.becomeUnsettled()
 	e.keys.Remove(func(ctx context.Context) {
-		leave, err := e.gates.joining.pass(ctx)
+		leave, err := e.crowd.joining.pass(ctx)
 		if err != nil { // the lease has ended
 			return
 		}

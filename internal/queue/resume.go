@@ -53,7 +53,7 @@ func (q *Queue) find(ctx context.Context, key string, created int64) (*entry, er
 	if err != nil {
 		return nil, err
 	}
-	e := &entry{q: q, lease: l, keys: inside.Keys(l), gates: gatesOf(q.Session), life: &life{state: waiting}, created: created}
+	e := &entry{q: q, lease: l, keys: inside.Keys(l), crowd: crowdOf(q.Session), life: &life{state: waiting}, created: created}
 	slot, free := e.keys.Take(key)
 	if !free {
 		return nil, fmt.Errorf("%w: %q", errInUse, key)

@@ -61,6 +61,8 @@ type life struct {
 	// deleted is set if one was answered so.
 	deletes int
 	deleted bool
+	// owned is set once it has come to own.
+	owned bool
 }
 
 // become changes the state. mu must be held.
@@ -112,6 +114,15 @@ func (e *entry) becomeOwner() {
 	e.life.mu.Lock()
 	defer e.life.mu.Unlock()
 	e.life.become(owner)
+	e.life.owned = true
+}
+
+// hasOwned reports whether the entry is the one of revision created, and has come to own:
+// then nothing older than it was left.
+func (e *entry) hasOwned(created int64) bool {
+	e.life.mu.Lock()
+	defer e.life.mu.Unlock()
+	return e.created == created && e.life.owned
 }
 
 // becomeRemoving notes that somebody waits for the entry's removal: owner, or waiting, to

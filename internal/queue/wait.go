@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/attempt"
-	"github.com/conclave-go/conclave/internal/look"
 )
 
 var (
@@ -55,6 +52,8 @@ type wakeup struct {
 	why reason
 	// after is the revision that the check has to be as new as.
 	after int64
+	// alone is set if no check is needed: the entry is there, and nothing older is.
+	alone bool
 	// err says more about watchFailed.
 	err error
 }
@@ -84,7 +83,7 @@ func (e *entry) wait(ctx context.Context) error {
 		default:
 			pause = firstWatchPause
 		}
-		if err := e.check(ctx, w.after); err != nil {
+		if err := e.proceed(ctx, g, w); err != nil {
 			return err
 		}
 		if w.why == lookNoticed && !g.before.same(before) {
@@ -98,165 +97,57 @@ func (e *entry) wait(ctx context.Context) error {
 func (e *entry) follow(before position) {
 	if before.created != unknownRevision {
 		e.followed = before
+		e.ahead = e.crowd.at(before.key)
 	}
 }
 
-// awaitPredecessor waits until there is reason to believe that the leg need not wait for
-// its predecessor any more. It leaves the stream.
-func (e *entry) awaitPredecessor(ctx context.Context, stream *look.Stream, g *leg) wakeup {
-	v := &watching{e: e, leg: g, stream: stream}
-	v.ctx, v.cancel = context.WithCancel(stream.Context())
-	defer v.cancel()
-	defer func() { stream.Leave(e.q.Session.Client(), g.lane.prefix, v.created) }()
-	if g.before.created == unknownRevision {
-		return wakeup{why: notKnown, after: g.before.seen}
+// proceed finds out, after a wait of the leg, whom the entry has to wait for now.
+func (e *entry) proceed(ctx context.Context, g *leg, w wakeup) error {
+	switch {
+	case w.alone:
+		g.before = position{}
+		return nil
+	case w.why == predecessorGone && e.simple() && e.ahead != nil && e.ahead.hasOwned(g.before.created):
+		return e.present(ctx, w.after)
 	}
-	stop := context.AfterFunc(ctx, func() { v.end(wakeup{why: callerDone}) })
-	defer stop()
-	unobserve := v.observe()
-	defer unobserve()
-	v.end(v.run())
-	// An overdue one swallows requests: its member may have vanished. On one that failed
-	// there is no leader, or its authentication token has expired, which only another
-	// stream mends.
-	failed := v.ended.why == watchFailed && !errors.Is(v.ended.err, rpctypes.ErrCompacted)
-	if failed || v.ended.why == watchOverdue {
-		stream.Abandon()
-	}
-	return v.ended
+	return e.check(ctx, w.after)
 }
 
-// watching is one watch on a leg's predecessor, with what else can end the wait for it.
-type watching struct {
-	e       *entry
-	leg     *leg
-	stream  *look.Stream
-	ctx     context.Context // the watch's
-	cancel  context.CancelFunc
-	created bool // the server has created the watch
+// simple reports whether an entry owns that is there while nothing older is, in the only
+// lane it has.
+func (e *entry) simple() bool { return len(e.legs) == 1 && e.legs[0].lane.ordered() && !e.minds() }
 
-	once  sync.Once
-	ended wakeup
-}
-
-// end ends the watch because of w. The first reason counts.
-func (v *watching) end(w wakeup) {
-	v.once.Do(func() {
-		v.ended = w
-		v.cancel()
+// present is the wake-up check of an entry whose predecessor was the oldest and has gone:
+// it is enough to find the own, which the server does not search the queue for.
+func (e *entry) present(ctx context.Context, after int64) error {
+	g := &e.legs[0]
+	resp, err := e.read(ctx, max(after, e.created), func(how ...clientv3.OpOption) []clientv3.Op {
+		return []clientv3.Op{clientv3.OpGet(g.key, how...)}
 	})
-}
-
-// observe puts the entry's keys and the leg's predecessor on the lease's look until
-// the returned function is called.
-func (v *watching) observe() (done func()) {
-	e, before := v.e, v.leg.before
-	items := make([]*look.Item, 0, len(e.legs)+1)
-	for i := range e.legs {
-		items = append(items, e.keys.Add(e.legs[i].key, func(kv *mvccpb.KeyValue, rev int64) {
-			if rev >= e.created && !e.is(kv) {
-				v.end(wakeup{why: ownDeleted})
-			}
-		}, nil))
+	switch {
+	case err != nil:
+		return err
+	case !e.is(first(resp, 0)):
+		return errOwnGone
 	}
-	items = append(items, e.keys.Add(before.key, func(kv *mvccpb.KeyValue, rev int64) {
-		if rev >= before.seen && v.leg.lane.kind.worthCheck(before, kv) {
-			v.end(wakeup{why: lookNoticed, after: rev})
-		}
-	}, nil))
-	return func() {
-		for _, it := range items {
-			it.Remove()
-		}
-	}
-}
-
-// run watches until the leg's predecessor goes out of its way, and says why it ended.
-func (v *watching) run() wakeup {
-	e, g := v.e, v.leg
-	leave, err := e.gates.opening.pass(v.ctx)
-	if err != nil {
-		return wakeup{why: callerDone}
-	}
-	leave = sync.OnceFunc(leave)
-	defer leave()
-	overdue := time.AfterFunc(rpcTimeout(e.lease), func() { v.end(wakeup{why: watchOverdue, after: g.before.seen}) })
-	defer overdue.Stop()
-	client := e.q.Session.Client()
-	// Watch itself blocks until the server has created the watch.
-	for resp := range client.Watch(v.ctx, g.before.key, g.lane.watch(g.before)...) {
-		if err := resp.Err(); err != nil {
-			return v.failed(err)
-		}
-		if resp.Created {
-			overdue.Stop()
-			v.created = true
-			v.stream.Created(client, g.lane.prefix)
-			rev := resp.Header.Revision
-			if gone, err := e.goneBefore(v.ctx, g, rev); err != nil {
-				return v.failed(err)
-			} else if gone {
-				return wakeup{why: predecessorGone, after: rev}
-			}
-			leave()
-		}
-		for _, ev := range resp.Events {
-			// A member that lags behind what we have seen also delivers the
-			// deletion of earlier entries under the same key.
-			if ev.Kv.ModRevision > g.before.seen && g.endedBy(ev.Kv) {
-				return wakeup{why: predecessorGone, after: ev.Kv.ModRevision}
-			}
-		}
-	}
-	return v.failed(errWatchEnded)
-}
-
-// failed is the end of a watch because of err.
-func (v *watching) failed(err error) wakeup {
-	if errors.Is(err, errOwnGone) {
-		return wakeup{why: ownDeleted}
-	}
-	return wakeup{why: watchFailed, after: v.leg.before.seen, err: fmt.Errorf("%w: %w", errWatchEnded, err)}
-}
-
-// goneBefore reports whether the leg's predecessor was out of its way at a revision not
-// older than rev, at which the watch was created: what happened before is not delivered by
-// it. That is known without a read if nothing has happened since it was last seen.
-func (e *entry) goneBefore(ctx context.Context, g *leg, rev int64) (gone bool, err error) {
-	if rev <= g.before.seen {
-		return false, nil
-	}
-	if g.before.whole { // of a lane that has no others beside it
-		before, err := e.ahead(ctx, rev)
-		if err != nil || !before[0].whole {
-			return err == nil, err
-		}
-		g.before = before[0] // what has been freed by then is not counted again
-		return false, nil
-	}
-	resp, err := e.read(ctx, rev, func(how ...clientv3.OpOption) []clientv3.Op {
-		return []clientv3.Op{clientv3.OpGet(g.before.key, how...)}
-	})
-	if err != nil {
-		return false, err
-	}
-	return g.lane.kind.over(g.before, first(resp, 0)), nil
+	g.before = position{}
+	return nil
 }
 
 // check is the wake-up check: it finds the entries that the legs have to wait for now,
 // if any, at a revision not older than after and than our own entry.
 func (e *entry) check(ctx context.Context, after int64) error {
-	before, err := e.ahead(ctx, max(after, e.created))
+	before, err := e.older(ctx, max(after, e.created))
 	for i := range before {
 		e.legs[i].before = before[i]
 	}
 	return err
 }
 
-// ahead returns whom the legs have to wait for at a revision not older than rev. It
+// older returns whom the legs have to wait for at a revision not older than rev. It
 // asks for those that wait already, all in one read: who is released often releases
 // them together.
-func (e *entry) ahead(ctx context.Context, rev int64) (before []position, err error) {
+func (e *entry) older(ctx context.Context, rev int64) (before []position, err error) {
 	resp, err := e.readIf(ctx, rev, e.unmarked(), func(how ...clientv3.OpOption) []clientv3.Op {
 		ops := make([]clientv3.Op, len(e.legs), len(e.legs)+2)
 		for i := range e.legs {

@@ -106,6 +106,11 @@ byte i, j, t; /* for counting; 0 between steps */
 #define watched deletedAt[pred]
 #endif
 #define first(l)    ((l) * SLOTS)
+#ifdef STRANGERS
+#define known(r) true          /* whoever the predecessor is, and whether it has owned */
+#else
+#define known(r) (grants & bit(r)) /* the predecessor is one of this process, and has owned */
+#endif
 
 inline noteOwner() {
 	i = 0; j = 0;
@@ -336,7 +341,24 @@ watch:
 #ifndef NO_CREATED_READ
 			:: reached[c] > seen && !deaf ->
 				anyRevision(reached[c], r);
+#if defined(HANDOVER) && !defined(OWN_NOT_READ)
+				if
+				:: sole ->
+					d_step { at(k, r, was) };
+					if
+					:: was != mine -> goto gone
+					:: else
+					fi
+				:: else
+				fi;
+#endif
 				d_step { at(pred, r, was) };
+#ifdef HANDOVER
+				if
+				:: sole && was != predCreated -> goto owner
+				:: else
+				fi;
+#endif
 #ifdef BY_NAME
 				if
 				:: was == 0 -> after = reached[c]; goto lookup
@@ -348,17 +370,7 @@ watch:
 				:: else
 				fi;
 #endif
-#if defined(HANDOVER) && !defined(OWN_NOT_READ)
-				if
-				:: sole ->
-					d_step { at(k, r, was) };
-					if
-					:: was != mine -> goto gone
-					:: else
-					fi
-				:: else
-				fi
-#endif
+				skip
 #endif
 			:: else
 			fi
@@ -389,7 +401,12 @@ waiting:
 #else
 			:: sole && r > seen && !(deletedAt[k] & bit(r)) && (deletedAt[pred] & bit(r)) -> goto owner
 #endif
+#ifdef NEIGHBOURS
+			:: !sole && r > seen && known(predCreated) -> after = r; goto present
+			:: !sole && r > seen && !known(predCreated) -> after = r; goto lookup
+#else
 			:: !sole && r > seen -> after = r; goto lookup
+#endif
 #ifdef SEEN_FORGOTTEN
 			:: sole && !(deletedAt[pred] & bit(r)) && r <= seen -> goto waiting
 			:: !sole && r <= seen -> goto waiting
@@ -417,6 +434,27 @@ waiting:
 		:: valid[L] && cancels > 0 -> cancels--; round++; giveUp(k, mine, n, by); goto reserved
 		fi
 	}
+
+#ifdef NEIGHBOURS
+present:
+	atomic { /* the wake-up check of one whose predecessor was known to be the oldest */
+		reached[c] = 0;
+		if
+		:: !valid[L] -> goto lost
+		:: valid[L] ->
+			if
+			:: after < mine -> after = mine
+			:: else
+			fi;
+			anyRevision(after, r);
+			d_step { at(k, r, was) };
+			if
+			:: was != mine -> goto gone
+			:: else -> goto owner
+			fi
+		fi
+	}
+#endif
 
 lookup:
 	atomic { /* the wake-up check */
