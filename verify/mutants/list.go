@@ -214,6 +214,7 @@ func lockMutants() group {
 
 func electionMutants() group {
 	return group{"election", "election", []string{"election"}, []change{
+		{name: "steps within a snapshot are told as changes of the leader", file: "follower.go", fn: "follower.follow", old: "!batch.Snapshot && !batch.Resync", with: "true"},
 		{name: "a transfer's outcome is told by key", file: "transfer.go", fn: "Term.Transfer", old: "l.Token != to.Token || ", with: ""},
 		{name: "those ahead are removed by key", file: "transfer.go", fn: "removals", old: "\"=\", o.CreateRevision", with: "\">\", int64(0)"},
 		{name: "a candidate is told by key", file: "transfer.go", fn: "Term.ahead", old: " && o.CreateRevision == to.Token.Revision()", with: ""},
@@ -224,5 +225,8 @@ func electionMutants() group {
 }
 
 func watchMutants() group {
-	return group{"watch", "watch", []string{"watch"}, nil}
+	return group{"watch", "watch", []string{"watch"}, []change{
+		{name: "a position moves by the answer to another watch's question", file: "receive.go", fn: "reception.ask", old: "case !r.w.line.shared:", with: "case true:"},
+		{name: "a sign of life on a shared stream moves the position", file: "receive.go", fn: "reception.judge", old: "if header.GetRevision() < r.f.position {", with: "r.f.position = max(r.f.position, header.GetRevision())\n\tif header.GetRevision() < r.f.position {"},
+	}}
 }
