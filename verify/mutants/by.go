@@ -73,8 +73,6 @@ func knownBy() map[string]string {
 		"queue/a try puts although somebody waits":                               "TestTryLock|TestF9",
 		"queue/a writer who has become a reader is waited for":                   "TestDowngrade|TestReadersWhoComeAfter",
 		"queue/no mark of who has come to own":                                   "TestWaitingForPermits|TestOneReleaseOfPermits",
-		"watch/a position moves by the answer to another watch's question":       "SharedStream|SharedGRPCStream|TestManyCaches|TestHistoryOnASlowLink",
-		"watch/a sign of life on a shared stream moves the position":             "SharedStream|SharedGRPCStream|TestManyCaches|TestHistoryOnASlowLink",
 		"election/steps within a snapshot are told as changes of the leader":     "TestObserversAreNotTold",
 		"queue/no nonce":                                                  "TestEtcdLayoutSharesALease|TestLockTakesAnotherKey",
 		"queue/nothing is adopted":                                        "TestLockRecognises|TestF6",
