@@ -19,7 +19,7 @@ func (r *Run) Check(h History) []*ViolationError {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c := &checker{
-		run: r, entries: make(map[place]*entry), known: make(map[string]bool), behind: make(map[place][]*entry),
+		run: r, entries: make(map[place]*entry), known: make(map[string]bool), behind: make(map[place][]*entry), owned: make(map[identity]bool),
 		calls: make(map[callID]sentCall), leases: make(map[int]map[int64]*deadline),
 	}
 	for i, st := range r.steps {
@@ -60,6 +60,15 @@ type callID struct {
 	call    int64
 }
 
+// identity is an entry that a process had put.
+type identity struct {
+	process int
+	key     string
+	created int64
+}
+
+func (e *entry) identity() identity { return identity{e.process, e.key, e.created} }
+
 // sentCall is a request that is not answered.
 type sentCall struct {
 	at  cursor
@@ -71,7 +80,8 @@ type checker struct {
 	run        *Run
 	entries    map[place]*entry   // the last that a process has put under a key
 	known      map[string]bool    // keys of entries, of whatever process
-	behind     map[place][]*entry // those that have waited for nobody but the entry under a key
+	owned      map[identity]bool  // those that have come to own, or could have
+	behind     map[place][]*entry // those that have waited for the entry under a key
 	calls      map[callID]sentCall
 	leases     map[int]map[int64]*deadline
 	claims     []claim
@@ -166,10 +176,18 @@ func (c *checker) happened(s cursor, ev *mvccpb.Event) {
 	if !deleted {
 		return
 	}
+	c.over(s, key, rev)
+}
+
+// over notes that the entry under a key is gone, which others of the process wait for.
+func (c *checker) over(s cursor, key string, rev int64) {
 	for _, e := range c.behind[place{s.process, key}] {
-		if e.sole == key && rev > e.seen && e.next == 0 && !e.absent {
+		if e.before == key && rev > e.seen && e.next == 0 && !e.absent {
 			e.next = rev
-			e.note(s, "the only one before it is gone", rev)
+			e.note(s, "the one before it is gone", rev)
+			if e.alone { // unless it is gone, too, which the history tells
+				c.owned[e.identity()] = true
+			}
 		}
 	}
 }
@@ -395,8 +413,14 @@ func (c *checker) deleteAnswered(s cursor, o operation, del *pb.DeleteRangeReque
 
 // read follows the answer to a read of one of the process's own keys.
 func (c *checker) read(s cursor, req *pb.RangeRequest, resp *pb.RangeResponse, rev int64) {
+	if len(req.RangeEnd) != 0 {
+		return
+	}
+	if len(resp.Kvs) == 0 {
+		c.over(s, string(req.Key), rev)
+	}
 	e := c.entries[place{s.process, string(req.Key)}]
-	if e == nil || len(req.RangeEnd) != 0 || e.created == 0 {
+	if e == nil || e.created == 0 {
 		return
 	}
 	if len(resp.Kvs) == 0 || resp.Kvs[0].CreateRevision != e.created {
@@ -416,6 +440,10 @@ func (c *checker) judge(s cursor, req *pb.TxnRequest, resp *pb.TxnResponse, all 
 		}
 		if resp.Succeeded && e.created == rev && free(req.Compare, e) {
 			c.owns(s, e, rev, "put where it was free")
+			continue
+		}
+		if e.next != 0 && rev >= e.next && (e.alone || c.owned[identity{s.process, e.before, e.beforeCreated}]) {
+			c.owns(s, e, rev, "it is there, and the oldest before it is not")
 			continue
 		}
 		for _, other := range all {
@@ -473,7 +501,7 @@ func (c *checker) compare(s cursor, e *entry, req *pb.RangeRequest, resp *pb.Ran
 		return
 	}
 	var older []Change
-	whole := req.Limit == 0 || int64(len(resp.Kvs)) < req.Limit
+	whole := !resp.More
 	for _, kv := range resp.Kvs {
 		if kv.CreateRevision < e.created {
 			older = append(older, Change{Key: string(kv.Key), Created: kv.CreateRevision, Version: kv.Version})
@@ -495,15 +523,9 @@ func (c *checker) compare(s cursor, e *entry, req *pb.RangeRequest, resp *pb.Ran
 		c.owns(s, e, rev, "nobody is in its way")
 		return
 	}
-	alone := len(older) == 1 && (whole || resp.Count == 2 && e.created == rev)
-	if alone && e.lane.weight == 0 && !e.lane.reads {
-		e.sole, e.seen = older[0].Key, rev
-		p := place{s.process, e.sole}
-		c.behind[p] = append(slices.DeleteFunc(c.behind[p], func(x *entry) bool { return x == e || x.state == gone }), e)
-	} else {
-		e.sole = ""
-	}
-	e.note(s, "it waits behind "+older[len(older)-1].Key, rev)
+	e.waitsFor(s, older, rev, whole || resp.Count == 2 && e.created == rev)
+	p := place{s.process, e.before}
+	c.behind[p] = append(slices.DeleteFunc(c.behind[p], func(x *entry) bool { return x == e || x.state == gone }), e)
 }
 
 // owns notes that an answer shows that nobody is in an entry's way.
@@ -512,6 +534,7 @@ func (c *checker) owns(s cursor, e *entry, rev int64, how string) {
 		return
 	}
 	e.owns = rev
+	c.owned[e.identity()] = true
 	c.claims = append(c.claims, claim{e, rev, s.step})
 	e.note(s, how, rev)
 }
@@ -555,7 +578,7 @@ func (c *checker) find(s cursor, ev lease.Event) *entry {
 // granted checks a grant: waiting, or owner if it was handed on, to owner.
 func (c *checker) granted(s cursor, e *entry, ev lease.Event) {
 	for _, g := range e.group {
-		if g.owns == 0 && g.next != 0 {
+		if g.owns == 0 && g.next != 0 && g.alone {
 			c.owns(s, g, g.next, "it is the next")
 		}
 		switch {

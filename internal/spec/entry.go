@@ -1,7 +1,9 @@
 package spec
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -44,11 +46,12 @@ type entry struct {
 	// owns is the revision at which an answer has shown that nobody was in its way, 0 if none
 	// has.
 	owns int64
-	// sole is the only entry that was in its way, as of revision seen, and next the revision
-	// at which an event has told that it is gone.
-	sole string
-	seen int64
-	next int64
+	// before is the nearest entry in its way, as of revision seen; alone is set if it was the
+	// only one. next is the revision at which before is known to be gone, 0 if it is not.
+	before        string
+	beforeCreated int64
+	alone         bool
+	seen, next    int64
 	// held is set while a hold has it.
 	held  bool
 	trail []event
@@ -169,6 +172,17 @@ func (e *entry) deleteAnswered(s cursor, revision int64) {
 	}
 	e.settle()
 	e.note(s, "deleted", revision)
+}
+
+// waitsFor notes which entries were in its way at a revision, and whether they are all.
+func (e *entry) waitsFor(s cursor, older []Change, rev int64, all bool) {
+	nearest := slices.MaxFunc(older, func(a, b Change) int { return cmp.Compare(a.Created, b.Created) })
+	e.note(s, "it waits behind "+nearest.Key, rev)
+	if rev < e.next { // what came since is known
+		return
+	}
+	e.before, e.beforeCreated, e.seen, e.next = nearest.Key, nearest.Created, rev, 0
+	e.alone = all && len(older) == 1 && e.lane.weight == 0 && !e.lane.reads
 }
 
 // missing notes that an answer of a revision shows that the entry is not there.

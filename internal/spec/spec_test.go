@@ -287,6 +287,48 @@ func TestTheOnlyOneBeforeAnEntryMayBeSeenToGo(t *testing.T) {
 }
 
 // aLease asks for a lease, and returns the session's face of it.
+// Who waits behind several learns from the nearest alone nothing; of its own process, that
+// it has owned.
+func TestTheNearestOfSeveralMayBeSeenToGoIfItHasOwned(t *testing.T) {
+	t.Parallel()
+	const neighbour = mine + "-1"
+	for name, tt := range map[string]struct {
+		owned, read, fine bool
+	}{
+		"of a neighbour that has owned":                   {owned: true, read: true, fine: true},
+		"of one that has not":                             {read: true},
+		"of one that has, and the own was not looked for": {owned: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run := spec.NewRun()
+			a := &actor{Process: run.Process()}
+			put := &pb.PutRequest{Key: []byte(neighbour), Value: []byte(record("n")), Lease: leaseID}
+			var older []*mvccpb.KeyValue
+			if !tt.owned {
+				older = append(older, entryOf(theirs, 3))
+			}
+			a.call(&pb.TxnRequest{Compare: []*pb.Compare{is(neighbour, 0)}, Success: []*pb.RequestOp{
+				{Request: &pb.RequestOp_RequestPut{RequestPut: put}}, rangeOf(newest(dir, 2)),
+			}})(applied(4, older...), nil)
+			behind := applied(5, entryOf(neighbour, 4))
+			queue := behind.Responses[1].GetResponseRange()
+			queue.More, queue.Count = true, 3
+			a.put(record("a"))(behind, nil)
+			a.Message(spec.Message{Call: 99, Stream: true, Response: &pb.WatchResponse{Header: header(6), Events: []*mvccpb.Event{
+				{Type: mvccpb.Event_DELETE, Kv: &mvccpb.KeyValue{Key: []byte(neighbour), ModRevision: 6}},
+			}}})
+			if tt.read {
+				point := a.call(&pb.TxnRequest{Success: []*pb.RequestOp{rangeOf(&pb.RangeRequest{Key: []byte(mine), Serializable: true})}})
+				point(&pb.TxnResponse{Header: header(6), Succeeded: true, Responses: []*pb.ResponseOp{found(entryOf(mine, 5))}}, nil)
+			}
+			a.granted(5)
+			wrong := run.Check(spec.History{})
+			require.Equal(t, tt.fine, len(wrong) == 0, "%v", wrong)
+		})
+	}
+}
+
 func (a *actor) aLease() {
 	a.call(&pb.LeaseGrantRequest{ID: leaseID, TTL: int64(ttl / time.Second)})(&pb.LeaseGrantResponse{Header: header(1), ID: leaseID, TTL: int64(ttl / time.Second)}, nil)
 }
