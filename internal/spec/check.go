@@ -176,13 +176,14 @@ func (c *checker) happened(s cursor, ev *mvccpb.Event) {
 	if !deleted {
 		return
 	}
-	c.over(s, key, rev)
+	c.over(s, key, rev, 0)
 }
 
-// over notes that the entry under a key is gone, which others of the process wait for.
-func (c *checker) over(s cursor, key string, rev int64) {
+// over notes that a key is gone, or one of another revision, which others of the process
+// wait for.
+func (c *checker) over(s cursor, key string, rev, created int64) {
 	for _, e := range c.behind[place{s.process, key}] {
-		if e.before == key && rev > e.seen && e.next == 0 && !e.absent {
+		if e.before == key && created != e.beforeCreated && rev > e.seen && e.next == 0 && !e.absent {
 			e.next = rev
 			e.note(s, "the one before it is gone", rev)
 			if e.alone { // unless it is gone, too, which the history tells
@@ -340,7 +341,7 @@ func (c *checker) putAnswered(s cursor, o operation, put *pb.PutRequest, all []o
 	}
 	switch {
 	case err != nil && attempt.Uncertain(err):
-		e.note(s, "put without an answer", 0)
+		e.note(s, "put without an answer: "+err.Error(), 0)
 		return
 	case err != nil:
 		e.putAnswered(s, 0)
@@ -416,14 +417,16 @@ func (c *checker) read(s cursor, req *pb.RangeRequest, resp *pb.RangeResponse, r
 	if len(req.RangeEnd) != 0 {
 		return
 	}
-	if len(resp.Kvs) == 0 {
-		c.over(s, string(req.Key), rev)
+	var created int64
+	if len(resp.Kvs) > 0 {
+		created = resp.Kvs[0].CreateRevision
 	}
+	c.over(s, string(req.Key), rev, created)
 	e := c.entries[place{s.process, string(req.Key)}]
 	if e == nil || e.created == 0 {
 		return
 	}
-	if len(resp.Kvs) == 0 || resp.Kvs[0].CreateRevision != e.created {
+	if created != e.created {
 		e.missing(s, rev, "found missing")
 	}
 }
@@ -442,7 +445,7 @@ func (c *checker) judge(s cursor, req *pb.TxnRequest, resp *pb.TxnResponse, all 
 			c.owns(s, e, rev, "put where it was free")
 			continue
 		}
-		if e.next != 0 && rev >= e.next && (e.alone || c.owned[identity{s.process, e.before, e.beforeCreated}]) {
+		if e.next != 0 && rev >= e.next && (e.alone || e.ordered() && c.owned[identity{s.process, e.before, e.beforeCreated}]) {
 			c.owns(s, e, rev, "it is there, and the oldest before it is not")
 			continue
 		}

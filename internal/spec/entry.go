@@ -185,6 +185,12 @@ func (e *entry) waitsFor(s cursor, older []Change, rev int64, all bool) {
 	e.alone = all && len(older) == 1 && e.lane.weight == 0 && !e.lane.reads
 }
 
+// ordered reports whether entries of its lane wait for each one that is older, and nobody
+// else.
+func (e *entry) ordered() bool {
+	return e.lane.weight == 0 && !e.lane.reads && e.lane.behind == dirOf(e.key)
+}
+
 // missing notes that an answer of a revision shows that the entry is not there.
 func (e *entry) missing(s cursor, revision int64, how string) {
 	if e.created == 0 || revision < e.created || e.absent {
