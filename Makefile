@@ -110,6 +110,12 @@ verify:
 verify-quick:
 	go run ./verify
 
+# spec runs the tests of lock and election and checks what they do against the specification,
+# see docs/verification.md.
+.PHONY: spec
+spec:
+	CONCLAVE_SPEC=1 CONCLAVE_LONG=1 go test -count=1 -timeout 20m ./lock ./election
+
 # mutants changes the code in small ways and looks whether the tests notice: hours.
 .PHONY: mutants
 mutants:

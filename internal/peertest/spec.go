@@ -2,6 +2,7 @@ package peertest
 
 import (
 	"context"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -22,11 +23,17 @@ func WithoutSpec(why string) Option { return func(c *config) { c.unspecified = w
 // scheduled is how late after a deadline a grant may be told on a busy machine.
 const scheduled = 2 * time.Second
 
+// specified reports whether runs are checked: CONCLAVE_SPEC=1.
+func specified() bool { return os.Getenv("CONCLAVE_SPEC") != "" }
+
 // Specified returns a process of what the test does on the cluster: its messages and its
 // session's events are checked against the specification at the end of the test. rec is its
-// client's, before the first call.
+// client's, before the first call. Without CONCLAVE_SPEC nothing is checked.
 func Specified(tb testing.TB, c *etcdtest.Cluster, rec *etcdtest.Recorder) *spec.Process {
 	tb.Helper()
+	if !specified() {
+		return spec.NewRun().Process()
+	}
 	return traced(checkedRun(tb, c), rec)
 }
 
@@ -35,6 +42,9 @@ func Specified(tb testing.TB, c *etcdtest.Cluster, rec *etcdtest.Recorder) *spec
 func SpecifiedAlone(tb testing.TB, rec *etcdtest.Recorder) *spec.Process {
 	tb.Helper()
 	r := spec.NewRun()
+	if !specified() {
+		return r.Process()
+	}
 	tb.Cleanup(func() { check(tb, r, spec.History{}) })
 	return traced(r, rec)
 }

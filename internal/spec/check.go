@@ -423,7 +423,13 @@ func (c *checker) read(s cursor, req *pb.RangeRequest, resp *pb.RangeResponse, r
 	}
 	c.over(s, string(req.Key), rev, created)
 	e := c.entries[place{s.process, string(req.Key)}]
-	if e == nil || e.created == 0 {
+	if e == nil {
+		return
+	}
+	if e.created == 0 {
+		if created != 0 && !e.raw() && string(resp.Kvs[0].Value) == e.value { // a put without an answer has arrived
+			e.foundAt(s, created)
+		}
 		return
 	}
 	if created != e.created {

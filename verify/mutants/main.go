@@ -233,6 +233,9 @@ func (l *lab) test(ctx context.Context, pkg, pattern, name string) (failed strin
 		"-test.run", pattern, "-test.timeout", l.timeout.String())
 	cmd.Dir = filepath.Join(l.root, pkg)
 	cmd.Env = append(os.Environ(), variable+"="+name)
+	if l.spec {
+		cmd.Env = append(cmd.Env, "CONCLAVE_SPEC=1")
+	}
 	cmd.WaitDelay = time.Second
 	out, err := cmd.CombinedOutput()
 	if err == nil {
