@@ -38,7 +38,7 @@ long:
 # Under the race detector fewer tests run at once: leases of several members want to be
 # renewed in time.
 race:
-	$(call each,go test -race -shuffle=on -parallel 4 -timeout 20m ./...,$(filter-out internal/compare,$(MODULES)))
+	$(call each,bash $(CURDIR)/.ci/race -shuffle=on -parallel 4 -timeout 20m,$(filter-out internal/compare,$(MODULES)))
 
 # heavy runs the tests of what is left out with -race, because that would compile
 # large dependencies a second time.
@@ -131,7 +131,7 @@ runbooks:
 	cd internal/runbooks && GOWORK=off go test -count=1 ./...
 
 lint: $(GOLANGCI)
-	$(call each,$(GOLANGCI) run ./...)
+	$(call each,$(GOLANGCI) run --timeout 20m ./...)
 
 # docs checks links, Go blocks and commands in the Markdown files.
 docs:
