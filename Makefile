@@ -131,7 +131,7 @@ runbooks:
 	cd internal/runbooks && GOWORK=off go test -count=1 ./...
 
 lint: $(GOLANGCI)
-	$(call each,$(GOLANGCI) run --timeout 20m ./...)
+	$(call each,$(GOLANGCI) run ./...)
 
 # docs checks links, Go blocks and commands in the Markdown files.
 docs:
