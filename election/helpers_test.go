@@ -89,7 +89,7 @@ func (p *peer) queueUp(ctx context.Context, t *testing.T, name, value string) (<
 	t.Helper()
 	done := p.campaignSoon(ctx, t, name, value)
 	e := await(t, p.Waiting, "the candidate waits")
-	p.AwaitWatch(t, e.Predecessor)
+	p.AwaitWatch(t, e.Predecessor, e.Key)
 	return done, e
 }
 

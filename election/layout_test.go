@@ -304,6 +304,6 @@ func (p *peer) campaignWith(t *testing.T, name, value string, opts ...election.O
 		done <- outcome{term, err}
 	}()
 	ev := await(t, p.Waiting, "the candidate waits")
-	p.AwaitWatch(t, ev.Predecessor)
+	p.AwaitWatch(t, ev.Predecessor, ev.Key)
 	return done, ev
 }

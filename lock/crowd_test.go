@@ -129,12 +129,13 @@ func TestACrowdOfWaitersLeavesTheHolderItsLockAndIsGrantedOneByOne(t *testing.T)
 			}
 		})
 	}
-	for queued := 0; queued <= n && ctx.Err() == nil; {
+	pause := time.NewTicker(20 * time.Millisecond) // counting is work for the server
+	defer pause.Stop()
+	for queued := 0; queued <= n && ctx.Err() == nil; <-pause.C {
 		resp, err := client.Get(ctx, name+"/", clientv3.WithPrefix(), clientv3.WithCountOnly())
 		require.NoError(t, err)
 		queued = int(resp.Count)
 		require.NoError(t, h.Err(), "with %d in the queue, after %v", queued, time.Since(began))
-		time.Sleep(20 * time.Millisecond) // counting is work for the server
 	}
 	joined := time.Since(began)
 	require.NoError(t, h.Err(), "the holder is as it was")

@@ -123,7 +123,7 @@ func TestWaiterIsGrantedAfterTheEntryBeforeItEnds(t *testing.T) {
 			done, e := p.queueUp(guarded(t), t, name)
 			require.NotEqual(t, h.Key(), e.Predecessor)
 			end()
-			p.AwaitWatch(t, h.Key())
+			p.AwaitWatch(t, h.Key(), e.Key)
 			stillWaits(t, done)
 			unlock(t, h)
 			next := granted(t, done)

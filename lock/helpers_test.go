@@ -99,7 +99,7 @@ func (p *peer) queueUp(ctx context.Context, t *testing.T, name string, opts ...l
 	t.Helper()
 	done := p.lockSoon(ctx, t, name, opts...)
 	e := await(t, p.Waiting, "the acquisition waits")
-	p.AwaitWatch(t, e.Predecessor)
+	p.AwaitWatch(t, e.Predecessor, e.Key)
 	return done, e
 }
 

@@ -131,7 +131,7 @@ func TestEtcdLayoutWaitsForKeysOfEtcdctl(t *testing.T) {
 	require.Zero(t, entries[1].Lease)
 
 	remove(t, operator, byHand)
-	p.AwaitWatch(t, withLease)
+	p.AwaitWatch(t, withLease, e.Key)
 	stillWaits(t, done)
 	revoke(t, operator, l.ID)
 	unlock(t, granted(t, done))
@@ -246,7 +246,7 @@ func TestResumedWaiterIsGrantedInItsTurn(t *testing.T) {
 		h, err := m.Resume(guarded(t), key, created)
 		done <- outcome{h, err}
 	}()
-	p.AwaitWatch(t, held.Key())
+	p.AwaitWatch(t, held.Key(), key)
 	stillWaits(t, done)
 	unlock(t, held)
 	h := granted(t, done)

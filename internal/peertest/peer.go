@@ -97,8 +97,10 @@ type Watch struct {
 	Created int64
 }
 
-// On reports whether the watch is on the key, or on the range between it and another.
-func (w Watch) On(key string) bool { return w.Key == key || w.End == key+"\x00" }
+// On reports whether the watch is on the key, or, with own, on the range between the two.
+func (w Watch) On(key, own string) bool {
+	return w.Key == key && w.End == "" || own != "" && w.Key == min(key, own) && w.End == max(key, own)+"\x00"
+}
 
 // Watches returns the watches that the client has asked for. The server creates those of
 // one stream in order.
@@ -123,15 +125,15 @@ func WatchesIn(rec *etcdtest.Recorder) (all []Watch) {
 	return all
 }
 
-// AwaitWatch waits until a watch on key has been created, and each that was asked for
-// since; on any key if it is empty: an acquisition whose first reply came too late has
-// yet to find out whom it waits for.
-func (p *Peer) AwaitWatch(tb testing.TB, key string) {
+// AwaitWatch waits until a watch on key, by whoever waits under own, has been created, and
+// each that was asked for since; on any key if it is empty: an acquisition whose first
+// reply came too late has yet to find out whom it waits for.
+func (p *Peer) AwaitWatch(tb testing.TB, key, own string) {
 	tb.Helper()
 	Eventually(tb, func() bool {
 		found := false
 		for _, w := range p.Watches() {
-			if key == "" || w.On(key) {
+			if key == "" || w.On(key, own) {
 				found = w.Created != 0
 			}
 		}
