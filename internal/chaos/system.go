@@ -106,6 +106,9 @@ func (s System) locks(name string) (all []string) {
 // ours reports whether it is this library's lock on etcd.
 func (s System) ours() bool { return s.onEtcd() && !s.Control }
 
+// lock reports whether it is one of ours with one owner of one thing.
+func (s System) lock() bool { return s.ours() && s.Shards == 0 }
+
 // promises returns what the system promises while these faults happen.
 func (s System) promises(steps []Step) []history.Property {
 	left := s.Promises
