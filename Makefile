@@ -50,7 +50,7 @@ heavy:
 # chaos puts the locks of real processes under real faults, see docs/chaos.md. What
 # broke leaves its schedule and history in _artifacts.
 chaos: $(BIN)/etcd-$(ETCD_36)
-	CONCLAVE_ETCD_36=$< CONCLAVE_CHAOS=1 go test -count=1 -timeout 15m -run TestLocksKeepWhatTheyPromise -artifacts ./internal/chaos
+	CONCLAVE_ETCD_36=$< CONCLAVE_CHAOS=1 go test -count=1 -timeout 60m -run TestLocksKeepWhatTheyPromise -artifacts ./internal/chaos
 	cd internal/compare && CONCLAVE_CHAOS=1 GOWORK=off go test -count=1 -tags chaos ./chaos
 	$(MAKE) --no-print-directory watchlab
 

@@ -26,7 +26,7 @@ const (
 	labSeed     = 1
 	labTTL      = 2 * time.Second
 	labRounds   = 6
-	labParallel = 6
+	labParallel = 2
 )
 
 // TestLocksKeepWhatTheyPromiseAndEveryControlIsCaught is the lab with real processes.
