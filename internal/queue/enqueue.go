@@ -40,8 +40,8 @@ type entry struct {
 	// the answer that told of it, if that was not the first.
 	modified int64
 	written  lease.Header
-	// followed is the entry that it has waited for last, and ahead the session's own of the
-	// same key, nil if there was none.
+	// followed is the entry that it has waited for last, and ahead, while it waits, the
+	// session's own of the same key, nil if there is none.
 	followed position
 	ahead    *entry
 	// marks is the lease for its mark, nil if the queue's grants leave none.

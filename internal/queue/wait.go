@@ -64,6 +64,7 @@ type wakeup struct {
 func (e *entry) wait(ctx context.Context) error {
 	ctx, done := e.bind(ctx)
 	defer done()
+	defer func() { e.ahead = nil }() // else each entry would keep all before it in memory
 	pause := firstWatchPause
 	for g := e.waitsAt(); g != nil; g = e.waitsAt() {
 		before := g.before
