@@ -27,8 +27,10 @@ const (
 	// maxRefusals is how often in a row a watch may end at once, with an error of
 	// unknown nature, while the server answers reads of the same key.
 	maxRefusals = 5
-	// maxPatience bounds how long a watch with history may be silent, in stall limits.
-	maxPatience = 512
+	// maxQuiet bounds how long a watch with history may be silent, in stall limits.
+	maxQuiet = 512
+	// maxPatience bounds how long a watch may take to be created, in stall limits.
+	maxPatience = 32
 	// firstRepeat is when a warning is repeated for the first time.
 	firstRepeat = 10 * time.Second
 )
@@ -51,6 +53,7 @@ type follower struct {
 	cluster  uint64        // the ID of the cluster that the position is of, 0 if not known
 	failed   uint64        // the ID of the member that failed last, 0 if none
 	quiet    time.Duration // how long a watch may be silent
+	patience time.Duration // how long it may take to be created, see awaitMember
 	from     from          // where the next watch begins
 	fragment bool          // large messages are to be divided, see options
 	anew     bool          // the next gap begins anew, see WithRebuild
@@ -67,7 +70,7 @@ const unknown = -1
 func newFollower(d *delivery, poke <-chan struct{}) *follower {
 	return &follower{
 		config: d.config, client: d.client, keys: d.keys, buffer: d.buffer, poke: poke, progress: d.progress, streams: d.streams,
-		position: d.revision - 1, quiet: d.stall / 2, pause: firstPause, warned: warner{log: d.log, key: d.keys.key},
+		position: d.revision - 1, quiet: d.stall / 2, patience: d.stall, pause: firstPause, warned: warner{log: d.log, key: d.keys.key},
 	}
 }
 
@@ -97,7 +100,7 @@ func (f *follower) watch(ctx context.Context) error {
 	defer w.close()
 	f.buffer.hold(nil)
 	f.progress.receive(w.created.GetRevision())
-	f.refusals, f.pause, f.worked, f.from = 0, firstPause, true, atPosition
+	f.refusals, f.pause, f.patience, f.worked, f.from = 0, firstPause, f.stall, true, atPosition
 	f.warned.over()
 	if err := f.begin(ctx, w); err != nil {
 		return err
@@ -231,9 +234,13 @@ func (f *follower) beginAnew(err error) error {
 }
 
 // awaitMember waits until a member answers, or until it is clear that none ever will. A
-// read costs less than the watches that would be opened meanwhile.
+// read costs less than the watches that would be opened meanwhile. If one answers and still
+// has created no watch, too much is asked of it, as where a thousand clients come back at once
+// and each stream has a password checked. So the next opening takes twice as long, and asks
+// half as often.
 func (f *follower) awaitMember(ctx context.Context, err error) error {
 	f.warned.Warn("watch: no member answers; trying on", "error", err, "endpoints", f.client.Endpoints())
+	f.patience = min(2*f.patience, maxPatience*f.stall)
 	if _, err := f.current(ctx); err != nil && ctx.Err() == nil {
 		return f.reconsider(ctx, err)
 	}

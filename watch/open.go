@@ -9,7 +9,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
 
-// errOverdue says that no watch was created within the stall limit.
+// errOverdue says that no watch was created in the time there was for it.
 var errOverdue = errors.New("no watch was created in time")
 
 // maxOpenings is how many watches are opened beside one another until one is created.
@@ -43,10 +43,10 @@ func (f *follower) open(ctx context.Context, revision int64) (*leg, error) {
 	o := &openings{f: f, revision: revision, results: make(chan opening, maxOpenings), pending: make(map[*leg]struct{})}
 	defer o.abandon()
 	o.start(ctx, 1)
-	began, step := time.Now(), f.stall/10
+	began, step := time.Now(), f.patience/10
 	more := time.NewTicker(step - rand.N(step/4))
 	defer more.Stop()
-	overdue := time.NewTimer(f.stall)
+	overdue := time.NewTimer(f.patience)
 	defer overdue.Stop()
 	for {
 		select {
@@ -67,7 +67,7 @@ func (f *follower) open(ctx context.Context, revision int64) (*leg, error) {
 			if !o.queued(step) {
 				return nil, errOverdue
 			}
-			overdue.Reset(f.stall)
+			overdue.Reset(f.patience)
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}

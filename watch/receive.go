@@ -98,7 +98,7 @@ func (r *reception) giveUp() error {
 	if r.w.behind() && !r.heard {
 		// A long history is one message, of which nothing shows until all of it has
 		// arrived. So the next one is given more time.
-		r.f.quiet = min(2*r.f.quiet, maxPatience*r.f.stall)
+		r.f.quiet = min(2*r.f.quiet, maxQuiet*r.f.stall)
 	}
 	return errSilent
 }

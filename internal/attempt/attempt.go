@@ -157,14 +157,6 @@ func (l Limits) over() error {
 	return context.Cause(l.Until)
 }
 
-// ended returns a channel that is closed when Until has ended, nil without Until.
-func (l Limits) ended() <-chan struct{} {
-	if l.Until == nil {
-		return nil
-	}
-	return l.Until.Done()
-}
-
 // pause is Pause, cut short by the end of Until.
 func (l Limits) pause(ctx context.Context, d time.Duration) bool {
 	if l.Until == nil {

@@ -3,6 +3,7 @@ package attempt
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,8 +17,9 @@ const (
 	// once is no sign of that: the connections of a network that was away fail several in
 	// a row, and a member that vanishes then is not to be waited for eight times as long.
 	steadily, rarest = 3, 8
-	// mostOut is how many attempts are out at once. The oldest makes room for the next:
-	// with doubling distances it has been out for five times the patience by then.
+	// mostOut is how many attempts are out at once. The first of them stays out for as long
+	// as it takes, since answers may be slower than all patience here; the oldest of the
+	// others makes room for the next.
 	mostOut = 4
 )
 
@@ -36,14 +38,15 @@ func Hedge[T any](ctx context.Context, l Limits, try func(ctx context.Context) (
 		ctx: RequireLeader(ctx), limits: l, try: try,
 		wait: l.Patience, pause: firstPause, over: make(chan struct{}),
 	}
+	if l.Until != nil {
+		defer context.AfterFunc(l.Until, h.giveUp)() // the caller may be in the first attempt
+	}
 	if h.begin() {
 		h.attempt()
 	}
 	select {
 	case <-h.over:
 	case <-ctx.Done():
-		h.giveUp()
-	case <-l.ended():
 		h.giveUp()
 	}
 	h.running.Wait()
@@ -96,8 +99,8 @@ func (h *hedge[T]) beside() {
 	}
 	h.running.Add(1)
 	if len(h.out) >= mostOut {
-		(*h.out[0])(errOverdue)
-		h.out = h.out[1:]
+		(*h.out[1])(errOverdue)
+		h.out = slices.Delete(h.out, 1, 2)
 	}
 	if h.silent++; h.silent >= steadily {
 		h.wait = min(2*h.wait, rarest*h.limits.Patience)

@@ -72,7 +72,7 @@ func hedge(ctx context.Context, s *server) (n int, took time.Duration, err error
 func TestASlowAnswerCountsHoweverLongItTakes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		for _, roundTrip := range []time.Duration{0, patience / 2, 3 * patience, 4 * patience} {
+		for _, roundTrip := range []time.Duration{0, patience / 2, 3 * patience, 4 * patience, 500 * patience} {
 			s := &server{answer: func(int) (time.Duration, error) { return roundTrip, nil }}
 			n, took, err := hedge(t.Context(), s)
 			require.NoError(t, err)
@@ -196,8 +196,10 @@ func TestACallEndsWithWhatItIsFor(t *testing.T) {
 		until, end := context.WithCancelCause(t.Context())
 		time.AfterFunc(patience/2, func() { end(why) })
 		s := &server{answer: func(int) (time.Duration, error) { return forever, nil }}
+		begun := time.Now()
 		_, err := attempt.Hedge(t.Context(), attempt.Limits{Patience: patience, Until: until}, s.try)
 		require.Equal(t, why, err)
+		require.Equal(t, patience/2, time.Since(begun), "the first attempt is given up with the others")
 		require.Zero(t, s.out)
 	})
 }

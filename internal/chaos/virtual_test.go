@@ -18,6 +18,7 @@ import (
 
 	"github.com/conclave-go/conclave/internal/chaos/history"
 	"github.com/conclave-go/conclave/internal/chaos/worker"
+	"github.com/conclave-go/conclave/internal/race"
 	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/internal/vtime"
 )
@@ -48,7 +49,7 @@ func TestVirtualLocksKeepWhatTheyPromise(t *testing.T) {
 		require.NoError(t, err, virtualSeedVariable)
 	}
 	seeds := suite.Long[uint64](3, virtualSeeds)
-	if raceEnabled || testing.Short() {
+	if race.Enabled || testing.Short() {
 		seeds = 1
 	}
 	var sums virtualTally
@@ -68,7 +69,7 @@ func (sums *virtualTally) check(t *testing.T, seeds int64) {
 	t.Helper()
 	t.Logf("%d partitions, %d pauses, %d cancellations, %d expiries, %d stale writes refused",
 		sums.partitions.Load(), sums.pauses.Load(), sums.cancellations.Load(), sums.expiries.Load(), sums.refused.Load())
-	if !raceEnabled {
+	if !race.Enabled {
 		assert.GreaterOrEqual(t, sums.partitions.Load(), 50*seeds)
 		assert.GreaterOrEqual(t, sums.pauses.Load(), 20*seeds)
 	}

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/conclave-go/conclave/internal/clock"
+	"github.com/conclave-go/conclave/internal/race"
 	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/internal/vtime"
 )
@@ -20,7 +21,7 @@ import (
 func TestASessionLivesForHoursInSeconds(t *testing.T) {
 	t.Parallel()
 	life := suite.Long(4*time.Hour, 24*time.Hour)
-	if raceEnabled {
+	if race.Enabled {
 		life = time.Hour // the detector makes it four times as expensive
 	}
 	start := time.Now()

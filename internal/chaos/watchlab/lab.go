@@ -22,6 +22,9 @@ const (
 	beat     = 10 * time.Millisecond
 	// guard bounds what the lab itself does with the cluster.
 	guard = 2 * time.Minute
+	// writing is how long writers go on in a round, also if they have not done all they planned:
+	// where logging in is slow, as under the race detector, each write may take its timeout.
+	writing = 15 * time.Second
 )
 
 // lab is a bout under way.
@@ -193,7 +196,7 @@ func (l *lab) arrive(ctx context.Context, round int) {
 func (l *lab) round(ctx context.Context, r RoundPlan) error {
 	var all sync.WaitGroup
 	for _, w := range l.writers {
-		all.Go(func() { w.write(ctx, r.Writes, r) })
+		all.Go(func() { w.write(ctx, r) })
 	}
 	for _, v := range r.Visits {
 		all.Go(func() { l.visit(ctx, v) })

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/conclave-go/conclave/internal/chaos/watchlab"
+	"github.com/conclave-go/conclave/internal/race"
 )
 
 // bouts is how many are played unless the environment says so.
@@ -23,8 +24,13 @@ func TestWatchesTellTheTruthUnderFaults(t *testing.T) {
 	}
 	t.Logf("%d bouts from seed %d", n, first)
 	var all watchlab.Tally
-	for seed := first; seed < first+uint64(n); seed++ {
-		r, err := watchlab.Play(t.Context(), watchlab.NewPlan(seed))
+	for seed, played := first, 0; played < n; seed++ {
+		plan := watchlab.NewPlan(seed)
+		if race.Enabled && plan.TokenTTL > 0 {
+			continue // each stream has a password checked, for as long as all else takes
+		}
+		played++
+		r, err := watchlab.Play(t.Context(), plan)
 		require.NoError(t, err, "seed %d", seed)
 		all.Add(r.Tally)
 		require.False(t, r.Failed(), "%s", r.Text())

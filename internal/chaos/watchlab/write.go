@@ -43,13 +43,10 @@ type writer struct {
 	lease  clientv3.LeaseID
 }
 
-// write makes n changes. One that fails is left to the truth: it knows whether it took
-// place.
-func (w *writer) write(ctx context.Context, n int, r RoundPlan) {
-	for range n {
-		if ctx.Err() != nil {
-			return
-		}
+// write makes the changes of a round. One that fails is left to the truth: it knows whether
+// it took place.
+func (w *writer) write(ctx context.Context, r RoundPlan) {
+	for began, n := time.Now(), 0; n < r.Writes && time.Since(began) < writing && ctx.Err() == nil; n++ {
 		bounded, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), writeTimeout)
 		revision, err := w.change(bounded)
 		cancel()

@@ -1,6 +1,0 @@
-//go:build race
-
-package chaos_test
-
-// raceEnabled says that everything takes several times as long.
-const raceEnabled = true

@@ -1,5 +1,0 @@
-//go:build !race
-
-package vtime_test
-
-const raceEnabled = false
