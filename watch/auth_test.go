@@ -3,11 +3,14 @@ package watch_test
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/watch"
@@ -111,4 +114,33 @@ func TestExpiredTokenOfASharedGRPCStreamIsReplaced(t *testing.T) {
 	rev := put(t, root, realm+"a", "1")
 	require.Equal(t, []string{set(realm+"a", "1", rev)}, newer.upTo(rev))
 	require.Equal(t, []string{set(realm+"a", "1", rev)}, older.upTo(rev))
+}
+
+// A client with a user has its password checked for each gRPC stream that it opens, and a
+// server that many come back to at once takes long to check it.
+func TestAWatchThatTakesThreeStallLimitsToOpenIsOpened(t *testing.T) {
+	t.Parallel()
+	c, root := newRealm(t)
+	const checking = 3 * watch.MinStall
+	var checks atomic.Int64
+	slowly := func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		if method != "/etcdserverpb.Auth/Authenticate" {
+			return invoke(ctx, method, req, reply, cc, opts...)
+		}
+		checks.Add(1)
+		select {
+		case <-time.After(checking):
+			return invoke(ctx, method, req, reply, cc, opts...)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	client := c.Client(t, etcdtest.WithUser(user, password), etcdtest.WithConfig(func(c *clientv3.Config) {
+		c.DialOptions = append(c.DialOptions, grpc.WithChainUnaryInterceptor(slowly))
+	}))
+	p := newTap(t, client, realm, watch.WithPrefix(), watch.WithStall(watch.MinStall))
+	p.next()
+	rev := put(t, root, realm+"a", "1")
+	require.Equal(t, []string{set(realm+"a", "1", rev)}, p.events(1))
+	require.Less(t, checks.Load(), int64(30), "it is asked less and less often")
 }
