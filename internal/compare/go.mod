@@ -6,6 +6,7 @@ require (
 	github.com/alicebob/miniredis/v2 v2.40.0
 	github.com/bsm/redislock v0.10.0
 	github.com/conclave-go/conclave v0.0.0-00010101000000-000000000000
+	github.com/conclave-go/conclave/conclavegrpc v0.0.0-00010101000000-000000000000
 	github.com/go-redsync/redsync/v4 v4.18.0
 	github.com/redis/go-redis/v9 v9.23.0
 	github.com/stretchr/testify v1.12.1
@@ -123,3 +124,5 @@ require (
 )
 
 replace github.com/conclave-go/conclave => ../../
+
+replace github.com/conclave-go/conclave/conclavegrpc => ../../conclavegrpc

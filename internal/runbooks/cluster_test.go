@@ -186,7 +186,8 @@ func (c *cluster) try(commands string, variables map[string]string) (string, err
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", commands)
 	cmd.Dir = c.dir
-	cmd.Env = []string{"PATH=" + c.bin + ":" + os.Getenv("PATH"), "HOME=" + c.dir, "ETCDCTL_ENDPOINTS=" + c.endpoints()}
+	cmd.Env = []string{"PATH=" + c.bin + ":" + os.Getenv("PATH"), "HOME=" + c.dir, "ETCDCTL_ENDPOINTS=" + c.endpoints(),
+		"ETCDCTL_COMMAND_TIMEOUT=1m"} // 5 s by default, in which a busy machine may elect no leader
 	if c.auth {
 		cmd.Env = append(cmd.Env, "ETCDCTL_USER=root", "ETCDCTL_PASSWORD=secret")
 	}

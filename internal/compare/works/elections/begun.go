@@ -10,6 +10,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
 
+	switched "github.com/conclave-go/conclave/concurrency"
 	"github.com/conclave-go/conclave/election"
 	"github.com/conclave-go/conclave/lease"
 )
@@ -43,18 +44,34 @@ func (b *begun) conclave(ctx context.Context, client *clientv3.Client, name stri
 	return election.New(s, name)
 }
 
+// switched returns an election of ours under the official client's names, whose session is
+// closed at the end.
+func (b *begun) switched(ctx context.Context, client *clientv3.Client, name string) (candidate, error) {
+	s, err := switched.NewSession(client, switched.WithTTL(int(ttl/time.Second)), switched.WithContext(context.WithoutCancel(ctx)))
+	if err != nil {
+		return nil, err
+	}
+	b.atEnd(closing(s))
+	return switched.NewElection(s, name), nil
+}
+
 // official returns an election of the official client's, whose session is closed at the
-// end. Its lease may have expired by then.
+// end.
 func (b *begun) official(ctx context.Context, client *clientv3.Client, name string) (*concurrency.Election, error) {
 	s, err := concurrency.NewSession(client, concurrency.WithTTL(int(ttl/time.Second)), concurrency.WithContext(context.WithoutCancel(ctx)))
 	if err != nil {
 		return nil, err
 	}
-	b.atEnd(func(context.Context) error {
+	b.atEnd(closing(s))
+	return concurrency.NewElection(s, name), nil
+}
+
+// closing closes a session, whose lease may have expired.
+func closing(s interface{ Close() error }) func(context.Context) error {
+	return func(context.Context) error {
 		if err := s.Close(); !errors.Is(err, rpctypes.ErrLeaseNotFound) {
 			return err
 		}
 		return nil
-	})
-	return concurrency.NewElection(s, name), nil
+	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/conclave-go/conclave/internal/compare/works/pairs"
 )
 
@@ -19,6 +21,7 @@ func libraries() []library {
 	return append([]library{
 		{name: "conclave", elect: electConclave},
 		{name: "clientv3/concurrency", lacks: "tells a leader that was cut off after its successor", elect: electOfficial},
+		{name: "conclave/concurrency", elect: electSwitched},
 	}, clientGo()...)
 }
 
@@ -80,12 +83,26 @@ func electConclave(ctx context.Context, p *pair, s pairs.Seat, name string) erro
 	return pairs.Queued(ctx, s.Second, name)
 }
 
+// candidate is an election by the official client's names.
+type candidate interface {
+	Campaign(ctx context.Context, value string) error
+	Resign(ctx context.Context) error
+}
+
 func electOfficial(ctx context.Context, p *pair, s pairs.Seat, name string) error {
-	first, err := p.official(ctx, s.First, name)
+	return p.elect(ctx, s, name, func(client *clientv3.Client) (candidate, error) { return p.official(ctx, client, name) })
+}
+
+func electSwitched(ctx context.Context, p *pair, s pairs.Seat, name string) error {
+	return p.elect(ctx, s, name, func(client *clientv3.Client) (candidate, error) { return p.switched(ctx, client, name) })
+}
+
+func (p *pair) elect(ctx context.Context, s pairs.Seat, name string, stand func(*clientv3.Client) (candidate, error)) error {
+	first, err := stand(s.First)
 	if err != nil {
 		return err
 	}
-	second, err := p.official(ctx, s.Second, name)
+	second, err := stand(s.Second)
 	if err != nil {
 		return err
 	}
