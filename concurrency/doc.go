@@ -11,7 +11,7 @@
 //     up to a second later, and also when the network is cut.
 //   - Lock and Campaign return when their ctx ends, also under a partition, and leave
 //     nothing in the queue.
-//   - A candidate or waiter whose session has died is told so, instead of that it leads.
+//   - A candidate or waiter whose session has died is told so, not that it leads.
 //   - [Mutex.Unlock] removes only what the Lock has put, and says if that was lost.
 //   - TryLock of a lock that is taken writes nothing.
 //   - [Mutex.Header] has the create revision of the lock's key, which is its fencing
@@ -22,9 +22,9 @@
 //
 // # What to look for
 //
-//   - One [Session] takes a mutex that it holds once more at once, and campaigns again in
+//   - A [Session] that locks a mutex which it holds already has it again at once, and so in
 //     an election that it leads, as in the other library: goroutines that share a session
-//     do not exclude each other. [WithStrict] makes them.
+//     do not exclude each other. With [WithStrict] they do.
 //   - TTLs above 300 s: the lease has the TTL that was asked for, but the session counts
 //     on no more than 300 s after a renewal, since a server may not restart a longer one
 //     in full. So under a partition of that length it ends before its keys do.

@@ -29,7 +29,7 @@
 // A renewal counts only once it is confirmed. An etcd leader that has been deposed
 // and does not know it yet still acknowledges renewals, for seconds. So each one is
 // followed by a linearizable read, the look: if that read comes from a newer raft
-// term than the acknowledgement, it is renewed again. The look reads the keys that
+// term than the acknowledgement, the lease is renewed again. The look reads the keys that
 // the session's locks and registrations rely on, which is also how a key deleted by
 // an operator and an event lost on a dead connection are noticed.
 //

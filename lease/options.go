@@ -86,7 +86,7 @@ func WithClockDrift(fraction float64) Option {
 // WithGrace sets how long giving back what is held may take after the caller's
 // context is done: [Session.Close], [Registration.Close], the Do of locks and the Run
 // of elections remove their keys before they return, within this time, so that a
-// process that is told to stop hands over at once. From 0, which is not at all,
+// process that is told to stop hands over at once. It is 0, for not at all, or more,
 // [DefaultGrace] by default; less is taken when the server cannot be reached.
 func WithGrace(d time.Duration) Option {
 	return option(func(c *config) error {

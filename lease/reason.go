@@ -15,7 +15,7 @@ import (
 type Reason int
 
 const (
-	// ReasonNone is that of what went well.
+	// ReasonNone means that all went well.
 	ReasonNone Reason = iota
 	// ReasonDeadline means that no renewal was confirmed before the deadline.
 	ReasonDeadline

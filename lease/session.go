@@ -74,8 +74,8 @@ func (s *Session) Client() *clientv3.Client { return s.client }
 // Logger returns the logger set by [WithLogger], or one that discards.
 func (s *Session) Logger() *slog.Logger { return s.cfg.log }
 
-// Observer returns the callbacks set by [WithObserver], of several options the joint
-// ones.
+// Observer returns the callbacks set by [WithObserver], joined if it was given more than
+// once.
 func (s *Session) Observer() Observer { return s.cfg.observer }
 
 // State returns the state of the session: [Healthy] or [Suspended] as the better of its

@@ -51,8 +51,9 @@
 //   - S2: tokens strictly increase over the exclusive grants of one name.
 //   - S3: no two holders are ever both before their [Hold.Deadline], while clock rates
 //     differ by less than the session's allowance, no operator interferes, and no etcd
-//     leader resumes after a stall and revokes leases early; with [WithLockDelay] of a TTL
-//     or more it may, unless it stalls for longer than TTL and delay together.
+//     leader resumes after a stall and revokes leases early. With [WithLockDelay] of a TTL
+//     or more that last condition is only that no stall is longer than TTL and delay
+//     together.
 //   - S4: a transaction made by [Hold.Txn] never commits after the hold's key is gone.
 //   - S5: a resource that checks tokens, as [Fence] does, never accepts an older
 //     holder after a newer one.
@@ -69,9 +70,9 @@
 // # Permissions in transactions
 //
 // With conditions or an Else, what is given to [Hold.Txn] is sent as a nested transaction.
-// etcd 3.4.23 and 3.5.13 do not check nested transactions against the permissions of the
-// user, as was tried: one who may only write under "billing/" can write anything with them.
-// 3.7.3 refuses. Without conditions nothing is nested, and all of them check it.
+// Of the versions that were tried, etcd 3.4.23 and 3.5.13 do not check nested transactions
+// against the user's permissions: one who may only write under "billing/" can write anything
+// with them. 3.7.3 does. Without conditions nothing is nested, and all of them check.
 //
 // # Failures
 //

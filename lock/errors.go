@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// ErrLocked is what a [*LockedError] is: TryLock found the lock taken.
+// ErrLocked is what [errors.Is] finds in a [*LockedError]: TryLock found the lock taken.
 var ErrLocked = errors.New("lock: locked")
 
 // ErrLost is the cause of a hold's end when it was not unlocked: its lease was lost

@@ -70,14 +70,15 @@ func (h *Hold) Guard() []clientv3.Cmp { return h.grant.Guard() }
 //
 // When it fails otherwise the outcome is unknown, as with any transaction: because ctx
 // ended, or the hold did while the request was under way (then it returns at once with an
-// error that says so and is not [ErrLost]), or there was no answer for a third of the TTL. It is not sent again but after a refusal, or if it only reads: nobody could tell
+// error that says so and is not [ErrLost]), or there was no answer for a third of the TTL.
+// It is sent again only after a refusal, or if it only reads: otherwise nobody could tell
 // whether it had been carried out. Whatever becomes of it, it does not commit once the
 // hold's key is gone.
 //
-// With conditions or an Else it is sent as a nested transaction: then it may have one
-// operation less than the server's limit, and that of a [Multi] as many less as it has
-// names (of etcd's default of 128, half with 64 names); and etcd servers that do not check
-// nested transactions let a user write there what they may not, see the package comment.
+// With conditions or an Else it is sent as a nested transaction. It may then have one
+// operation fewer than the server's limit, and that of a [Multi] as many fewer as it has
+// names: with 64 names half of etcd's default of 128. And some etcd servers let a user
+// write in it what they may not, see the package comment.
 func (h *Hold) Txn(ctx context.Context) clientv3.Txn { return h.grant.Txn(ctx) }
 
 // ReleaseRequested returns a channel that is closed once somebody has asked for the

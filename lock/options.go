@@ -96,9 +96,9 @@ func WithLocalHandoff(limit int) Option {
 	})
 }
 
-// WithLinger keeps a mutex that nobody in this process uses any more for d, from
-// [MinLinger] to [MaxLinger], so that locking it again costs no request. It is given up
-// as soon as another process queues for it, which a watch on the queue tells.
+// WithLinger keeps a mutex for d, from [MinLinger] to [MaxLinger], after its last use in
+// this process, so that locking it again costs no request. It is given up as soon as
+// another process queues for it, which a watch on the queue tells.
 func WithLinger(d time.Duration) Option {
 	return option(func(c *config) error {
 		if d < MinLinger || d > MaxLinger {
@@ -117,14 +117,14 @@ func WithLinger(d time.Duration) Option {
 // nobody waits.
 //
 // The delay is counted from the loss, whoever asks for the lock meanwhile, and nothing is
-// left when it is over. It is up to two seconds longer, since leases have whole seconds,
-// for whoever came after the loss; and where the lease was revoked or the key deleted
-// before its time, by a third of the TTL if the owner lives, and by the TTL if it does
-// not, or has closed its session with the lock held.
+// left when it is over. For whoever came after the loss it is up to two seconds longer,
+// since leases have whole seconds. Where the lease was revoked or the key deleted before
+// its time, it is longer by a third of the TTL if the owner lives, and by the TTL if the
+// owner is dead, or has closed its session with the lock held.
 //
-// All users of the name must have it; a [Multi] minds it by itself. How long the delay is
-// says the lost owner's. It costs a lease more for each of the session's, from the first
-// lock on, and one write more when the lock is granted after waiting.
+// All users of the name must have it; a [Multi] minds it by itself. How long the delay is,
+// the lost owner's option says. It costs one lease more for each of the session's, from the
+// first lock on, and one write more when the lock is granted after waiting.
 func WithLockDelay(d time.Duration) Option {
 	return option(func(c *config) error {
 		if d < time.Second || d > MaxLockDelay {

@@ -10,7 +10,7 @@ import (
 )
 
 // MaxPermits is the largest number of permits of a [Semaphore]. An acquisition reads
-// the keys of those who hold permits, so the cost grows with how many they are.
+// the keys of those who hold permits, so the cost grows with their number.
 const MaxPermits = 1 << 20
 
 // Semaphore is a number of permits that acquisitions share. They are served in the
@@ -55,10 +55,10 @@ func (s *Semaphore) Acquire(ctx context.Context, n int) (*Hold, error) {
 // and otherwise returns a [*LockedError] that names the oldest holder, after one. In
 // that case nothing is stored in etcd. It fails as Acquire does besides.
 //
-// If others take the permits between the two, it gives up its place and asks again: two
-// round trips more for each time, in which it stands in the queue for one of them. So
-// many callers at once cost no more than four round trips each, as long as those who come
-// and go meanwhile are no more than they are.
+// If others take the permits between the two, it gives up its place and asks again. Each
+// time costs two round trips more, during one of which it stands in the queue. Many callers
+// at once make no more than four for each of them, as long as no more acquisitions come and
+// go meanwhile than there are callers.
 func (s *Semaphore) TryAcquire(ctx context.Context, n int) (*Hold, error) {
 	q, err := s.asking(n)
 	if err != nil {

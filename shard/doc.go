@@ -77,7 +77,7 @@
 //   - A reply is lost, an answer is late: writes of the plan are conditional on what they
 //     replace, and so never take effect late; locks and registrations mend themselves.
 //   - A function returns too early or panics: the shard is released, and asked for again
-//     after a pause. One that never returns is told by the log, its shard given away.
+//     after a pause. One that never returns is logged, and its shard given away.
 //   - An assigner fails, panics or returns nonsense: all keep what they have, what has no
 //     owner is spread evenly, and the log and the observer say so.
 //   - An operator deletes keys: of a member, it is put again within a third of the TTL; of

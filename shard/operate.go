@@ -38,14 +38,15 @@ func Move(ctx context.Context, client *clientv3.Client, group string, id ID, mem
 	return err
 }
 
-// Cordon has a member be given no more shards, unless there is no other that can have
-// them. It keeps those that it has. That stays so for whoever joins under the name, until
-// [Uncordon].
+// Cordon keeps a member from being given more shards, unless there is no other that can
+// have them. It keeps those that it has. That stays so for whoever joins under the name,
+// until [Uncordon].
 func Cordon(ctx context.Context, client *clientv3.Client, group, member string) error {
 	return cordon(ctx, client, group, member, "cordon")
 }
 
-// Evacuate has all shards of a member go to others, if there are any, and [Cordon] it.
+// Evacuate gives all shards of a member to others, if there are any, and cordons it, see
+// [Cordon].
 func Evacuate(ctx context.Context, client *clientv3.Client, group, member string) error {
 	return cordon(ctx, client, group, member, evacuated)
 }

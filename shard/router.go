@@ -73,7 +73,7 @@ type routerOption func(c *routerConfig) error
 
 func (o routerOption) applyRouter(c *routerConfig) error { return o(c) }
 
-// WithCacheOptions passes options to the cache that the router is made on, such as
+// WithCacheOptions passes options to the cache that the router is built on, such as
 // [watch.WithLogger].
 func WithCacheOptions(opts ...watch.CacheOption) RouterOption {
 	return routerOption(func(c *routerConfig) error {

@@ -54,7 +54,7 @@
 //
 // # Stream: what is not guaranteed
 //
-// That a consumer is up to date: a batch is as old as the way it came. A partitioned
+// That a consumer is up to date: a batch is as old as the time it took to arrive. A partitioned
 // stream delivers nothing, and does not say so until it is over; ask etcd where it
 // matters.
 //
@@ -64,7 +64,7 @@
 // behind; only one of the same ID that has passed the old revision meanwhile goes
 // unnoticed. [WithRebuild] has a stream begin anew instead.
 //
-// More than the server keeps to. Before 3.4.31 and 3.5.13 it may answer a request for
+// What the server itself does not keep. Before 3.4.31 and 3.5.13 it may answer a request for
 // progress too early, or not at all (etcd issues 15220 and 17507). Some later ones lose
 // a deletion made at exactly the revision of a compaction, if a stream has to go on
 // there (issues 18089 and 19179).

@@ -64,9 +64,9 @@ func Reconcile[T any](ctx context.Context, c *Cache[T], fn func(ctx context.Cont
 	return r.end(ctx, ErrClosed) // not reached: Changes ends with an error
 }
 
-// RunAgain returns an error that is none: a function given to [Reconcile] that returns it
-// has succeeded, and runs again after d, or when the key changes before. 0 is at once; d
-// must not be negative, or it is as if nil were returned.
+// RunAgain returns an error that is no failure: a function given to [Reconcile] that
+// returns it has succeeded, and runs again after d, or earlier if the key changes. With 0
+// it runs again at once; a negative d is as if nil were returned.
 func RunAgain(d time.Duration) error { return &againError{after: d} }
 
 type againError struct{ after time.Duration }

@@ -58,7 +58,7 @@ func (w *Work) Waiting() int {
 	return waiting
 }
 
-// Age returns for how long the key has been due that is so longest, 0 if none is.
+// Age returns how long the key has been due that has been so for longest, 0 if none is due.
 func (w *Work) Age() time.Duration {
 	_, _, _, oldest := w.queue.depth()
 	return oldest

@@ -4,6 +4,11 @@
 // session's lease. Entries are ordered by create revision. Identity is always (key,
 // create revision), never the key alone, because keys are used again.
 //
+// A look is the linearizable read that goes with each renewal of the lease, every third
+// of a TTL: it tells how the keys stand that somebody relies on, or is in doubt about. It
+// is package look's. A mark is what an owner that was lost leaves, in a queue with a lock
+// delay: see delay.go.
+//
 // A [Lane] says which of the entries before it an entry waits for: all of them
 // ([Exclusive], [Writer]), the writers ([Reader]), or as many as it takes to fit
 // ([Weighted]). An acquisition of several lanes at once has a key in each, made by one
@@ -33,8 +38,9 @@
 //   - gone: it is not in the store and nothing can bring it there. Its key is free.
 //
 // From each state it can become gone directly: an operator deletes it, or the enqueue is
-// refused. The end of the lease makes every state gone without a request: the server
-// deletes what the lease has, and refuses what would be put under it.
+// refused. The end of the lease on the server makes every entry gone without a request:
+// the server deletes what the lease has, and refuses what would be put under it. Nobody
+// notes that: whoever has the entry learns of the lease's end, and drops it as it is.
 //
 // What the outcome of each request does:
 //
@@ -51,39 +57,53 @@
 //
 // So if the reply to the enqueue is lost and the lease ends while the removal is on its
 // way: the entry is pending, then unsettled when its caller gives up, with one put without
-// an answer; the lease's end takes its key, refuses the put if it is still on its way, and
-// stops the removal. Nothing is left, and nothing has to be done.
+// an answer. The lease's end here, at its deadline at the latest, stops the removal. Its end
+// on the server takes the key, and refuses the put if that is still on its way; until then
+// the key may be in the way of others. A removal that arrives late finds its own key or
+// nothing, since it compares. Nothing is left, and nothing has to be done. A caller that has
+// not given up queues again, as a new entry under the session's next lease.
 //
 // An enqueue that was given up is counted: the entry stays unsettled until as many
 // deletions have found something as puts are without an answer, or the lease has ended.
-// Found absent once proves nothing.
+// That the key was absent once proves nothing: a put may come later.
 //
 // Every waiter watches only the entry before its own, so that a release wakes one.
 // The watch has no start revision: one that the store has already reached would put
 // the watcher into the server's unsynced group, which is served every 100 ms, and
 // stall nearly every lightly contended hand-over. What may have happened before the
-// watch began is settled by one read, and by none if the watch began no later than
-// the entry was made.
+// watch began is settled by one read, and by none if the store was still at the revision
+// at which the predecessor was last seen.
 //
-// The second in a queue needs no read at all. Once a read or the answer to its enqueue has
-// shown exactly one older entry, nothing else will ever be older. It watches the range
-// between the two keys. One watch delivers in order of revisions, and whole revisions at
-// once: so if the predecessor's deletion arrives, and none of the own key up to and in its
-// revision, then the own entry was there at that revision, and nothing older.
+// The second in the queue of an [Exclusive] lane needs no read to take over. Once a read or
+// the answer to its enqueue has shown exactly one older entry, nothing else will ever be
+// older. Its watch covers all keys from the lesser of the two to the greater, both included.
+// One watch delivers in order of revisions, and whole revisions at once: so if the
+// predecessor's deletion arrives, and none of the own key up to and in its revision, then
+// the own entry was there at that revision, and nothing older. If the own key is deleted, by
+// an operator or with its lease, that is at one of three times:
 //
-// Who stands behind an entry of its own session learns from that whether it has come to
-// own, and if so reads its own key alone.
+//   - before: its event comes first, and from then on only a read can tell. If it was before
+//     the watch began, the read at the beginning finds it.
+//   - in the same revision, as when one lease has both keys: the two events come together,
+//     which counts as before.
+//   - after: the entry did own, and the grant is lost like any other. The next look ends it,
+//     or the lease's end does, and its guarded transactions fail at once.
+//
+// Who stands behind an entry of its own session, but not as the second, knows from that
+// entry whether it has come to own, and if so reads its own key alone.
 //
 // Steps and cost:
 //
 //   - enqueue: one transaction puts the entry and reads the newest two of the queue,
 //     of a weighted one also the oldest. Nobody in the way: it owns.
-//   - wait: one watch on the predecessor, at most one read.
+//   - wait: one watch on the predecessor, at most one read as it begins.
 //   - wake-up: nothing for the second. Else one read confirms that the own entry is there
 //     and nothing older is.
 //   - release: one transaction deletes the entry if it is still the same.
 //   - try: one transaction that puts the entry if the queue is empty and otherwise
 //     reads its head.
+//   - delay: one transaction more after a wait, which finds no mark in the way and leaves
+//     the entry's own.
 //
 // In a weighted lane the first who does not fit watches all of it for deletions, and
 // the others their predecessor, which is put again when it comes to own: so one release
