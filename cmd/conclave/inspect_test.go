@@ -4,6 +4,7 @@ package main_test
 
 import (
 	"encoding/json"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -133,4 +134,19 @@ func TestAnEntryIsDeletedOnlyByItsTokenAndAfterAWarning(t *testing.T) {
 	require.Contains(t, p.good("release", "a", "--force", token, "--yes"), "of ann, which had token "+token)
 	require.Equal(t, 76, k.ends())
 	require.Contains(t, k.stderr.String(), "the command was ended")
+}
+
+func TestAnEntryOfTheOtherLayoutIsDeletedByItsToken(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	k := p.start("lock", "a", "--etcd-layout", "--ttl", "3", "--", "sh", "-c", "echo ready; exec sleep 60")
+	k.says("ready")
+	shown := p.good("inspect", "a", "--etcd-layout", "-o", "json")
+	token := regexp.MustCompile(`"token": *"([^"]+)"`).FindStringSubmatch(shown)
+	require.Len(t, token, 2, shown)
+	o := p.run("release", "a", "--etcd-layout")
+	require.Equal(t, 64, o.code)
+	require.Contains(t, o.stderr, "must come with --force")
+	p.good("release", "a", "--etcd-layout", "--force", token[1], "--yes")
+	require.Equal(t, 76, k.ends())
 }

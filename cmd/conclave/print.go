@@ -142,7 +142,8 @@ func brief(d time.Duration) string {
 	case d < 24*time.Hour:
 		return d.Round(time.Second).String()
 	default:
-		return fmt.Sprintf("%dd%s", d/(24*time.Hour), (d % (24 * time.Hour)).Round(time.Minute).String())
+		hours := d.Round(time.Hour) / time.Hour
+		return fmt.Sprintf("%dd%dh", hours/24, hours%24)
 	}
 }
 

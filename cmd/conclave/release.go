@@ -15,8 +15,9 @@ import (
 
 // releaseOptions are the flags of release.
 type releaseOptions struct {
-	force string
-	yes   bool
+	force      string
+	yes        bool
+	etcdLayout bool
 }
 
 func (a *app) releaseCommand() *cobra.Command {
@@ -40,6 +41,9 @@ tokens is safe from that. If the process is dead, its lease expires by itself.`,
 				if o.force != "" {
 					return a.force(ctx, client, o, args[0])
 				}
+				if o.etcdLayout {
+					return usagef("release: --etcd-layout: must come with --force: holders with this layout cannot be asked")
+				}
 				return a.ask(ctx, client, args[0])
 			})
 		},
@@ -47,6 +51,7 @@ tokens is safe from that. If the process is dead, its lease expires by itself.`,
 	fs := cmd.Flags()
 	fs.StringVar(&o.force, "force", "", "delete the entry with this `token`")
 	fs.BoolVarP(&o.yes, "yes", "y", false, "with --force: do not ask whether that is meant")
+	fs.BoolVar(&o.etcdLayout, "etcd-layout", false, "with --force: the entry is one of \"etcdctl lock\"")
 	return cmd
 }
 
@@ -81,7 +86,7 @@ func (a *app) force(ctx context.Context, client *clientv3.Client, o *releaseOpti
 	if err != nil {
 		return usagef("release: --force %q: must be a token as \"conclave inspect %s\" shows it: %w", o.force, name, err)
 	}
-	found, err := a.find(ctx, client, name, token)
+	found, err := a.find(ctx, client, o, name, token)
 	if err != nil {
 		return err
 	}
@@ -103,10 +108,10 @@ func (a *app) force(ctx context.Context, client *clientv3.Client, o *releaseOpti
 }
 
 // find looks an entry up by its token.
-func (a *app) find(ctx context.Context, client *clientv3.Client, name string, token lock.Token) (entry, error) {
+func (a *app) find(ctx context.Context, client *clientv3.Client, o *releaseOptions, name string, token lock.Token) (entry, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.etcd.commandTimeout)
 	defer cancel()
-	entries, err := entriesOf(ctx, client, name, false)
+	entries, err := entriesOf(ctx, client, name, o.etcdLayout)
 	if err != nil {
 		return entry{}, a.etcd.explain(err)
 	}
