@@ -4,7 +4,10 @@ package main_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/netfault"
 )
 
 // beating is a command that says every 50 ms that it runs, with a child that does so too and heeds no SIGTERM.
@@ -28,42 +32,41 @@ const beating = `
 	while :; do date +%s%N >command.new; mv command.new command; sleep 0.05; done`
 
 const (
-	// rivalTTL is what both programs are given, in seconds.
+	// rivalTTL is what the programs on etcd are given, in seconds.
 	rivalTTL = 5
+	// rivalWait is how long the next waits for the lock: consul takes two TTLs of 15 s and a delay of 15 s.
+	rivalWait = time.Minute
 	// rivalWatch is how long what is left of a command is watched once the next has the lock.
 	rivalWatch = 8 * time.Second
 	// beats is by how much a command's last sign of life can be late.
 	beats = 200 * time.Millisecond
 )
 
-// TestWhatBecomesOfACommandBesideEtcdctl measures the table in docs/cli.md. It wants etcdctl in the PATH, and
-// CONCLAVE_RIVALS=1.
-func TestWhatBecomesOfACommandBesideEtcdctl(t *testing.T) {
+// TestWhatBecomesOfACommandBesideOthers measures the table in docs/cli.md. It wants etcdctl in the PATH,
+// CONCLAVE_RIVALS=1, and has consul beside them if that is in the PATH.
+func TestWhatBecomesOfACommandBesideOthers(t *testing.T) {
 	t.Parallel()
 	if os.Getenv("CONCLAVE_RIVALS") != "1" {
 		t.Skip("set CONCLAVE_RIVALS=1 to measure other programs")
 	}
 	etcdctl, err := exec.LookPath("etcdctl")
 	require.NoError(t, err)
+	rivals := map[string]func(t *testing.T) *rival{"conclave lock": onEtcd(binary), "etcdctl lock": onEtcd(etcdctl)}
+	if consul, err := exec.LookPath("consul"); err == nil {
+		rivals["consul lock"] = onConsul(consul)
+	}
 	for fault, strike := range map[string]func(t *testing.T, r *rival){
-		"network cut":     func(_ *testing.T, r *rival) { r.net.Cut() },
-		"program stopped": func(t *testing.T, r *rival) { t.Helper(); r.send(t, syscall.SIGSTOP) },
-		"program killed":  func(t *testing.T, r *rival) { t.Helper(); r.send(t, syscall.SIGKILL) },
-		"program gets SIGTERM": func(t *testing.T, r *rival) {
-			t.Helper()
-			r.send(t, syscall.SIGTERM)
-		},
-		"lease revoked": func(t *testing.T, r *rival) { t.Helper(); r.revoke(t) },
+		"network cut":          func(_ *testing.T, r *rival) { r.cut() },
+		"program stopped":      func(t *testing.T, r *rival) { t.Helper(); r.send(t, syscall.SIGSTOP) },
+		"program killed":       func(t *testing.T, r *rival) { t.Helper(); r.send(t, syscall.SIGKILL) },
+		"program gets SIGTERM": func(t *testing.T, r *rival) { t.Helper(); r.send(t, syscall.SIGTERM) },
+		"lease revoked":        func(t *testing.T, r *rival) { t.Helper(); r.revoke(t) },
 	} {
-		for name, args := range map[string][]string{
-			"conclave lock": {binary, "lock", "--ttl", strconv.Itoa(rivalTTL), "a", "--"},
-			"etcdctl lock":  {etcdctl, "lock", "--ttl", strconv.Itoa(rivalTTL), "a", "--"},
-		} {
+		for name, begin := range rivals {
 			t.Run(fault+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				c := etcdtest.New(t, etcdtest.WithControl())
-				r := &rival{p: newProgram(t).via(c.Endpoints()...), net: c.Net(t), args: args}
-				r.task = r.start(t, r.net.Endpoints()[0], "sh", "-c", beating)
+				r := begin(t)
+				r.task = r.start(t, r.line, "sh", "-c", beating)
 				r.task.says("ready")
 				strike(t, r)
 				next := r.next(t)
@@ -83,16 +86,109 @@ func TestWhatBecomesOfACommandBesideEtcdctl(t *testing.T) {
 
 // rival is a program that runs a command under a lock.
 type rival struct {
-	p    *program
-	net  *etcdtest.Net
-	args []string
-	task *task
+	p *program
+	// args is the command line, up to what is to be run, of one that goes to a server.
+	args func(server string) []string
+	// server is where it is, line the way there that cut cuts.
+	server, line string
+	cut          func()
+	revoke       func(t *testing.T) // takes the lease away, as an operator would
+	task         *task
 }
 
-func (r *rival) start(t *testing.T, endpoint string, command ...string) *task {
+func onEtcd(path string) func(t *testing.T) *rival {
+	return func(t *testing.T) *rival {
+		t.Helper()
+		c := etcdtest.New(t, etcdtest.WithControl())
+		net := c.Net(t)
+		p := newProgram(t).via(c.Endpoints()...)
+		return &rival{
+			p: p, server: p.endpoints, line: net.Endpoints()[0], cut: net.Cut,
+			args: func(string) []string { return []string{path, "lock", "--ttl", strconv.Itoa(rivalTTL), "a", "--"} },
+			revoke: func(t *testing.T) {
+				t.Helper()
+				client := p.client()
+				leases, err := client.Leases(t.Context())
+				require.NoError(t, err)
+				for _, l := range leases.Leases {
+					_, err := client.Revoke(context.Background(), l.ID)
+					require.NoError(t, err)
+				}
+			},
+		}
+	}
+}
+
+// onConsul is for consul, whose agent keeps everything in memory.
+func onConsul(path string) func(t *testing.T) *rival {
+	return func(t *testing.T) *rival {
+		t.Helper()
+		ports := freePorts(t, 3)
+		agent := exec.CommandContext(t.Context(), path, "agent", "-dev", "-bind=127.0.0.1", "-http-port="+ports[0], "-server-port="+ports[1],
+			"-serf-lan-port="+ports[2], "-serf-wan-port=-1", "-dns-port=-1", "-grpc-port=-1", "-grpc-tls-port=-1", "-log-level=err")
+		require.NoError(t, agent.Start())
+		t.Cleanup(func() { _ = agent.Process.Kill(); _ = agent.Wait() })
+		server := "127.0.0.1:" + ports[0]
+		proxy, err := netfault.Start(server)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = proxy.Close() })
+		require.Eventually(t, func() bool {
+			out, err := exec.CommandContext(t.Context(), path, "kv", "put", "-http-addr="+server, "ready", "1").CombinedOutput()
+			return err == nil && strings.Contains(string(out), "Success")
+		}, rivalWait, rivalWait/100)
+		return &rival{
+			p: newProgram(t), server: server, line: proxy.Addr(), cut: proxy.Blackhole,
+			args: func(server string) []string {
+				return []string{path, "lock", "-http-addr=" + server, "-shell=false", "a"}
+			},
+			revoke: func(t *testing.T) {
+				t.Helper()
+				for _, id := range sessions(t, server) {
+					req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://"+server+"/v1/session/destroy/"+id, nil)
+					require.NoError(t, err)
+					resp, err := http.DefaultClient.Do(req)
+					require.NoError(t, err)
+					require.NoError(t, resp.Body.Close())
+				}
+			},
+		}
+	}
+}
+
+// sessions are the IDs of consul's sessions.
+func sessions(t *testing.T, server string) (ids []string) {
 	t.Helper()
-	cmd := r.p.via(endpoint).command()
-	cmd.Path, cmd.Args = r.args[0], append(append([]string{}, r.args...), command...)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+server+"/v1/session/list", nil)
+	require.NoError(t, err)
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, resp.Body.Close()) }()
+	var all []struct{ ID string }
+	require.NoError(t, json.NewDecoder(resp.Body).Decode(&all))
+	for _, s := range all {
+		ids = append(ids, s.ID)
+	}
+	return ids
+}
+
+func freePorts(t *testing.T, n int) (ports []string) {
+	t.Helper()
+	for range n {
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer func() { require.NoError(t, l.Close()) }()
+		_, port, err := net.SplitHostPort(l.Addr().String())
+		require.NoError(t, err)
+		ports = append(ports, port)
+	}
+	return ports
+}
+
+func (r *rival) start(t *testing.T, server string, command ...string) *task {
+	t.Helper()
+	cmd := r.p.via(server).command()
+	args := append(r.args(server), command...)
+	cmd.Path, cmd.Args = args[0], args
 	k := launch(t, cmd)
 	t.Cleanup(func() { _ = exec.Command("pkill", "-KILL", "-s", strconv.Itoa(cmd.Process.Pid)).Run() })
 	return k
@@ -103,23 +199,11 @@ func (r *rival) send(t *testing.T, s syscall.Signal) {
 	send(t, r.task.Process.Pid, s)
 }
 
-// revoke takes the lease away, as an operator would.
-func (r *rival) revoke(t *testing.T) {
-	t.Helper()
-	client := r.p.client()
-	leases, err := client.Leases(t.Context())
-	require.NoError(t, err)
-	for _, l := range leases.Leases {
-		_, err := client.Revoke(context.Background(), l.ID)
-		require.NoError(t, err)
-	}
-}
-
-// next returns when the next one has the lock, the zero time if that takes much longer than the TTL.
+// next returns when the next one has the lock, the zero time if that takes too long.
 func (r *rival) next(t *testing.T) time.Time {
 	t.Helper()
-	k := r.start(t, r.p.endpoints, "sh", "-c", "date +%s%N; sleep 60")
-	for end := time.After(3 * rivalTTL * time.Second); !strings.Contains(k.stdout.String(), "\n"); {
+	k := r.start(t, r.server, "sh", "-c", "date +%s%N; sleep 60")
+	for end := time.After(rivalWait); !strings.Contains(k.stdout.String(), "\n"); {
 		select {
 		case <-end:
 			return time.Time{}
