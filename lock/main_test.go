@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	etcdtest.Main(m,
 		"Histories", "WhateverClientsOperatorsAndTheNetworkDo", "FaultsOfTheCluster", "InTwoHundredPartitions", "HasTwoHoldersInMany",
 		"Cycles", "Contention", "NeverDeadlock", "NeverMoreHoldersThanPermits", "NeverWaitForMore", "InAnyKind", "MixedFleet",
-		"VanishedSilently", "LosesTheLeader", "PredecessorGone", "NeverCreated", "AfterAPartition", "InAPartition", "QueueOfTheDead",
+		"VanishedSilently", "HasVanished", "LosesTheLeader", "PredecessorGone", "NeverCreated", "AfterAPartition", "InAPartition", "QueueOfTheDead",
 		"^TestF11", "^TestF2", "WasLost$", "WasRevoked$", "LostHolder", "LeaseLoss", "HoldsCostNothing",
 		"OneRelease", "OneReader", "CancelledOnTheirWay", "SharesALease", "OfTheirPrefix", "BesideAPlainOne", "MutexesOfItsNames", "ForgetsNames",
 		"^ExampleWithLockDelay")

@@ -205,3 +205,35 @@ func TestWaiterKeepsItsPlaceWhenItsMemberLosesTheLeader(t *testing.T) {
 		unlock(t, next)
 	}
 }
+
+// What operators use when things are down.
+func TestInspectAndRequestsSucceedWhileOneOfThreeMembersHasVanished(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t, etcdtest.WithMembers(3))
+	h := newPeer(t, c, withTTL(calm)).lock(t, "m")
+	requested := h.ReleaseRequested()
+	client, net := c.ProxiedClient(t)
+	for range 2 * c.Size() { // connected to all of them
+		require.Len(t, queueOf(t, client, "m"), 1)
+	}
+	net.CutMember(0)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // one member's silence would last longer
+	defer cancel()
+	var all sync.WaitGroup
+	for range 2 * c.Size() {
+		all.Go(func() {
+			entries, err := lock.Inspect(ctx, client, "m")
+			if err != nil || len(entries) != 1 || entries[0].Key != h.Key() {
+				t.Error(entries, err)
+			}
+		})
+		all.Go(func() {
+			if err := lock.RequestRelease(ctx, client, "m"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	await(t, requested, "the holder is asked")
+	unlock(t, h)
+}

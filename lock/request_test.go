@@ -191,6 +191,26 @@ func TestARequestCostsOneReadAndOneWriteForEachHolder(t *testing.T) {
 	})
 }
 
+func TestRequestsLeaveOneKeyForEachNameHoweverOftenItIsAskedFor(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		p := newParty(t, s)
+		m, another := p.mutex(t), p.named(t, "lock/another")
+		for range 3 {
+			h, spared := take(t, m), take(t, another)
+			for range 3 {
+				request(t, s)
+				require.True(t, asked(h))
+			}
+			unlock(t, h)
+			unlock(t, spared)
+			require.Len(t, storedUnder(t, s, "lock"), 1)
+		}
+		require.NoError(t, p.session.Close(t.Context()))
+		requireKeys(t, s, "lock")
+	})
+}
+
 func TestRequestsReachTheHolderInSpiteOfFaults(t *testing.T) {
 	t.Parallel()
 	eachVirtually(t, map[string]func(t *testing.T, s *vtime.Server, p *party, ask func()){

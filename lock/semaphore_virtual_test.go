@@ -161,3 +161,34 @@ func TestWaitersForPermitsKeepTheirStreamsOpen(t *testing.T) {
 		}
 	})
 }
+
+// Who waits for many permits does not find out after each release who has which.
+func TestAWaiterForManyPermitsReadsOnceEnoughWereGivenBack(t *testing.T) {
+	t.Parallel()
+	eachVirtually(t, map[string]struct{ permits, releases int }{
+		"all":  {permits: 8, releases: 4},
+		"some": {permits: 3, releases: 2},
+	}, func(t *testing.T, s *vtime.Server, wanted struct{ permits, releases int }) {
+		t.Helper()
+		var holds []*lock.Hold
+		holder, p := newVirtualPeer(t, s.Client(), partyTTL), newParty(t, s)
+		for _, n := range []int{1, 2, 1, 4} {
+			h, err := permits(n, 8)(anHour(t), holder, "lock")
+			require.NoError(t, err)
+			holds = append(holds, h)
+		}
+		sem, err := lock.NewSemaphore(p.session, "lock", 8)
+		require.NoError(t, err)
+		done := soon(anHour(t), func(ctx context.Context) (*lock.Hold, error) { return sem.Acquire(ctx, wanted.permits) })
+		synctest.Wait()
+		p.rec.Reset()
+		for _, h := range holds[:wanted.releases] {
+			stillWaits(t, done)
+			require.Equal(t, tally{}, sent(p.rec), "it only listens")
+			unlock(t, h)
+			synctest.Wait()
+		}
+		unlock(t, granted(t, done))
+		require.Equal(t, tally{local: 1, writes: 2}, sent(p.rec), "one read, one mark, one removal")
+	})
+}

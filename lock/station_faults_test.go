@@ -238,3 +238,36 @@ func TestRefusalsReachEveryLocalWaiter(t *testing.T) {
 		unlock(t, take(t, m))
 	})
 }
+
+// A lease that is full has no place for another entry, but for one that takes the place of its own.
+func TestAnEntryIsGivenUpAtTheLimitThoughNoLeaseIsGranted(t *testing.T) {
+	t.Parallel()
+	const keys = 256 // of locks that a lease carries
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		p, other := newParty(t, s), newParty(t, s)
+		m := p.mutex(t, lock.WithLocalHandoff(1))
+		h := take(t, m)
+		p.rec.Hook("LeaseGrant", func(ctx context.Context, _ any, _ func() error) error {
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		for i := range keys - 1 {
+			take(t, p.named(t, fmt.Sprintf("held/%d", i)))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := p.named(t, "held/too").Lock(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded, "it would need another lease")
+
+		waiters, elsewhere := line(t, m, 2), soon(anHour(t), other.mutex(t).Lock)
+		synctest.Wait()
+		unlock(t, h)
+		began := time.Now()
+		unlock(t, granted(t, waiters[0])) // the last hand-off
+		h = granted(t, elsewhere)
+		stillWaits(t, waiters[1])
+		unlock(t, h)
+		unlock(t, granted(t, waiters[1]))
+		require.Less(t, time.Since(began), time.Second)
+	})
+}
