@@ -217,8 +217,7 @@ func TestInspectAndRequestsSucceedWhileOneOfThreeMembersHasVanished(t *testing.T
 		require.Len(t, queueOf(t, client, "m"), 1)
 	}
 	net.CutMember(0)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // one member's silence would last longer
-	defer cancel()
+	ctx := guarded(t) // one member's silence would last longer
 	var all sync.WaitGroup
 	for range 2 * c.Size() {
 		all.Go(func() {

@@ -131,7 +131,7 @@ func lookMutants() group {
 }
 
 func queueMutants() group {
-	return group{"queue", "internal/queue", []string{"lock", "election"}, []change{
+	return group{"queue", "internal/queue", []string{"internal/queue", "lock", "election"}, []change{
 		{name: "no wake-up check", file: "wait.go", fn: "entry.check", old: "before, err := e.older(ctx, max(after, e.created))", with: "before, err := make([]position, len(e.legs)), error(nil)"},
 		{name: "the wake-up check may be older than the event", file: "wait.go", fn: "entry.check", old: "max(after, e.created)", with: "e.created"},
 		{name: "the wake-up check may be older than the entry", file: "wait.go", fn: "entry.check", old: "max(after, e.created)", with: "after"},
@@ -187,6 +187,9 @@ func queueMutants() group {
 		{name: "a writer's guard holds after a downgrade", file: "enqueue.go", fn: "entry.guard", old: "if lane.sole {", with: "if lane.sole && false {"},
 		{name: "a late put undoes a later one", file: "put.go", fn: "entry.trySwap", old: "append(e.same(), clientv3.Compare(clientv3.ModRevision(e.key()), \"=\", e.modified))", with: "e.same()"},
 		{name: "freed permits are not counted", file: "kind.go", fn: "leg.endedBy", old: "g.before.excess -= weigh(kv)", with: ""},
+		{name: "each release is a check", file: "kind.go", fn: "leg.endedBy", old: "!g.before.whole || g.before.excess <= 0", with: "true"},
+		{name: "queueing again asks for a lease", file: "handover.go", fn: "Ended.Requeue", old: "e := q.newEntry(old.lease)", with: "_, _ = q.place(ctx)\n\te := q.newEntry(old.lease)"},
+		{name: "an entry keeps the one before it", file: "wait.go", fn: "entry.wait", old: "e.ahead = nil", with: ""},
 		{name: "a delete without an answer is forgotten", file: "state.go", fn: "life.deleteSent", old: "l.deletes++", with: ""},
 		{name: "an adopted put stays unanswered", file: "state.go", fn: "life.found", old: "l.puts--", with: ""},
 		{name: "keys of an entry that is gone are free although a put may arrive", file: "state.go", fn: "entry.giveBackKeys", old: "e.life.puts", with: "0"},
