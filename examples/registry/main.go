@@ -7,17 +7,25 @@
 //	go run ./examples/registry -ttl 10s -callers 16
 //	go run ./examples/registry -endpoints https://etcd.example:2379 -cacert ca.pem
 //
-// server.go is what a server does to be found and to leave, fleet.go (connect) how gRPC
-// clients find it. The servers are processes of this program; the other files start
-// them, do things to them, and count the calls. The exit code is 1 if a call failed
-// that should not have.
+// program.go is to be copied: a server and a client, which need none of the other files.
+//
+//	go run ./examples/registry server -endpoints localhost:2379    # once or more
+//	go run ./examples/registry client -endpoints localhost:2379
+//
+// show.go runs copies of the server as processes, does things to them and counts calls.
+// The exit code is 1 if a call failed that should not have.
 package main
 
 import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
 	"os"
+	"time"
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/program"
@@ -26,36 +34,52 @@ import (
 )
 
 func main() {
-	process.Main(map[string]process.Role{serverRole: runServer})
+	process.Main(map[string]process.Role{"server": runServer})
+	if len(os.Args) > 1 && (os.Args[1] == "server" || os.Args[1] == "client") {
+		program.Exit("registry", serviceMain(os.Args[1], os.Args[2:]))
+	}
 	program.Exit("registry", run(context.Background(), os.Args[1:], os.Stdout))
 }
 
-// run is the program as its user sees it.
-func run(ctx context.Context, args []string, out *os.File) (err error) {
-	o, err := parse(args, out)
+// run is the show as its user sees it.
+func run(ctx context.Context, args []string, out *os.File) error {
+	s := &show{servers: make(map[string]*process.Process), tally: make(map[string]int)}
+	etcd, err := s.parse(args, out)
 	if err != nil {
 		return err
 	}
-	ctx, end := program.Interruptible(ctx)
-	defer end(nil)
-	defer func() { err = program.CauseOr(ctx, err) }()
-	c, err := cluster.Open(ctx, o.etcd)
-	if err != nil {
-		return err
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // the clients' log would disturb the picture
+	ctx, s.end = program.Interruptible(ctx)
+	if s.etcd, err = cluster.Open(ctx, etcd); err != nil {
+		return program.CauseOr(ctx, err)
 	}
-	defer func() { err = errors.Join(err, c.Close()) }()
-	v := &view{screen.NewActs(out, end)}
-	v.Printf("%d callers, TTL %s, %s\n", o.callers, o.ttl, c)
-	o.prefix += rand.Text()[:8] + "/"
-	defer func() { err = errors.Join(err, c.Remove(ctx, o.prefix)) }()
-	f, err := openFleet(ctx, end, c, o)
-	if err != nil {
-		return err
-	}
-	p := &play{fleet: f, etcd: c, view: v, callers: newCallers(f.conn), options: o}
-	err = p.perform(ctx)
-	p.callers.stop()
-	err = errors.Join(err, f.close(ctx))
-	v.table(p.results)
-	return err
+	s.Acts = screen.NewActs(out, s.end)
+	s.Printf("%d callers, TTL %s, %s\n", s.callers, s.ttl, s.etcd)
+	s.service += rand.Text()[:8]
+	err = program.CauseOr(ctx, s.perform(ctx))
+	return errors.Join(err, s.etcd.Remove(ctx, s.service+"/"), s.etcd.Close())
+}
+
+// parse reads the command line. The error is [flag.ErrHelp] if that was asked for,
+// and has been given, or a usage error.
+func (s *show) parse(args []string, out io.Writer) (*cluster.Flags, error) {
+	fs := flag.NewFlagSet("registry", flag.ContinueOnError)
+	// The default is the shortest that etcd with its default election timeout grants.
+	fs.DurationVar(&s.ttl, "ttl", 2*time.Second, "TTL of the servers' leases, whole seconds")
+	fs.IntVar(&s.callers, "callers", 4, "`number` of clients that call all the time")
+	fs.StringVar(&s.service, "prefix", "conclave-registry/", "of the `keys` in etcd")
+	etcd := cluster.Register(fs)
+	return etcd, program.Help{
+		Usage: "usage: registry [-ttl 2s] [-callers 4] [flags]; -h explains them",
+		About: `gRPC servers register in etcd, and clients call them all the time. One server is
+drained, one is killed, and last etcd is stopped and started again, unless it is
+yours (-endpoints). Flags about etcd take their defaults from etcdctl's variables,
+-endpoints from ETCDCTL_ENDPOINTS. "registry server" and "registry client" are a
+server and a client by themselves, with flags of their own (-h).`,
+	}.Parse(fs, args, out, func() error {
+		if s.callers < 1 || s.callers > 100 {
+			return fmt.Errorf("-callers %d: must be 1 to 100", s.callers)
+		}
+		return etcd.Check(s.ttl)
+	})
 }

@@ -1,13 +1,16 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/conclave-go/conclave/examples/internal/programtest"
+	"github.com/conclave-go/conclave/examples/internal/screen"
 )
 
 func TestMain(m *testing.M) { programtest.Main(m, main) }
@@ -57,11 +60,16 @@ func TestServersEndWhenTheirParentIsKilled(t *testing.T) {
 
 func TestMoreFailedCallsThanExpectedAreAFailure(t *testing.T) {
 	t.Parallel()
-	cause := errors.New("the cause")
-	r := result{act: act{name: "a", mayFail: 2}, failed: 2, err: cause}
-	require.NoError(t, r.check())
-	r.failed++
-	require.ErrorIs(t, r.check(), cause)
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	s := &show{Acts: screen.NewActs(null, nil), tally: make(map[string]int)}
+	fail := func(context.Context) { s.count("calls", "failed", "the cause") }
+	s.act(t.Context(), "one", "", 1, fail)
+	require.Empty(t, s.broken)
+	s.act(t.Context(), "another", "", 0, fail)
+	require.ErrorContains(t, errors.Join(s.broken...), "another: 1 calls failed, expected are 0 at most")
+	require.ErrorContains(t, errors.Join(s.broken...), "the cause")
+	require.NoError(t, null.Close())
 }
 
 func TestBadCommandLinesGetUsageAndCode2(t *testing.T) {

@@ -1,0 +1,76 @@
+//go:build unix
+
+package main
+
+import (
+	"bufio"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/examples/internal/programtest"
+)
+
+// copyOfMain makes a program of program.go.
+const copyOfMain = `package main
+
+import "os"
+
+func main() {
+	if err := serviceMain(os.Args[1], os.Args[2:]); err != nil {
+		panic(err)
+	}
+}
+`
+
+func TestACopyOfTheProgramNeedsNothingElseAndDrainsOnSIGTERM(t *testing.T) {
+	t.Parallel()
+	etcd, dir := programtest.Embedded(t).Spec(), t.TempDir()
+	source, err := os.ReadFile("program.go")
+	require.NoError(t, err)
+	files := []string{filepath.Join(dir, "program.go"), filepath.Join(dir, "main.go")}
+	require.NoError(t, os.WriteFile(files[0], source, 0o600))
+	require.NoError(t, os.WriteFile(files[1], []byte(copyOfMain), 0o600))
+	bin := filepath.Join(dir, "whoami")
+	out, err := exec.Command("go", append([]string{"build", "-o", bin}, files...)...).CombinedOutput()
+	require.NoError(t, err, string(out))
+
+	start := func(text, role string, args ...string) (end func()) {
+		cmd := exec.CommandContext(t.Context(), bin, append([]string{role, "-endpoints", etcd.Endpoints[0]}, args...)...)
+		log, err := cmd.StderrPipe()
+		require.NoError(t, err)
+		require.NoError(t, cmd.Start())
+		lines := bufio.NewReader(log)
+		for line := ""; !strings.Contains(line, text); {
+			line, err = lines.ReadString('\n')
+			require.NoError(t, err)
+		}
+		return func() {
+			require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+			rest, err := io.ReadAll(lines)
+			require.NoError(t, err)
+			require.NoError(t, cmd.Wait(), string(rest))
+		}
+	}
+	endServer := start("registered", "server", "-name", "a", "-zone", "z")
+	endClient := start("server=a", "client")
+	client, err := etcd.Dial()
+	require.NoError(t, err)
+	keys := func() int64 {
+		resp, err := client.Get(t.Context(), "whoami/", clientv3.WithPrefix(), clientv3.WithCountOnly())
+		require.NoError(t, err)
+		return resp.Count
+	}
+	require.EqualValues(t, 1, keys())
+	endServer()
+	require.Zero(t, keys())
+	endClient()
+	require.NoError(t, client.Close())
+}
