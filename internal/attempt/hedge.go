@@ -39,7 +39,8 @@ func Hedge[T any](ctx context.Context, l Limits, try func(ctx context.Context) (
 		wait: l.Patience, pause: firstPause, over: make(chan struct{}),
 	}
 	if l.Until != nil {
-		defer context.AfterFunc(l.Until, h.giveUp)() // the caller may be in the first attempt
+		stop := context.AfterFunc(l.Until, h.giveUp) // the caller may be in the first attempt
+		defer stop()
 	}
 	if h.begin() {
 		h.attempt()
