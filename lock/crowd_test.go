@@ -81,6 +81,9 @@ func (l *lines) String() string {
 	return l.buf.String()
 }
 
+// keysOfALease is how many entries share a lease: what happens to one is logged for all of them.
+const keysOfALease = 256
+
 // A process's own crowd must not keep the holder's renewals waiting.
 func TestACrowdOfWaitersLeavesTheHolderItsLockAndIsGrantedOneByOne(t *testing.T) {
 	c, n := etcdtest.New(t), crowdSize(t)
@@ -145,7 +148,7 @@ func TestACrowdOfWaitersLeavesTheHolderItsLockAndIsGrantedOneByOne(t *testing.T)
 		n, joined, time.Since(began)-joined, joining.top(), strings.Count(log.String(), "\n"))
 	require.EqualValues(t, n, served.Load())
 	require.LessOrEqual(t, joining.top(), 32+2)
-	require.Less(t, strings.Count(log.String(), "\n"), 50, log.String())
+	require.Less(t, strings.Count(log.String(), "\n"), 50+3*n/keysOfALease, log.String())
 }
 
 // Whoever waits for its turn in the process minds its context.

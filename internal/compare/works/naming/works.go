@@ -199,7 +199,7 @@ func loss(ctx context.Context, l library, seat pairs.Seat, name string) (_ perf.
 	if err != nil {
 		return nil, err
 	}
-	if err := pairs.Pause(ctx, ttl/3); err != nil { // both are known, and a keep-alive has gone out
+	if err := pairs.Pause(ctx, ttl/3+rand.N(ttl/3)); err != nil { // both are known, and at any moment between two renewals
 		return nil, err
 	}
 	s.atEnd(func(context.Context) error { seat.Mend(); return nil })
