@@ -171,14 +171,19 @@ func sessions(t *testing.T, server string) (ids []string) {
 	return ids
 }
 
+// freePorts returns ports that nobody listens on, all different.
 func freePorts(t *testing.T, n int) (ports []string) {
 	t.Helper()
-	for range n {
-		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	listeners := make([]net.Listener, n)
+	for i := range listeners {
+		var err error
+		listeners[i], err = (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 		require.NoError(t, err)
-		defer func() { require.NoError(t, l.Close()) }()
+	}
+	for _, l := range listeners {
 		_, port, err := net.SplitHostPort(l.Addr().String())
 		require.NoError(t, err)
+		require.NoError(t, l.Close())
 		ports = append(ports, port)
 	}
 	return ports
