@@ -17,7 +17,7 @@ func Text(out io.Writer, rows []Row) error {
 	return text(out, all)
 }
 
-// Markdown writes the tables of docs/capacity.md: all but the figures that the lines are
+// Markdown writes the tables of docs/performance/capacity.md: all but the figures that the lines are
 // fitted to.
 func Markdown(out io.Writer, rows []Row) error { return markdown(out, tables(rows)) }
 
@@ -30,12 +30,6 @@ func tables(rows []Row) []table {
 				}
 				return format(m.Each, unit)
 			}),
-		models(rows, "The fixed part of the lines", "Where the lines begin. It has the cost of the first one in it, and the noise of the largest size.", func(m Model, unit string) string {
-			if !m.known() {
-				return "·"
-			}
-			return format(m.Fixed, unit)
-		}),
 		models(rows, "R² of the lines", "", func(m Model, _ string) string {
 			return strconv.FormatFloat(m.R2, 'f', 3, 64)
 		}),

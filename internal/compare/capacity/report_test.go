@@ -84,7 +84,6 @@ func TestTheReportHasModelsOperationsAndKnee(t *testing.T) {
 	require.NoError(t, capacity.Markdown(&page, figures()))
 	for _, want := range []string{
 		"| session | 24 kB |",                // what one costs
-		"| session | 0 B |",                  // and the fixed part
 		"· |",                                // a cost that is no line
 		"| Lock and Unlock, free | 2 | 2 |",  // an operation
 		"| client memory | 120 kB |",         // a process of the fleet: a client with a session, and 20 holds

@@ -36,7 +36,7 @@ func parseOver(defaults capacity.Config, args []string) (options, error) {
 	flags.BoolVar(&o.list, "list", false, "list the parts")
 	flags.StringVar(&o.from, "from", "", "do not measure: read this `file` of figures")
 	flags.StringVar(&o.out, "out", "", "write capacity.csv and charts to this `folder`; figures there that are not measured again stay")
-	flags.BoolVar(&o.markdown, "markdown", false, "print tables for docs/capacity.md")
+	flags.BoolVar(&o.markdown, "markdown", false, "print tables for docs/performance/capacity.md")
 	flags.BoolVar(&o.cfg.Fsync, "fsync", defaults.Fsync, "let the server write to disk before it answers")
 	flags.DurationVar(&o.cfg.TTL, "ttl", defaults.TTL, "TTL of the sessions")
 	sizes := numbers(&o.cfg)
