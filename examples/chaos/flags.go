@@ -136,7 +136,7 @@ func admits(only string) (scenarios, systems []string, err error) {
 		case slices.ContainsFunc(chaos.Systems(), func(s chaos.System) bool { return strings.Contains(s.Name, word) }):
 			systems = append(systems, word)
 		default:
-			return nil, nil, fmt.Errorf("-only %s: no scenario or system is called so; -list says what there is", word)
+			return nil, nil, fmt.Errorf("-only %s: no such scenario or system; -list shows them", word)
 		}
 	}
 	return scenarios, systems, nil

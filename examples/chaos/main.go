@@ -5,7 +5,7 @@
 //
 //	go run ./examples/chaos                       # every scenario, some minutes
 //	go run ./examples/chaos -list                 # what there is
-//	go run ./examples/chaos -only cut,pause       # what is called so
+//	go run ./examples/chaos -only cut,pause       # those with these words in their names
 //	go run ./examples/chaos -html report.html     # with a time line for each lock
 //	go run ./examples/chaos -duration 8h          # random compositions, until one breaks
 //	go run ./examples/chaos -replay chaos-7.json  # again

@@ -95,9 +95,9 @@ func TestPageHasAChartForEachAct(t *testing.T) {
 	programtest.RequireInOrder(t, string(page),
 		`<h1>A lock handed from process to process</h1>`,
 		`<a href="#act-1">`, `<a href="#act-2">`,
-		`id="act-1"`, `conclave, killed`, `✓</span> HELD`, `successor granted`, `Never did more than one hold`,
+		`id="act-1"`, `conclave, killed`, `✓</span> HELD`, `successor granted`, `No two holders overlapped`,
 		`w1: killed`,
-		`id="act-2"`, `conclave, cut off`, `✓</span> HELD`, `before its successor was granted`, `Never did more than one hold`,
+		`id="act-2"`, `conclave, cut off`, `✓</span> HELD`, `before its successor was granted`, `No two holders overlapped`,
 		`w1: cut off, [\d.]+ s to [\d.]+ s`, `w1: told, [\d.]+ s. lock: lost`, `w1: late write refused`,
 	)
 	assert.Regexp(t, `w1: holds \d+, [\d.]+ s to [\d.]+ s \([^)]+\), deadline [\d.]+ s`, string(page))

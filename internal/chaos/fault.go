@@ -27,7 +27,7 @@ type Step struct {
 // Names of faults.
 const (
 	pause    = "pause"    // the worker is stopped
-	stall    = "stall"    // workers are stopped for moments, as by a collector of garbage
+	stall    = "stall"    // workers are stopped for moments, as by garbage collection
 	kill     = "kill"     // the worker is killed
 	cut      = "cut"      // it is cut off both ways
 	cutOut   = "cut-out"  // what it sends is held back

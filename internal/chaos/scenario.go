@@ -108,7 +108,7 @@ func holderScenarios(all, queue []string) []Scenario {
 			Name: "stalls", Systems: all, script: repeat(func(d *draw) Step {
 				return Step{Fault: stall, For: d.past(), Size: d.between(100*time.Millisecond, d.ttl/3)}
 			}),
-			Meaning: "Workers are stopped for moments shorter than the TTL, as by a collector of garbage.",
+			Meaning: "Workers are stopped for moments shorter than the TTL, as by garbage collection.",
 		},
 		{
 			Name: "kill", Systems: all, script: one(kill, worker.Between),

@@ -112,7 +112,7 @@ func TestOverlapsAreDrawnInRedOnWhomTheyConcern(t *testing.T) {
 	c.Overlaps = []timeline.Overlap{}
 	all = drawn(t, c)
 	assert.Empty(t, places(t, all, "overlap"), "none are given, so none are computed")
-	assert.Equal(t, []string{"Never did more than one hold at once before their deadlines."}, texts(all, "p", "judged"))
+	assert.Equal(t, []string{"No two holders overlapped before their deadlines."}, texts(all, "p", "judged"))
 }
 
 func TestNothingIsSaidOfHoldsWhereThereAreNone(t *testing.T) {

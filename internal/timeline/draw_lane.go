@@ -112,7 +112,7 @@ func (d *drawing) drawLane(l drawnLane) {
 	d.drawMarks(l, at.words, top+at.marks)
 }
 
-// drawTails draws, behind the bars, for how long holds that ended by accident could
+// drawTails draws, behind the bars, for how long holds that were lost could
 // have been relied on: at most until the next hold of the lane.
 func (d *drawing) drawTails(l drawnLane, y int) {
 	holds := slices.DeleteFunc(slices.Clone(l.bars), func(b drawnBar) bool { return !b.holds() })

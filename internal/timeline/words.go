@@ -96,7 +96,7 @@ func judged(lanes []Lane, overlaps []Overlap) string {
 	}
 	for _, l := range lanes {
 		if slices.ContainsFunc(l.Bars, Bar.holds) {
-			return "Never did more than one hold at once before their deadlines."
+			return "No two holders overlapped before their deadlines."
 		}
 	}
 	return ""
