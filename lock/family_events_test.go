@@ -145,7 +145,7 @@ func TestOneReleaseOfPermitsSendsADeleteAndAPutToAHundredWhoWait(t *testing.T) {
 		unlock(t, h)
 		holds[i] = w.next()
 		// Its mark has made another the first who waits, who then watches for any to go.
-		eventually(t, func() bool { return w.watching() == watched+i+1 }, "another is the first")
+		eventually(t, func() bool { return w.watching() > watched+i }, "another is the first")
 		// Less if the first who waits found out by the read that follows its watch's creation.
 		require.LessOrEqual(t, w.delivered(), 2*(i+1), "after %d releases", i+1)
 		require.Greater(t, w.delivered(), i, "after %d releases", i+1)

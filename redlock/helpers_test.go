@@ -84,7 +84,7 @@ func newPeerWith(t *testing.T, c *redistest.Cluster, edit func(*redis.Options), 
 	}
 	p.clients = p.net.Clients(t, edit)
 	for _, client := range p.clients { // connected before anything breaks
-		require.NoError(t, client.Ping(guarded(t)).Err())
+		require.Eventually(t, func() bool { return client.Ping(guarded(t)).Err() == nil }, guard, time.Millisecond)
 	}
 	var err error
 	p.Nodes, err = redlock.NewNodes(p.clients, append([]redlock.Option{
