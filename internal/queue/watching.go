@@ -97,7 +97,8 @@ func (v *watching) run() wakeup {
 	}
 	leave = sync.OnceFunc(leave)
 	defer leave()
-	overdue := time.AfterFunc(rpcTimeout(e.lease), func() { v.end(wakeup{why: watchOverdue, after: g.before.seen}) })
+	seen := g.before.seen // the timer may fire while the watch ends and the leg goes on
+	overdue := time.AfterFunc(rpcTimeout(e.lease), func() { v.end(wakeup{why: watchOverdue, after: seen}) })
 	defer overdue.Stop()
 	client := e.q.Session.Client()
 	// Watch itself blocks until the server has created the watch.

@@ -147,7 +147,7 @@ func queueMutants() group {
 		{name: "a neighbour counts before it has owned", file: "state.go", fn: "entry.hasOwned", old: "e.created == created && e.life.owned", with: "e.created == created"},
 		{name: "a neighbour is known by its key", file: "state.go", fn: "entry.hasOwned", old: "e.created == created && e.life.owned", with: "e.life.owned"},
 		{name: "behind a neighbour the own entry is not read", file: "wait.go", fn: "entry.present", old: "return errOwnGone", with: ""},
-		{name: "a watch that is never created is waited for", file: "watching.go", fn: "watching.run", old: "v.end(wakeup{why: watchOverdue, after: g.before.seen})", with: ""},
+		{name: "a watch that is never created is waited for", file: "watching.go", fn: "watching.run", old: "v.end(wakeup{why: watchOverdue, after: seen})", with: "_ = seen"},
 		{name: "a look does not notice that the predecessor is gone", file: "watching.go", fn: "watching.observe", old: "v.end(wakeup{why: lookNoticed, after: rev})", with: ""},
 		{name: "a look does not notice that the own entry is gone", file: "watching.go", fn: "watching.observe", old: "v.end(wakeup{why: ownDeleted})", with: ""},
 		{name: "an old look is believed about the own entry", file: "watching.go", fn: "watching.observe", old: "rev >= e.created && !e.is(kv)", with: "!e.is(kv)"},

@@ -32,7 +32,7 @@ import (
 const variable = "CONCLAVE_EXAMPLE_TEST"
 
 // Hang bounds a run that should have ended long before.
-const Hang = time.Minute
+const Hang = 3 * time.Minute
 
 // Main is what TestMain calls. program is the example's main, and does not return. The
 // workers of a test that plays the parent itself are copies of the program, too.
