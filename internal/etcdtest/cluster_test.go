@@ -244,6 +244,17 @@ func TestStopHandsTheLeadershipOver(t *testing.T) {
 	require.NotEqual(t, old, leader)
 }
 
+func TestMoveLeaderToAMemberThatIsCutOffEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t, etcdtest.WithMembers(3), etcdtest.WithControl())
+	leader, err := c.WaitLeader(guarded(t))
+	require.NoError(t, err)
+	require.NoError(t, c.Isolate((leader+1)%3))
+	ctx, cancel := context.WithTimeout(guarded(t), time.Second)
+	defer cancel()
+	require.ErrorIs(t, c.MoveLeader(ctx), context.DeadlineExceeded)
+}
+
 func TestMoveLeaderMovesIt(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t, etcdtest.WithMembers(3))

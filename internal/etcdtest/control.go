@@ -73,6 +73,9 @@ func (c *Cluster) MoveLeader(ctx context.Context) error {
 	}
 	for leader := from; leader == from; {
 		c.transfer(ctx, from, to)
+		if ctx.Err() != nil {
+			return fmt.Errorf("etcdtest: member %d leads on: %w", from, ctx.Err())
+		}
 		if leader, err = c.WaitLeader(ctx); err != nil {
 			return err
 		}
