@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/conclave-go/conclave/examples/internal/screen"
@@ -56,7 +58,7 @@ func playJump(ctx context.Context, s *stage) error {
 		}
 		s.say(hold.At, "%s has the lock", s.first().Name())
 		majority := s.servers.list[:s.servers.quorum()]
-		if err := majority[0].awaitRenewal(ctx, s.job.Name); err != nil {
+		if err := awaitRenewals(ctx, majority, s.job.Name); err != nil {
 			return 0, err
 		}
 		at := process.Now()
@@ -69,6 +71,18 @@ func playJump(ctx context.Context, s *stage) error {
 		s.say(at, "the clocks of %d of %d nodes jump %s ahead%s", len(majority), len(s.servers.list), s.job.TTL, s.servers.jumps())
 		return at, nil
 	})
+}
+
+// awaitRenewals returns just after all nodes have been renewed: one to which the renewal
+// comes after the jump would be given the key again.
+func awaitRenewals(ctx context.Context, nodes []*server, key string) error {
+	errs := make([]error, len(nodes))
+	var all sync.WaitGroup
+	for i, n := range nodes {
+		all.Go(func() { errs[i] = n.awaitRenewal(ctx, key) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
 }
 
 // numbers lists nodes.
