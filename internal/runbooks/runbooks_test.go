@@ -156,11 +156,11 @@ func replaceMember(c *cluster) {
 	id := c.memberID(gone.name)
 	c.kill(gone)
 	c.members = c.members[:2]
-	c.repeat(page.command(c.t, "member remove"), map[string]string{"OLD": id}, "leader changed", "unhealthy cluster")
+	c.repeat(page.command(c.t, "member remove"), map[string]string{"OLD": id}, "leader changed", "unhealthy cluster", "context deadline exceeded")
 
 	m := c.add("m4")
 	others := map[string]string{"NAME": m.name, "PEER": m.peer, "ETCDCTL_ENDPOINTS": c.members[0].client + "," + c.members[1].client}
-	out := c.repeat(page.command(c.t, "member add"), others, "leader changed", "unhealthy cluster")
+	out := c.repeat(page.command(c.t, "member add"), others, "leader changed", "unhealthy cluster", "context deadline exceeded")
 	initial := regexp.MustCompile(`ETCD_INITIAL_CLUSTER="([^"]+)"`).FindStringSubmatch(out)
 	require.Len(c.t, initial, 2, out)
 	c.start(m, "--initial-cluster", initial[1], "--initial-cluster-state", "existing")
@@ -179,7 +179,7 @@ func (c *cluster) repeat(command string, variables map[string]string, passing ..
 	defer cancel()
 	for {
 		out, err := c.try(command, variables)
-		if err == nil {
+		if err == nil || strings.Contains(out, "member not found") {
 			return out
 		}
 		known := slices.ContainsFunc(passing, func(what string) bool { return strings.Contains(out, what) })
