@@ -38,11 +38,11 @@ func Hedge[T any](ctx context.Context, l Limits, try func(ctx context.Context) (
 		ctx: RequireLeader(ctx), limits: l, try: try,
 		wait: l.Patience, pause: firstPause, over: make(chan struct{}),
 	}
-	if l.Until != nil {
-		stop := context.AfterFunc(l.Until, h.giveUp) // the caller may be in the first attempt
-		defer stop()
-	}
 	if h.begin() {
+		if l.Until != nil {
+			stop := context.AfterFunc(l.Until, h.giveUp) // the caller is in the first attempt
+			defer stop()
+		}
 		h.attempt()
 	}
 	select {

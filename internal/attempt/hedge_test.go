@@ -204,6 +204,21 @@ func TestACallEndsWithWhatItIsFor(t *testing.T) {
 	})
 }
 
+// The end is told in the background, and may be told before the call has begun.
+func TestACallForWhatHasEndedSendsNothing(t *testing.T) {
+	t.Parallel()
+	why := errors.New("lease lost")
+	until, end := context.WithCancelCause(t.Context())
+	end(why)
+	for range 50_000 {
+		_, err := attempt.Hedge(t.Context(), attempt.Limits{Patience: patience, Until: until}, func(context.Context) (int, error) {
+			t.Error("sent")
+			return 0, nil
+		})
+		require.Equal(t, why, err)
+	}
+}
+
 func TestACallWithAnEndedContextSendsNothing(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
