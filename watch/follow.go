@@ -240,8 +240,10 @@ func (f *follower) beginAnew(err error) error {
 // half as often.
 func (f *follower) awaitMember(ctx context.Context, err error) error {
 	f.warned.Warn("watch: no member answers; trying on", "error", err, "endpoints", f.client.Endpoints())
-	f.patience = min(2*f.patience, maxPatience*f.stall)
-	if _, err := f.current(ctx); err != nil && ctx.Err() == nil {
+	switch _, err := f.current(ctx); {
+	case err == nil:
+		f.patience = min(2*f.patience, maxPatience*f.stall)
+	case ctx.Err() == nil:
 		return f.reconsider(ctx, err)
 	}
 	return nil

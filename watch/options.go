@@ -115,7 +115,9 @@ func WithRebuild() SharedOption {
 // [DefaultStall] by default. A quiet stream asks for signs of life. When none has come for
 // half of the limit, the watch is opened again, by way of another member where there is
 // one; a tenth of the limit is how long an answer to that, or to a read, is waited for
-// before the next attempt goes out beside it.
+// before the next attempt goes out beside it. A server that answers reads but takes longer
+// than the limit to create a watch, as when many clients come back at once, is given twice
+// the time at each attempt, up to 32 limits.
 func WithStall(limit time.Duration) SharedOption {
 	return sharedOption(func(c *config) error {
 		if limit < MinStall || limit > MaxStall {

@@ -37,11 +37,8 @@ type Cell struct {
 // judge makes a cell of what was found. late is by how much the machine was late.
 func judge(e Entry, s System, events []history.Event, late func(from, to int64) time.Duration) Cell {
 	rules := history.Rules{TTL: e.TTL, Tokens: s.onEtcd(), Kept: e.keeps(), Planned: s.Shards > 0, Late: late}
-	switch { // on a busy machine
-	case e.has(killPlanner): // a plan of 65,536 shards takes seconds
+	if e.has(killPlanner) { // a plan of 65,536 shards takes seconds on a busy machine
 		rules.TTL += 5 * time.Second
-	case s.Shards > 0: // a plan has to be made, and followed by others
-		rules.TTL += 2 * time.Second
 	}
 	c := Cell{Scenario: e.Scenario, System: s.Name, Verdict: Held, Events: events, Entry: e}
 	for _, some := range s.split(events) {

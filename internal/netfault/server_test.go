@@ -149,13 +149,19 @@ func (c *client) expectReset() {
 // requireDialReset dials and wants a reset, which may come as early as in Dial.
 func requireDialReset(t *testing.T, p *netfault.Proxy) {
 	t.Helper()
+	requireReset(t, answer(t, p))
+}
+
+// answer dials and returns the error of that, or of the first read.
+func answer(t *testing.T, p *netfault.Proxy) error {
+	t.Helper()
 	c, err := net.Dial("tcp", p.Addr())
 	if err == nil {
 		defer func() { _ = c.Close() }()
 		require.NoError(t, c.SetReadDeadline(time.Now().Add(guard)))
 		_, err = c.Read(make([]byte, 1))
 	}
-	requireReset(t, err)
+	return err
 }
 
 func requireReset(t *testing.T, err error) {
