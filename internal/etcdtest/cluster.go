@@ -25,9 +25,11 @@ import (
 const EndpointsVariable = "CONCLAVE_ETCD_ENDPOINTS"
 
 const (
-	// readyTimeout bounds how long a member may take until it serves. It takes
-	// a tenth of a second; a loaded machine may need many times that.
-	readyTimeout = 30 * time.Second
+	// readyTimeout bounds how long a member may take until it serves. It takes a tenth
+	// of a second. On a loaded machine a leader with so short an election timeout does
+	// not last, and what a member proposes before it serves costs 5.2 s each time it is
+	// lost: six times in a row now and then.
+	readyTimeout = 3 * time.Minute
 	// portAttempts is how often a cluster is started anew when another process
 	// has taken one of its ports in between.
 	portAttempts = 10

@@ -17,11 +17,14 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/conclave-go/conclave/internal/netfault"
+	"github.com/conclave-go/conclave/internal/race"
 )
 
 const (
-	tickMs     = 10
-	electionMs = 100
+	tickMs = 10
+	// electionMs is short, so that tests need not wait long for the next leader. Where the
+	// race detector slows the servers down, leaders would not last.
+	electionMs = 100 * race.Slowdown
 	bcryptCost = 4 // the least there is: passwords here protect nothing
 	// rebindPause is between attempts to get a stopped member's port back.
 	rebindPause = 20 * time.Millisecond

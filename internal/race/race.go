@@ -4,3 +4,6 @@ package race
 
 // Enabled says that the race detector is on.
 const Enabled = true
+
+// Slowdown is how many times as long servers in the same process may take.
+const Slowdown = 3
