@@ -33,14 +33,15 @@ type Process struct {
 	cmd  *exec.Cmd
 	gone chan struct{} // closed when all that it said has been passed on
 
-	mu    sync.Mutex // serialises writes to, and the closing of, in
-	in    io.WriteCloser
-	asked bool // to go
+	mu         sync.Mutex // serialises writes to, and the closing of, in
+	in         io.WriteCloser
+	asked      bool // to go
+	terminated bool
 }
 
 // Start runs this program again in a role, see [Main], and tells it its job, as JSON.
 // Each line that it reports goes to emit, and last of all how it ended to exited: the
-// empty string if it was asked to, and otherwise a sentence, with what it left on its
+// empty string if it was told to, and otherwise a sentence, with what it left on its
 // standard error. Both are called by one goroutine. When Start fails there is no child.
 func Start[E any](name, role string, job any, emit func(E), exited func(detail string)) (*Process, error) {
 	line, err := json.Marshal(job)
@@ -96,7 +97,7 @@ func (p *Process) wait(stderr *bytes.Buffer) (detail string) {
 	err := p.cmd.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.asked {
+	if p.asked || p.terminated && err == nil {
 		return ""
 	}
 	if err == nil {
@@ -156,6 +157,18 @@ func (p *Process) Kill() error {
 	p.asked = true
 	p.mu.Unlock()
 	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("%s: %w", p.name, err)
+	}
+	return nil
+}
+
+// Terminate tells the child to end as service managers do, with SIGTERM, and does not
+// wait. Unlike with [Process.Ask], one that fails to end in good order is reported.
+func (p *Process) Terminate() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.terminated = true
+	if err := terminate(p); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("%s: %w", p.name, err)
 	}
 	return nil

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -27,7 +29,7 @@ type report struct {
 }
 
 func TestMain(m *testing.M) {
-	process.Main(map[string]process.Role{"echo": echo, "fail": fail, "leave": leave, "stay": stay})
+	process.Main(map[string]process.Role{"echo": echo, "fail": fail, "leave": leave, "obey": obey, "stay": stay})
 	goleak.VerifyTestMain(suite.Of(m))
 }
 
@@ -48,6 +50,18 @@ func fail(context.Context, *process.Line) error { return errors.New("on purpose"
 func leave(_ context.Context, line *process.Line) error {
 	line.Report(report{Text: strings.Repeat("x", longLine)})
 	return nil
+}
+
+// obey ends without an error on SIGTERM.
+func obey(ctx context.Context, line *process.Line) error {
+	var job string
+	return line.Serve(ctx, &job, func(string) {}, func(ctx context.Context) error {
+		ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM)
+		defer stop()
+		line.Report(report{Text: job})
+		<-ctx.Done()
+		return nil
+	})
 }
 
 // longLine is longer than a [bufio.Scanner] takes by itself.
@@ -148,6 +162,22 @@ func TestAChildThatIsGoneCannotBePausedOrTold(t *testing.T) {
 	require.NoError(t, p.Resume(), "there is nothing to continue")
 	require.Error(t, p.Send("a line"))
 	require.NoError(t, p.Quit())
+}
+
+func TestAChildThatIsTerminatedIsReportedUnlessItEndsInGoodOrder(t *testing.T) {
+	t.Parallel()
+	p, reports, ended := start(t, "obey")
+	receive(t, reports)
+	require.NoError(t, p.Terminate())
+	require.Empty(t, receive(t, ended), "it was told to end")
+	require.NoError(t, p.Terminate(), "again")
+	if !process.CanPause {
+		return // no SIGTERM either
+	}
+	p, reports, ended = start(t, "echo")
+	receive(t, reports)
+	require.NoError(t, p.Terminate())
+	require.Contains(t, receive(t, ended), "signal: terminated")
 }
 
 func TestAChildThatFailsIsReported(t *testing.T) {

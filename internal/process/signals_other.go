@@ -14,4 +14,7 @@ const CanPause = false
 func pause(*os.Process) error  { return errors.ErrUnsupported }
 func resume(*os.Process) error { return nil }
 
+// terminate ends the input, for want of a SIGTERM.
+func terminate(p *Process) error { return p.in.Close() }
+
 func attributes() *syscall.SysProcAttr { return nil }
