@@ -30,6 +30,7 @@ import (
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/program"
 	"github.com/conclave-go/conclave/examples/internal/screen"
+	"github.com/conclave-go/conclave/examples/internal/theatre"
 	"github.com/conclave-go/conclave/internal/process"
 )
 
@@ -53,7 +54,7 @@ func run(ctx context.Context, args []string, out *os.File) error {
 	if s.etcd, err = cluster.Open(ctx, etcd); err != nil {
 		return program.CauseOr(ctx, err)
 	}
-	s.Acts = screen.NewActs(out, s.end)
+	s.Script = theatre.Script{Acts: screen.NewActs(out, s.end), Patience: patience + 3*s.ttl}
 	s.Printf("%d callers, TTL %s, %s\n", s.callers, s.ttl, s.etcd)
 	s.service += rand.Text()[:8]
 	err = program.CauseOr(ctx, s.perform(ctx))

@@ -11,6 +11,7 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/programtest"
 	"github.com/conclave-go/conclave/examples/internal/screen"
+	"github.com/conclave-go/conclave/examples/internal/theatre"
 )
 
 func TestMain(m *testing.M) { programtest.Main(m, main) }
@@ -62,7 +63,7 @@ func TestMoreFailedCallsThanExpectedAreAFailure(t *testing.T) {
 	t.Parallel()
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	require.NoError(t, err)
-	s := &show{Acts: screen.NewActs(null, nil), tally: make(map[string]int)}
+	s := &show{Script: theatre.Script{Acts: screen.NewActs(null, nil)}, tally: make(map[string]int)}
 	fail := func(context.Context) { s.count("calls", "failed", "the cause") }
 	s.act(t.Context(), "one", "", 1, fail)
 	require.Empty(t, s.broken)

@@ -18,6 +18,7 @@ import (
 	"github.com/conclave-go/conclave/conclavegrpc"
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/screen"
+	"github.com/conclave-go/conclave/examples/internal/theatre"
 	"github.com/conclave-go/conclave/examples/internal/workers"
 	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/watch"
@@ -54,7 +55,8 @@ func runServer(ctx context.Context, line *process.Line) error {
 // show does things to servers, and looks at the registry, at what the servers log and at
 // calls. When something has failed it does nothing more.
 type show struct {
-	*screen.Acts
+	theatre.Script
+
 	etcd     *cluster.Cluster
 	end      context.CancelCauseFunc
 	service  string
@@ -66,7 +68,6 @@ type show struct {
 	calling  sync.WaitGroup
 	table    string  // of the acts that came to their end
 	broken   []error // what should not have been in them
-	failed   error   // why the show ends early
 
 	mu    sync.Mutex
 	tally map[string]int // of "calls", "failed", "s1" (its answers), "s1 drained" (lines of its log)
@@ -94,7 +95,7 @@ func (s *show) perform(ctx context.Context) (err error) {
 	s.calling.Wait()
 	err = workers.Quit(slices.Collect(maps.Values(s.servers))...)
 	s.Printf("\n%-14s%8s%8s\n%s", "", "calls", "failed", s.table)
-	return errors.Join(append(s.broken, s.failed, err)...)
+	return errors.Join(append(s.broken, s.Failed, err)...)
 }
 
 func (s *show) play(ctx context.Context) {
@@ -109,19 +110,18 @@ func (s *show) play(ctx context.Context) {
 	if s.etcd.Embedded() {
 		s.act(ctx, "etcd stopped", "4"+of+"etcd is stopped until all leases are lost, and started again.", 0, s.outage)
 	} else {
-		s.say(s.Styles.Dim, "(A last part stops etcd, which is left to the embedded one.)")
+		s.Say(s.Styles.Dim, "(A last part stops etcd, which is left to the embedded one.)")
 	}
 }
 
 // act is one thing that is done while calls are made, of which so many may fail.
 func (s *show) act(ctx context.Context, name, intro string, mayFail int, play func(context.Context)) {
 	before := s.since(nil)
-	s.do(func() error {
-		s.Begin("%s", intro)
+	s.Act("%s", intro)
+	if s.Failed == nil {
 		play(ctx)
-		return s.failed
-	})
-	if s.failed != nil {
+	}
+	if s.Failed != nil {
 		return
 	}
 	t, style, note := s.since(before), s.Styles.Good, ""
@@ -146,52 +146,52 @@ func (s *show) register(ctx context.Context) {
 
 func (s *show) drain(ctx context.Context) {
 	s.servers["s2"].Ask()
-	s.until(ctx, "s2 leaving the registry", func() bool { return !s.has("s2") })
-	s.say(s.Styles.Title, "s2 is taken out of the registry")
+	s.Until(ctx, "s2 leaving the registry", func() bool { return !s.has("s2") })
+	s.Say(s.Styles.Title, "s2 is taken out of the registry")
 	before := s.since(nil)
-	s.until(ctx, "the end of s2", func() bool { return s.since(nil)["s2 drained"] > 0 })
-	s.say(lipgloss.Style{}, "s2 served for another %s and stops; it answered %d calls that came meanwhile", drainGrace, s.since(before)["s2"])
+	s.Until(ctx, "the end of s2", func() bool { return s.since(nil)["s2 drained"] > 0 })
+	s.Say(lipgloss.Style{}, "s2 served for another %s and stops; it answered %d calls that came meanwhile", drainGrace, s.since(before)["s2"])
 	s.takeTurns(ctx, "s1", "s3")
 }
 
 func (s *show) kill(ctx context.Context) {
-	s.until(ctx, "both servers", func() bool { return s.has("s1") && s.has("s3") }) // on a busy machine leases end
+	s.Until(ctx, "both servers", func() bool { return s.has("s1") && s.has("s3") }) // on a busy machine leases end
 	before, began := s.since(nil), time.Now()
-	s.do(s.servers["s3"].Kill)
-	s.say(s.Styles.Title, "s3 is killed (SIGKILL)")
-	s.until(ctx, "s3 leaving the registry", func() bool { return !s.has("s3") })
+	s.Do(s.servers["s3"].Kill)
+	s.Say(s.Styles.Title, "s3 is killed (SIGKILL)")
+	s.Until(ctx, "s3 leaving the registry", func() bool { return !s.has("s3") })
 	t := s.since(before)
-	s.say(lipgloss.Style{}, "s3 disappears, %s after the kill (TTL %s)", screen.Short(time.Since(began)), s.ttl)
-	s.say(lipgloss.Style{}, "%d calls meanwhile, %d failed: at most those that it was answering", t["calls"], t["failed"])
+	s.Say(lipgloss.Style{}, "s3 disappears, %s after the kill (TTL %s)", screen.Short(time.Since(began)), s.ttl)
+	s.Say(lipgloss.Style{}, "%d calls meanwhile, %d failed: at most those that it was answering", t["calls"], t["failed"])
 	s.start(ctx, "s4", about{"b", "1.1"})
 	s.takeTurns(ctx, "s1", "s4")
 }
 
 func (s *show) outage(ctx context.Context) {
-	s.until(ctx, "both servers", func() bool { return s.has("s1") && s.has("s4") })
+	s.Until(ctx, "both servers", func() bool { return s.has("s1") && s.has("s4") })
 	names, old, before := []string{"s1", "s4"}, s.registry.Snapshot(), s.since(nil)
-	s.do(s.etcd.Stop)
-	s.say(s.Styles.Title, "etcd is stopped")
+	s.Do(s.etcd.Stop)
+	s.Say(s.Styles.Title, "etcd is stopped")
 	for _, name := range names {
-		s.until(ctx, "the loss of the lease of "+name, func() bool { return s.since(before)[name+" lease: lost"] > 0 })
-		s.say(lipgloss.Style{}, "%s has lost its lease, and goes on answering", name)
+		s.Until(ctx, "the loss of the lease of "+name, func() bool { return s.since(before)[name+" lease: lost"] > 0 })
+		s.Say(lipgloss.Style{}, "%s has lost its lease, and goes on answering", name)
 	}
 	t := s.since(before)
-	s.say(lipgloss.Style{}, "%d calls meanwhile, %d failed: clients go on with what they know", t["calls"], t["failed"])
-	s.do(func() error { return s.etcd.Restart(ctx) })
+	s.Say(lipgloss.Style{}, "%d calls meanwhile, %d failed: clients go on with what they know", t["calls"], t["failed"])
+	s.Do(func() error { return s.etcd.Restart(ctx) })
 	began := time.Now()
-	s.say(s.Styles.Title, "etcd is started again, with the data that it had")
+	s.Say(s.Styles.Title, "etcd is started again, with the data that it had")
 	for _, name := range names {
 		was, _ := old.Get(s.service + "/" + name)
-		s.until(ctx, "a new lease of "+name, func() bool { return s.has(name) && s.entry(name).Lease != was.Lease })
-		s.say(lipgloss.Style{}, "%s is registered under a new lease, %s later", name, screen.Short(time.Since(began)))
+		s.Until(ctx, "a new lease of "+name, func() bool { return s.has(name) && s.entry(name).Lease != was.Lease })
+		s.Say(lipgloss.Style{}, "%s is registered under a new lease, %s later", name, screen.Short(time.Since(began)))
 	}
 	s.takeTurns(ctx, names...)
 }
 
 // start starts a server and waits until it is in the registry.
 func (s *show) start(ctx context.Context, name string, a about) {
-	s.do(func() error {
+	s.Do(func() error {
 		of := server{Service: s.service, Name: name, Listen: "127.0.0.1:0", About: a, TTL: s.ttl}
 		logged := func(line struct{ Msg string }) { s.count(name + " " + line.Msg) }
 		p, err := process.Start(name, "server", job{of, s.etcd.Spec()}, logged, func(detail string) {
@@ -204,21 +204,21 @@ func (s *show) start(ctx context.Context, name string, a about) {
 		}
 		return err
 	})
-	s.until(ctx, name+" in the registry", func() bool { return s.has(name) })
-	s.say(lipgloss.Style{}, "%s registers: %s, zone %s, version %s", name, s.entry(name).Value.Addr, a.Zone, a.Version)
+	s.Until(ctx, name+" in the registry", func() bool { return s.has(name) })
+	s.Say(lipgloss.Style{}, "%s registers: %s, zone %s, version %s", name, s.entry(name).Value.Addr, a.Zone, a.Version)
 }
 
 // takeTurns waits for more calls, until each of the servers has answered its part.
 func (s *show) takeTurns(ctx context.Context, names ...string) {
 	before, text := s.since(nil), ""
 	for _, name := range names {
-		s.until(ctx, "answers of "+name, func() bool { return s.since(before)[name] >= afterwards/len(names) })
+		s.Until(ctx, "answers of "+name, func() bool { return s.since(before)[name] >= afterwards/len(names) })
 	}
 	t := s.since(before)
 	for _, name := range names {
 		text += fmt.Sprintf(", %d by %s", t[name], name)
 	}
-	s.say(s.Styles.Good, "%d calls%s", t["calls"], text)
+	s.Say(s.Styles.Good, "%d calls%s", t["calls"], text)
 }
 
 // callOn calls the service all the time.
@@ -252,26 +252,6 @@ func (s *show) since(earlier map[string]int) map[string]int {
 		t[what] -= n
 	}
 	return t
-}
-
-// until waits until a condition holds.
-func (s *show) until(ctx context.Context, what string, cond func() bool) {
-	limit := patience + 3*s.ttl
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no sign of %s within %s", what, limit))
-	defer cancel()
-	for tick := time.Tick(poll); s.failed == nil && !cond(); <-tick {
-		s.failed = context.Cause(ctx)
-	}
-}
-
-func (s *show) do(what func() error) {
-	if s.failed == nil {
-		s.failed = what()
-	}
-}
-
-func (s *show) say(style lipgloss.Style, format string, args ...any) {
-	s.do(func() error { s.Tell(style, format, args...); return nil })
 }
 
 func (s *show) entry(name string) watch.Item[conclavegrpc.Endpoint] {

@@ -237,3 +237,18 @@ func RequireInOrder(t *testing.T, out string, patterns ...string) {
 		rest = rest[at[1]:]
 	}
 }
+
+// RequireCopy requires that program.go needs nothing but a main that calls a function, and
+// imports nothing that is not public.
+func RequireCopy(t *testing.T, function string) {
+	t.Helper()
+	dir := t.TempDir()
+	source, err := os.ReadFile("program.go")
+	require.NoError(t, err)
+	files := []string{filepath.Join(dir, "program.go"), filepath.Join(dir, "main.go")}
+	require.NoError(t, os.WriteFile(files[0], source, 0o600))
+	main := "package main\n\nfunc main() { _ = " + function + "(nil, nil) }\n"
+	require.NoError(t, os.WriteFile(files[1], []byte(main), 0o600))
+	out, err := exec.Command("go", append([]string{"build", "-o", filepath.Join(dir, "copy")}, files...)...).CombinedOutput()
+	require.NoError(t, err, string(out))
+}

@@ -1,0 +1,22 @@
+package theatre_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/conclave-go/conclave/examples/internal/theatre"
+)
+
+func TestTwoInOfficeAtATimeAndTokensThatDoNotRiseAreFound(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	at := func(s int) time.Time { return began.Add(time.Duration(s) * time.Second) }
+	a := theatre.Office{Copy: "a", Token: 1, Since: at(0), Until: at(2)}
+	require.NoError(t, theatre.Check())
+	require.NoError(t, theatre.Check(a))
+	require.NoError(t, theatre.Check(theatre.Office{Copy: "b", Token: 2, Since: at(2), Until: at(4)}, a))
+	require.ErrorContains(t, theatre.Check(theatre.Office{Copy: "b", Token: 2, Since: at(1), Until: at(4)}, a), "a was in office until")
+	require.ErrorContains(t, theatre.Check(theatre.Office{Copy: "b", Token: 1, Since: at(3), Until: at(4)}, a), "and b from")
+}
