@@ -1,0 +1,23 @@
+// Leader is the smallest program of which one copy leads: it works once a second while it
+// leads, and the next copy leads at once when it is told to end, or when its lease has
+// expired after a crash.
+//
+//	go run ./examples/leader                               # copies are killed, ended and paused
+//	go run ./examples/leader -ttl 10s
+//	go run ./examples/leader -endpoints localhost:2379     # the program itself, once or more
+//
+// program.go is to be copied, and needs none of the other files. show.go does things to
+// copies of it. The exit code is 1 if two ever led at a time, or the next one came late.
+package main
+
+import "github.com/conclave-go/conclave/examples/internal/theatre"
+
+func main() {
+	(&theatre.Play{
+		Name: "leader",
+		About: `Three copies of a program stand for election. The leader is killed, told to end
+and paused, and each time another leads, never two at a time. With -endpoints, or
+ETCDCTL_ENDPOINTS, it is one copy of the program on an etcd of yours.`,
+		Program: leaderMain, Owner: leads, Acts: acts,
+	}).Main()
+}
