@@ -1,0 +1,47 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/conclave-go/conclave/examples/internal/programtest"
+)
+
+func TestMain(m *testing.M) { programtest.Main(m, main) }
+
+// patient is for a machine that does much else.
+func patient() []string { return []string{"-ttl", "3s", "-slack", "60s"} }
+
+func TestOneCommandRunsUntilItsHolderIsKilled(t *testing.T) {
+	t.Parallel()
+	out := programtest.Play(t, nil, patient()...)
+	const next, works = `n\d is in office [\d.]+ m?s later, with token \d+`, `n\d's command is at work, with token \d+`
+	programtest.RequireInOrder(t, out, `TTL 3s, embedded etcd`,
+		`1/3  Three copies`, works,
+		`2/3  The holder is told to end`, `n\d is told to end \(SIGTERM\)`, next, works,
+		`3/3  The holder is killed`, `n\d is killed \(SIGKILL\)`, next, works, `n\d's command is still at work`, `refuses\s+its\s+writes`,
+		`Never two in office before their deadlines, and tokens only rose\.\n$`)
+}
+
+func TestInterruptLeavesNothingBehindWhileACommandHasLostItsHolder(t *testing.T) {
+	t.Parallel()
+	programtest.RequireInterruptible(t, "(SIGKILL)", patient()...)
+}
+
+func TestCommandsEndWhenTheShowIsKilled(t *testing.T) {
+	t.Parallel()
+	programtest.RequireOrphansEnd(t, "(SIGKILL)", patient()...)
+}
+
+func TestACopyOfTheProgramNeedsNothingElse(t *testing.T) {
+	t.Parallel()
+	programtest.RequireCopy(t, "lockedMain")
+}
+
+func TestBadCommandLinesGetUsageAndCode2(t *testing.T) {
+	t.Parallel()
+	programtest.RequireUsage(t, "usage: locked ", map[string][]string{
+		"unknown flag":   {"-nope"},
+		"argument":       {"now"},
+		"fractional TTL": {"-ttl", "1500ms"},
+	})
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/lease"
+	"github.com/conclave-go/conclave/lock"
+)
+
+// lockedMain is what main would be in a copy: it waits for the lock, runs a command under
+// it, and ends with that. SIGTERM and Ctrl-C end the command first.
+func lockedMain(ctx context.Context, args []string) error {
+	fs := flag.NewFlagSet("locked", flag.ExitOnError)
+	endpoints := fs.String("endpoints", os.Getenv("ETCDCTL_ENDPOINTS"), "etcd's client `addresses`, separated by commas")
+	ttl := fs.Duration("ttl", lease.DefaultTTL, "TTL of the lease: after a crash the lock is taken for as long")
+	_ = fs.Parse(args) // it exits if it fails
+	if fs.NArg() < 2 {
+		return errors.New("usage: locked -endpoints ADDRESSES [-ttl 10s] LOCK COMMAND [ARG...]")
+	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	client, err := clientv3.New(clientv3.Config{Endpoints: strings.Split(*endpoints, ","), DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 5 * time.Second})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	start, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	session, err := lease.NewSession(start, client, lease.WithTTL(*ttl), lease.WithLogger(slog.Default()))
+	if err != nil {
+		return err
+	}
+	defer session.Close(ctx) // with a ctx that is done, too: the next has the lock at once
+	mutex, err := lock.NewMutex(session, fs.Arg(0))
+	if err != nil {
+		return err
+	}
+	err = mutex.Do(ctx, func(ctx context.Context, h *lock.Hold) error {
+		slog.Info("holding", "token", h.Token(), "until", h.Deadline())
+		defer slog.Info("stopped", "token", h.Token())
+		command := exec.CommandContext(ctx, fs.Arg(1), fs.Args()[2:]...) // ends with the hold
+		command.Stdin, command.Stdout, command.Stderr = os.Stdin, os.Stdout, os.Stderr
+		command.Env = append(os.Environ(), "LOCK_TOKEN="+h.Token().String()) // for what it writes to
+		command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
+		command.WaitDelay = 2 * time.Second // then SIGKILL
+		return command.Run()
+	})
+	if ctx.Err() != nil && !errors.Is(err, lock.ErrLost) {
+		return nil // told to end, and it has
+	}
+	return err
+}
