@@ -1,0 +1,24 @@
+// Singleton is a service of which one instance serves at a time. The replicas stand by and
+// take over: at once when the one in office is told to end, and when its lease has expired
+// if it crashed.
+//
+//	go run ./examples/singleton                            # replicas are killed, ended and paused
+//	go run ./examples/singleton -ttl 10s
+//	go run ./examples/singleton -endpoints localhost:2379 -listen localhost:8080
+//
+// program.go is to be copied, and needs none of the other Go files; deployment.yaml runs it
+// on Kubernetes. show.go does things to copies of the program. The exit code is 1 if two
+// ever served at a time, or the next one came late.
+package main
+
+import "github.com/conclave-go/conclave/examples/internal/theatre"
+
+func main() {
+	(&theatre.Play{
+		Name: "singleton",
+		About: `Two replicas of a service: one serves, the other stands by. The one in office is
+told to end, killed and paused, and each time the other serves, never both. With
+-endpoints, or ETCDCTL_ENDPOINTS, it is one replica on an etcd of yours.`,
+		Program: singletonMain, Owner: serves, Acts: acts,
+	}).Main()
+}

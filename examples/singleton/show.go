@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/election"
+	"github.com/conclave-go/conclave/examples/internal/theatre"
+	"github.com/conclave-go/conclave/internal/process"
+	"github.com/conclave-go/conclave/lock"
+)
+
+func acts(ctx context.Context, s *theatre.Stage) {
+	start := func(name string) { s.Start(name, "-listen", "127.0.0.1:0") }
+	answers := func() { // on a busy machine the one in office may have changed meanwhile
+		s.Until(ctx, "an answer", func() bool {
+			o := s.InOffice(ctx, "")
+			said, err := get(ctx, o.Address)
+			if err != nil || said != "token "+o.Token.String() {
+				return false
+			}
+			s.Say(s.Styles.Good, "%s is ready, and answers: %s", o.Copy, said)
+			return true
+		})
+	}
+	s.Act("1/4  Two replicas start: one serves.")
+	start("r1")
+	start("r2")
+	answers()
+	s.Act("2/4  A rollout: the one in office is told to end, and the next serves at once.")
+	s.Terminate(ctx)
+	answers()
+	start("r3")
+	s.Act("3/4  The one in office is killed: the next serves when its lease has expired.")
+	s.Kill(ctx)
+	answers()
+	start("r4")
+	if process.CanPause {
+		s.Act("4/4  The one in office is paused for longer than its lease lasts.")
+		s.Pause(ctx)
+		answers()
+	}
+}
+
+// get asks a replica whether it is ready, and for an answer.
+func get(ctx context.Context, address string) (said string, err error) {
+	client := http.Client{Timeout: 5 * time.Second}
+	for _, path := range []string{"/readyz", "/"} {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, http.NoBody)
+		if err != nil {
+			return "", err
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return "", err
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close() // it was only read
+		if err != nil || resp.StatusCode != http.StatusOK {
+			return "", fmt.Errorf("%s: %s", path, resp.Status)
+		}
+		said = strings.TrimSpace(string(body))
+	}
+	return said, nil
+}
+
+// serves returns the token of the one in office, as etcd has it.
+func serves(ctx context.Context, client *clientv3.Client) (lock.Token, error) {
+	leader, err := election.Current(ctx, client, "singleton")
+	return leader.Token, err
+}
