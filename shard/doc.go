@@ -97,7 +97,7 @@
 //	a Router                the same
 //
 // Shards are asked for 16 at a time, in one request: a thousand that are free take a few dozen
-// round trips. Those that are to move are handed over 16 at a time too, so that each is
+// round trips. Those that are to move are handed over four at a time, so that each is
 // without an owner for little more than a hand-over, while the others are served until it is
 // their turn. Limits are [MaxShards] and [MaxMembers].
 //

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"path"
@@ -25,9 +26,9 @@ const (
 	// abreast is how many owners are told at a time. All are served until they are told,
 	// and a server hands over so many in a few round trips: a thousand that are told at once
 	// are without an owner until it is their turn.
-	abreast = 16
+	abreast = 4
 	// patient is after what time one whose function has not returned keeps no other waiting.
-	patient = 50 * time.Millisecond
+	patient = 10 * time.Millisecond
 	// listening is how long after its coming a waiter is expected to hear of its turn:
 	// clientv3 opens watches one by one. The shard is served until then.
 	listening = 20 * time.Millisecond
@@ -178,6 +179,10 @@ func (m *Member) orphaned(id ID) bool { return m.plan != nil && m.plan.owners[id
 func (m *Member) tell(due []*Ownership) (more bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	// Who has waited longest has listened longest.
+	slices.SortFunc(due, func(a, b *Ownership) int {
+		return cmp.Compare(m.waiting[a.shard].created, m.waiting[b.shard].created)
+	})
 	room := m.room()
 	for _, o := range due {
 		c, w := m.claims[o.shard], m.waiting[o.shard]
