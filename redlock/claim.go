@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/conclave-go/conclave/internal/clock"
+	"github.com/conclave-go/conclave/internal/race"
 )
 
 // What a round is about, as errors and observers call it.
@@ -126,6 +127,9 @@ func (c *claim) settle(i int, granted, certain bool) {
 	defer c.mu.Unlock()
 	l := &c.lanes[i]
 	l.pending--
+	if race.Enabled && l.pending < 0 {
+		panic("redlock: more acquisitions have an answer than were sent")
+	}
 	l.present = l.present || granted || !certain
 	l.doubt = l.doubt || !certain
 	if l.pending == 0 && l.idle != nil {

@@ -214,6 +214,7 @@ func TestAKeyOnANodeThatWasDownIsRemovedWhenItIsBack(t *testing.T) {
 		c.Node(0).Kill(t)
 		unlock(t, h)
 		c.Node(0).Restart(t)
+		c.Node(0).Admin().Persist(guarded(t), name) // it does not go by itself
 		awaitHeld(t, c, name, 0)
 	}, redistest.WithAppendOnly())
 }

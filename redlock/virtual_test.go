@@ -405,7 +405,7 @@ func TestAWaiterIsGrantedSoonAfterTheKeysExpireAndAsksSeldom(t *testing.T) {
 		h := lockVirtual(t, virtualNodes(t, v, n))
 		took := time.Since(start)
 		require.GreaterOrEqual(t, took, ttl)
-		require.Less(t, took, ttl+200*time.Millisecond)
+		require.Less(t, took, ttl+130*time.Millisecond)
 		for i := range n {
 			require.LessOrEqual(t, v.Wire(i).Calls(), 16)
 		}

@@ -117,9 +117,10 @@ func (p *pacer) pause(r *round, poll time.Duration) time.Duration {
 		return time.Duration(rand.Float64() * float64(p.split))
 	}
 	p.outage, p.split = 0, 0
-	if left := r.remaining(); left > 0 && left < poll {
+	pause := jitter(poll)
+	if left := r.remaining(); left > 0 && left < pause {
 		// Redis deletes what has expired in the millisecond after.
 		return left + time.Millisecond + time.Duration(rand.Float64()*float64(left/pollJitter))
 	}
-	return jitter(poll)
+	return pause
 }
