@@ -12,6 +12,7 @@ import (
 	"github.com/conclave-go/conclave/internal/attempt"
 	"github.com/conclave-go/conclave/internal/clock"
 	"github.com/conclave-go/conclave/internal/look"
+	"github.com/conclave-go/conclave/internal/race"
 )
 
 // Lease is one etcd lease that is kept alive until it is closed or lost. It does
@@ -261,6 +262,9 @@ func (l *Lease) suspend(why error) {
 func (l *Lease) changeTo(s State) {
 	if l.state == s {
 		return
+	}
+	if race.Enabled && (l.state.Ended() || s.Ended() && (l.ctx.Err() == nil || clock.Until(l.until) > 0)) {
+		panic(fmt.Sprintf("lease: one that is %v becomes %v with %v left and its context at %v", l.state, s, clock.Until(l.until), l.ctx.Err()))
 	}
 	l.state = s
 	l.note(change{to: s})

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/internal/race"
 )
 
 // ErrClosed is what a cache that was closed ends with: the error of [Cache.Err], and
@@ -178,12 +180,24 @@ func (c *Cache[T]) install(entries []*entry[T], base int64, b Batch) {
 		c.base, c.revision = base, b.Revision
 		c.rebuilt = period{after: base, to: c.now()}
 	}
+	if race.Enabled {
+		c.check(entries)
+	}
 	if len(entries) > 0 || b.Snapshot {
 		c.edits++
 	}
 	c.contact = time.Now()
 	c.history.trim(&c.table)
 	c.notify()
+}
+
+// check panics if an entry is newer than the state that it is part of. mu must be held.
+func (c *Cache[T]) check(entries []*entry[T]) {
+	for _, e := range entries {
+		if e.at > c.now() {
+			panic(fmt.Sprintf("watch: cache of revision %d has %q of revision %d", c.revision, e.key, e.ModRevision))
+		}
+	}
 }
 
 // period is a range of numbers, see entry.at.

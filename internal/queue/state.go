@@ -7,6 +7,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/attempt"
+	"github.com/conclave-go/conclave/internal/race"
 	"github.com/conclave-go/conclave/lease"
 )
 
@@ -67,10 +68,19 @@ type life struct {
 
 // become changes the state. mu must be held.
 func (l *life) become(next state) {
-	if checked && next != l.state && !l.state.mayBecome(next) {
+	if race.Enabled && next != l.state && !l.state.mayBecome(next) {
 		panic(fmt.Sprintf("queue: an entry that is %v cannot become %v", l.state, next))
 	}
 	l.state = next
+	l.check()
+}
+
+// check panics, under the race detector, if what is known of the requests cannot be. mu must
+// be held.
+func (l *life) check() {
+	if race.Enabled && (l.puts < 0 || l.deletes < 0) {
+		panic(fmt.Sprintf("queue: an entry that is %v has %d enqueues and %d deletions without an answer", l.state, l.puts, l.deletes))
+	}
 }
 
 // putSent notes that an enqueue goes out: reserved to pending.

@@ -1,3 +1,3 @@
-// Package race tells tests whether they run under the race detector, where everything takes
-// several times as long.
+// Package race tells whether the race detector is on: code then looks for what must never be,
+// at no cost without, and tests know that everything takes several times as long.
 package race

@@ -1,6 +1,0 @@
-//go:build race
-
-package queue
-
-// checked is set if what must never be is looked for, and panics.
-const checked = true
