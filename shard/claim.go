@@ -229,7 +229,11 @@ func (c *claim) returned() (told, over bool) {
 func (c *claim) release(o *Ownership) {
 	ctx, cancel := context.WithTimeout(c.m.last, releaseTimeout)
 	defer cancel()
-	if err := o.hold.Unlock(ctx); err != nil && !errors.Is(err, ErrLost) {
+	began := time.Now()
+	err := o.hold.Unlock(ctx)
+	if err == nil {
+		c.m.released(time.Since(began))
+	} else if !errors.Is(err, ErrLost) {
 		c.m.log.Warn("shard: release not confirmed", "shard", c.id, "token", o.Token(), "error", err)
 	}
 }

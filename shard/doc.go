@@ -97,9 +97,9 @@
 //	a Router                the same
 //
 // Shards are asked for 16 at a time, in one request: a thousand that are free take a few dozen
-// round trips. Those that are to move are handed over four at a time, so that each is
-// without an owner for little more than a hand-over, while the others are served until it is
-// their turn. Limits are [MaxShards] and [MaxMembers].
+// round trips. Those that are to move a member hands over two at a time, up to
+// sixteen where the server is far, so that each is without an owner for little more than a
+// hand-over, while the others are served until it is their turn. Limits are [MaxShards] and [MaxMembers].
 //
 // The idea of a planner with a pure function, and owners with leases, is that of Slicer
 // (Adya et al., OSDI 2016) and Shard Manager (Lee et al., SOSP 2021).

@@ -23,10 +23,11 @@ const (
 	late = 500 * time.Millisecond
 	// mostReads is how many queues are read at once: etcd's limit of operations.
 	mostReads = 128
-	// abreast is how many owners are told at a time. All are served until they are told,
-	// and a server hands over so many in a few round trips: a thousand that are told at once
-	// are without an owner until it is their turn.
-	abreast = 4
+	// abreast is how many owners are told at a time where the server is near, and most however
+	// far it is: one more for each span of time that a release takes at least. All are served
+	// until they are told, and those that are told at once are without an owner until the
+	// server comes to them.
+	abreast, most, span = 2, 16, 2 * time.Millisecond
 	// patient is after what time one whose function has not returned keeps no other waiting.
 	patient = 10 * time.Millisecond
 	// listening is how long after its coming a waiter is expected to hear of its turn:
@@ -200,13 +201,22 @@ func (m *Member) tell(due []*Ownership) (more bool) {
 
 // room returns how many owners more may be told to leave now. mu must be held.
 func (m *Member) room() int {
-	room := abreast
+	room := min(abreast+int(m.quickest/span), most)
 	for _, c := range m.claims {
 		if !c.wanted && (c.state == releasing || c.state == leaving && time.Since(c.told) < patient) {
 			room--
 		}
 	}
 	return room
+}
+
+// released notes how long a release has taken.
+func (m *Member) released(took time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.quickest == 0 || took < m.quickest {
+		m.quickest = took
+	}
 }
 
 // readQueues finds out who waits for shards. Any member of the cluster may answer: what it

@@ -41,9 +41,11 @@ type Member struct {
 	mu      sync.Mutex
 	claims  map[ID]*claim
 	waiting map[ID]waiter // who waits for shards that are to go, the last to come
-	missing int           // wanted claims that do not own their shard
-	plan    *planned      // the last that was read, nil if none was
-	changed chan struct{} // closed and replaced by each change of the above
+	// quickest is how long a release has taken at least, 0 if there was none yet.
+	quickest time.Duration
+	missing  int           // wanted claims that do not own their shard
+	plan     *planned      // the last that was read, nil if none was
+	changed  chan struct{} // closed and replaced by each change of the above
 	// draining is when Drain was called first, and hasty is set when shards are not kept
 	// any longer for others to come.
 	draining time.Time
