@@ -90,8 +90,7 @@ func TestNothingIsPutBackAfterTheRelease(t *testing.T) {
 		<-time.After(timeout / 2)
 		v.Wire(1).Heal()
 		v.Wire(2).Heal()
-		<-errs
-		<-errs
+		_, _ = <-errs, <-errs // the extension may be told to have come too late
 		synctest.Wait()
 		for i := range 3 {
 			require.False(t, v.Wire(i).Redis().Exists(name))
