@@ -8,8 +8,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 
 	"github.com/conclave-go/conclave/conclavetest"
@@ -110,12 +111,32 @@ func TestCutMemberLeavesTheOthers(t *testing.T) {
 	require.Contains(t, failure(t, func(tb testing.TB) { n.CutMember(tb, 3) }), "conclavetest: member 3: must be 0 to 2")
 }
 
+// connections counts those that have ended.
+type connections struct{ ended chan struct{} }
+
+func (connections) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
+func (connections) HandleRPC(context.Context, stats.RPCStats)                         {}
+func (connections) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+
+func (c connections) HandleConn(_ context.Context, s stats.ConnStats) {
+	if _, ended := s.(*stats.ConnEnd); ended {
+		c.ended <- struct{}{}
+	}
+}
+
 func TestResetBreaksConnections(t *testing.T) {
 	onBoth(t, func(t *testing.T, c *conclavetest.Cluster) {
 		n := c.Network(t)
-		client := connected(t, n)
+		seen := connections{make(chan struct{}, 100)}
+		cfg := n.Config()
+		cfg.DialOptions = append(cfg.DialOptions, grpc.WithStatsHandler(seen))
+		client, err := clientv3.New(cfg)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, client.Close()) })
+		require.False(t, exists(t, client, "any"))
+		require.Empty(t, seen.ended)
 		n.Reset()
-		require.True(t, client.ActiveConnection().WaitForStateChange(guarded(t), connectivity.Ready))
+		await(t, seen.ended, "the connection ends")
 		require.False(t, exists(t, client, "any"))
 	})
 }

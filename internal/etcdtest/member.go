@@ -129,6 +129,7 @@ func (m *member) config() *embed.Config {
 	cfg.BcryptCost = bcryptCost
 	cfg.EnableGRPCGateway = false
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(dyingLogger())
+	cfg.GRPCAdditionalServerOptions = []grpc.ServerOption{grpc.WaitForHandlers(true)} // for kill
 	registered := m.registered
 	cfg.ServiceRegister = func(s *grpc.Server) { registered <- s }
 	return cfg
@@ -204,8 +205,9 @@ func (m *member) kill() {
 
 	select {
 	case s := <-m.registered:
-		// Clients first: once the server stops, handlers answer that it does,
-		// which a process that dies has no time for.
+		// Clients first: once the server stops, handlers answer that it does, which a
+		// process that dies has no time for, and one that still sends to a watch reads
+		// from a store that is closed.
 		s.Stop()
 	default: // not ready yet, so it has no clients
 	}
