@@ -88,7 +88,7 @@ func ExampleWithLogger() {
 	if err := session.Close(ctx); err != nil {
 		log.Fatal(err)
 	}
-	// Output:
+	// Unordered output:
 	// level=WARN msg="lease: lost" cause="lease: lost: the server does not know the lease: it expired or was revoked"
 	// level=INFO msg="lease: session has a new lease"
 }
