@@ -40,6 +40,9 @@ func (e *entry) removeUnsettled(ctx context.Context) {
 	case e.lease.Err() != nil: // which takes the entry with it
 	case err != nil:
 		e.tell(slog.LevelWarn, "queue: entry not removed; tried again with each look", "error", err)
+	case e.created == 0 && e.q.Raw && e.life.undeleted() > 0:
+		// Another deletion of that value may be on its way, and would delete what is put under
+		// the key next. The key stays in doubt.
 	case removed || e.created != 0:
 		e.removed()
 	case attempt.Pause(ctx, latePause):

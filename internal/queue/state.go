@@ -123,6 +123,9 @@ func (e *entry) becomeWaiting(created, modified int64, of lease.Header) {
 func (e *entry) becomeOwner() {
 	e.life.mu.Lock()
 	defer e.life.mu.Unlock()
+	if race.Enabled && e.waits() {
+		panic(fmt.Sprintf("queue: an entry is to own behind %q", e.waitsAt().before.key))
+	}
 	e.life.become(owner)
 	e.life.owned = true
 }
@@ -158,6 +161,13 @@ func (l *life) deleteAnswered(removed bool, err error) {
 	}
 	l.deletes--
 	l.deleted = l.deleted || removed
+}
+
+// undeleted returns how many deletions have no answer.
+func (l *life) undeleted() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.deletes
 }
 
 // mayBeDeleted reports whether a deletion of the entry was applied, or may have been.

@@ -75,7 +75,7 @@ func (e *entry) wait(ctx context.Context) error {
 		case ownDeleted:
 			return errOwnGone
 		case callerDone:
-			return attempt.Ended(ctx, nil)
+			return e.endOf(ctx)
 		case watchFailed:
 			if !attempt.Pause(ctx, pause) {
 				return attempt.Ended(ctx, w.err)
@@ -92,6 +92,15 @@ func (e *entry) wait(ctx context.Context) error {
 		}
 	}
 	return e.lease.Err()
+}
+
+// endOf returns why a wait with a context of bind is over. The end of the lease shows there a
+// little later than elsewhere, and is looked for first.
+func (e *entry) endOf(ctx context.Context) error {
+	if err := e.lease.Err(); err != nil {
+		return err
+	}
+	return attempt.Ended(ctx, nil)
 }
 
 // follow notes whom the entry waits for, if that is known.

@@ -159,7 +159,7 @@ func (v *watching) begun(rev int64) (w wakeup, over bool) {
 		case err != nil:
 			return v.failed(err), true
 		case !before[0].whole:
-			return wakeup{why: predecessorGone, after: rev}, true
+			return wakeup{why: predecessorGone, after: max(rev, before[0].seen)}, true
 		}
 		g.before = before[0] // what has been freed by then is not counted again
 		return wakeup{}, false
@@ -177,7 +177,7 @@ func (v *watching) begun(rev int64) (w wakeup, over bool) {
 	case v.both && !v.e.is(first(resp, 1)):
 		return wakeup{why: ownDeleted}, true
 	}
-	return wakeup{why: predecessorGone, after: rev, alone: v.both}, g.lane.kind.over(g.before, first(resp, 0))
+	return wakeup{why: predecessorGone, after: resp.Header.Revision, alone: v.both}, g.lane.kind.over(g.before, first(resp, 0))
 }
 
 // heard reports whether the wait is over with events. A member that lags behind what we
