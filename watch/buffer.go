@@ -44,7 +44,7 @@ func (b *buffer) put(it item) (room bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.trouble = nil
-	if it.Revision <= b.floor {
+	if it.Revision <= b.floor && !it.gap {
 		return true
 	}
 	it.Events, it.epoch = after(it.Events, b.floor), b.epoch
@@ -56,6 +56,9 @@ func (b *buffer) put(it item) (room bool) {
 // add appends a batch, or makes it part of the last one. mu must be held.
 func (b *buffer) add(it item) {
 	if b.conflate && it.gap { // what is read then is later than all that is here
+		for _, old := range slices.Concat(b.out[b.next:], b.in) {
+			it.anew = it.anew || old.anew
+		}
 		b.in, b.out, b.next, b.size = nil, nil, 0, 0
 	}
 	if len(b.in) == 0 || !b.joins(it) {
@@ -145,6 +148,16 @@ func (b *buffer) reset() {
 	b.floor = unknown
 	b.epoch++
 	signal(b.emptied)
+}
+
+// left reports whether the buffer was reset since epoch, or else why nothing more will come.
+func (b *buffer) left(epoch int) (over bool, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.epoch != epoch {
+		return true, nil
+	}
+	return false, b.err
 }
 
 // awaitRoom waits until half of the buffer is free, or ctx ends.

@@ -169,7 +169,9 @@ func (f *follower) begin(ctx context.Context, w *leg) error {
 // there cannot be one.
 func (f *follower) recover(ctx context.Context, err error) error {
 	behind := f.position
-	f.position = max(f.position, f.buffer.wanted())
+	if f.position != unknown { // else the last state that was read may be older than what was delivered
+		f.position = max(f.position, f.buffer.wanted())
+	}
 	switch {
 	case errors.Is(err, errFull):
 		f.log.Info("watch: the consumer is too slow; waiting for it", "key", f.keys.key, "revision", f.position)

@@ -3,6 +3,7 @@ package watch
 import (
 	"slices"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -30,6 +31,18 @@ type item struct {
 	conflate bool
 	latest   map[string]int // the index of each key's event, if conflating
 	stale    int            // how many events later ones have replaced by nil
+}
+
+// foreign returns why a state that was read with a header is not one after the gap, nil if it
+// may be.
+func (it *item) foreign(header *pb.ResponseHeader) error {
+	switch id := header.GetClusterId(); {
+	case id != 0 && it.cluster != 0 && id != it.cluster:
+		return &ClusterError{Expected: it.cluster, Actual: id}
+	case header.GetRevision() < it.Revision:
+		return &FutureRevisionError{Requested: it.Revision + 1, Current: header.GetRevision()}
+	}
+	return nil
 }
 
 // add appends what comes after the batch: events only if it conflates or has none.

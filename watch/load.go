@@ -81,6 +81,8 @@ func (s span) read(
 			return nil, nil, errOvertaken
 		case err != nil:
 			return nil, nil, err
+		case header != nil && resp.Header.ClusterId != header.ClusterId:
+			return nil, nil, &ClusterError{Expected: header.ClusterId, Actual: resp.Header.ClusterId}
 		}
 		if header == nil {
 			header = resp.Header

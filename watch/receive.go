@@ -55,6 +55,7 @@ func (r *reception) run(ctx context.Context) error {
 			if ok {
 				r.w.line.hear(resp.Header)
 			}
+			r.heard, r.f.quiet = true, r.f.stall/2
 			r.alive()
 			if err = r.receive(ctx, resp, ok); err == nil {
 				err = r.use(r.proof)
@@ -85,9 +86,9 @@ func (r *reception) run(ctx context.Context) error {
 // pace is how long after the last sign of life the server is asked for one.
 func (r *reception) pace() time.Duration { return r.f.quiet * 2 / 5 }
 
-// alive notes a sign of life.
+// alive notes a sign of life. Only those of this very watch count for how long it may be
+// silent the next time: others on the line may come before a message that holds all up.
 func (r *reception) alive() {
-	r.heard, r.f.quiet = true, r.f.stall/2
 	r.f.progress.hear()
 	r.silent.Reset(r.f.quiet)
 	r.doubt.Reset(r.pace())

@@ -158,18 +158,14 @@ func (d *delivery) next(ctx context.Context) (b Batch, err error) {
 
 // load reads the state after a gap in the history, the beginning being one. The watch
 // that the buffer is filled from is older than the read, so nothing is
-// missed in between, and what both show is left out of the buffer. If the state turns out
-// to be that of another store, it is not ok: the follower will notice as well.
+// missed in between, and what both show is left out of the buffer. It is not ok if another
+// history has begun meanwhile, with a gap of its own.
 func (d *delivery) load(ctx context.Context, gap item) (b Batch, ok bool, err error) {
-	kvs, header, err := d.readState(ctx)
-	if err != nil {
+	kvs, header, err := d.readAfter(ctx, gap)
+	if err != nil || header == nil {
 		return Batch{}, false, err
 	}
-	revision, cluster := header.GetRevision(), header.GetClusterId()
-	if revision < gap.Revision || cluster != 0 && gap.cluster != 0 && cluster != gap.cluster {
-		d.log.Warn("watch: the state is that of another store", "key", d.keys.key, "revision", revision, "expected", gap.Revision)
-		return Batch{}, false, nil
-	}
+	revision := header.GetRevision()
 	d.buffer.skip(revision, gap.epoch)
 	b = Batch{Revision: revision}
 	switch {
@@ -190,6 +186,30 @@ func (d *delivery) load(ctx context.Context, gap item) (b Batch, ok bool, err er
 	}
 	d.begun = true
 	return b, true, nil
+}
+
+// readAfter reads the state after a gap. One of another store, or of one that was set back, is
+// an error; with WithRebuild it is read again until the follower has noticed, too, and the
+// header is nil then: what is behind the gap must not be delivered without the state.
+func (d *delivery) readAfter(ctx context.Context, gap item) ([]*mvccpb.KeyValue, *pb.ResponseHeader, error) {
+	for pause := firstPause; ; pause = min(2*pause, maxPause) {
+		kvs, header, err := d.readState(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		foreign := gap.foreign(header)
+		if foreign == nil {
+			return kvs, header, nil
+		}
+		if !d.rebuild {
+			return nil, nil, foreign
+		}
+		d.log.Warn("watch: the state is that of another store; reading again", "key", d.keys.key, "error", foreign)
+		if over, err := d.buffer.left(gap.epoch); over || err != nil {
+			return nil, nil, err
+		}
+		attempt.Pause(ctx, pause)
+	}
 }
 
 // readState reads the state. A stream that has begun goes on trying, whatever the reason
