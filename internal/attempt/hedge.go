@@ -67,6 +67,7 @@ type hedge[T any] struct {
 	started int
 	silent  int                        // how many have gone out beside others since one failed
 	out     []*context.CancelCauseFunc // what ends the attempts under way, the oldest first
+	probes  []context.CancelFunc       // what ends those that were begun
 	wait    time.Duration              // until the next goes out beside those
 	pause   time.Duration              // until the next goes out after one has failed
 	last    error                      // what the last attempt failed with
@@ -119,6 +120,13 @@ func (h *hedge[T]) beside() {
 func (h *hedge[T]) probe() {
 	ctx, cancel := context.WithTimeout(h.ctx, h.limits.Patience)
 	defer cancel()
+	h.mu.Lock()
+	if h.decided {
+		h.mu.Unlock()
+		return
+	}
+	h.probes = append(h.probes, cancel)
+	h.mu.Unlock()
 	err := h.limits.Caller.probe(ctx)
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -227,6 +235,9 @@ func (h *hedge[T]) decide(v T, err error) {
 	}
 	for _, cancel := range h.out {
 		(*cancel)(errDecided)
+	}
+	for _, cancel := range h.probes { // nobody waits for what they find out
+		cancel()
 	}
 }
 
