@@ -115,6 +115,7 @@ func (c *claim) run() {
 		}
 		hold, err := c.lock(ctx)
 		early := err != nil && ctx.Err() == nil
+		c.asked()
 		switch {
 		case errors.Is(err, lease.ErrClosed):
 			c.m.abandon(c)
@@ -164,6 +165,13 @@ func (c *claim) ask() (ctx context.Context, since time.Time, ok bool) {
 	return ctx, time.Now(), true
 }
 
+// asked ends what ask has begun.
+func (c *claim) asked() {
+	c.m.mu.Lock()
+	defer c.m.mu.Unlock()
+	c.stop()
+}
+
 // pause waits before the claim asks again.
 func (c *claim) pause(d time.Duration) {
 	c.m.mu.Lock()
@@ -187,7 +195,10 @@ func (c *claim) serve(hold *lock.Hold, since time.Time) (early bool) {
 	failure := o.outcome(err, told)
 	early = !told && o.Err() == nil
 	o.cancel(ErrReleased)
-	c.release(o)
+	released := time.Now()
+	if err := c.release(o); err == nil && !over {
+		c.m.released(time.Since(released))
+	}
 	if early || err != nil && !errors.Is(err, context.Canceled) {
 		c.m.log.Warn("shard: function failed", "shard", c.id, "token", o.Token(), "error", failure)
 	}
@@ -226,16 +237,14 @@ func (c *claim) returned() (told, over bool) {
 }
 
 // release gives the lock up. What cannot be confirmed in time the session finishes.
-func (c *claim) release(o *Ownership) {
+func (c *claim) release(o *Ownership) error {
 	ctx, cancel := context.WithTimeout(c.m.last, releaseTimeout)
 	defer cancel()
-	began := time.Now()
 	err := o.hold.Unlock(ctx)
-	if err == nil {
-		c.m.released(time.Since(began))
-	} else if !errors.Is(err, ErrLost) {
+	if err != nil && !errors.Is(err, ErrLost) {
 		c.m.log.Warn("shard: release not confirmed", "shard", c.id, "token", o.Token(), "error", err)
 	}
+	return err
 }
 
 // leave tells an owner to leave. The member's mu must be held.
@@ -263,7 +272,7 @@ func (c *claim) expire(o *Ownership, cause error) bool {
 	c.become(overdue)
 	c.m.mu.Unlock()
 	o.cancel(cause)
-	c.release(o)
+	_ = c.release(o) // it has said so
 	tell(c.m.cfg.observer.Released, c.event(o, time.Since(o.began), cause))
 	return true
 }

@@ -25,8 +25,9 @@ var ErrDrainTimeout = fmt.Errorf("shard: function has not returned within the dr
 // ErrClosed is what a closed member, router or what waits for them returns.
 var ErrClosed = errors.New("shard: closed")
 
-// ShardsError is returned by [Join] when the group has another number of shards. To change
-// it, all members have to stop, see docs/operations.md of the repository.
+// ShardsError is returned by [Join] when the group has another number of shards, and is what
+// a [Router] ends with when it was given one. To change it, all members have to stop, see
+// docs/operations.md of the repository.
 type ShardsError struct {
 	// Group is the group's name.
 	Group string

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"math"
-	"path"
 	"slices"
 	"sync"
 	"time"
@@ -131,11 +130,12 @@ func (m *Member) heard(events []*clientv3.Event) {
 		what, _, id := m.keys.parse(key)
 		c := m.claims[id]
 		switch {
-		case what != kindLock || c == nil || c.wanted:
-		case e.Type == clientv3.EventTypeDelete:
+		case what != kindLock:
+		case e.Type == clientv3.EventTypeDelete: // also while the shard is wanted: it may be due again
 			if m.waiting[id].key == key {
 				delete(m.waiting, id)
 			}
+		case c == nil || c.wanted:
 		default:
 			m.note(id, e.Kv)
 			m.wake()
@@ -159,8 +159,9 @@ func (m *Member) toHandOver() (due []*Ownership, plan int64) {
 	for _, c := range m.claims {
 		switch {
 		case c.wanted || c.state != owning:
-		case m.hasty, !m.draining.IsZero() && m.orphaned(c.id):
+		case m.hasty, !m.draining.IsZero() && m.plannedFor(c.id, ""):
 			c.leave()
+		case m.plannedFor(c.id, m.name): // it drains, and nobody waits before the plan has changed
 		default:
 			due = append(due, c.o)
 		}
@@ -171,9 +172,10 @@ func (m *Member) toHandOver() (due []*Ownership, plan int64) {
 	return due, plan
 }
 
-// orphaned reports whether a plan that knows that this member drains gives the shard to
-// nobody. mu must be held.
-func (m *Member) orphaned(id ID) bool { return m.plan != nil && m.plan.owners[id] == "" }
+// plannedFor reports whether the plan gives a shard to a member, or to nobody. mu must be held.
+func (m *Member) plannedFor(id ID, name string) bool {
+	return m.plan != nil && m.plan.owners[id] == name
+}
 
 // tell tells owners to leave for whose shard somebody waits, as many as may be told now, and
 // reports whether there are more.
@@ -225,7 +227,7 @@ func (m *Member) readQueues(due []*Ownership) {
 	for some := range slices.Chunk(due, mostReads) {
 		ops := make([]clientv3.Op, len(some))
 		for i, o := range some {
-			ops[i] = clientv3.OpGet(path.Dir(o.Key())+"/", clientv3.WithPrefix(), clientv3.WithKeysOnly(),
+			ops[i] = clientv3.OpGet(m.keys.queue(o.shard), clientv3.WithPrefix(), clientv3.WithKeysOnly(),
 				clientv3.WithMinCreateRev(o.Token().Revision()+1), clientv3.WithLimit(1), clientv3.WithSerializable())
 		}
 		ctx, cancel := context.WithTimeout(clientv3.WithRequireLeader(m.life), tryTimeout)

@@ -38,6 +38,7 @@ func (k keys) cordon(member string) string { return k.all() + "wish/cordon/" + m
 func (k keys) pin(id ID) string            { return fmt.Sprintf("%swish/pin/%d", k.all(), id) }
 func (k keys) locks() string               { return k.all() + "shard/" }
 func (k keys) lock(id ID) string           { return fmt.Sprintf("%s%d", k.locks(), id) }
+func (k keys) queue(id ID) string          { return k.lock(id) + "/~mutex/" }
 
 // kind says what a key of a group is.
 type kind int

@@ -198,10 +198,11 @@ func (m *Member) Drain(ctx context.Context) error {
 	m.wake()
 	entry := m.entry
 	entry.Draining = true
-	if err := m.reg.Update(ctx, entry.encode()); err != nil {
-		return fmt.Errorf("shard: draining: %w", err)
+	err := m.reg.Update(ctx, entry.encode())
+	if err != nil { // the planner does not know, and the shards are kept for the drain time
+		err = fmt.Errorf("shard: draining: %w", err)
 	}
-	return m.await(ctx, "draining", func() (bool, error) { return len(m.claims) == 0, nil })
+	return errors.Join(err, m.await(ctx, "draining", func() (bool, error) { return len(m.claims) == 0, nil }))
 }
 
 // hurry has the member give up its shards though nobody waits for them.

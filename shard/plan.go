@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/conclave-go/conclave/lock"
@@ -75,6 +76,17 @@ type planned struct {
 	revision int64 // of the head; 0 if there is no plan
 	members  []string
 	owners   []string
+}
+
+// says reports whether the plan was made for these members, and for no others but those that
+// it still has as owners, and gives the shards to these owners.
+func (p *planned) says(members, owners []string) bool {
+	if p == nil || !slices.Equal(owners, p.owners) || len(p.members) < len(members) {
+		return false
+	}
+	rest := p.members[len(members):]
+	return slices.Equal(members, p.members[:len(members)]) &&
+		!slices.ContainsFunc(rest, func(name string) bool { return !slices.Contains(owners, name) })
 }
 
 // errNoPlan says that a group has no plan yet.

@@ -5,9 +5,13 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/conclave-go/conclave/election"
+	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/watch"
 )
 
@@ -22,10 +26,18 @@ const (
 	lastTerm  = 30 * time.Second
 )
 
-// stand stands for planner until the member's end.
+// stand stands for planner until the member's end, or the session's. What the server refuses
+// now it may allow later: it may have no space, or an operator may take a permission away.
 func (m *Member) stand(e *election.Election) {
-	if err := e.Run(m.life, m.name, m.lead); m.life.Err() == nil {
-		m.log.Warn("shard: member does not stand for planner any more", "error", err)
+	for {
+		err := e.Run(m.life, m.name, m.lead)
+		if m.life.Err() != nil || m.session.State() == lease.Closed {
+			return
+		}
+		m.log.Warn("shard: member could not stand for planner; trying again", "error", err)
+		if !sleep(m.life, lastTerm) {
+			return
+		}
 	}
 }
 
@@ -38,6 +50,8 @@ type planner struct {
 	// away is since when the planner knows that a member is gone which the plan has, and
 	// bare since when nobody owns a shard.
 	away map[string]time.Time
+	// left says who was draining when last seen.
+	left map[string]bool
 	bare map[ID]time.Time
 	// excuse is the last error of the assigner that was logged.
 	excuse string
@@ -49,7 +63,7 @@ func (m *Member) lead(ctx context.Context, t *election.Term) error {
 	if err != nil {
 		return err
 	}
-	p := &planner{Member: m, term: t, cache: cache, away: map[string]time.Time{}, bare: map[ID]time.Time{}}
+	p := &planner{Member: m, term: t, cache: cache, away: map[string]time.Time{}, left: map[string]bool{}, bare: map[ID]time.Time{}}
 	ctx, cancel := context.WithCancelCause(ctx)
 	news := make(chan struct{}, 1)
 	followed := make(chan struct{})
@@ -114,6 +128,9 @@ func (p *planner) round(ctx context.Context) time.Duration {
 	if st.plan == nil && !errors.Is(st.planErr, errNoPlan) {
 		p.log.Warn("shard: plan is not whole; making another", "error", st.planErr)
 	}
+	if st.shards == 0 {
+		p.restore(ctx)
+	}
 	r, next := p.gather(st)
 	out := r.next(p.cfg.assigner)
 	e := PlanEvent{
@@ -128,7 +145,7 @@ func (p *planner) round(ctx context.Context) time.Duration {
 	if st.plan != nil {
 		e.Version = st.plan.Version
 	}
-	if st.plan == nil || !slices.Equal(out.owners, st.plan.owners) || !slices.Equal(names, st.plan.members[:min(len(names), len(st.plan.members))]) {
+	if !st.plan.says(names, out.owners) {
 		if err := p.write(ctx, st, names, out.owners, &e); err != nil {
 			p.log.Warn("shard: plan not written; trying again", "error", err)
 			e.Err, next = errors.Join(e.Err, err), planRetry
@@ -139,6 +156,15 @@ func (p *planner) round(ctx context.Context) time.Duration {
 	e.Took = time.Since(began)
 	tell(p.cfg.observer.Planned, e)
 	return next
+}
+
+// restore puts the number of shards again, which an operator has deleted.
+func (p *planner) restore(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
+	_, err := p.term.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(p.keys.shards()), "=", 0)).
+		Then(clientv3.OpPut(p.keys.shards(), strconv.Itoa(p.shards))).Commit()
+	p.log.Warn("shard: number of shards was not there; putting it again", "shards", p.shards, "error", err)
 }
 
 // activeNames returns the names of those that the plan counts with.
@@ -175,9 +201,15 @@ func (p *planner) gather(st *state) (r round, next time.Duration) {
 // absent returns those who are gone and may come back, and when the first grace is over.
 func (p *planner) absent(st *state, owners []string) (all []MemberInfo, next time.Duration) {
 	now, next := time.Now(), idle
-	gone := make(map[string]time.Time)
+	gone, left := make(map[string]time.Time), make(map[string]bool)
+	for name, item := range st.members {
+		left[name] = item.Value.member.Draining
+	}
 	for _, name := range owners {
 		if _, here := st.members[name]; here || name == "" {
+			continue
+		}
+		if left[name] = p.left[name]; left[name] { // it has left in order, and nothing is kept for it
 			continue
 		}
 		if _, known := gone[name]; known {
@@ -193,7 +225,7 @@ func (p *planner) absent(st *state, owners []string) (all []MemberInfo, next tim
 			all = append(all, MemberInfo{Name: name, State: Absent})
 		}
 	}
-	p.away = gone
+	p.away, p.left = gone, left
 	return all, next
 }
 

@@ -204,7 +204,8 @@ func (r *Router) since(seen int64) (due []Change, edits int64, changed <-chan st
 }
 
 // Err returns nil while the router follows the group, interruptions included that it is
-// about to overcome, and else why it no longer does: [ErrClosed], or as [watch.Cache.Err].
+// about to overcome, and else why it no longer does: [ErrClosed], a [*ShardsError] if the
+// group was given another number of shards, or as [watch.Cache.Err].
 func (r *Router) Err() error {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -255,7 +256,21 @@ func (r *Router) follow(ctx context.Context) {
 		case c.Item.ModRevision > known:
 			r.apply(c)
 		}
+		if err := r.agrees(); err != nil {
+			r.stop(err)
+			return
+		}
 	}
+}
+
+// agrees returns a [*ShardsError] if the group has another number of shards by now.
+func (r *Router) agrees() error {
+	item, _ := r.cache.Get(r.keys.shards())
+	// An operator may have deleted it, or spoilt it.
+	if n, err := shardsIn(string(item.Value.text)); err == nil && r.shards != 0 && n != r.shards {
+		return &ShardsError{Group: r.keys.group, Want: r.shards, Have: n}
+	}
+	return nil
 }
 
 // load takes over the state as a whole, and returns its revision.
@@ -267,6 +282,9 @@ func (r *Router) load() (revision int64) {
 	if r.shards == 0 && st.checkGroup(r.keys.group) == nil {
 		r.shards, r.edited = st.shards, make([]int64, st.shards)
 		defer close(r.loaded)
+	}
+	if st.plan != nil && st.plan.Shards != r.shards {
+		st.plan = nil
 	}
 	r.queues, r.plan, r.members = st.queues, st.plan, map[string]memberRecord{}
 	for name, item := range st.members {
@@ -315,7 +333,7 @@ func (r *Router) applyPlan() {
 		item, _ := r.cache.Get(key)
 		return item.Value.text, item.ModRevision
 	})
-	if err != nil { // the next is about to come
+	if err != nil || p.Shards != r.shards { // the next is about to come
 		return
 	}
 	old := r.plan
