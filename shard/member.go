@@ -66,7 +66,9 @@ var errMemberClosed = fmt.Errorf("shard: member was closed: %w", ErrLost)
 // to see whether that is by a process that has died, for its TTL at the most, and returns a
 // [*MemberError] if it is alive. It also fails when the group has another number of shards
 // ([*ShardsError]), when ctx ends, or the server refuses; nothing is left then but the
-// number of shards. ctx bounds the call; its values are those of ownerships' contexts.
+// number of shards and, if a request had no answer, perhaps a key that counts as a member
+// until the session is closed. ctx bounds the call; its values are those of ownerships'
+// contexts.
 //
 // The session stays the caller's: close the member first. If the session is closed under
 // it, all shards are lost at once, see [Member.Err].

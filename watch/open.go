@@ -81,7 +81,7 @@ func (o *openings) start(ctx context.Context, n int) {
 			return
 		}
 		o.started++
-		w := newLeg(ctx, o.take(), o.revision)
+		w := newLeg(ctx, o.take(ctx), o.revision)
 		o.pending[w] = struct{}{}
 		opts := o.f.options()
 		go func() { o.results <- opening{w, w.create(o.f.keys.key, opts)} }() // ends when w is closed
@@ -90,12 +90,12 @@ func (o *openings) start(ctx context.Context, n int) {
 
 // take returns a line for the next watch. Beside one that has its own there may be twice as
 // many of those.
-func (o *openings) take() *line {
+func (o *openings) take(ctx context.Context) *line {
 	most := MaxGRPCStreams
 	if o.own {
 		most *= 2
 	}
-	l := o.f.streams.take(most)
+	l := o.f.streams.take(ctx, most)
 	o.own = o.own || o.started == 1 && l.own
 	return l
 }

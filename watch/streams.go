@@ -2,12 +2,14 @@ package watch
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/metadata"
 )
 
 const (
@@ -30,7 +32,8 @@ type line struct {
 	streams *streams
 	own     bool // counted as such
 	shared  bool
-	users   int // guarded by streams.mu
+	caller  string // of a shared one: what its users' contexts say, see callerOf
+	users   int    // guarded by streams.mu
 
 	last atomic.Pointer[sign] // of a shared one
 }
@@ -64,9 +67,7 @@ func (l *line) leave() {
 	last := l.users == 0
 	if last {
 		s.lines--
-		if l == s.common {
-			s.common = nil
-		}
+		s.forget(l)
 	}
 	if l.own {
 		s.own--
@@ -82,11 +83,14 @@ type streams struct {
 	client    *clientv3.Client
 	questions chan struct{} // has a token for each question that is being asked
 
-	mu     sync.Mutex
-	users  int // followers
-	lines  int // that are open
-	own    int
-	common *line // for watches that get none of their own, nil if there is none
+	mu    sync.Mutex
+	users int // followers
+	lines int // that are open
+	own   int
+	// common are the lines for watches that get none of their own, by what callers' contexts
+	// say: clientv3 gives watches with other metadata another gRPC stream, whose signs of life
+	// say nothing about this one.
+	common map[string]*line
 }
 
 //nolint:gochecknoglobals // what a client has is counted over all its streams and caches
@@ -119,8 +123,14 @@ func (s *streams) release() {
 	}
 }
 
+// callerOf returns what a caller's context says to the server.
+func callerOf(ctx context.Context) string {
+	md, _ := metadata.FromOutgoingContext(ctx)
+	return fmt.Sprint(md) // in the order of its keys
+}
+
 // take returns a line for a watch, one of its own if there are fewer than most.
-func (s *streams) take(most int) *line {
+func (s *streams) take(ctx context.Context, most int) *line {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.own < most {
@@ -129,12 +139,26 @@ func (s *streams) take(most int) *line {
 		l.own = true
 		return l
 	}
-	if s.common == nil {
-		s.common = s.newLine()
-		s.common.shared, s.common.users = true, 0
+	caller := callerOf(ctx)
+	l := s.common[caller]
+	if l == nil {
+		l = s.newLine()
+		l.shared, l.caller, l.users = true, caller, 0
+		if s.common == nil {
+			s.common = make(map[string]*line)
+		}
+		s.common[caller] = l
 	}
-	s.common.users++
-	return s.common
+	l.users++
+	return l
+}
+
+// forget lets the next watch that gets no line of its own have another than this one. mu must
+// be held.
+func (s *streams) forget(l *line) {
+	if s.common[l.caller] == l {
+		delete(s.common, l.caller)
+	}
 }
 
 // newLine returns a line with one user. mu must be held.
@@ -154,9 +178,7 @@ func (s *streams) count() int {
 func (s *streams) replace(l *line) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.common == l {
-		s.common = nil
-	}
+	s.forget(l)
 }
 
 // takeForQuestion returns a line of its own for a question, when it is the turn of that.

@@ -1,0 +1,62 @@
+package queue_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/peertest"
+	"github.com/conclave-go/conclave/internal/queue"
+)
+
+// exclusive returns the queue of a mutex, as a peer has it.
+func exclusive(p *peertest.Peer, name string) *queue.Queue {
+	return &queue.Queue{
+		Session: p.Session, Kind: "mutex", Name: name, Lanes: []queue.Lane{queue.Exclusive(queue.Prefix(name, "mutex"))},
+		Errors: queue.Errors{Lost: errors.New("lost"), Released: errors.New("released"), Taken: errors.New("taken")},
+	}
+}
+
+// The lease of many that wait ends while they cannot open their watches. Those behind them in
+// the queue, under another lease of the session, would take each for one that has owned, and
+// so find nobody in their own way.
+func TestTheEndOfALeaseIsNobodysTurn(t *testing.T) {
+	t.Parallel()
+	const crowd = 24
+	c := etcdtest.New(t)
+	holder, p := peertest.New(t, c), peertest.New(t, c, peertest.WithTTL(3*time.Second))
+	name := c.Prefix(t) + "m"
+	h, err := exclusive(holder, name).Acquire(peertest.Guarded(t))
+	require.NoError(t, err)
+	release := queue.HoldOpenings(p.Session)
+	q, granted := exclusive(p, name), make(chan *queue.Grant, crowd)
+	for range crowd {
+		go func() {
+			g, err := q.Acquire(peertest.Guarded(t))
+			if err != nil {
+				t.Error(err)
+			}
+			granted <- g
+		}()
+	}
+	wait := func() {
+		for range crowd {
+			peertest.Await(t, p.Waiting, "it waits")
+		}
+	}
+	wait()
+	owned := queue.WaitingNow(p.Session)
+	peertest.Revoke(t, c.Client(t), p.LeaseID(t))
+	wait() // under the next lease
+	require.Zero(t, owned())
+	release()
+	require.NoError(t, h.Release(peertest.Guarded(t)))
+	for range crowd {
+		g := peertest.Await(t, granted, "it is granted")
+		require.NotNil(t, g)
+		require.NoError(t, g.Release(peertest.Guarded(t)))
+	}
+}
