@@ -159,3 +159,29 @@ func TestBufferMatchesAModel(t *testing.T) {
 		}
 	})
 }
+
+// A member that lags behind creates the watch after which the state has to be read.
+func TestAGapThatIsNotAboveWhatIsWantedIsKept(t *testing.T) {
+	t.Parallel()
+	for _, conflate := range []bool{false, true} {
+		b := watch.NewBuffer(1000, conflate)
+		b.Skip(100)
+		b.PutGap(90)
+		b.Put(batchOf(95, "seen"))
+		batch, gap, ok := b.Take()
+		require.True(t, ok && gap)
+		require.EqualValues(t, 90, batch.Revision)
+		require.Empty(t, taken(b))
+	}
+}
+
+// The consumer has not taken it yet when the state has to be read once more.
+func TestConflationKeepsThatAnotherHistoryBegins(t *testing.T) {
+	t.Parallel()
+	b := watch.NewBuffer(1000, true)
+	b.PutAnew(10)
+	b.Put(batchOf(11, "key"))
+	b.PutGap(20)
+	require.True(t, b.TakeAnew())
+	require.Empty(t, taken(b))
+}

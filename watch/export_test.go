@@ -18,6 +18,17 @@ func (b Buffer) Put(batch Batch) (room bool) { return b.put(item{Batch: batch}) 
 // PutGap adds a gap that ends at a revision.
 func (b Buffer) PutGap(revision int64) { b.put(item{Batch: Batch{Revision: revision}, gap: true}) }
 
+// PutAnew adds a gap with which another history begins.
+func (b Buffer) PutAnew(revision int64) {
+	b.put(item{Batch: Batch{Revision: revision}, gap: true, anew: true})
+}
+
+// TakeAnew removes a batch, and says whether it is a gap with which another history begins.
+func (b Buffer) TakeAnew() (anew bool) {
+	it, _, _ := b.pop()
+	return it.gap && it.anew
+}
+
 // Take removes a batch, if there is one, and says whether it is a gap.
 func (b Buffer) Take() (batch Batch, gap, ok bool) {
 	it, ok, _ := b.pop()
