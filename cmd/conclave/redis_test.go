@@ -54,29 +54,25 @@ func TestALockOnRedisIsWaitedFor(t *testing.T) {
 
 func TestACommandUnderALockOnRedisEndsBeforeTheNextBegins(t *testing.T) {
 	t.Parallel()
+	p, _ := onRedis(t, 3)
+	k := p.start("redis", "lock", "cache", "--ttl", shortTTL, "--", "sh", "-c", stubborn)
+	k.says("ready")
+	send(t, k.Process.Pid, syscall.SIGSTOP)
+	t.Cleanup(func() { send(t, k.Process.Pid, syscall.SIGCONT) })
+	require.Equal(t, "left: 0\n", p.run("redis", "lock", "cache", "--", "sh", "-c", count).stdout)
+}
+
+func TestACommandUnderALockOnRedisEndsWhenItsNodesHang(t *testing.T) {
+	t.Parallel()
 	p, c := onRedis(t, 3)
-	for name, strike := range map[string]func(k *task){
-		"conclave is stopped": func(k *task) {
-			send(t, k.Process.Pid, syscall.SIGSTOP)
-			t.Cleanup(func() { send(t, k.Process.Pid, syscall.SIGCONT) })
-		},
-		"nodes hang": func(*task) {
-			for _, i := range []int{0, 1} {
-				c.Node(i).Stop(t)
-				t.Cleanup(func() { c.Node(i).Continue(t) })
-			}
-		},
-	} {
-		k := p.start("redis", "lock", "cache", "--ttl", shortTTL, "--", "sh", "-c", "rm -f pids; "+stubborn)
-		k.says("ready")
-		strike(k)
-		if name == "nodes hang" {
-			require.Equal(t, 76, k.ends(), k.stderr)
-			require.Equal(t, "left: 0\n", left(t, p.dir))
-			continue
-		}
-		require.Equal(t, "left: 0\n", p.run("redis", "lock", "cache", "--", "sh", "-c", count).stdout)
+	k := p.start("redis", "lock", "cache", "--ttl", shortTTL, "--", "sh", "-c", stubborn)
+	k.says("ready")
+	for _, i := range []int{0, 1} {
+		c.Node(i).Stop(t)
+		t.Cleanup(func() { c.Node(i).Continue(t) })
 	}
+	require.Equal(t, 76, k.ends(), k.stderr)
+	require.Equal(t, "left: 0\n", left(t, p.dir))
 }
 
 func TestWhatIsWrongWithALockOnRedisIsSaid(t *testing.T) {
