@@ -8,7 +8,7 @@ func faults() []planted {
 	return []planted{
 		{
 			name:   "answers-of-others",
-			what:   "watches share a gRPC stream, and take answers from before they were created for their own",
+			what:   "watches share a gRPC stream, and take answers sent before they were created for their own",
 			checks: []watchlab.Check{watchlab.Snapshots, watchlab.Events},
 			edits: []edit{
 				{"watcher.go", "if !ok { // somebody else's", "if ok = false; !ok { // somebody else's"},
@@ -27,13 +27,13 @@ func faults() []planted {
 		},
 		{
 			name:   "proof-too-early",
-			what:   "what is found out about a watch on a shared gRPC stream is used before the events are there that it speaks of",
+			what:   "proof of a watch's progress on a shared gRPC stream is used before the events that it covers have arrived",
 			checks: []watchlab.Check{watchlab.Snapshots, watchlab.Events},
 			edits:  []edit{{"receive.go", "if p.upTo <= r.f.position || p.last > r.f.position {", "if p.upTo <= r.f.position {"}},
 		},
 		{
 			name:   "compaction-ignored",
-			what:   "a stream whose history is compacted goes on where history begins",
+			what:   "a stream whose history is compacted resumes where history begins",
 			checks: []watchlab.Check{watchlab.Snapshots, watchlab.Events},
 			edits: []edit{{
 				"receive.go",
@@ -55,7 +55,7 @@ func faults() []planted {
 		},
 		{
 			name:   "event-twice",
-			what:   "what a watch that is opened again brings again is delivered again",
+			what:   "events that a reopened watch repeats are delivered twice",
 			checks: []watchlab.Check{watchlab.Events, watchlab.Revisions},
 			edits: []edit{
 				{"receive.go", "Events: after(resp.Events, f.position)}", "Events: resp.Events}"},
@@ -102,7 +102,7 @@ func faults() []planted {
 		},
 		{
 			name:   "pages-of-different-revisions",
-			what:   "the pages of a snapshot are not read at one revision",
+			what:   "the pages of a snapshot are read at different revisions",
 			checks: []watchlab.Check{watchlab.Snapshots, watchlab.Resyncs, watchlab.Events},
 			edits:  []edit{{"load.go", "append(opts, clientv3.WithLimit(limit), clientv3.WithRev(header.GetRevision())))", "append(opts, clientv3.WithLimit(limit)))"}},
 		},
@@ -118,7 +118,7 @@ func faults() []planted {
 		},
 		{
 			name:   "changes-forgotten",
-			what:   "a slow consumer of changes is not told of what a newer change of another key has pushed out",
+			what:   "a slow consumer of changes is not told of a change that a newer one of another key has pushed out",
 			checks: []watchlab.Check{watchlab.Stuck, watchlab.Changes},
 			edits:  []edit{{"cache_history.go", "\tr.read = now\n\treturn due, false", "\tr.read = now + 1\n\treturn due, false"}},
 		},
@@ -136,7 +136,7 @@ func faults() []planted {
 		},
 		{
 			name:   "silence-believed",
-			what:   "a member that says nothing is never left",
+			what:   "a silent member is never abandoned",
 			checks: []watchlab.Check{watchlab.Stuck},
 			edits:  []edit{{"receive.go", "err = r.giveUp()", "r.silent.Reset(r.f.quiet)"}},
 		},
