@@ -49,13 +49,17 @@ func (r *Result) losses(events []Event, holds []Hold, rules Rules) {
 }
 
 // handovers requires, where no hold may be lost, that an entry with nothing in its way is
-// granted the lock in time, whatever has become of the watch that was to tell it so.
+// granted the lock in time, whatever has become of the watch that was to tell it so. Of a hold
+// without a token it is not known who was in its way.
 func (r *Result) handovers(events []Event, holds []Hold, rules Rules) {
 	if !rules.Kept || rules.TTL == 0 {
 		return
 	}
 	entries := entriesOf(events)
 	for _, h := range holds {
+		if h.Token == 0 {
+			continue
+		}
 		free := max(queuedAt(events, h), h.Called)
 		for _, e := range entries {
 			if e.created < lock.Token(h.Token).Revision() && e.gone < Open {

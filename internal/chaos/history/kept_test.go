@@ -42,15 +42,30 @@ func TestALossIsABreakWhereNoneMayBe(t *testing.T) {
 func TestAnEntryWithNothingInItsWayIsGrantedInTimeWhereNoHoldMayBeLost(t *testing.T) {
 	t.Parallel()
 	rules := history.Rules{TTL: ttl, Tokens: true, Kept: true}
+	b := token(11)
 	waits := func(until int64) history.Result {
 		s := new(script).grant("a", 10, 10, 900).wait("b", 11, 20).release("a", 12, 100)
-		s.add(history.Event{At: until, Call: 15, Kind: history.Granted, Worker: "b", Hold: "b", Key: "b", Token: token(11), Until: 9000})
+		s.add(history.Event{At: until, Call: 15, Kind: history.Granted, Worker: "b", Hold: "b", Key: "b", Token: b, Until: 9000})
 		return history.Check(s.events, rules)
 	}
 	require.False(t, properties(waits(2101))[history.L], "the TTL and a second after a's entry was gone")
 	require.True(t, properties(waits(2102))[history.L])
 	rules.Kept = false
 	require.False(t, properties(waits(2102))[history.L])
+	rules.Kept, b = true, 0
+	require.False(t, properties(waits(2102))[history.L], "who knows what was in its way")
+}
+
+func TestAPlanMayTakeASecond(t *testing.T) {
+	t.Parallel()
+	died := func(next int64, planned bool) history.Result {
+		s := new(script).grant("a", 10, 10, 900)
+		s.add(history.Event{At: 20, Kind: history.Died, Worker: "a", Hold: "a"}).gone("a", 11, 1020).grant("b", 12, next, next+900)
+		return history.Check(s.events, history.Rules{TTL: ttl, Tokens: true, Planned: planned})
+	}
+	require.False(t, properties(died(3020, true))[history.L])
+	require.True(t, properties(died(3021, true))[history.L])
+	require.False(t, properties(died(3021, false))[history.L], "b was not in the queue")
 }
 
 func TestRoundsAreCountedWhileTheServersAreBrokenAndNobodyKeepsTheLock(t *testing.T) {

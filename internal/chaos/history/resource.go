@@ -7,8 +7,13 @@ import (
 	"github.com/conclave-go/conclave/lock"
 )
 
-// grace is what L allows on top of the TTL.
-const grace = time.Second
+const (
+	// grace is what L allows on top of the TTL.
+	grace = time.Second
+	// planning is what it allows besides where a plan is made before anybody asks: of a few
+	// requests in a row each is slow while all that was killed starts again.
+	planning = time.Second
+)
 
 // resource goes through what the resource accepted and refused.
 func (r *Result) resource(events []Event) {
@@ -62,13 +67,15 @@ func (r *Result) recoveries(events []Event, holds []Hold, rules Rules) {
 				r.found(L, e.At, "nobody was granted the lock after the death of %s", e.Hold)
 				continue
 			}
-			from := e.At
-			if !rules.Planned {
+			from, bound := e.At, rules.TTL+grace
+			if rules.Planned {
+				bound += planning
+			} else {
 				from = max(from, queuedAt(events, h))
 			}
 			took := time.Duration(max(0, h.Granted-from))
 			r.Recoveries = append(r.Recoveries, took)
-			if rules.TTL > 0 && took > rules.TTL+grace+rules.late(e.At, h.Granted) {
+			if rules.TTL > 0 && took > bound+rules.late(e.At, h.Granted) {
 				r.found(L, h.Granted, "%s was granted the lock %v after the death of %s", h.ID, took.Round(time.Millisecond), e.Hold)
 			}
 		}
