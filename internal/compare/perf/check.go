@@ -21,7 +21,7 @@ type Regression struct {
 
 // String says what has become worse, and by how much.
 func (r Regression) String() string {
-	return fmt.Sprintf("%s, %s %s: %.2f times as good as %s, recorded %.2f: %.0f %% less",
+	return fmt.Sprintf("%s, %s %s: %.2f times better than %s, recorded %.2f: %.0f %% less",
 		r.Figure.On(), r.Figure.Stat, r.Figure.Metric, r.Is, r.Figure.Side, r.Was, 100*(1-r.Is/r.Was))
 }
 

@@ -26,7 +26,7 @@ func TestARatioFarBelowTheRecordedOneIsARegression(t *testing.T) {
 	require.Empty(t, perf.Regressions(recorded, figures("b", .1)), "it is not recorded")
 	all := perf.Regressions(recorded, figures("a", 1))
 	require.Len(t, all, 1)
-	require.Equal(t, "a on none, p50 time: 1.00 times as good as rival, recorded 2.00: 50 % less", all[0].String())
+	require.Equal(t, "a on none, p50 time: 1.00 times better than rival, recorded 2.00: 50 % less", all[0].String())
 }
 
 func TestOnlyTheLeadingStatisticCounts(t *testing.T) {

@@ -14,7 +14,7 @@ type Figure struct {
 	Stat         string
 	// Side and Lacks say whose it is; see [Side].
 	Side, Lacks string
-	// Value is the figure, and Ratio how many times as good Conclave's is. Conclave's own
+	// Value is the figure, and Ratio how many times better Conclave's is. Conclave's own
 	// has none.
 	Value float64
 	Ratio Ratio

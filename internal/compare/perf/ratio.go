@@ -2,7 +2,7 @@ package perf
 
 import "math/rand/v2"
 
-// Ratio says how many times as good Conclave is as another side: the quotient of their
+// Ratio says how many times better Conclave is than another side: the quotient of their
 // figures, of which Conclave's is below the line where less is better and above it where
 // more is. Low and High are the ends of its 90 % interval. It is zero where one of the
 // figures is not above zero, so that a quotient would mean nothing.

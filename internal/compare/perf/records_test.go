@@ -102,7 +102,7 @@ func TestTablesShowTheLeadingFigures(t *testing.T) {
 	require.Equal(t, `
 ## lock
 
-| work | on | figure | conclave | compared with | its figure | times as good | it lacks |
+| work | on | figure | conclave | compared with | its figure | times better | it lacks |
 |---|---|---|---:|---|---:|---:|---|
 | a | none | p50 time | 1 ms | rival | 2 ms | 2x (1.5–2.25) | this \| that |
 `, b.String())

@@ -64,7 +64,7 @@ func WriteMarkdown(to io.Writer, all []Figure) error {
 		}
 		if k, _, _ := strings.Cut(f.Work, "/"); k != kind {
 			kind = k
-			fmt.Fprintf(&b, "\n## %s\n\n| work | on | figure | conclave | compared with | its figure | times as good | it lacks |\n", kind)
+			fmt.Fprintf(&b, "\n## %s\n\n| work | on | figure | conclave | compared with | its figure | times better | it lacks |\n", kind)
 			b.WriteString("|---|---|---|---:|---|---:|---:|---|\n")
 		}
 		if f.Side == Ours {

@@ -1,5 +1,5 @@
 // Command compare lets Conclave and other libraries do the same work in turn on the same
-// servers, and says how many times as good Conclave is. In internal/compare:
+// servers, and says how many times better Conclave is. In internal/compare:
 //
 //	GOWORK=off go run ./cmd/compare                  measures all and records it in docs/performance
 //	GOWORK=off go run ./cmd/compare -only lock/ ...  measures and records some works anew

@@ -148,7 +148,7 @@ func TestACheckFailsForARatioThatIsFarLower(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, stderr, "no ratio is below 70 % of the recorded one")
 	_, stderr, err = command(t, []perf.Work{invented("lock/a", 1, nil), invented("lock/b", 3, nil)}, "-out", dir, "-check")
-	require.EqualError(t, err, "REGRESSED, twice: lock/a on none, p50 time: 1.00 times as good as rival, recorded 2.00: 50 % less")
+	require.EqualError(t, err, "REGRESSED, twice: lock/a on none, p50 time: 1.00 times better than rival, recorded 2.00: 50 % less")
 	require.Equal(t, 2, strings.Count(stderr, "lock/a on none\n"))
 	require.Equal(t, 1, strings.Count(stderr, "lock/b on none\n"))
 	require.Equal(t, before, read(t, dir, figuresFile), "a check records nothing")

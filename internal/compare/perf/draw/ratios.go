@@ -11,10 +11,10 @@ import (
 // ratios shows Conclave beside the libraries in each work.
 func ratios(figures []perf.Figure) ([]byte, error) {
 	return forest(chart.Frame{
-		Title: "How many times as good Conclave is",
-		Note: "Right of the line Conclave is better: the quotient of the figures that each work leads with. Lines are 90 % intervals.\n" +
-			"A * marks what does not give the same guarantee. Where nothing is said: one etcd member without fsync.",
-		X: chart.Axis{Label: "times as good", Log: true},
+		Title: "How many times better Conclave is",
+		Note: "Right of the line Conclave is better: the ratio of the leading figures of each work. Lines are 90 % intervals.\n" +
+			"A * marks a library that gives weaker guarantees. Unless stated otherwise: one etcd member without fsync.",
+		X: chart.Axis{Label: "times better", Log: true},
 	}, leading(figures), func(f perf.Figure) bool { return !strings.HasPrefix(f.Side, raw) })
 }
 
@@ -22,10 +22,10 @@ func ratios(figures []perf.Figure) ([]byte, error) {
 // without.
 func limits(figures []perf.Figure) ([]byte, error) {
 	return forest(chart.Frame{
-		Title: "How near Conclave comes to the bare operations",
-		Note: "1 is as good as the operations of the server or the memory alone, which exclude nobody.\n" +
-			"Lines are 90 % intervals. Where nothing is said: one etcd member without fsync.",
-		X: chart.Axis{Label: "times as good", Log: true},
+		Title: "How close Conclave comes to the bare operations",
+		Note: "At 1, Conclave equals the bare operations of the server or the memory, which exclude nobody.\n" +
+			"Lines are 90 % intervals. Unless stated otherwise: one etcd member without fsync.",
+		X: chart.Axis{Label: "ratio", Log: true},
 	}, leading(figures), func(f perf.Figure) bool { return strings.HasPrefix(f.Side, raw) })
 }
 
