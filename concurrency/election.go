@@ -32,7 +32,7 @@ type Election struct {
 
 	mu     sync.Mutex
 	term   *election.Term
-	resume bool // the term is that of key and rev, and has yet to be taken up
+	resume bool // it leads with key and rev, which somebody else has put
 	key    string
 	rev    int64
 	header *pb.ResponseHeader
@@ -52,8 +52,8 @@ func newElection(s *Session, prefix string) *Election {
 
 // ResumeElection returns an election that the session leads already, with a key of its
 // lease: to go on with it in the process that was elected, or in one that has adopted the
-// lease, see [WithLease]. It makes no request and has no error to return: the first
-// [Election.Proclaim] or Resign finds out whether the session still leads.
+// lease, see [WithLease]. It makes no request and has no error to return: each
+// [Election.Proclaim] and Resign finds out whether the session still leads.
 //
 // The keys of the election begin with what leaderKey has up to its last slash, so it does
 // not matter whether pfx has the slash that NewElection adds.
@@ -98,6 +98,7 @@ func (e *Election) check(ctx context.Context) error {
 // took notes the term that the election has now. mu must be held.
 func (e *Election) took(t *election.Term) {
 	e.term, e.resume, e.key, e.rev, e.header = t, false, t.Key(), t.Token().Revision(), header(t.Header())
+	e.session.leads(t)
 }
 
 // obtain returns a term with the value given, which may be one that the session has
@@ -129,51 +130,48 @@ func (e *Election) obtain(ctx context.Context, val string) (*election.Term, erro
 	return c.term, c.term.Proclaim(ctx, val)
 }
 
-// leading returns the term that the election has, nil if it has none.
-func (e *Election) leading(ctx context.Context) (*election.Term, error) {
-	e.mu.Lock()
-	term, resume, key, rev := e.term, e.resume, e.key, e.rev
-	e.mu.Unlock()
-	if !resume {
-		return term, nil
-	}
-	term, err := e.inner.Resume(ctx, key, rev)
+// leading returns the term that the election has; or, if it was resumed and the process has
+// no such term, the key that it leads with and its create revision; or neither.
+func (e *Election) leading() (t *election.Term, key string, rev int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	switch {
-	case err == nil:
-		e.took(term)
-	case errors.Is(err, election.ErrLost):
-		e.term, e.resume, e.key = nil, false, ""
-		return nil, nil //nolint:nilnil // there is none, which is no error here
+	if !e.resume {
+		return e.term, "", 0
 	}
-	return term, err
+	if t = e.session.term(e.key, e.rev); t != nil {
+		e.term, e.resume = t, false
+		return t, "", 0
+	}
+	return nil, e.key, e.rev
 }
 
 // Proclaim replaces the value that the session leads with, and returns
-// [ErrElectionNotLeader] if it does not lead.
+// [ErrElectionNotLeader] if it does not lead. It removes nothing, whatever becomes of it.
 func (e *Election) Proclaim(ctx context.Context, val string) error {
 	if err := e.check(ctx); err != nil {
 		return err
 	}
-	t, err := e.leading(ctx)
+	var h *pb.ResponseHeader
+	t, key, rev := e.leading()
+	err := election.ErrLost
 	switch {
-	case err != nil:
-		return plain(ctx, err)
-	case t == nil:
-		return ErrElectionNotLeader
+	case t != nil:
+		if err = t.Proclaim(ctx, val); err == nil {
+			h = header(t.Header())
+		}
+	case key != "":
+		h, err = e.session.replace(ctx, key, rev, val)
 	}
-	err = t.Proclaim(ctx, val)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	switch {
 	case errors.Is(err, election.ErrLost), errors.Is(err, election.ErrResigned):
-		e.key = ""
+		e.key, e.resume = "", false
 		return ErrElectionNotLeader
 	case err != nil:
 		return plain(ctx, err)
 	}
-	e.header = header(t.Header())
+	e.header = h
 	return nil
 }
 
@@ -181,19 +179,26 @@ func (e *Election) Proclaim(ctx context.Context, val string) error {
 // lost, it returns nil.
 //
 // ctx bounds the wait: when it ends, its error is returned, the term is over for this
-// process, and its key is removed in the background.
+// process, and its key is removed in the background. A resumed election that was not
+// campaigned in is given up in one request: if that fails, Resign may be called again.
 func (e *Election) Resign(ctx context.Context) error {
 	if err := e.check(ctx); err != nil {
 		return err
 	}
-	t, err := e.leading(ctx)
-	if err != nil || t == nil {
-		return plain(ctx, err)
+	t, key, rev := e.leading()
+	var err error
+	switch {
+	case t != nil:
+		err = t.Resign(ctx)
+	case key != "":
+		if err = e.session.remove(ctx, key, rev); err != nil && !errors.Is(err, election.ErrLost) {
+			return plain(ctx, err)
+		}
 	}
 	e.mu.Lock()
-	e.term, e.key = nil, ""
+	e.term, e.resume, e.key = nil, false, ""
 	e.mu.Unlock()
-	if err := t.Resign(ctx); err != nil && !errors.Is(err, election.ErrLost) {
+	if err != nil && !errors.Is(err, election.ErrLost) {
 		return plain(ctx, err)
 	}
 	return nil

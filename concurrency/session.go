@@ -10,6 +10,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
+	"github.com/conclave-go/conclave/election"
 	"github.com/conclave-go/conclave/lease"
 )
 
@@ -31,6 +32,7 @@ type Session struct {
 
 	mu     sync.Mutex
 	claims map[claimKey]*claim
+	terms  map[string]*election.Term // those that last, by their keys
 }
 
 // NewSession grants a lease, or adopts one, and keeps it alive. The context of
@@ -51,7 +53,10 @@ func NewSession(client *clientv3.Client, opts ...SessionOption) (*Session, error
 	if err != nil {
 		return nil, plain(o.ctx, err)
 	}
-	s := &Session{client: client, opts: o, inner: inner, lease: l, done: make(chan struct{}), claims: make(map[claimKey]*claim)}
+	s := &Session{
+		client: client, opts: o, inner: inner, lease: l, done: make(chan struct{}),
+		claims: make(map[claimKey]*claim), terms: make(map[string]*election.Term),
+	}
 	s.ctx, s.cancel = context.WithCancelCause(o.ctx)
 	go s.watch() // ends with the lease
 	return s, nil

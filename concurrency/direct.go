@@ -1,0 +1,73 @@
+package concurrency
+
+import (
+	"context"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/election"
+)
+
+// leads notes a term until it ends.
+func (s *Session) leads(t *election.Term) {
+	s.mu.Lock()
+	known := s.terms[t.Key()] == t
+	s.terms[t.Key()] = t
+	s.mu.Unlock()
+	if known {
+		return
+	}
+	context.AfterFunc(t.Context(), func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.terms[t.Key()] == t {
+			delete(s.terms, t.Key())
+		}
+	})
+}
+
+// term returns the term of the key that the process has, nil if it has none.
+func (s *Session) term(key string, rev int64) *election.Term {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.terms[key]; t != nil && t.Token().Revision() == rev && t.Err() == nil {
+		return t
+	}
+	return nil
+}
+
+// replace puts a value under a key of the session's lease, if it is still the one that was
+// created at rev, and else fails with [election.ErrLost].
+func (s *Session) replace(ctx context.Context, key string, rev int64, val string) (*pb.ResponseHeader, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(s.lease.Context(), cancel)
+	defer stop()
+	if err := s.lease.Err(); err != nil {
+		return nil, err
+	}
+	resp, err := s.client.Txn(ctx).
+		If(clientv3.Compare(clientv3.CreateRevision(key), "=", rev), clientv3.Compare(clientv3.LeaseValue(key), "=", s.Lease())).
+		Then(clientv3.OpPut(key, val, clientv3.WithLease(s.Lease()))).
+		Commit()
+	switch {
+	case err != nil && s.lease.Err() != nil:
+		return nil, s.lease.Err()
+	case err != nil:
+		return nil, err
+	case !resp.Succeeded:
+		return nil, election.ErrLost
+	}
+	return resp.Header, nil
+}
+
+// remove deletes a key if it is still the one that was created at rev, and else fails with
+// [election.ErrLost].
+func (s *Session) remove(ctx context.Context, key string, rev int64) error {
+	resp, err := s.client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(key), "=", rev)).Then(clientv3.OpDelete(key)).Commit()
+	if err == nil && !resp.Succeeded {
+		return election.ErrLost
+	}
+	return err
+}
