@@ -56,8 +56,36 @@ func (c *claim) take(ctx context.Context, s *Session) (release func(), err error
 	}
 }
 
-// holds reports whether the session has the mutex. The turn must be held.
-func (c *claim) holds() bool { return c.hold != nil && c.hold.Err() == nil }
+// holds reports whether the session has the mutex, and asks the server for that: an operator
+// may have deleted the key. The turn must be held.
+func (c *claim) holds(ctx context.Context) (bool, error) {
+	if c.hold == nil {
+		return false, nil
+	}
+	_, err := c.hold.Txn(ctx).Commit()
+	switch {
+	case err == nil:
+		return true, nil
+	case c.hold.Err() == nil: // it is not known
+		return false, err
+	}
+	c.hold = nil
+	return false, nil
+}
+
+// proclaims puts a value into the term that the session has, and reports whether it has one.
+// The turn must be held.
+func (c *claim) proclaims(ctx context.Context, val string) (bool, error) {
+	if c.term == nil {
+		return false, nil
+	}
+	err := c.term.Proclaim(ctx, val)
+	if err != nil && c.term.Err() != nil {
+		c.term = nil
+		return false, nil
+	}
+	return true, err
+}
 
 // leftover is what an earlier user of the session's lease has left under the key that the
 // session would use.

@@ -113,8 +113,8 @@ func (e *Election) obtain(ctx context.Context, val string) (*election.Term, erro
 		return nil, err
 	}
 	defer release()
-	if c.term != nil && c.term.Err() == nil {
-		return c.term, c.term.Proclaim(ctx, val)
+	if leads, err := c.proclaims(ctx, val); leads || err != nil {
+		return c.term, err
 	}
 	left, err := e.session.left(ctx, e.prefix)
 	switch {

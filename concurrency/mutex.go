@@ -45,8 +45,8 @@ func NewMutex(s *Session, pfx string) *Mutex {
 	return m
 }
 
-// Lock waits until the session has the mutex; at once if it has it already, unless
-// [WithStrict]. When ctx ends it returns ctx's error, and when the session does
+// Lock waits until the session has the mutex; if it has it already, which the server is
+// asked, it returns at once, unless [WithStrict]. When ctx ends it returns ctx's error, and when the session does
 // [ErrSessionExpired]: nothing is held then, and what was written is removed.
 //
 // It returns no context that ends when the lock is lost: watch [Session.Done], which does
@@ -95,8 +95,8 @@ func (m *Mutex) wait(ctx context.Context) (*lock.Hold, error) {
 		return nil, err
 	}
 	defer release()
-	if c.holds() {
-		return c.hold, nil
+	if held, err := c.holds(ctx); held || err != nil {
+		return c.hold, err
 	}
 	left, err := m.session.left(ctx, m.prefix)
 	if err != nil {
@@ -126,8 +126,8 @@ func (m *Mutex) try(ctx context.Context) (*lock.Hold, error) {
 		return nil, err
 	}
 	defer release()
-	if c.holds() {
-		return c.hold, nil
+	if held, err := c.holds(ctx); held || err != nil {
+		return c.hold, err
 	}
 	left, err := m.session.left(ctx, m.prefix)
 	switch {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -170,6 +171,34 @@ func TestASessionTakesItsOwnMutexOnceMore(t *testing.T) {
 	requireSuccess(t, first)
 	requireSuccess(t, second)
 	require.NoError(t, two.Unlock(guarded(t)))
+}
+
+// What it remembers may be another's by now.
+func TestASessionTakesAMutexOnceMoreOnlyIfItStillHasIt(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	name, m := c.Prefix(t)+"m", newMember(t, c)
+	one, other := concurrency.NewMutex(m.Session, name), concurrency.NewMutex(newMember(t, c).Session, name)
+	require.NoError(t, one.Lock(guarded(t)))
+	remove(t, c.Client(t), one.Key())
+	require.NoError(t, other.Lock(guarded(t)))
+	require.Equal(t, concurrency.ErrLocked, concurrency.NewMutex(m.Session, name).TryLock(guarded(t)))
+	ctx, cancel := context.WithTimeout(guarded(t), 300*time.Millisecond)
+	defer cancel()
+	require.Equal(t, context.DeadlineExceeded, one.Lock(ctx))
+	require.NoError(t, other.Unlock(guarded(t)))
+	require.NoError(t, one.Lock(guarded(t)))
+	require.Equal(t, get(t, m.client, one.Key()).CreateRevision, one.Header().Revision)
+	require.NoError(t, one.Unlock(guarded(t)))
+
+	e, rival := concurrency.NewElection(m.Session, name), concurrency.NewElection(newMember(t, c).Session, name)
+	require.NoError(t, e.Campaign(guarded(t), "a"))
+	remove(t, c.Client(t), e.Key())
+	require.NoError(t, rival.Campaign(guarded(t), "b"))
+	ctx, cancel = context.WithTimeout(guarded(t), 300*time.Millisecond)
+	defer cancel()
+	require.Equal(t, context.DeadlineExceeded, e.Campaign(ctx, "c"))
+	require.NoError(t, rival.Proclaim(guarded(t), "it leads"))
 }
 
 func TestWithStrictGoroutinesOfASessionExcludeEachOther(t *testing.T) {

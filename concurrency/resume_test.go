@@ -98,7 +98,9 @@ func TestAResignationOfAResumedElectionThatFailsIsRepeated(t *testing.T) {
 	before.Orphan()
 	client := newHindered(t, c)
 	resumed := concurrency.ResumeElection(newSession(t, client.Client, concurrency.WithLease(before.Lease())), name, e.Key(), e.Rev())
-	client.hinder(func(context.Context) error { return status.Error(codes.PermissionDenied, "etcdserver: permission denied") })
+	client.hinder(func(context.Context) error {
+		return status.Error(codes.PermissionDenied, "etcdserver: permission denied")
+	})
 	require.Error(t, resumed.Resign(guarded(t)))
 	require.NoError(t, resumed.Resign(guarded(t)))
 	require.Nil(t, get(t, c.Client(t), e.Key()))
