@@ -74,17 +74,23 @@ func (c *claim) holds(ctx context.Context) (bool, error) {
 }
 
 // proclaims puts a value into the term that the session has, and reports whether it has one.
-// The turn must be held.
+// If that fails, the term is given up: nobody leads after a Campaign that has failed. The turn
+// must be held.
 func (c *claim) proclaims(ctx context.Context, val string) (bool, error) {
 	if c.term == nil {
 		return false, nil
 	}
-	err := c.term.Proclaim(ctx, val)
-	if err != nil && c.term.Err() != nil {
-		c.term = nil
+	t := c.term
+	err := t.Proclaim(ctx, val)
+	if err == nil {
+		return true, nil
+	}
+	c.term = nil
+	if t.Err() != nil {
 		return false, nil
 	}
-	return true, err
+	_ = t.Resign(ctx) // the session finishes what fails
+	return false, err
 }
 
 // leftover is what an earlier user of the session's lease has left under the key that the

@@ -127,7 +127,11 @@ func (e *Election) obtain(ctx context.Context, val string) (*election.Term, erro
 	if c.term, err = e.inner.Resume(ctx, left.key, left.created); err != nil {
 		return nil, err
 	}
-	return c.term, c.term.Proclaim(ctx, val)
+	leads, err := c.proclaims(ctx, val)
+	if err == nil && !leads {
+		err = election.ErrLost
+	}
+	return c.term, err
 }
 
 // leading returns the term that the election has; or, if it was resumed and the process has

@@ -119,6 +119,27 @@ func TestASessionCampaignsAgainWithAnotherValue(t *testing.T) {
 	require.Equal(t, "def", string(await(t, e.Observe(ctx), "the leader").Kvs[0].Value))
 }
 
+func TestNobodyLeadsAfterACampaignThatHasFailed(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	large := strings.Repeat("x", 2<<20)
+	name, m := c.Prefix(t)+"e", newMember(t, c)
+	e := concurrency.NewElection(m.Session, name)
+	require.NoError(t, e.Campaign(guarded(t), "a"))
+	require.Error(t, concurrency.NewElection(m.Session, name).Campaign(guarded(t), large))
+	_, err := e.Leader(guarded(t))
+	require.Equal(t, concurrency.ErrElectionNoLeader, err)
+	require.Equal(t, concurrency.ErrElectionNotLeader, e.Proclaim(guarded(t), "b"))
+
+	// And so with what an earlier process has left.
+	require.NoError(t, e.Campaign(guarded(t), "a"))
+	m.Orphan()
+	after := newMember(t, c, concurrency.WithLease(m.Lease()))
+	require.Error(t, concurrency.NewElection(after.Session, name).Campaign(guarded(t), large))
+	_, err = e.Leader(guarded(t))
+	require.Equal(t, concurrency.ErrElectionNoLeader, err)
+}
+
 func TestAnElectionHasNothingToDoWithKeysThatItsNameBegins(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
