@@ -165,7 +165,7 @@ func (n *node) leave(v visit, err error) {
 	}
 	n.worked = n.worked || err == nil
 	switch {
-	case err == nil || replied(err):
+	case err == nil || replied(err) || errors.Is(err, errGivenUp): // with a connection, and then for nobody
 		n.silent, n.answered = false, now
 	case now.Sub(v.start) >= n.timeout:
 		n.overdue(v.start)
@@ -191,14 +191,11 @@ func (n *node) isSilent() bool {
 	return n.silent
 }
 
-// hangs notes that r has had no answer in time.
-func (n *node) hangs(r *round) {
-	if r.timeout < n.timeout {
-		return // others give it longer
-	}
+// hangs notes that a call that began at start has had no answer in time.
+func (n *node) hangs(start clock.Instant) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.overdue(r.start)
+	n.overdue(start)
 }
 
 // overdue makes the node silent, unless it has answered since. mu must be held.

@@ -46,6 +46,7 @@ type round struct {
 type part struct {
 	answered   bool
 	connecting bool
+	hangs      bool      // that was noted
 	since      time.Time // when its connection was there, zero if it had one
 }
 
@@ -158,27 +159,27 @@ func (r *round) settle() {
 }
 
 // overdue decides the round without the nodes that have not answered, unless some of
-// them need more time; it returns until when. Later it ends the calls of urgent tasks.
-func (r *round) overdue() (more time.Time) {
+// them need more time, and later notes which of them hang and ends the calls. It returns
+// when there is more to do, zero if never.
+func (r *round) overdue() (next time.Time) {
+	now := time.Now()
 	r.mu.Lock()
-	if r.late {
-		r.mu.Unlock()
-		r.cancel()
-		return time.Time{}
+	if !r.late {
+		if until := r.extra(now); !until.IsZero() {
+			r.mu.Unlock()
+			return until
+		}
+		r.expire()
 	}
-	if until := r.extra(time.Now()); !until.IsZero() {
-		r.mu.Unlock()
-		return until
-	}
-	r.expire()
+	next = r.silence(now)
 	r.mu.Unlock()
 	r.settle()
 	r.m.nodes.admission.look() // nodes may be silent now
-	if r.urgent {
-		return r.ctx.deadline
+	if r.urgent && r.ctx.deadline.After(now) {
+		return sooner(next, r.ctx.deadline)
 	}
 	r.cancel()
-	return time.Time{}
+	return next
 }
 
 // expire decides the round. mu must be held.
@@ -190,9 +191,6 @@ func (r *round) expire() {
 		}
 		a := answer{state: NodeFailed, err: errOverdue}
 		r.tell(i, a)
-		if !p.connecting {
-			r.m.nodes.list[i].hangs(r)
-		}
 		if !r.over {
 			r.answers[i] = a
 		}
@@ -200,6 +198,42 @@ func (r *round) expire() {
 	if !r.over {
 		r.decide()
 	}
+}
+
+// silence notes the nodes from which also a round that is given the time of [Nodes] would
+// not have had an answer: this one may belong to a mutex with a shorter TTL. It returns when
+// that will be so for others, zero if there are none. A connection that is still being made
+// is no excuse then: it takes the place of a call, and others would wait for that. mu must
+// be held.
+func (r *round) silence(now time.Time) (next time.Time) {
+	for i, p := range r.parts {
+		if p.answered || p.hangs {
+			continue
+		}
+		n := r.m.nodes.list[i]
+		start, due := r.start, r.wall.Add(n.timeout)
+		switch {
+		case p.connecting:
+			due = r.wall.Add(connectTimeouts * n.timeout)
+		case !p.since.IsZero():
+			start, due = start.Add(p.since.Sub(r.wall)), p.since.Add(n.timeout)
+		}
+		if due.After(now) {
+			next = sooner(next, due)
+			continue
+		}
+		r.parts[i].hangs = true
+		n.hangs(start)
+	}
+	return next
+}
+
+// sooner returns the earlier of two times, of which the first may be zero for never.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // extra returns until when to wait for nodes to which a connection had to be made, zero if

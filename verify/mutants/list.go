@@ -51,7 +51,7 @@ func redlockMutants() group {
 		{name: "an extension is lost one denial early", file: "answer.go", fn: "lost", old: "> nodes-quorum", with: ">= nodes-quorum"},
 		{name: "a minority is granted", file: "round.go", fn: "round.granted", old: ">= r.m.nodes.quorum()", with: ">= r.m.nodes.quorum()-1"},
 		{name: "late answers count", file: "round.go", fn: "round.answer", old: "if !r.over {", with: "if true {"},
-		{name: "calls have no end", file: "round.go", fn: "round.overdue", old: "\n\tr.cancel()\n\treturn time.Time{}", with: "\n\treturn time.Time{}"},
+		{name: "calls have no end", file: "round.go", fn: "round.overdue", old: "\n\tr.cancel()\n\treturn next", with: "\n\treturn next"},
 		{name: "an overdue node stays pending", file: "round.go", fn: "round.expire", old: "r.answers[i] = a", with: "_ = a"},
 		{name: "a node is given up one too late", file: "round.go", fn: "round.unreachable", old: "> r.spare()", with: "> r.spare()+1"},
 		{name: "what is left is told too short", file: "round.go", fn: "round.remaining", old: "free[r.m.nodes.quorum()-1]", with: "free[0]"},
