@@ -66,7 +66,7 @@ func (c *claim) acquirePart(r *round, i int) { r.answer(i, c.acquireAt(r, i, r.r
 // has. Nodes that lack it get it again once a quorum has confirmed the token in the same
 // round, and so do not count before the next.
 func (c *claim) extend(ctx context.Context, confirmed func(r *round)) *round {
-	q := extendScript.request(c.keys, [3]string{c.token, millis(c.m.cfg.ttl)})
+	q := extendScript.request(c.keys[:1], [3]string{c.token, millis(c.m.cfg.ttl)})
 	r := newRound(ctx, c, task{
 		op: opExtend, request: q, judge: judgeExtend, at: (*claim).extendPart, confirmed: confirmed, urgent: true,
 	}, c.m.cfg.timeout)
@@ -87,7 +87,7 @@ func (c *claim) extendPart(r *round, i int) {
 }
 
 func (c *claim) acquisition(minUptime time.Duration) request {
-	return acquireScript.request(c.keys, [3]string{c.token, millis(c.m.cfg.ttl), millis(minUptime)})
+	return acquireScript.request(c.keys[:], [3]string{c.token, millis(c.m.cfg.ttl), millis(minUptime)})
 }
 
 // acquireAt asks node i for the lock.

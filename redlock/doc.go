@@ -140,6 +140,6 @@
 //     keys and channels begin with the prefix of [WithKeyPrefix].
 //
 // A client of a cluster, or of a fail-over group, is one node. A lock's keys are in one slot
-// there. After a call that nobody has answered, a client of a cluster is told to look who serves
+// there. While that moves to another server holds go on, and Lock waits for the end. After a call that nobody has answered, a client of a cluster is told to look who serves
 // what: by itself it does so once a minute. A ring is refused.
 package redlock

@@ -1,8 +1,10 @@
 package redlock_test
 
 import (
+	"net"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
@@ -70,5 +72,52 @@ func TestALockGoesOnAfterARedisClusterHasFailedOver(t *testing.T) {
 	role, err := c.Node(i+masters).Admin().Do(guarded(t), "ROLE").Slice()
 	require.NoError(t, err)
 	require.Equal(t, "master", role[0])
+	require.NoError(t, nodes.Close(guarded(t)))
+}
+
+// While a slot moves, a server that has one key of two says TRYAGAIN: there is no tombstone.
+func TestAHoldOutlivesTheMoveOfItsSlotToAnotherServer(t *testing.T) {
+	t.Parallel()
+	const masters = 3
+	const brief = 3 * time.Second
+	c := redistest.NewRedisCluster(t, masters)
+	var addrs []string
+	for _, n := range c.Nodes() {
+		addrs = append(addrs, n.Addr())
+	}
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs})
+	defer func() { require.NoError(t, client.Close()) }()
+	nodes, err := redlock.NewNodes([]redis.UniversalClient{client}, redlock.WithTTL(brief))
+	require.NoError(t, err)
+	m, err := redlock.NewMutex(nodes, name)
+	require.NoError(t, err)
+	stays, err := m.Lock(guarded(t))
+	require.NoError(t, err)
+
+	slot, err := client.ClusterKeySlot(guarded(t), name).Result()
+	require.NoError(t, err)
+	master, err := client.MasterForKey(guarded(t), name)
+	require.NoError(t, err)
+	from := slices.Index(addrs, master.Options().Addr)
+	to := (from + 1) % masters
+	move := func(i int, how string, other int) {
+		id, err := c.Node(other).Admin().ClusterMyID(guarded(t)).Result()
+		require.NoError(t, err)
+		require.NoError(t, c.Node(i).Admin().Do(guarded(t), "CLUSTER", "SETSLOT", slot, how, id).Err())
+	}
+	move(to, "IMPORTING", from)
+	move(from, "MIGRATING", to)
+	<-time.After(2 * brief)
+	require.NoError(t, stays.Err())
+	host, port, err := net.SplitHostPort(addrs[to])
+	require.NoError(t, err)
+	require.NoError(t, c.Node(from).Admin().Migrate(guarded(t), host, port, name, 0, brief).Err())
+	<-time.After(2 * brief)
+	require.NoError(t, stays.Err())
+	require.NoError(t, stays.Unlock(guarded(t)))
+	for _, i := range []int{to, from} {
+		move(i, "NODE", to)
+	}
+	handsOver(t, nodes)
 	require.NoError(t, nodes.Close(guarded(t)))
 }

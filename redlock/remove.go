@@ -29,11 +29,19 @@ func (c *claim) remove(ctx context.Context) *round {
 	c.mu.Lock()
 	c.over = true
 	c.mu.Unlock()
-	q := releaseScript.request(c.keys, [3]string{c.token, c.m.channel, noTombstone})
-	r := newRound(ctx, c, task{op: opRelease, request: q, judge: judgeExtend, at: (*claim).removeAt}, c.m.cfg.timeout)
+	r := newRound(ctx, c, task{op: opRelease, request: c.removal(noTombstone), judge: judgeExtend, at: (*claim).removeAt}, c.m.cfg.timeout)
 	c.m.nodes.removing()
 	r.begin()
 	return r
+}
+
+// removal is the request that leaves a tombstone for so long.
+func (c *claim) removal(tombstone string) request {
+	keys := c.keys[:]
+	if tombstone == noTombstone {
+		keys = keys[:1]
+	}
+	return releaseScript.request(keys, [3]string{c.token, c.m.channel, tombstone})
 }
 
 // abandon removes a claim that came to nothing.
@@ -116,7 +124,7 @@ func (c *claim) deleteAt(ctx context.Context, r *round, i int) answer {
 	defer r.free(i)
 	q := r.request
 	if ttl := c.tombstoneTTL(i); ttl != noTombstone {
-		q = q.with(ttl)
+		q = c.removal(ttl)
 	}
 	reply, certain, err := r.ask(ctx, i, releaseScript, q)
 	a := denied(reply, err)

@@ -73,13 +73,17 @@ func (once) NoRetry() bool { return true }
 // changed: go-redis wants its parts as interfaces, each of which is an allocation.
 type request []any
 
-// request returns the command that runs the script.
-func (s script) request(keys [2]string, args [3]string) request {
-	return request{"evalsha", s.sha, len(keys), keys[0], keys[1], args[0], args[1], args[2]}
+// request returns the command that runs the script with those keys: no more than it uses,
+// since a server that another takes a slot over from refuses a request for several keys of
+// it unless it still has all.
+func (s script) request(keys []string, args [3]string) request {
+	q := make(request, 0, 3+len(keys)+len(args))
+	q = append(q, "evalsha", s.sha, len(keys))
+	for _, key := range keys {
+		q = append(q, key)
+	}
+	return append(q, args[0], args[1], args[2])
 }
-
-// with returns the request with another last argument.
-func (q request) with(last string) request { return append(q[:len(q)-1:len(q)-1], last) }
 
 // inFull returns the request with the script instead of its hash.
 func (q request) inFull(s script) request { return append(request{"eval", s.source}, q[2:]...) }
