@@ -30,10 +30,11 @@ type claim struct {
 	token string
 	keys  [2]string // the lock's and the tombstone's
 
-	mu    sync.Mutex
-	lanes []lane
-	over  bool          // nothing is written any more
-	until clock.Instant // all keys written so far will have expired by then
+	mu       sync.Mutex
+	lanes    []lane
+	over     bool          // nothing is written any more
+	until    clock.Instant // all keys written so far will have expired by then
+	youngest *round        // the extension that began last
 }
 
 // lane is what is known of a claim on one node.
@@ -64,14 +65,42 @@ func (c *claim) acquirePart(r *round, i int) { r.answer(i, c.acquireAt(r, i, r.r
 
 // extend asks every node to keep the key for another TTL, and calls confirmed when a quorum
 // has. Nodes that lack it get it again once a quorum has confirmed the token in the same
-// round, and so do not count before the next.
+// round, and so do not count before the next. While a quorum has as many extensions under
+// way as it may, the round is the one of these that began last.
 func (c *claim) extend(ctx context.Context, confirmed func(r *round)) *round {
 	q := extendScript.request(c.keys[:1], [3]string{c.token, millis(c.m.cfg.ttl)})
 	r := newRound(ctx, c, task{
 		op: opExtend, request: q, judge: judgeExtend, at: (*claim).extendPart, confirmed: confirmed, urgent: true,
 	}, c.m.cfg.timeout)
+	if youngest := c.enter(r); youngest != nil {
+		r.cancel()
+		return youngest
+	}
 	r.begin()
 	return r
+}
+
+// enter takes r's place in the lanes that have one, or returns the round whose outcome is
+// to be awaited instead. One that is decided would have made room if nodes answered.
+func (c *claim) enter(r *round) (youngest *round) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var free []int
+	for i := range c.lanes {
+		if c.lanes[i].extending < maxHedges {
+			free = append(free, i)
+		}
+	}
+	if len(free) < c.m.nodes.quorum() && !c.over && !c.youngest.isDecided() {
+		return c.youngest
+	}
+	r.lanes = make([]bool, len(c.lanes))
+	for _, i := range free {
+		c.lanes[i].extending++
+		r.lanes[i] = true
+	}
+	c.youngest = r
+	return nil
 }
 
 func (c *claim) extendPart(r *round, i int) {
@@ -141,26 +170,26 @@ func (c *claim) settle(i int, granted, certain bool) {
 // extendAt asks node i to keep the key. A late extension does no harm, because it
 // writes no key that is not there.
 func (c *claim) extendAt(r *round, i int) answer {
-	if err := c.beginExtension(i); err != nil {
-		return answer{state: NodeFailed, err: err}
+	if !r.lanes[i] {
+		return answer{state: NodeFailed, err: errSilent}
 	}
 	defer c.endExtension(i)
+	if !c.beginExtension() {
+		return answer{state: NodeFailed, err: errGivenUp}
+	}
 	reply, _, err := r.ask(&r.ctx, i, extendScript, r.request)
 	return denied(reply, err)
 }
 
-func (c *claim) beginExtension(i int) error {
+// beginExtension notes that an extension goes out, unless the claim is over.
+func (c *claim) beginExtension() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case c.over:
-		return errGivenUp
-	case c.lanes[i].extending >= maxHedges:
-		return errSilent
+	if c.over {
+		return false
 	}
-	c.lanes[i].extending++
 	c.written()
-	return nil
+	return true
 }
 
 func (c *claim) endExtension(i int) {

@@ -156,7 +156,8 @@ func (h *Hold) Err() error {
 
 // Extend moves the deadline to a TTL from now, less the allowance for drift. It asks
 // each node once and returns as soon as a quorum has confirmed, within the node timeout
-// at most. Holds extend themselves three times in a TTL, unless [WithoutRenewal].
+// at most. Beside three that are under way no other is sent: the call then waits for the
+// last of these, and the TTL counts from when that was sent. Holds extend themselves three times in a TTL, unless [WithoutRenewal].
 //
 // A [*QuorumError], or ctx's error, means that the deadline is where it was, until the
 // answers come after all; the call may be repeated. An error that is [ErrLost] or [ErrReleased] means that the hold is

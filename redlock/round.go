@@ -23,6 +23,7 @@ type round struct {
 
 	// These are set when the round starts, before anything is sent.
 	asks   []bool // the nodes that it asks, nil for all
+	lanes  []bool // of an extension: the claim's lanes in which it has a place
 	start  clock.Instant
 	wall   time.Time
 	ctx    callContext // of the calls
@@ -362,16 +363,27 @@ func (r *round) done(i int) {
 
 // wait returns when the round is decided, or with ctx's error.
 func (r *round) wait(ctx context.Context) error {
-	select {
-	case <-r.decided:
+	if r.isDecided() {
 		return nil
-	default:
 	}
 	select {
 	case <-r.decided:
 		return nil
 	case <-ctx.Done():
 		return ended(ctx, nil)
+	}
+}
+
+// isDecided reports whether the round, which may be nil, is no longer awaited.
+func (r *round) isDecided() bool {
+	if r == nil {
+		return true
+	}
+	select {
+	case <-r.decided:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -62,7 +62,7 @@ func redlockMutants() group {
 		{name: "an acquisition without answer has not set the key", file: "claim.go", fn: "claim.settle", old: " || !certain\n\tl.doubt", with: "\n\tl.doubt"},
 		{name: "an acquisition without answer leaves no doubt", file: "claim.go", fn: "claim.settle", old: "l.doubt = l.doubt || !certain", with: ""},
 		{name: "an answer forgets an older doubt", file: "claim.go", fn: "claim.settle", old: "l.doubt = l.doubt || !certain", with: "l.doubt = !certain"},
-		{name: "an extension after the release is sent", file: "claim.go", fn: "claim.beginExtension", old: "case c.over:", with: "case false:"},
+		{name: "an extension after the release is sent", file: "claim.go", fn: "claim.beginExtension", old: "if c.over {", with: "if false {"},
 		{name: "no tombstone", file: "remove.go", fn: "claim.tombstoneTTL", old: "l.pending == 0 && !l.doubt", with: "l.pending >= 0"},
 		{name: "a release is not repeated", file: "remove.go", fn: "claim.removeAt", old: "a.state == NodeFailed;", with: "false;"},
 		{name: "a repeated release that finds nothing is a loss", file: "remove.go", fn: "claim.deleteAt", old: "a.state == NodeMissing && !certain", with: "false && !certain"},
