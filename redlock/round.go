@@ -98,8 +98,12 @@ func (r *round) launch() {
 		r.ctx.deadline = r.wall.Add(r.m.validity())
 	}
 	r.m.nodes.overdues.add(r, r.wall.Add(r.timeout))
+	over := r.claim.ended(r.op)
 	for i := range r.parts {
 		switch {
+		case over: // while the round waited for its turn
+			r.answer(i, answer{state: NodeFailed, err: errGivenUp})
+			r.done(i)
 		case r.op == opRelease && r.claim.clean(i):
 			r.answer(i, answer{state: NodeMissing})
 			r.done(i)
@@ -313,6 +317,7 @@ func (r *round) tell(i int, a answer) { r.m.nodes.cfg.failure(r.m.nodes.list[i].
 func (r *round) decide() {
 	r.over = true
 	switch {
+	case r.unreachable() && !r.failing(): // that says nothing of the nodes
 	case r.unreachable():
 		r.m.nodes.cfg.noQuorum(r.op)
 		r.m.nodes.outage.begins(r.failure())
@@ -401,6 +406,18 @@ func (r *round) lost() bool { return lost(r.tally(), r.m.nodes.quorum()) }
 func (r *round) unreachable() bool {
 	t := r.tally()
 	return t.failed+t.refused > r.spare()
+}
+
+// failing reports whether that is so although the request was sent to all, or would have
+// been.
+func (r *round) failing() bool {
+	n := 0
+	for _, a := range r.answers {
+		if (a.state == NodeFailed || a.state == NodeRefused) && !errors.Is(a.err, errGivenUp) {
+			n++
+		}
+	}
+	return n > r.spare()
 }
 
 // spare is how many nodes a quorum can do without.
