@@ -1,5 +1,5 @@
 // Package lock provides locks on etcd that are granted in the order of requests,
-// tell their holder of a loss before the next one is granted, and come with fencing
+// tell a holder of its loss before the next one is granted, and come with fencing
 // tokens for resources that can check them.
 //
 // # Use
@@ -12,35 +12,35 @@
 //		return writeReport(ctx, h.Token()) // ctx ends if the lock is lost
 //	})
 //
-// [Mutex.Lock] returns a [Hold] to those who need it for longer than a function, and
-// [Mutex.TryLock] does not wait. Which primitive is for what, and what to do if the
+// [Mutex.Lock] returns a [Hold], for locks that outlast a function, and
+// [Mutex.TryLock] does not wait. Which primitive to choose, and what to do if the
 // resource cannot check tokens, is in docs/guarantees.md of the repository; TTLs, roles
 // in etcd and run-books are in docs/operations.md.
 //
 // # Model
 //
-// A lock is a name. Each call of Lock is an acquisition of its own with a [Hold] of its
-// own: goroutines that share a [Mutex], or a session, exclude each other as processes
+// A lock is a name. Each call of Lock is a separate acquisition with its own [Hold]:
+// goroutines that share a [Mutex], or a session, exclude each other as processes
 // do. An acquisition is a key under the name, attached to the session's lease; the
-// oldest key by create revision owns the lock. Each waiter watches only the key that is
-// in its way, so that a release wakes nobody else.
+// oldest key by create revision owns the lock. Each waiter watches only the key ahead
+// of it, so a release wakes nobody else.
 //
 // A hold lasts until it is unlocked or lost. [Hold.Context] is done when it ends;
 // give it, or [Hold.With], to everything that needs the lock.
 //
-// There are four kinds, each with a queue of its own for a name:
+// There are four kinds, each with its own queue for a name:
 //
 //   - [Mutex]: one holder.
-//   - [RWMutex]: many readers or one writer. A writer waits for everybody before it, a
-//     reader for the nearest writer before it.
+//   - [RWMutex]: many readers or one writer. A writer waits for everybody ahead of it, a
+//     reader for the nearest writer ahead of it.
 //   - [Semaphore]: holders share a number of permits. An acquisition waits until it and
-//     those before it fit.
+//     those ahead of it fit.
 //   - [Multi]: the mutexes of several names, all or none, without deadlock.
 //
 // A mutex takes options for special needs: [WithLocalHandoff] and [WithLinger] keep the
 // lock within a process at the speed of memory, at the price of the order among
 // processes; [WithLockDelay] protects resources that cannot check tokens;
-// [WithEtcdLayout] lets the lock be shared with another library.
+// [WithEtcdLayout] shares the lock with the official library.
 //
 // # Guarantees
 //
@@ -48,47 +48,46 @@
 // the repository. In short:
 //
 //   - S1: at every revision at most one entry owns a lock: the oldest.
-//   - S2: tokens strictly increase over the exclusive grants of one name.
+//   - S2: tokens strictly increase from one exclusive grant of a name to the next.
 //   - S3: no two holders are ever both before their [Hold.Deadline], while clock rates
 //     differ by less than the session's allowance, no operator interferes, and no etcd
 //     leader resumes after a stall and revokes leases early. With [WithLockDelay] of a TTL
-//     or more that last condition is only that no stall is longer than TTL and delay
+//     or more, the last condition is only that no stall is longer than TTL and delay
 //     together.
 //   - S4: a transaction made by [Hold.Txn] never commits after the hold's key is gone.
 //   - S5: a resource that checks tokens, as [Fence] does, never accepts an older
 //     holder after a newer one.
-//   - L: the first live waiter is granted within the TTL plus one second after the last
-//     dead entry ahead of it lost its holder, and after an Unlock at once.
+//   - L: the first live waiter is granted within the TTL plus one second of the death of
+//     the last holder or waiter ahead of it, and after an Unlock at once.
 //
 // # What is not guaranteed
 //
-// That two processes never execute the section together. A process that is paused
+// That two processes never run the critical section together. A process that is paused
 // between a check and a write does not know it, whatever any lock service says; a
 // write to something that checks neither a token nor a [Hold.Guard] is not stopped.
 // Writes to etcd itself are safe with [Hold.Txn].
 //
 // # Permissions in transactions
 //
-// With conditions or an Else, what is given to [Hold.Txn] is sent as a nested transaction.
-// Of the versions that were tried, etcd 3.4.23 and 3.5.13 do not check nested transactions
-// against the user's permissions: one who may only write under "billing/" can write anything
-// with them. 3.7.3 does. Without conditions nothing is nested, and all of them check.
+// With conditions or an Else, [Hold.Txn] sends a nested transaction. Of the versions
+// that were tried, etcd 3.4.23 and 3.5.13 do not check nested transactions against the
+// user's permissions: with them, a user who may only write under "billing/" can write
+// anything. 3.7.3 does check. Without conditions nothing is nested, and all three check.
 //
 // # Failures
 //
 //   - The holder crashes: its lease expires after the TTL, and the next is granted.
 //   - The holder is cut off: its hold ends at the deadline, before the server can
 //     expire the lease.
-//   - The lease is revoked or the holder's key deleted by an operator: the hold ends
-//     with [ErrLost] at the next look, its transactions fail at once. The next in
-//     the queue is granted meanwhile: operators overrule S3.
+//   - An operator revokes the lease or deletes the holder's key: the hold ends
+//     with [ErrLost] at the next look, and its transactions fail at once. The next in
+//     the queue may be granted before that: operators overrule S3.
 //   - A waiter's lease is lost or its key deleted: it queues again at the end.
-//   - ctx ends while waiting: Lock returns at once and says behind which key it waited; its own is removed in the
-//     background. If that fails it is tried again with every look, until the lease
-//     ends.
-//   - A reply is lost: the request is repeated and recognises its own effect. A
-//     request that arrives after everybody has given up on it is undone by the next
-//     look.
+//   - ctx ends while waiting: Lock returns at once and says which key it waited for; its
+//     own key is removed in the background. If that fails, it is tried again with every
+//     look, until the lease ends.
+//   - A reply is lost: the request is repeated and recognises its own effect. If a
+//     request arrives after everybody has given up on it, the next look undoes it.
 //   - Compaction, loss of the leader, a member's restart: invisible; the place in the
 //     queue is kept.
 //   - The session's client is closed: holds are lost, Lock fails.
@@ -97,29 +96,29 @@
 //
 //	Lock, free             1 write
 //	Lock, taken            1 write, 1 watch, at most 1 read
-//	granted after waiting  nothing to the second in the queue, else 1 read; a semaphore's
-//	                       waiter 1 read, and 1 write in the background
+//	granted after waiting  nothing for the second in the queue, else 1 read; for a
+//	                       semaphore's waiter 1 read, and 1 write in the background
 //	Unlock                 1 write
 //	TryLock                1 round trip; nothing is stored when the lock is taken
-//	Semaphore.TryAcquire   2 round trips, 1 when there is no room, 2 more for each time that
+//	Semaphore.TryAcquire   2 round trips, 1 when there is no room, 2 more each time that
 //	                       others were faster
 //	RWMutex.Downgrade      1 write
 //	Hold.Txn               1 round trip
 //	local hand-off         nothing; after the last, 1 write
-//	lock delay             1 write more when granted after waiting; 1 grant for each of the
-//	                       session's leases, which is renewed with it
+//	lock delay             1 more write when granted after waiting; 1 more lease for each of
+//	                       the session's, renewed with it
 //
 // A [Multi] costs the same as a Mutex, in larger requests, and one wait for each name
 // that is taken.
 //
-// Of a crowd of waiters that come at once in one process, 32 are put into the queue at a
-// time and in their order, so that the holder's renewals get through.
+// If a crowd of waiters arrives at once in one process, 32 at a time are put into the
+// queue, in their order, so that the holder's renewals get through.
 //
 // While a lock is held it costs nothing but the session's round, see package lease.
-// Keys are used again, so that lock and unlock cost the same after 100,000 of them. A
+// Keys are reused, so lock and unlock cost the same after 100,000 of them. A
 // session that holds more than a few hundred locks spreads them over several leases.
 //
-// The queue is that of the ZooKeeper lock recipe and of clientv3/concurrency, which
-// [WithEtcdLayout] is compatible with; the readers' is that of the ZooKeeper shared
+// The queue is that of the ZooKeeper lock recipe and of clientv3/concurrency, with which
+// [WithEtcdLayout] is compatible; the readers' queue is that of the ZooKeeper shared
 // lock.
 package lock
