@@ -1,4 +1,4 @@
-// Package conclavegrpc lets gRPC clients find servers through etcd, and go on finding
+// Package conclavegrpc lets gRPC clients find servers through etcd, and keep finding
 // them whatever etcd and the network do.
 //
 // A server registers its address for as long as it lives:
@@ -23,24 +23,24 @@
 // # What the official resolver does not do
 //
 // It ends its watch for good at the first error, such as a compaction while it was cut
-// off or an expired token, and from then on serves the addresses it had, silently. A
-// registration of the official manager goes when its lease is lost. Here the resolver
-// stands on a [watch.Cache], which goes on after all of these, and a registration on
+// off or an expired token, and from then on silently serves the addresses it had. A
+// registration of the official manager disappears when its lease is lost. Here the resolver
+// uses a [watch.Cache], which goes on after all of these, and a registration uses
 // [lease.Register], which puts the key again.
 //
-// # When etcd is away
+// # When etcd is down
 //
-// The addresses known last stay in use while etcd cannot be reached. They also stay when
-// the registry is empty, which more likely means that something has happened to the
-// registry than that every server has gone, see [WithEmpty]. [WithStaleness] tells since
-// when addresses are old, and the log says so at Warn.
+// The last known addresses stay in use while etcd cannot be reached. They also stay when
+// the registry is empty, since it is more likely that something has happened to the
+// registry than that every server is gone, see [WithEmpty]. [WithStaleness] reports since
+// when addresses have been stale, and the log says so at Warn.
 //
 // # Metadata and weights
 //
 // [Endpoint].Metadata reaches balancers as an attribute, see [Metadata]. A member "weight"
 // in it is what [Weight] returns. gRPC has no balancer that takes weights from a resolver:
 // round_robin ignores them, and weighted_round_robin measures its own. Zones, subsets and
-// delays for mass restarts are left to balancers, too.
+// delays for mass restarts are also left to balancers.
 //
 // # Cost
 //

@@ -18,29 +18,29 @@
 //   - Does it survive what it should? [Network.DropReply] loses the answer to a request
 //     that took effect, [Network.StallWatches] delivers no events on connections that
 //     live, [Network.Reset] breaks connections, [Network.CutMember] hides one member,
-//     [Network.Slow] and [Network.Limit] are a long and a narrow way.
+//     [Network.Slow] and [Network.Limit] make a connection long or narrow.
 //   - And what happens to the cluster? [Cluster.Stop], [Cluster.Kill], [Cluster.Restart],
 //     [Cluster.MoveLeader], [Cluster.Compact]; [Cluster.Isolate] leaves a member without a
 //     leader, [WithLearner] adds one without a vote.
-//   - What if a call is refused? [Network.RefuseCall] refuses one, for whatever reason,
-//     [Cluster.FillUp] all writes, until [Cluster.MakeRoom]. [WithMaxStreams] is a limit that
-//     says nothing.
-//   - Do workers wait for each other? [Cluster.AwaitWaiters] returns when so many queue
-//     for a lock, with no request but when something has changed. Elections tell
-//     by themselves: election.Observe and election.Candidates.
-//   - Does the worker on Redis live with a node that hangs ([Redis.Hang]), comes back empty
+//   - What if a call is refused? [Network.RefuseCall] refuses one, for any reason you
+//     choose; [Cluster.FillUp] refuses all writes, until [Cluster.MakeRoom].
+//     [WithMaxStreams] is a limit that refuses nothing and makes calls wait.
+//   - Do workers wait for each other? [Cluster.AwaitWaiters] returns when that many queue
+//     for a lock; it sends requests only when something has changed. For elections, use
+//     election.Observe and election.Candidates.
+//   - Does the worker on Redis cope with a node that hangs ([Redis.Hang]), comes back empty
 //     ([Redis.Restart]) or has its clock set ([Redis.AdvanceClock])? [RedisNetwork] is the
 //     network of one of several clients.
 //
-// What can go wrong in a method fails the test with a message that begins with
-// "conclavetest: "; such methods take a [testing.TB] and, like its FailNow, have to be
+// If a method goes wrong, it fails the test with a message that begins with
+// "conclavetest: ". Such methods take a [testing.TB] and, like its FailNow, must be
 // called from the goroutine of the test.
 //
 // # A worker that loses its lock
 //
-// The code under test connects as it always does; a client comes from [Cluster.Client], or
-// from [Cluster.Network] if it shall be cut off. Code that makes its own client gets
-// [Network.Config], a process of its own the addresses.
+// The code under test connects as it always does; it gets a client from [Cluster.Client],
+// or from [Cluster.Network] if it should be cut off. Code that makes its own client gets
+// [Network.Config]; a separate process gets the addresses.
 //
 //	func TestWorkerStopsWhenItLosesTheLock(t *testing.T) {
 //		t.Parallel()
@@ -52,11 +52,11 @@
 //		require.ErrorIs(t, <-worker.done, lock.ErrLost)
 //	}
 //
-// How long that takes is up to the TTL: the worker learns of the loss when it next renews
-// its lease, after a third. The servers here have elections so short that they grant
+// How long that takes depends on the TTL: the worker learns of the loss when it next renews
+// its lease, after a third of it. The servers here have elections so short that they grant
 // [MinTTL], one second, which is the least that etcd can express; with default settings
-// they grant two. Let the TTL be a parameter of your code and test with that, or in
-// virtual time with the one of production:
+// they grant two. Make the TTL a parameter of your code and test with that, or in
+// virtual time with the one from production:
 //
 //	func TestWorkerStopsBeforeAnotherStarts(t *testing.T) {
 //		t.Parallel()
@@ -76,7 +76,7 @@
 //		})
 //	}
 //
-// The files example_test.go and example_redis_test.go have these and one for each
+// The files example_test.go and example_redis_test.go have these, and one for each
 // other fault.
 //
 // # Virtual time
@@ -86,24 +86,24 @@
 // server, its clients and the code under test run in it. Its rules:
 //
 //   - Everything the test uses (clients, sessions, contexts, channels) is made inside the
-//     function, and no network or file is waited for there.
+//     function, and nothing there waits for a network or a file.
 //   - Every goroutine has to end before the function's cleanups are over: cancel and wait
 //     for what you start, with t.Cleanup at the latest. Clients, network and server
-//     end after that by themselves.
-//   - Inside the function t.Run and t.Parallel are not allowed. Outside, tests in virtual
+//     end by themselves after that.
+//   - Inside the function, t.Run and t.Parallel are not allowed. Outside, tests in virtual
 //     and in real time may be parallel.
-//   - A mutex that is held while its holder waits for something stops the clock for
-//     whoever wants it; a test that is stuck that way hangs until go test's -timeout.
+//   - A mutex whose holder waits for something stops the clock as soon as somebody else
+//     wants it; a test that is stuck that way hangs until go test's -timeout.
 //   - Goroutines that become ready at the same instant run in any order.
 //
 // # Parallel tests and goroutines
 //
-// Clusters have ports, directories and networks of their own, so that tests may run in
+// Clusters have their own ports, directories and networks, so tests may run in
 // parallel. Tests may also share one, made in TestMain by [StartCluster], if they use
-// names of their own and leave the members alone. All that is started for a test ends
+// different names and leave the members alone. Everything that is started for a test ends
 // with it. [Main] finds what the test itself has left running.
 //
-// Cleanups run last in, first out: what is made after a network is closed before
+// Cleanups run last in, first out: whatever is made after a network is closed before
 // the network is healed. Closing a session that is cut off waits for its context, or up
 // to a TTL; call Heal first.
 //
@@ -118,12 +118,12 @@
 // Members write their data without syncing it to disk, elections take a tenth of the
 // usual time, and everything is on one machine: nothing here measures performance or
 // durability. In virtual time there is one member, and no message takes time.
-// Processes that are suspended as a whole, which is the one thing that no lock can help
-// against, need processes: start your program and send it SIGSTOP. Redis is
+// The suspension of a whole process, which is the one thing that no lock can help
+// against, needs a real process: start your program and send it SIGSTOP. Redis is
 // miniredis, which has no replication and persists nothing.
 //
-// Nothing is started by importing this package, but the etcd server comes with it: import
-// it in tests and demonstrations only. It also sets one variable of clientv3, a channel
+// Importing this package starts nothing, but it brings in the etcd server: import
+// it only in tests and demonstrations. It also sets one variable of clientv3, a channel
 // that is never closed, to nil, which means the same: a channel made outside a bubble
 // would stop virtual time.
 package conclavetest
