@@ -14,18 +14,18 @@ import (
 	"github.com/conclave-go/conclave/internal/look"
 )
 
-// Adopt returns a session on a lease that exists already: one that an earlier process of
-// the program has left, see [Session.Abandon], or that something else has granted. It
-// keeps the lease alive and does not heal, as [WithoutHealing]; Close revokes it with all
-// keys that are attached, whoever has put them. [WithTTL] is of no effect: the TTL is that
-// of the lease, taken for [MaxTTL] if it is longer.
+// Adopt returns a session on an existing lease: one that an earlier process of the program
+// has left, see [Session.Abandon], or that something else has granted. It keeps the lease
+// alive and does not heal, as with [WithoutHealing]; Close revokes it with all attached
+// keys, whoever has put them. [WithTTL] has no effect: the TTL is that of the lease, taken
+// for [MaxTTL] if it is longer.
 //
-// Adopt renews the lease and has that confirmed before it returns, so its deadline can be
-// trusted as that of any other. Of the time before nothing is known: what an earlier
-// owner was promised ends by its own deadline. If somebody else keeps the lease alive or
-// revokes it, the session notices as it would on its own.
+// Adopt renews the lease and confirms that before it returns, so its deadline can be
+// trusted like that of any other. It knows nothing about the time before: what an earlier
+// owner was promised ends at that owner's deadline. If somebody else keeps the lease alive
+// or revokes it, the session notices as it would on its own.
 //
-// ctx bounds the adoption alone. It fails with [ErrLost] if there is no such lease.
+// ctx bounds only the adoption. It fails with [ErrLost] if the lease does not exist.
 func Adopt(ctx context.Context, client *clientv3.Client, id clientv3.LeaseID, opts ...Option) (*Session, error) {
 	if id == clientv3.NoLease {
 		return nil, errors.New("lease: adopting lease 0: must be the ID of a lease that exists")
@@ -41,9 +41,9 @@ func adopting(id clientv3.LeaseID) Option {
 	})
 }
 
-// WithoutHealing makes a session one that ends with its lease: when that is lost, what
-// the session is used for fails with [ErrLost], for good. It has one lease whatever
-// number of keys it carries, so all of them go together.
+// WithoutHealing makes a session end with its lease: once that is lost, every use of the
+// session fails with [ErrLost]. It has one lease however many keys it carries, so all of
+// them go together.
 func WithoutHealing() Option {
 	return option(func(c *config) error {
 		c.final = true
@@ -51,10 +51,10 @@ func WithoutHealing() Option {
 	})
 }
 
-// Abandon ends the session as Close does, but leaves its leases to the server: they are
-// not renewed any more, and the keys that are attached stay until they expire. What is
-// held through the session ends locally with [ErrClosed]. It is for handing a lease on,
-// to a process that calls [Adopt].
+// Abandon ends the session as Close does, but leaves its leases to the server: they are no
+// longer renewed, and the attached keys stay until they expire. What is held through the
+// session ends locally with [ErrClosed]. Use it to pass a lease on to a process that calls
+// [Adopt].
 func (s *Session) Abandon(ctx context.Context) error {
 	s.abandoned.Store(true)
 	return s.Close(ctx)

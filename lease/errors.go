@@ -8,9 +8,9 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// ErrLost is the cause of a lease's end when it was not closed: the deadline
-// passed without a confirmed renewal, the server no longer knows the lease, or
-// the client was closed under it.
+// ErrLost is the cause of a lease's end when it was not closed: the deadline passed without
+// a confirmed renewal, the server no longer knows the lease, or the client was closed while
+// it was in use.
 var ErrLost = errors.New("lease: lost")
 
 // ErrClosed is the cause of a lease's end after Close, and the error of any use
@@ -24,8 +24,8 @@ var (
 	errDeposed      = errors.New("renewal was acknowledged by a deposed leader")
 )
 
-// TakenError is returned by [Register], and reported by [Registration.Err], when
-// the key exists under another lease than the session's.
+// TakenError is returned by [Register], and reported by [Registration.Err], when the key
+// exists under a lease other than the session's.
 type TakenError struct {
 	// Key is the key that was asked for.
 	Key string

@@ -21,10 +21,10 @@ import (
 	"github.com/conclave-go/conclave/internal/look"
 )
 
-// Grant asks for one lease and keeps it alive until it is closed or lost. It is
-// not self-healing; most callers want [NewSession]. ctx bounds the grant alone,
-// which is tried until then. When Grant fails, a lease that was granted all the
-// same has no key attached, is not kept alive, and expires by itself.
+// Grant asks for one lease and keeps it alive until it is closed or lost. It is not
+// self-healing; most callers want [NewSession]. ctx bounds only the grant, which is tried
+// until then. If Grant fails but a lease was granted all the same, it has no key attached,
+// is not kept alive, and expires by itself.
 func Grant(ctx context.Context, client *clientv3.Client, opts ...Option) (*Lease, error) {
 	cfg, err := newConfig(client, opts)
 	if err != nil {

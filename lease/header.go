@@ -2,12 +2,12 @@ package lease
 
 import pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
-// Header says about an answer of etcd which member gave it, and when: what others call
-// its response header. The zero Header is that of no answer.
+// Header says which member gave an answer of etcd, and when: it is the response header. The
+// zero Header stands for no answer.
 type Header struct {
 	// Cluster and Member are the IDs of the cluster and of the member that answered.
 	Cluster, Member uint64
-	// Revision is the revision of the store that the answer speaks of.
+	// Revision is the revision of the store that the answer is about.
 	Revision int64
 	// Term is the raft term in which it was given.
 	Term uint64

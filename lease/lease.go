@@ -15,9 +15,9 @@ import (
 	"github.com/conclave-go/conclave/internal/race"
 )
 
-// Lease is one etcd lease that is kept alive until it is closed or lost. It does
-// not heal: once ended it stays so, see [Session]. All methods may be called from
-// several goroutines. Use [Grant] or [Session.Lease]; the zero value is not valid.
+// Lease is one etcd lease that is kept alive until it is closed or lost. It does not heal:
+// once it has ended it stays ended, see [Session]. All methods may be called from several
+// goroutines. Use [Grant] or [Session.Lease]; the zero value is not valid.
 type Lease struct {
 	client *clientv3.Client
 	id     clientv3.LeaseID
@@ -67,20 +67,18 @@ func (l *Lease) TTL() time.Duration { return l.ttl }
 // cause then wraps [ErrLost] or [ErrClosed] and says why.
 func (l *Lease) Context() context.Context { return l.ctx }
 
-// Deadline returns the time until which no other client can hold what this lease
-// protects: the start of the last confirmed renewal plus the TTL, less the
-// allowance for clock drift. Confirmed renewals move it forward. Once the lease
-// has ended it is not in the future any more. The time does not know about a
-// suspension of the machine; [Lease.Remaining] does.
+// Deadline returns the time until which no other client can hold what this lease protects:
+// the start of the last confirmed renewal plus the TTL, less the allowance for clock drift.
+// Confirmed renewals move it forward. Once the lease has ended it is no longer in the
+// future. It does not account for a suspension of the machine; [Lease.Remaining] does.
 func (l *Lease) Deadline() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.wall
 }
 
-// Remaining returns the time left until the deadline, with time spent in system
-// suspension counted where the platform tells (Linux). Zero or less means that
-// the lease is over.
+// Remaining returns the time left until the deadline, with time spent in system suspension
+// counted where the platform reports it (Linux). Zero or less means that the lease is over.
 func (l *Lease) Remaining() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -96,10 +94,9 @@ func (l *Lease) SinceRenewal() time.Duration {
 	return clock.Now().Sub(l.confirmed)
 }
 
-// Doubts returns for how many keys it is not known whether they are in etcd: after
-// replies were lost, or a removal failed. They are removed with the next rounds if they
-// turn up, and end with the lease, which the session replaces when it carries nothing
-// else.
+// Doubts returns the number of keys that may or may not be in etcd, after replies were
+// lost, or a removal failed. They are removed in the next rounds if they turn up, and end
+// with the lease, which the session replaces when it carries nothing else.
 func (l *Lease) Doubts() int { return l.look.Doubts() }
 
 // Session returns the session that the lease belongs to, nil for one of [Grant].
@@ -117,7 +114,7 @@ func (l *Lease) Err() error {
 	return context.Cause(l.ctx)
 }
 
-// State returns the lease's present state.
+// State returns the lease's current state.
 func (l *Lease) State() State {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// Observer holds optional callbacks about what a session does, for metrics and
-// traces; nil ones are skipped, and cost nothing. They are called synchronously, by the
-// goroutine that does the work and often with locks held. So they must be quick, must
-// not block, and must not call Conclave, but for methods of the [Lease] and [Session]
-// they are given that take no context. They may be called by several goroutines at a
-// time, though in order for each lease, each acquisition and each hold.
+// Observer holds optional callbacks about what a session does, for metrics and traces; nil
+// ones are skipped, and cost nothing. They are called synchronously, by the goroutine that
+// does the work and often with locks held. So they must be quick, must not block, and must
+// not call Conclave, except for those methods of the [Lease] and [Session] they are given
+// that take no context. They may be called by several goroutines at a time, though in order
+// for each lease, each acquisition and each hold.
 //
 // An acquisition is a call of Lock, TryLock, Campaign and their like. The callbacks come
 // in pairs, whatever happens, so that what is counted up comes down again:
@@ -27,8 +27,8 @@ type Observer struct {
 	// Changed is called with each state of a lease, [Healthy] when it has been granted
 	// being the first, one call at a time and in order. The last is [Lost] or [Closed].
 	Changed func(l *Lease, s State)
-	// Lost is called when a lease has ended without having been closed. cause
-	// wraps [ErrLost], and [ReasonOf] says which of a few kinds it is of.
+	// Lost is called when a lease has ended without having been closed. cause wraps
+	// [ErrLost], and [ReasonOf] says of which kind it is.
 	Lost func(l *Lease, cause error)
 
 	// Acquiring is called when an acquisition begins, by the caller's goroutine, with
@@ -36,14 +36,14 @@ type Observer struct {
 	// the acquisition's requests and of its later events. The hold's context is not
 	// derived from it. Of e only Kind and Name are known.
 	Acquiring func(ctx context.Context, e Event) context.Context
-	// Waiting is called when an acquisition starts to wait for another entry, and again
-	// if it has to queue anew because its lease was lost or its key deleted.
+	// Waiting is called when an acquisition starts to wait for another entry, and again if
+	// it has to requeue because its lease was lost or its key deleted.
 	Waiting func(e Event)
-	// Waited is called when such a wait is over: with an Err if it brought nothing.
-	// Took is how long it lasted.
+	// Waited is called when such a wait is over, with an Err if it did not succeed. Took is
+	// how long it lasted.
 	Waited func(e Event)
-	// Granted is called when an acquisition has succeeded. With local hand-off that may
-	// be by the goroutine of the holder before. Took is the time since Acquiring.
+	// Granted is called when an acquisition has succeeded. With local hand-off that may be
+	// done by the previous holder's goroutine. Took is the time since Acquiring.
 	Granted func(e Event)
 	// Failed is called when an acquisition has failed, Err being why: by the caller's
 	// goroutine, before its call returns. Took is the time since Acquiring.
@@ -56,15 +56,15 @@ type Observer struct {
 	// Unlock, Resign or Transfer, with that call's context. What it returns must derive
 	// from that, and is the context of the request.
 	Releasing func(ctx context.Context, e Event) context.Context
-	// Removed is called when it is settled what came of that: the lock is free or
-	// another's, or Err says why that was not confirmed. Took is the time since Releasing.
+	// Removed is called when the outcome is known: the lock is free or another's, or Err
+	// says why that was not confirmed. Took is the time since Releasing.
 	Removed func(e Event)
 }
 
 // Event is what happened to an acquisition of a lock or an election.
 type Event struct {
-	// Context is that of the acquisition, as Acquiring has returned it; for Released it
-	// is the hold's, and for Removed what Releasing has returned.
+	// Context is the acquisition's, as returned by Acquiring; for Released it is the
+	// hold's, and for Removed what Releasing has returned.
 	Context context.Context
 	// Kind is the primitive: "mutex", "rwmutex.read", "rwmutex.write", "semaphore",
 	// "multi" or "election".
@@ -73,24 +73,24 @@ type Event struct {
 	Name string
 	// Key is the acquisition's own key in etcd; empty if it has none yet.
 	Key string
-	// Predecessor is the key that a waiting acquisition waits for, or has waited for
-	// last; empty if it has yet to find out, after the reply to its own request was
-	// lost. After a hand-off in memory it is Key itself.
+	// Predecessor is the key that a waiting acquisition waits for, or waited for last;
+	// empty if it has yet to find out, after the reply to its own request was lost. After a
+	// hand-off in memory it is Key itself.
 	Predecessor string
 	// Followed is the create revision of Predecessor; together they are the identity of
 	// the acquisition that was waited for.
 	Followed int64
 	// Revision is the create revision of Key.
 	Revision int64
-	// Sequence is how often Key was handed on in memory before: with Revision it makes
-	// the token.
+	// Sequence is how often Key was handed on in memory before: together with Revision it
+	// makes the token.
 	Sequence int
 	// Via says, for Granted and after, how the acquisition came to own.
 	Via Via
 	// Took is how long it took, as each callback says.
 	Took time.Duration
-	// Err says, for Released, why the hold ended if it was not given up, and for
-	// Waited, Failed and Removed why they brought nothing.
+	// Err says, for Released, why the hold ended if it was not given up, and for Waited,
+	// Failed and Removed why they did not succeed.
 	Err error
 	// Reason is the kind of Err.
 	Reason Reason
@@ -100,13 +100,13 @@ type Event struct {
 type Via int
 
 const (
-	// ViaFree means that nobody was in the way.
+	// ViaFree means that nobody was ahead of it.
 	ViaFree Via = iota
 	// ViaQueue means that it had waited in etcd for another: a hand-over.
 	ViaQueue
-	// ViaHandoff means that a holder in this process has handed it on in memory.
+	// ViaHandoff means that a holder in this process has handed it over in memory.
 	ViaHandoff
-	// ViaLinger means that this process had kept the lock for nobody.
+	// ViaLinger means that this process had kept the lock with no one waiting.
 	ViaLinger
 )
 

@@ -19,14 +19,13 @@ const (
 	// MinTTL is the shortest TTL etcd can express; servers raise it to one and
 	// a half election timeouts.
 	MinTTL = time.Second
-	// MaxTTL is the longest TTL whose deadline can be trusted: above 300 s a
-	// server with lease checkpointing does not start the TTL anew when its
-	// leader changes.
+	// MaxTTL is the longest TTL whose deadline can be trusted: above 300 s a server with
+	// lease checkpointing does not restart the TTL when its leader changes.
 	MaxTTL = 300 * time.Second
 	// DefaultClockDrift is a hundred times what a quartz clock drifts.
 	DefaultClockDrift = 0.01
-	// DefaultGrace is enough for a request to a cluster that is well, and short
-	// enough for any supervisor's patience.
+	// DefaultGrace is enough for a request to a healthy cluster, and short enough for any
+	// supervisor's patience.
 	DefaultGrace = time.Second
 	// maxClockDrift leaves at least half of the TTL.
 	maxClockDrift = 0.5
@@ -83,11 +82,11 @@ func WithClockDrift(fraction float64) Option {
 	})
 }
 
-// WithGrace sets how long giving back what is held may take after the caller's
-// context is done: [Session.Close], [Registration.Close], the Do of locks and the Run
-// of elections remove their keys before they return, within this time, so that a
-// process that is told to stop hands over at once. It is 0, for not at all, or more,
-// [DefaultGrace] by default; less is taken when the server cannot be reached.
+// WithGrace sets how long releasing what is held may take after the caller's context is
+// done: [Session.Close], [Registration.Close], the Do of locks and the Run of elections
+// remove their keys before they return, within this time, so that a process that is told to
+// stop hands over at once. It must be 0, for no time at all, or more; [DefaultGrace] is the
+// default. They take less if the server cannot be reached.
 func WithGrace(d time.Duration) Option {
 	return option(func(c *config) error {
 		if d < 0 {
@@ -99,8 +98,8 @@ func WithGrace(d time.Duration) Option {
 }
 
 // WithLogger sets where the session, and the locks and elections on it, report what an
-// operator may want to know: at Warn what was lost or left behind, at Info changes of
-// state, at Debug attempts that failed and are repeated. By default nothing is logged.
+// operator may want to know: what was lost or left behind at Warn, changes of state at
+// Info, and attempts that failed and are repeated at Debug. By default nothing is logged.
 func WithLogger(log *slog.Logger) Option {
 	return option(func(c *config) error {
 		if log == nil {
@@ -124,8 +123,8 @@ func WithStateListener(fn func(l *Lease, s State)) Option {
 	})
 }
 
-// WithObserver adds the callbacks of o: given more than once, all are called, in the
-// order of the options. By default there are none.
+// WithObserver adds the callbacks of o. If it is given more than once, all are called, in
+// the order of the options. By default there are none.
 func WithObserver(o Observer) Option {
 	return option(func(c *config) error {
 		c.observer = c.observer.and(o)

@@ -10,8 +10,8 @@ import (
 	"github.com/conclave-go/conclave/internal/attempt"
 )
 
-// Reason is one of the few kinds of reasons for which a lease or a hold is lost, or an
-// acquisition fails: few enough to be the label of a metric.
+// Reason is the kind of reason for which a lease or a hold is lost, or an acquisition
+// fails. There are few enough to label a metric.
 type Reason int
 
 const (
@@ -67,8 +67,8 @@ func (r Reason) String() string {
 	}
 }
 
-// ReasonOf returns of which kind an error is that this package, lock or election has
-// returned, or that was the cause of the end of a lease or a hold.
+// ReasonOf returns the kind of an error that this package, lock or election has returned,
+// or that was the cause of the end of a lease or a hold.
 func ReasonOf(err error) Reason {
 	switch {
 	case err == nil:

@@ -51,11 +51,11 @@ type Registration struct {
 // (noticed by the lease's next look, within a third of a TTL). Register returns
 // once the key is in place: one write.
 //
-// It returns a [*TakenError] if the key exists under another lease, unless
-// [WithTakeover] is given. What the server refuses (permission, credentials, size) fails
-// at once; once the key has been in place, a refusal is logged and the key put when the
-// server allows it again. When it fails, or ctx ends first, the key is not kept
-// and, if it was put after all, removed.
+// It returns a [*TakenError] if the key exists under another lease, unless [WithTakeover]
+// is given. What the server refuses (permission, credentials, size) fails at once; once the
+// key has been in place, a refusal is logged and the key put when the server allows it
+// again. If it fails, or ctx ends first, the key is not kept, and is removed if it was put
+// after all.
 func Register(ctx context.Context, s *Session, key, value string, opts ...RegisterOption) (*Registration, error) {
 	if s == nil {
 		return nil, errors.New("lease: session is nil: must come from NewSession")
@@ -83,9 +83,9 @@ func Register(ctx context.Context, s *Session, key, value string, opts ...Regist
 	return r, nil
 }
 
-// Update changes the value, in one write. When it fails or ctx ends first the new
-// value stays wanted, and is put as soon as it can be; but one that is refused because it
-// is too large leaves the old value in place.
+// Update changes the value, in one write. If it fails or ctx ends first, the new value is
+// still wanted, and is put as soon as it can be. But if it is refused because it is too
+// large, the old value stays in place.
 func (r *Registration) Update(ctx context.Context, value string) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("lease: updating %q: %w", r.key, attempt.Ended(ctx, nil))
@@ -100,9 +100,9 @@ func (r *Registration) Update(ctx context.Context, value string) error {
 	return nil
 }
 
-// Err returns nil while the key is in place as far as is known, and else why not:
-// the loss of the lease, a [*TakenError] while somebody else has the key, the
-// server's refusal, or [ErrClosed].
+// Err returns nil while the key is in place as far as is known, and otherwise why it is
+// not: the loss of the lease, a [*TakenError] while somebody else has the key, the server's
+// refusal, or [ErrClosed].
 func (r *Registration) Err() error {
 	r.reg.mu.Lock()
 	closing, err, l := r.closing, r.err, r.lease
@@ -117,10 +117,10 @@ func (r *Registration) Err() error {
 	}
 }
 
-// Close removes the key, unless somebody else has put it since, in one write. ctx
-// bounds only the wait: when it is done first, Close returns its error and the
-// removal goes on in the background while the session lives, or happens with the
-// end of the session's lease. Close may be called again, and after the session's.
+// Close removes the key, unless somebody else has put it since, in one write. ctx bounds
+// only the wait: if it is done first, Close returns its error, and the removal goes on in
+// the background while the session lives, or happens with the end of the session's lease.
+// Close may be called again, even after the session's.
 func (r *Registration) Close(ctx context.Context) error {
 	err := r.await(ctx, r.reg.remove(r))
 	if err != nil && !errors.Is(err, ErrClosed) {

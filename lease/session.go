@@ -14,10 +14,10 @@ import (
 	"github.com/conclave-go/conclave/internal/attempt"
 )
 
-// Session is a chain of leases on one client: when one is lost, the next use gets
-// a new one. The locks, elections and registrations of a process share one session
-// and with it one renewal per third of a TTL. All methods may be called from
-// several goroutines. Use [NewSession]; the zero value is not valid.
+// Session is a chain of leases on one client: when one is lost, the next use gets a new
+// one. The locks, elections and registrations of a process share one session, and so one
+// renewal per third of a TTL. All methods may be called from several goroutines. Use
+// [NewSession]; the zero value is not valid.
 type Session struct {
 	client *clientv3.Client
 	cfg    config
@@ -43,9 +43,9 @@ type Session struct {
 // NewSession grants the session's first lease and keeps the session alive until
 // Close. ctx bounds that first grant only.
 //
-// The client stays the caller's: close the session first, then the client. A
-// client closed under a live session ends it: leases are lost at once and Lease
-// returns [ErrClosed].
+// The client remains the caller's: close the session first, then the client. A client
+// closed under a live session ends it: leases are lost at once and Lease returns
+// [ErrClosed].
 func NewSession(ctx context.Context, client *clientv3.Client, opts ...Option) (*Session, error) {
 	cfg, err := newConfig(client, opts)
 	if err != nil {
@@ -78,9 +78,9 @@ func (s *Session) Logger() *slog.Logger { return s.cfg.log }
 // once.
 func (s *Session) Observer() Observer { return s.cfg.observer }
 
-// State returns the state of the session: [Healthy] or [Suspended] as the better of its
-// leases, [Lost] while it has none, which the next use of it will change, and [Closed]
-// once it is closed, or its client is, or it does not heal and has lost its lease.
+// State returns the state of the session: [Healthy] or [Suspended], whichever is the better
+// of its leases; [Lost] while it has none, which its next use will change; and [Closed]
+// once it or its client is closed, or if it does not heal and has lost its lease.
 func (s *Session) State() State {
 	if s.closed() != nil {
 		return Closed
@@ -183,16 +183,16 @@ func (s *Session) grant(ctx context.Context) (*Lease, error) {
 	return l, nil
 }
 
-// Close ends the session: what is being removed in the background is waited for, then its
+// Close ends the session: it waits for what is being removed in the background, then its
 // leases end locally and are revoked, which deletes every key attached to them;
-// registrations end with it. ctx bounds the wait for that and for the session's
-// goroutines, but if it is done, or ends meanwhile, Close goes on for the grace of
-// [WithGrace], or until it turns out that the server cannot be reached: so that
+// registrations end with it. ctx bounds the wait for that and for the session's goroutines,
+// but if it is done, or ends meanwhile, Close goes on for the grace of [WithGrace], or
+// until it turns out that the server cannot be reached: so that
 //
 //	defer session.Close(ctx)
 //
-// hands over also when ctx is that of [os/signal.NotifyContext]. An error means that
-// something is left, which goes on in the background for up to one TTL. Close may be
+// hands over even when ctx is that of [os/signal.NotifyContext]. An error means that
+// something is left to do, which goes on in the background for up to one TTL. Close may be
 // called again, to wait again.
 func (s *Session) Close(ctx context.Context) error {
 	within, cancel := graced(ctx, s.cfg.grace)
