@@ -16,18 +16,18 @@ type Fence struct {
 	highest Token
 }
 
-// Check returns a [*StaleTokenError] if a higher token than t has been seen, and
-// otherwise notes t. By the time the caller acts, a higher one may have come; use
-// [Fence.Do] for acts that must not overlap.
+// Check returns a [*StaleTokenError] if a token higher than t has been seen, and otherwise
+// notes t. By the time the caller acts, a higher one may have come; use [Fence.Do] for acts
+// that must not overlap.
 func (f *Fence) Check(t Token) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.check(t)
 }
 
-// Do checks t and then calls fn, during which no other token passes. It returns the
-// [*StaleTokenError] without having called fn, or fn's error. fn must not use the
-// same Fence.
+// Do checks t and then calls fn; no other token passes while fn runs. It returns the
+// [*StaleTokenError] without having called fn, or fn's error. fn must not use the same
+// Fence.
 func (f *Fence) Do(t Token, fn func() error) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

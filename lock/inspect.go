@@ -25,15 +25,15 @@ const (
 
 // Entry is one acquisition in a lock's queue, as [Inspect] found it.
 type Entry struct {
-	// Mode says of which kind of lock it is: those of one name have a queue each.
+	// Mode is the kind of lock it belongs to: each kind of a name has its own queue.
 	Mode Mode
 	// Key is its key in etcd.
 	Key string
 	// Owner is what it calls itself, see [WithOwner]; empty for entries of other
 	// libraries.
 	Owner string
-	// Token is the token that it has, or will have once granted, hand-offs within its
-	// process not counted.
+	// Token is the token that it has, or will have once granted, not counting hand-offs
+	// within its process.
 	Token Token
 	// Since is when it began to wait, by its own clock; zero for entries of other
 	// libraries.
@@ -46,7 +46,7 @@ type Entry struct {
 	// Weight is the number of permits of a semaphore that it takes, Permits how many
 	// there are; both are zero for other modes.
 	Weight, Permits int
-	// Position is 0 if it holds the lock, 1 if it is the first who waits, and so on.
+	// Position is 0 if it holds the lock, 1 if it is the first to wait, and so on.
 	Position int
 }
 
@@ -56,13 +56,12 @@ func (e Entry) Held() bool { return e.Position == 0 }
 // InspectOption configures [Inspect].
 type InspectOption interface{ applyInspect(*config) error }
 
-// Inspect returns the entries of all locks of the name: for each kind the holders
-// first, then those who wait, in the order in which they came. It is one linearizable
-// read, and one request for each lease to learn its TTL; by the time it returns, things
-// may have changed. A request that has no answer is repeated until ctx ends, beside the
-// first, so that a member which has vanished does not keep it from others. A lock that
-// nobody uses has no entries. With [WithEtcdLayout] it
-// returns those of a mutex in that layout.
+// Inspect returns the entries of all locks of the name: for each kind the holders first,
+// then those who wait, in the order in which they came. It takes one linearizable read, and
+// one request for each lease to learn its TTL; by the time it returns, things may have
+// changed. A request without an answer is repeated until ctx ends, alongside the first, so
+// that a vanished member does not keep it from the others. A lock that nobody uses has no
+// entries. With [WithEtcdLayout] it returns those of a mutex in that layout.
 func Inspect(ctx context.Context, client *clientv3.Client, name string, opts ...InspectOption) ([]Entry, error) {
 	if client == nil {
 		return nil, errors.New("lock: client is nil: must be a connected *clientv3.Client")

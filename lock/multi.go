@@ -18,9 +18,9 @@ const MaxNames = 64
 // Multi is the mutexes of several names, taken together: all or none. It excludes
 // each [Mutex] of those names. Use [NewMulti]; the zero value is not valid.
 //
-// An acquisition enters all queues at one revision. So of any two the same one is
-// first wherever they meet, and no set of callers who hold nothing else can deadlock,
-// as they can when they take the locks one by one.
+// An acquisition enters all queues at one revision. So of any two acquisitions the same one
+// is first wherever they meet, and callers who hold nothing else cannot deadlock, as they
+// can when they take the locks one by one.
 //
 // It waits for the delays of its names, see [WithLockDelay], and leaves none itself.
 type Multi struct {
@@ -55,18 +55,18 @@ func NewMulti(s *lease.Session, names []string, opts ...Option) (*Multi, error) 
 	return m, nil
 }
 
-// Lock waits for all of the locks and returns one hold on them, as [Mutex.Lock] does.
-// While it waits it is in all queues. Its cost is that of one Mutex, in larger
-// transactions, and of one wait for each name that is taken.
+// Lock waits for all of the locks and returns one hold on them, as [Mutex.Lock] does. While
+// it waits it is in all queues. It costs as much as one Mutex, in larger transactions, and
+// one wait for each name that is taken.
 //
 // The hold is lost as a whole: when one of its keys is deleted, the others are given
 // up. Its token is valid for every name.
 func (m *Multi) Lock(ctx context.Context) (*Hold, error) { return acquire(ctx, m.queue) }
 
-// TryLock takes all of the locks if nobody has any of them or waits for it, in one
-// round trip. Otherwise it returns a [*LockedError] that names the first which is
-// taken, and nothing is stored in etcd. To find the lost owner of a name with a lock delay
-// takes another round trip.
+// TryLock takes all of the locks if nobody has any of them or waits for it, in one round
+// trip. Otherwise it returns a [*LockedError] that names the first that is taken, and
+// nothing is stored in etcd. If a name has a lock delay, it takes another round trip to
+// find the lost owner.
 func (m *Multi) TryLock(ctx context.Context) (*Hold, error) {
 	h, err := try(ctx, m.queue)
 	if locked, ok := errors.AsType[*LockedError](err); ok {

@@ -17,10 +17,10 @@ const (
 	// MaxHandoffs is the largest number of successive local hand-offs. They are
 	// counted in the low bits of a token.
 	MaxHandoffs = maxSequence / 2
-	// MinLinger is the shortest [WithLinger]: below, a key would be gone before it is
-	// of use.
+	// MinLinger is the shortest [WithLinger]: below it, a key would be gone before it is of
+	// any use.
 	MinLinger = time.Millisecond
-	// MaxLinger is the longest: above, a process that stops looking would keep others
+	// MaxLinger is the longest: above it, a process that stops looking would keep others
 	// waiting for too long.
 	MaxLinger = time.Minute
 	// MaxLockDelay is the limit of [WithLockDelay]: as long as a TTL can be.
@@ -54,8 +54,8 @@ type option func(*config) error
 
 func (o option) apply(c *config) error { return o(c) }
 
-// WithOwner sets what acquisitions call their owner, for people who look at the
-// queue and in [LockedError]: at most [MaxOwner] bytes, "host:pid" by default.
+// WithOwner sets what acquisitions call their owner, for people who look at the queue and
+// for [LockedError]: at most [MaxOwner] bytes, "host:pid" by default.
 func WithOwner(owner string) Option {
 	return option(func(c *config) error {
 		if err := queue.CheckOwner(owner); err != nil {
@@ -66,26 +66,25 @@ func WithOwner(owner string) Option {
 	})
 }
 
-// WithEtcdLayout puts keys where clientv3/concurrency and etcdctl lock put theirs,
-// directly under the name, so that both can stand in one queue while a fleet
-// migrates. All users of the name must agree on the layout. In it any name will do that the
-// other library takes, byte for byte: an empty one, one that ends with a slash, or any
-// other bytes. A lock "a" also waits for the holders of a lock "a/b", as it does there.
+// WithEtcdLayout puts keys where clientv3/concurrency and etcdctl lock put theirs, directly
+// under the name, so that both can stand in one queue while a fleet migrates. All users of
+// the name must agree on the layout. In it any name that the other library takes will do,
+// byte for byte: an empty one, one that ends with a slash, or any other bytes. A lock "a"
+// also waits for the holders of a lock "a/b", as in that library.
 func WithEtcdLayout() LayoutOption { return layoutOption{} }
 
-// WithLocalHandoff lets goroutines of this process hand a mutex to each other in
-// memory: all that use the session and the name, through whichever [Mutex] value with
-// this option, queue behind one key in etcd. At most limit successive hand-offs, from 1 to
-// [MaxHandoffs], are made while others may wait; then the lock is given up and the
-// process queues again behind them. Tokens tell the holders apart by their sequence
-// numbers.
+// WithLocalHandoff lets goroutines of this process hand a mutex to each other in memory:
+// all that use the session and the name, through any [Mutex] value with this option, queue
+// behind one key in etcd. At most limit successive hand-offs, from 1 to [MaxHandoffs], are
+// made while others may wait; then the lock is given up and the process queues again behind
+// them. Tokens tell the holders apart by their sequence numbers.
 //
 // Without it, every acquisition stands in etcd's queue, in one order with those of all
-// processes. With it, a hold's [Hold.Guard] is that of the key, and so holds for the
-// holders after it too, unless the guard was asked for: then the key is given up with
-// the hold, as it is after a [Hold.Txn] that is under way or whose outcome is unknown.
-// All Mutex values of a session and name that have it, or [WithLinger], must have the
-// same options. One that nobody uses any more counts until the garbage collector has run.
+// processes. With it, a hold's [Hold.Guard] is that of the key, and would also be true for
+// later holders. So if the guard was asked for, the key is given up with the hold, as it is
+// if a [Hold.Txn] is under way or its outcome is unknown. All Mutex values of a session and
+// name that have this option, or [WithLinger], must have the same options. A value that
+// nobody uses any more counts until the garbage collector has run.
 func WithLocalHandoff(limit int) Option {
 	return option(func(c *config) error {
 		if limit < 1 || limit > MaxHandoffs {
@@ -98,7 +97,7 @@ func WithLocalHandoff(limit int) Option {
 
 // WithLinger keeps a mutex for d, from [MinLinger] to [MaxLinger], after its last use in
 // this process, so that locking it again costs no request. It is given up as soon as
-// another process queues for it, which a watch on the queue tells.
+// another process queues for it, which a watch on the queue reports.
 func WithLinger(d time.Duration) Option {
 	return option(func(c *config) error {
 		if d < MinLinger || d > MaxLinger {
@@ -111,20 +110,20 @@ func WithLinger(d time.Duration) Option {
 
 // WithLockDelay makes the next holder of a mutex wait for d, from one second to
 // [MaxLockDelay], after a holder was lost: its lease has ended or its key was deleted
-// without an Unlock. It gives a holder that does not know yet, and works on something
-// that cannot check tokens, that much time to be done. With a delay of the TTL or more,
-// S3 of the package comment holds also when an etcd leader stalls. After an Unlock
+// without an Unlock. It gives a holder that does not know of its loss yet, and works on
+// something that cannot check tokens, that much time to finish. With a delay of the TTL or
+// more, S3 of the package comment holds even when an etcd leader stalls. After an Unlock
 // nobody waits.
 //
-// The delay is counted from the loss, whoever asks for the lock meanwhile, and nothing is
-// left when it is over. For whoever came after the loss it is up to two seconds longer,
-// since leases have whole seconds. Where the lease was revoked or the key deleted before
-// its time, it is longer by a third of the TTL if the owner lives, and by the TTL if the
-// owner is dead, or has closed its session with the lock held.
+// The delay is counted from the loss, whoever asks for the lock in the meantime, and
+// nothing is left when it is over. For those who came after the loss it is up to two
+// seconds longer, since leases have whole seconds. If the lease was revoked or the key
+// deleted before its time, it is longer by a third of the TTL if the owner is alive, and by
+// the TTL if the owner is dead, or has closed its session while it held the lock.
 //
-// All users of the name must have it; a [Multi] minds it by itself. How long the delay is,
-// the lost owner's option says. It costs one lease more for each of the session's, from the
-// first lock on, and one write more when the lock is granted after waiting.
+// All users of the name must set it; a [Multi] respects it by itself. The lost owner's
+// option decides how long the delay is. It costs one more lease for each of the session's,
+// from the first lock on, and one more write when the lock is granted after waiting.
 func WithLockDelay(d time.Duration) Option {
 	return option(func(c *config) error {
 		if d < time.Second || d > MaxLockDelay {
@@ -135,7 +134,7 @@ func WithLockDelay(d time.Duration) Option {
 	})
 }
 
-// LayoutOption is an option both of locks and of [Inspect].
+// LayoutOption is an option of locks as well as of [Inspect].
 type LayoutOption interface {
 	Option
 	InspectOption

@@ -11,19 +11,18 @@ import (
 	"github.com/conclave-go/conclave/internal/queue"
 )
 
-// RequestRelease asks whoever holds a lock of the given name, of whatever kind, to let
-// go: their [Hold.ReleaseRequested] tells them, now or when they ask. It does not wait
-// for it, and without a holder does nothing. It needs one read, and one write for each
-// holder; what has no answer is repeated until ctx ends.
+// RequestRelease asks whoever holds a lock of the given name, of whatever kind, to let go:
+// their [Hold.ReleaseRequested] tells them, now or when they call it. It does not wait for
+// the release, and does nothing if there is no holder. It needs one read, and one write for
+// each holder; requests without an answer are repeated until ctx ends.
 //
 // A request is a key under the holder's lease, one for each of its keys that was ever asked
-// for, and goes with the lease, not with the lock: a session that is asked for 500 different
-// names has 500 such keys. So where etcd's
-// authentication is on, the holder's user needs write access to it as well: etcd lets
-// nobody attach a key to a lease, or revoke it, who may not write every key that the
-// lease has. A holder without that can be asked, but then its session cannot put another
-// key under this lease, and what it has stays until the lease expires. The roles are in
-// docs/operations.md of the repository.
+// for. It goes with the lease, not with the lock: a session that is asked for 500 different
+// names has 500 such keys. So if authentication is on in etcd, the holder's user also needs
+// write access to it: etcd lets a user attach a key to a lease, or revoke the lease, only
+// if the user may write every key of that lease. A holder without that access can be asked,
+// but then its session cannot put another key under this lease, and what it has stays until
+// the lease expires. The roles are in docs/operations.md of the repository.
 //
 // Mutexes with [WithEtcdLayout] are not asked.
 func RequestRelease(ctx context.Context, client *clientv3.Client, name string) error {

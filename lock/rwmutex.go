@@ -11,10 +11,9 @@ import (
 	"github.com/conclave-go/conclave/lease"
 )
 
-// RWMutex is a lock that any number of readers hold at a time, or one writer. It is
-// fair: nobody overtakes a writer who came before, so writers do not starve, and a
-// reader waits for the writers before it only. Use [NewRWMutex]; the zero value is not
-// valid.
+// RWMutex is a lock that any number of readers hold at a time, or one writer. It is fair:
+// nobody overtakes an earlier writer, so writers do not starve, and a reader waits only for
+// the writers ahead of it. Use [NewRWMutex]; the zero value is not valid.
 //
 // Tokens of writers are fencing tokens; those of readers only identify them.
 type RWMutex struct {
@@ -57,9 +56,9 @@ func (m *RWMutex) TryLock(ctx context.Context) (*Hold, error) {
 	return try(ctx, m.write)
 }
 
-// RLock waits for the lock for reading: for every writer who came before. It fails as
-// [Mutex.Lock] does. Whoever has the lock for reading must not ask for it again: a
-// writer may have queued between, and both would wait for each other.
+// RLock waits for the lock for reading: for every earlier writer. It fails as [Mutex.Lock]
+// does. A reader must not ask for the lock again: a writer may have queued in between, and
+// both would wait for each other.
 func (m *RWMutex) RLock(ctx context.Context) (*Hold, error) { return acquire(ctx, m.read) }
 
 // TryRLock takes the lock for reading if no writer has it or waits for it, in one
@@ -93,14 +92,14 @@ func (m *RWMutex) TryRDo(ctx context.Context, fn func(ctx context.Context, h *Ho
 	return doesIf(ctx, m.TryRLock, m.marking(fn))
 }
 
-// Downgrade turns a hold for writing into one for reading, without a moment in which
-// another writer could get between, in one write. h ends at once, with [ErrReleased];
-// Unlock of h then does nothing. Readers who wait up to the next writer are let in.
+// Downgrade turns a hold for writing into one for reading in one write, and no other writer
+// can get in between. h ends at once, with [ErrReleased]; Unlock of h then does nothing.
+// Waiting readers ahead of the next writer are let in.
 //
-// With a ctx that is done it fails, and h goes on; a ctx that ends with h will do. If it
-// fails because h was lost ([ErrLost]), ctx ended meanwhile or the server refused,
-// nothing is held; what is left is removed in the background. h must be a writer's hold
-// of this RWMutex that has not ended.
+// If ctx is already done it fails, and h goes on; a ctx that ends with h will do. If it
+// fails because h was lost ([ErrLost]), ctx ended meanwhile or the server refused, nothing
+// is held; what is left is removed in the background. h must be a writer's hold of this
+// RWMutex that has not ended.
 func (m *RWMutex) Downgrade(ctx context.Context, h *Hold) (*Hold, error) {
 	switch {
 	case ctx == nil:
@@ -118,9 +117,9 @@ func (m *RWMutex) Downgrade(ctx context.Context, h *Hold) (*Hold, error) {
 }
 
 // ErrUpgrade is returned by [RWMutex.Lock] and TryLock with a context that comes from
-// [RWMutex.RDo]. A reader cannot become a writer: it would wait for itself to leave,
-// and two who try, for each other. Leave RDo first, then lock for writing, and look
-// again at what was read. From a writer to a reader there is [RWMutex.Downgrade].
+// [RWMutex.RDo]. A reader cannot become a writer: it would wait for itself to leave, and
+// two who try would wait for each other. Leave RDo first, then lock for writing, and check
+// again what was read. To go from writing to reading there is [RWMutex.Downgrade].
 var ErrUpgrade = errors.New("lock: upgrade from reading to writing would deadlock")
 
 // reading is the key of a context's value that tells which hold it belongs to.

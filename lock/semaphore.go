@@ -13,12 +13,12 @@ import (
 // the keys of those who hold permits, so the cost grows with their number.
 const MaxPermits = 1 << 20
 
-// Semaphore is a number of permits that acquisitions share. They are served in the
-// order in which they came, so that a large one is not starved by small ones. Use
-// [NewSemaphore]; the zero value is not valid.
+// Semaphore is a number of permits that acquisitions share. They are served in the order in
+// which they came, so that small ones do not starve a large one. Use [NewSemaphore]; the
+// zero value is not valid.
 //
-// The permits of a holder that is lost come back with the end of its lease. Tokens of
-// holders only identify them.
+// The permits of a lost holder come back when its lease ends. Tokens of holders only
+// identify them.
 type Semaphore struct {
 	queue   *queue.Queue
 	prefix  string
@@ -40,8 +40,8 @@ func NewSemaphore(s *lease.Session, name string, permits int, opts ...Option) (*
 }
 
 // Acquire waits for n permits, from 1 to as many as there are, and returns the hold on
-// them; Unlock gives them back. It fails as [Mutex.Lock] does, and with a
-// [*PermitsError] if the present users count with another number of permits.
+// them; Unlock gives them back. It fails as [Mutex.Lock] does, and with a [*PermitsError]
+// if the current users count with another number of permits.
 func (s *Semaphore) Acquire(ctx context.Context, n int) (*Hold, error) {
 	q, err := s.asking(n)
 	if err != nil {
@@ -51,13 +51,13 @@ func (s *Semaphore) Acquire(ctx context.Context, n int) (*Hold, error) {
 	return h, s.explain(err)
 }
 
-// TryAcquire takes n permits if they are there and nobody waits, in two round trips,
-// and otherwise returns a [*LockedError] that names the oldest holder, after one. In
-// that case nothing is stored in etcd. It fails as Acquire does besides.
+// TryAcquire takes n permits if they are available and nobody waits, in two round trips.
+// Otherwise it returns a [*LockedError] that names the oldest holder, after one round trip,
+// and nothing is stored in etcd. Other than that it fails as Acquire does.
 //
 // If others take the permits between the two, it gives up its place and asks again. Each
-// time costs two round trips more, during one of which it stands in the queue. Many callers
-// at once make no more than four for each of them, as long as no more acquisitions come and
+// time costs two more round trips, during one of which it stands in the queue. With many
+// callers at once, each makes no more than four, as long as no more acquisitions come and
 // go meanwhile than there are callers.
 func (s *Semaphore) TryAcquire(ctx context.Context, n int) (*Hold, error) {
 	q, err := s.asking(n)
@@ -96,14 +96,14 @@ func (s *Semaphore) explain(err error) error {
 	return err
 }
 
-// PermitsError is returned by a [Semaphore] whose number of permits is not the one that
-// the present users of the name count with.
+// PermitsError is returned by a [Semaphore] whose number of permits differs from the one
+// that the current users of the name count with.
 type PermitsError struct {
 	// Name is the semaphore's name.
 	Name string
-	// Permits is the number it was made with.
+	// Permits is the number it was created with.
 	Permits int
-	// Agreed is the number that the present users count with.
+	// Agreed is the number that the current users count with.
 	Agreed int
 	// Key is the key of the oldest of them.
 	Key string

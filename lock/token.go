@@ -15,10 +15,10 @@ const (
 	maxRevision  = math.MaxInt64 >> sequenceBits
 )
 
-// Token is a fencing token: over the exclusive holders of one name it strictly
-// increases in the order in which they were granted. A resource that remembers the
-// highest token it has seen can refuse a holder that was superseded and does not
-// know it, see [Fence]. Tokens of different names are not comparable.
+// Token is a fencing token: it strictly increases from one exclusive holder of a name to
+// the next. A resource that remembers the highest token it has seen can refuse a holder
+// that was superseded and does not know it, see [Fence]. Tokens of different names are not
+// comparable.
 //
 // It is the create revision of the holder's key, shifted to leave room for a
 // sequence number of hand-offs within the process. The zero Token belongs to nobody.
