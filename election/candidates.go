@@ -14,7 +14,8 @@ import (
 	"github.com/conclave-go/conclave/lock"
 )
 
-// Leader is who leads, as [Current] and [Observe] found it. The zero Leader is nobody.
+// Leader is the process that leads, as [Current] and [Observe] found it. The zero Leader
+// stands for nobody.
 type Leader struct {
 	// Value is what the leader was elected with, or has proclaimed since.
 	Value string
@@ -24,9 +25,9 @@ type Leader struct {
 	Owner string
 	// Token is the number of its term.
 	Token lock.Token
-	// CreateRevision is the revision at which it began to stand for election,
-	// ModRevision that of its last proclamation or else the same, and Version one more
-	// than how often it has proclaimed.
+	// CreateRevision is the revision at which it began to stand for election, ModRevision
+	// that of its last proclamation, or the same if there was none, and Version one more
+	// than the number of its proclamations.
 	CreateRevision, ModRevision, Version int64
 	// Lease is the lease its key is attached to. When that ends, so does the term.
 	Lease clientv3.LeaseID
@@ -37,7 +38,7 @@ func (l Leader) Exists() bool { return l.Token != 0 }
 
 // Candidate is one candidacy in an election, as [Candidates] found it.
 type Candidate struct {
-	// Value is what it stands for, or what it has proclaimed as leader.
+	// Value is what it stands with, or what it has proclaimed as leader.
 	Value string
 	// Key is its key in etcd.
 	Key string
@@ -45,16 +46,16 @@ type Candidate struct {
 	Owner string
 	// Token is the number of the term that it has, or will have once elected.
 	Token lock.Token
-	// CreateRevision is the revision at which it began to stand for election,
-	// ModRevision that of its last proclamation or else the same, and Version one more
-	// than how often it has proclaimed.
+	// CreateRevision is the revision at which it began to stand for election, ModRevision
+	// that of its last proclamation, or the same if there was none, and Version one more
+	// than the number of its proclamations.
 	CreateRevision, ModRevision, Version int64
-	// Since is when it began to stand for election, by its own clock; zero for
-	// entries that something else than this package has made.
+	// Since is when it began to stand for election, by its own clock; zero for entries that
+	// were not made by this package.
 	Since time.Time
 	// Lease is the lease its key is attached to. When that ends, so does the candidacy.
 	Lease clientv3.LeaseID
-	// Position is the number of candidates before it: 0 leads.
+	// Position is the number of candidates ahead of it: 0 leads.
 	Position int
 }
 
@@ -70,12 +71,12 @@ func (c Candidate) Age(now time.Time) time.Duration {
 	return now.Sub(c.Since)
 }
 
-// Current returns the present leader, in one linearizable read; the zero [Leader] if
-// there is none. By the time it returns, things may have changed. A read that has no
-// answer is repeated until ctx ends.
+// Current returns the current leader, in one linearizable read; the zero [Leader] if there
+// is none. By the time it returns, things may have changed. A read without an answer is
+// repeated until ctx ends.
 //
-// A leader is who is first in etcd. Whoever was elected this instant may not know it
-// yet, and one that has died is shown until its lease expires.
+// The leader is whoever is first in etcd. One that has only just been elected may not know
+// it yet, and one that has died is shown until its lease expires.
 func Current(ctx context.Context, client *clientv3.Client, name string, opts ...ReadOption) (Leader, error) {
 	p, err := readConfig(ctx, client, name, opts)
 	if err != nil {
@@ -89,9 +90,9 @@ func Current(ctx context.Context, client *clientv3.Client, name string, opts ...
 	return l, nil
 }
 
-// Candidates returns all candidates, in one linearizable read: the leader first, then
-// those who wait, in the order in which they will be elected. By the time it returns,
-// things may have changed. A read that has no answer is repeated until ctx ends.
+// Candidates returns all candidates, in one linearizable read: the leader first, then those
+// who wait, in the order in which they will be elected. By the time it returns, things may
+// have changed. A read without an answer is repeated until ctx ends.
 func Candidates(ctx context.Context, client *clientv3.Client, name string, opts ...ReadOption) ([]Candidate, error) {
 	p, err := readConfig(ctx, client, name, opts)
 	if err != nil {

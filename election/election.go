@@ -17,10 +17,10 @@ import (
 // kind names elections in keys, events and logs.
 const kind = "election"
 
-// Election is where candidates of one name are elected, one leader at a time, among
-// all clients of the etcd cluster that use the name. It is not bound to a candidate:
-// each call of Campaign or Run is a candidate of its own. All methods may be called
-// from several goroutines. Use [New]; the zero value is not valid.
+// Election elects one leader at a time from the candidates of one name, among all clients
+// of the etcd cluster that use the name. It does not belong to one candidate: each call of
+// Campaign or Run is a separate candidate. All methods may be called from several
+// goroutines. Use [New]; the zero value is not valid.
 type Election struct {
 	queue queue.Queue // copied for each campaign
 	cfg   config
@@ -78,7 +78,7 @@ func New(s *lease.Session, name string, opts ...Option) (*Election, error) {
 //
 // Campaign fails when ctx ends (its error then Is ctx.Err()), when the session has been
 // closed ([lease.ErrClosed]), or when the server refuses, for example for lack of
-// permission. Nobody is a candidate then; what was written is removed in the background.
+// permission. Then there is no candidate; what was written is removed in the background.
 func (e *Election) Campaign(ctx context.Context, value string) (*Term, error) {
 	if err := errors.Join(checkContext(ctx), e.cfg.checkValue(value)); err != nil {
 		return nil, err
@@ -99,14 +99,14 @@ func (e *Election) campaign(ctx context.Context, value string) (*Term, error) {
 	return e.newTerm(&q, g), nil
 }
 
-// Resume takes up a candidacy again that is there already, by its key and its create
-// revision (that of its [Term.Token]), waits to be elected if it does not lead yet, and
-// returns the term. The key must be attached to the session's lease: in a process that
-// was started anew, that of a session on the lease of the one before. A term that this
-// process has already is returned as it is.
+// Resume takes up an existing candidacy again, by its key and its create revision (that of
+// its [Term.Token]), waits to be elected if it does not lead yet, and returns the term. The
+// key must be attached to the session's lease; in a restarted process, that is a session on
+// the lease of its predecessor. A term that this process already has is returned as it is.
 //
 // It fails as Campaign does, and with [ErrLost] if there is no such candidacy on that
-// lease. One that it has found ends with the failure, as with Campaign.
+// lease. If it fails after it has found the candidacy, it ends the candidacy, as Campaign
+// does.
 func (e *Election) Resume(ctx context.Context, key string, revision int64) (*Term, error) {
 	if err := checkContext(ctx); err != nil {
 		return nil, err

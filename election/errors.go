@@ -7,12 +7,12 @@ import "errors"
 // It is also what Proclaim, Resign, Transfer and Txn return for such a term.
 var ErrLost = errors.New("election: lost")
 
-// ErrResigned is the cause of a term's end after Resign or Transfer, and the error of
-// what is done with the term after that.
+// ErrResigned is the cause of a term's end after Resign or Transfer, and the error of every
+// use of the term after that.
 var ErrResigned = errors.New("election: resigned")
 
 // ErrNotCandidate is returned by [Term.Transfer] when its target does not wait in the
-// election: it has left, it never did, or it is the leader itself.
+// election: it has left, never stood, or is the leader itself.
 var ErrNotCandidate = errors.New("election: not a candidate")
 
 // ErrUnhealthy is the cause with which the context of a lead ends when the health

@@ -14,7 +14,7 @@ import (
 // ReadOption configures [Current], [Candidates] and [Observe].
 type ReadOption interface{ applyRead(*config) error }
 
-// LayoutOption is an option both of elections and of what reads them.
+// LayoutOption is an option of elections as well as of the functions that read them.
 type LayoutOption interface {
 	Option
 	ReadOption
@@ -34,15 +34,16 @@ func (o layoutOption) applyRead(c *config) error { return o.apply(c) }
 // can take part in one election while a fleet migrates. All users of the name must agree on
 // the layout.
 //
-// In it any name will do that the other library takes, byte for byte: also an empty one,
-// one that ends with a slash, or any other bytes. A value is stored as it is, up to
+// In it any name that the other library takes will do, byte for byte: even an empty one,
+// one that ends with a slash, or any other bytes. A value is stored unchanged, up to
 // [MaxEtcdValue] bytes, without owner and age, so [Leader] and [Candidate] do not have
-// them. As there, an election "a" also counts the candidates of an election "a/b".
+// them. As in that library, an election "a" also counts the candidates of an election
+// "a/b".
 //
 // The other library's candidates do not notice when their key is deleted, so
 // [Term.Transfer] removes nobody else in this layout: it refuses unless the candidate is
-// the next. And whoever uses the session's lease besides, for example with that library's
-// WithLease, must not stand in the same election with the same value: after a lost reply
+// the next. And if anything else uses the session's lease, for example with that library's
+// WithLease, it must not stand in the same election with the same value: after a lost reply
 // nothing tells the two apart.
 func WithEtcdLayout() LayoutOption { return layoutOption{} }
 
@@ -56,8 +57,8 @@ func (o headerOption) applyRead(c *config) error {
 	return nil
 }
 
-// WithHeader sets h to what the header of etcd's answer says: to a read by [Current] or
-// [Candidates] that has succeeded. [Observe] leaves it alone.
+// WithHeader sets h to the header of etcd's answer to a read by [Current] or [Candidates]
+// that has succeeded. [Observe] leaves it alone.
 func WithHeader(h *lease.Header) ReadOption { return headerOption{h} }
 
 // target is what is to be read.

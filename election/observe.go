@@ -13,24 +13,24 @@ import (
 
 var errClientClosed = errors.New("the etcd client was closed")
 
-// Observe yields the present leader, or the zero [Leader] if there is none, and then
-// every change in order: another leader, none, or another value of the same. The first
-// is read from etcd for this observer, so it is never one that had been superseded
-// when the loop began.
+// Observe yields the current leader, or the zero [Leader] if there is none, and then every
+// change in order: another leader, none, or another value of the same. The first is read
+// from etcd for this observer, so it is never a leader that had been superseded when the
+// loop began.
 //
-// [WithEtcdLayout] a proclamation of the value that there was is a change, too, as it is in
-// the other library.
+// [WithEtcdLayout] a proclamation of the same value is a change too, as in the other
+// library.
 //
-// Compaction, reconnects and members that vanish are invisible, but for changes that
-// were compacted before this client has seen them: the state after them is yielded. An
+// Compaction, reconnects and vanished members are invisible, except that changes may be
+// compacted before this client has seen them: then the state after them is yielded. An
 // observer that is more than 128 changes behind misses the oldest of those. It delays
 // nobody else.
 //
-// The loop goes on until it is left, or until an error, which is the last item: when
-// ctx ends (it then Is ctx.Err()), when the client is closed or when the server refuses.
-// Credentials that have worked before and are not taken any more are tried again until they
-// are; the client's logger is told at Warn.
-// All loops over one election with one client share one watch; the last one closes it.
+// The loop goes on until it is left, or until an error, which is the last item: when ctx
+// ends (it then Is ctx.Err()), when the client is closed or when the server refuses.
+// Credentials that worked before and are refused now are tried again until they work; the
+// client's logger reports this at Warn. All loops over one election with one client share a
+// watch; the last one closes it.
 func Observe(ctx context.Context, client *clientv3.Client, name string, opts ...ReadOption) iter.Seq2[Leader, error] {
 	return func(yield func(Leader, error) bool) {
 		p, err := readConfig(ctx, client, name, opts)

@@ -19,8 +19,8 @@ const (
 	// MaxValue is the longest value in bytes. Values are stored as JSON, which may
 	// make six bytes of one, and etcd takes requests of 1.5 MiB.
 	MaxValue = 64 << 10
-	// MaxEtcdValue is the longest value [WithEtcdLayout], which stores it as it is: what
-	// etcd takes in a request, less room for the rest of it.
+	// MaxEtcdValue is the longest value [WithEtcdLayout], which stores it unchanged: the
+	// largest request that etcd takes, less room for the rest of it.
 	MaxEtcdValue = 1536<<10 - 8<<10
 )
 
@@ -54,10 +54,10 @@ func WithOwner(owner string) Option {
 	})
 }
 
-// WithRetry makes [Election.Run] go on when lead returns an error: it steps down, stays
-// out of the election for a while and campaigns again. That pause is first after the
-// first error and doubles with each up to most, give or take a quarter; after a term
-// that lasted longer than most it begins anew. By default Run returns lead's error.
+// WithRetry makes [Election.Run] go on when lead returns an error: it steps down, stays out
+// of the election for a while and campaigns again. The pause is first after the first error
+// and doubles with each further one up to most, give or take a quarter; after a term that
+// lasted longer than most it starts over. By default Run returns lead's error.
 func WithRetry(first, most time.Duration) Option {
 	return option(func(c *config) error {
 		if first <= 0 || most < first {
@@ -68,10 +68,10 @@ func WithRetry(first, most time.Duration) Option {
 	})
 }
 
-// WithMaxTerms bounds how often a candidate that keeps failing is elected: a call of
-// [Election.Run] that has won n terms within the period stays out of the election until
-// the first of them is that long ago. Terms count however they ended. By default there
-// is no limit.
+// WithMaxTerms limits how often a candidate that keeps failing is elected: a call of
+// [Election.Run] that has won n terms within the period stays out of the election until the
+// first of them is that long ago. Terms count no matter how they ended. By default there is
+// no limit.
 func WithMaxTerms(n int, per time.Duration) Option {
 	return option(func(c *config) error {
 		if n < 1 || per <= 0 {
@@ -88,9 +88,9 @@ func WithMaxTerms(n int, per time.Duration) Option {
 // has not returned by then has failed.
 //
 // When it fails, a waiting candidate leaves the queue. A leader's context ends with
-// [ErrUnhealthy] and fn's error as its cause; when lead has returned, the leader
-// resigns. The candidate is back in the queue, at its end, after the next call that
-// succeeds. The election's Campaign is refused, because nobody would heed the check.
+// [ErrUnhealthy] and fn's error as its cause; when lead has returned, the leader resigns.
+// The candidate is back in the queue, at its end, after the next call that succeeds. The
+// election's Campaign is refused, because it would ignore the check.
 //
 // fn should return when its context ends: Run waits for that when it returns, but
 // no longer than the timeout.

@@ -9,25 +9,25 @@ import (
 	"github.com/conclave-go/conclave/internal/attempt"
 )
 
-// Run stands for election and calls lead when elected. lead's context derives from ctx
-// and ends with the term; lead must return soon after. Only then is the leadership
-// given up, and of the calls of Run with one session and name no two have a lead running
-// at once. One that is elected while the lead of another has not returned waits for that
-// for a TTL, as long as a crash would cost, and then resigns, so that others can lead; it
-// stands again when that lead has returned.
+// Run stands for election and calls lead when elected. lead's context derives from ctx and
+// ends with the term; lead must return soon after. Only then is the leadership given up,
+// and no two calls of Run with one session and name have a lead running at once. If one is
+// elected while the lead of another has not returned, it waits for that for a TTL, as long
+// as a crash would cost, and then resigns, so that others can lead; it stands again when
+// that lead has returned.
 //
 //   - lead returns nil: Run resigns and returns nil.
 //   - lead returns an error: Run resigns and returns it, or goes on, see [WithRetry].
 //   - The term is lost: Run waits for lead and campaigns again, whatever lead returned.
 //   - The health check fails: the same, after it has resigned, see [WithHealthCheck].
-//   - ctx ends: Run waits for lead, resigns and returns ctx's error, joined with lead's
-//     if that was another.
+//   - ctx ends: Run waits for lead, resigns and returns ctx's error, joined with lead's if
+//     that is a different one.
 //   - lead panics: Run resigns and lets the panic go on.
 //
-// A lead that resigns or transfers its term itself is judged by what it returns. The
-// resignation is waited for also when ctx is done, for the session's grace at the most,
-// see [lease.WithGrace]; after that it goes on in the background. The time that lead takes
-// to return is not bounded by it.
+// If lead itself resigns or transfers its term, only what it returns counts. Run waits for
+// the resignation even if ctx is done, for at most the session's grace, see
+// [lease.WithGrace]; after that it goes on in the background. The grace does not limit the
+// time that lead takes to return.
 //
 // Run also returns the errors of [Election.Campaign] besides ctx's: when the session
 // has been closed or the server refuses.

@@ -16,19 +16,19 @@ import (
 // takes 128 operations in a transaction, of which one level of nesting costs one.
 const maxRemoved = 127
 
-// Transfer ends the term in favour of a candidate that waits, as [Candidates] returned
-// it, wherever it is in the queue: one read finds out who is ahead of it, and one
-// transaction removes the leader and those. They queue again by themselves, at the end.
+// Transfer ends the term in favour of a waiting candidate, as returned by [Candidates],
+// wherever it is in the queue: one read finds out who is ahead of it, and one transaction
+// removes the leader and all of those. They queue again by themselves, at the end.
 //
-// If the candidate does not wait any more, or is the leader itself or a candidate of
-// another election, Transfer returns [ErrNotCandidate]. It refuses if there are more
-// than 126 ahead of the candidate, or any at all [WithEtcdLayout]. In these cases, and when ctx ends before the
-// transaction is sent, the term goes on.
+// If the candidate no longer waits, or is the leader itself or a candidate of another
+// election, Transfer returns [ErrNotCandidate]. It refuses if there are more than 126 ahead
+// of the candidate, or any at all [WithEtcdLayout]. In these cases, and when ctx ends
+// before the transaction is sent, the term goes on.
 //
-// From then on it is a resignation: the term is over whatever the outcome, ctx bounds
-// only the wait, and errors are those of [Term.Resign]. If the candidate left at the
-// last moment, nobody else is removed, the first of the others is elected and Transfer
-// returns [ErrNotCandidate]. The term has ended if and only if [Term.Err] says so.
+// From then on it is a resignation: the term is over whatever the outcome, ctx bounds only
+// the wait, and errors are those of [Term.Resign]. If the candidate left at the last
+// moment, nobody else is removed, the next in line is elected and Transfer returns
+// [ErrNotCandidate]. The term has ended if and only if [Term.Err] says so.
 func (t *Term) Transfer(ctx context.Context, to Candidate) error {
 	if err := checkContext(ctx); err != nil {
 		return err

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// ErrLocked is what a [*LockedError] is: TryLock found the lock taken.
+// ErrLocked is what errors.Is finds in a [*LockedError]: TryLock found the lock taken.
 var ErrLocked = errors.New("redlock: locked")
 
-// ErrLost is the cause of a hold's end when it was not unlocked: its deadline passed,
-// or so many nodes denied having its key that no quorum is left. It is also what
-// Unlock, Extend and Do return for such a hold.
+// ErrLost is the cause of a hold's end when it was not unlocked: its deadline passed, or so
+// many nodes denied having its key that no quorum was left. It is also what Unlock, Extend
+// and Do return for such a hold.
 var ErrLost = errors.New("redlock: lost")
 
 // ErrReleased is the cause of a hold's end after Unlock, and the error of an Extend
@@ -44,8 +44,8 @@ var (
 	errNoHold      = errors.New("redlock: hold is not valid: must come from Lock or TryLock")
 )
 
-// LockedError is returned by TryLock when the nodes that are not free leave no quorum, and
-// is in the error of a Lock whose context ended while it was so.
+// LockedError is returned by TryLock when the free nodes are no quorum, and is in the error
+// of a Lock whose context ended in that state.
 type LockedError struct {
 	// Name is the lock's name.
 	Name string
@@ -55,11 +55,11 @@ type LockedError struct {
 	// locks of this package what [WithOwner] says, a slash, and a random token.
 	Owner string
 	// NoExpiry has the nodes whose key never expires, if the lock cannot be had without
-	// them. Locks of this package expire: the key is of something else, or somebody took
-	// its TTL away. It stays until somebody deletes it.
+	// them. Locks of this package expire: the key belongs to something else, or somebody
+	// removed its TTL. It stays until somebody deletes it.
 	NoExpiry []string
-	// Remaining is how long, from the answers, until enough nodes' keys have
-	// expired if nobody extends them. Zero if that is not known.
+	// Remaining is how long, from the answers, until enough nodes' keys have expired if
+	// nobody extends them. It is zero if that is not known.
 	Remaining time.Duration
 }
 
@@ -122,7 +122,7 @@ func (s NodeState) String() string {
 	}
 }
 
-// NodeStatus is one node's part in a [QuorumError].
+// NodeStatus is what one node contributed to a [QuorumError].
 type NodeStatus struct {
 	// Node is the node's address.
 	Node string
@@ -176,7 +176,7 @@ func (e *QuorumError) Unwrap() []error {
 type UptimeError struct {
 	// Uptime is what the node reported, in whole seconds.
 	Uptime time.Duration
-	// Min is what it must have reached for certain.
+	// Min is what it must certainly have reached.
 	Min time.Duration
 }
 

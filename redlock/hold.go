@@ -80,8 +80,8 @@ func (h *Hold) check() error {
 	return nil
 }
 
-// With returns ctx, ended also by the end of the hold with its cause. The returned
-// function releases its resources.
+// With returns a copy of ctx that also ends when the hold does, with the same cause. The
+// returned function releases its resources.
 func (h *Hold) With(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	if err := h.Err(); err != nil {
@@ -115,10 +115,10 @@ func (h *Hold) Name() string {
 	return h.m.name
 }
 
-// Deadline returns the time until which the nodes, as far as they do what Redlock
-// assumes, grant the lock to nobody else: when the last confirmed request was sent, plus
+// Deadline returns the time until which the nodes, as far as they do what Redlock assumes,
+// grant the lock to nobody else: the time when the last confirmed request was sent, plus
 // the TTL, less the allowance for drift. Extensions move it forward; once the hold has
-// ended it is not in the future any more.
+// ended it is no longer in the future.
 func (h *Hold) Deadline() time.Time {
 	if h.check() != nil {
 		return time.Time{}
@@ -128,8 +128,8 @@ func (h *Hold) Deadline() time.Time {
 	return h.wall
 }
 
-// Remaining returns the time left until the deadline, system suspension counted where
-// the platform tells (Linux). Zero or less means that the hold is over.
+// Remaining returns the time left until the deadline, system suspension counted where the
+// platform reports it (Linux). Zero or less means that the hold is over.
 func (h *Hold) Remaining() time.Duration {
 	if h.check() != nil {
 		return 0
@@ -139,8 +139,8 @@ func (h *Hold) Remaining() time.Duration {
 	return clock.Until(h.until)
 }
 
-// Err returns nil while the lock is held, and else the cause of the hold's end,
-// which wraps [ErrLost] or [ErrReleased].
+// Err returns nil while the lock is held, and otherwise the cause of the hold's end, which
+// wraps [ErrLost] or [ErrReleased].
 func (h *Hold) Err() error {
 	if err := h.check(); err != nil {
 		return err
@@ -154,15 +154,16 @@ func (h *Hold) Err() error {
 	return context.Cause(h.ctx)
 }
 
-// Extend moves the deadline to a TTL from now, less the allowance for drift. It asks
-// each node once and returns as soon as a quorum has confirmed, within the node timeout
-// at most. Beside three that are under way no other is sent: the call then waits for the
-// last of these, and the TTL counts from when that was sent. Holds extend themselves three times in a TTL, unless [WithoutRenewal].
+// Extend moves the deadline to a TTL from now, less the allowance for drift. It asks each
+// node once and returns as soon as a quorum has confirmed, at the latest after the node
+// timeout. If three extensions are already under way, no other is sent: the call then waits
+// for the last of these, and the TTL counts from when that one was sent. Holds extend
+// themselves three times per TTL, unless [WithoutRenewal].
 //
-// A [*QuorumError], or ctx's error, means that the deadline is where it was, until the
-// answers come after all; the call may be repeated. An error that is [ErrLost] or [ErrReleased] means that the hold is
-// over: a hold whose key is missing on too many nodes ends here, and none comes back
-// after its deadline.
+// A [*QuorumError], or ctx's error, means that the deadline stays where it was, unless the
+// answers come after all; the call may be repeated. An error that is [ErrLost] or
+// [ErrReleased] means that the hold is over: a hold whose key is missing on too many nodes
+// ends here, and none comes back after its deadline.
 func (h *Hold) Extend(ctx context.Context) error {
 	if err := h.Err(); err != nil {
 		return err
@@ -212,15 +213,16 @@ func (h *Hold) prolong(r *round) {
 }
 
 // Unlock ends the hold, locally at once, and removes its key from the nodes. It returns
-// once a quorum has done so, within the node timeout at most; the rest is left to the
-// background. Nodes that cannot have the key, since they refused it or were not asked, count
-// as done: nil may be returned while a majority hangs. It returns an error that wraps [ErrLost] if the hold was lost before, or
-// if so many nodes no longer had its key that another could have been granted.
+// once a quorum has done so, at the latest after the node timeout; the rest happens in the
+// background. Nodes that cannot have the key, since they refused it or were not asked,
+// count as done: nil may be returned while a majority hangs. It returns an error that wraps
+// [ErrLost] if the hold was lost before, or if so many nodes no longer had its key that
+// another could have been granted.
 //
-// ctx bounds only the wait: when it is done first its error is returned and the removal
-// goes on, so that defer h.Unlock(r.Context()) is right. A [*QuorumError] means that
-// the removal goes on, too: the lock was held up to the call, and is free after the TTL at
-// the latest. Unlock may be called again, and returns the same.
+// ctx bounds only the wait: if it is done first, its error is returned and the removal goes
+// on, so that defer h.Unlock(r.Context()) is right. A [*QuorumError] means that the removal
+// goes on as well: the lock was held up to the call, and is free after the TTL at the
+// latest. Unlock may be called again, and returns the same.
 func (h *Hold) Unlock(ctx context.Context) error {
 	switch {
 	case h.check() != nil:

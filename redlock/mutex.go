@@ -15,10 +15,10 @@ import (
 // MaxName is the longest name of a lock in bytes.
 const MaxName = 1024
 
-// Mutex is a lock that, under the assumptions of Redlock, at most one holder has at a
-// time among all clients of the nodes that use its name. It is not bound to a holder:
-// any number of goroutines may call Lock on one Mutex, and they exclude each other as
-// different processes do. Use [NewMutex]; the zero value is not valid.
+// Mutex is a lock that, under the assumptions of Redlock, at most one holder has at a time
+// among all clients of the nodes that use its name. It does not belong to one holder: any
+// number of goroutines may call Lock on one Mutex, and they exclude each other as different
+// processes do. Use [NewMutex]; the zero value is not valid.
 type Mutex struct {
 	nodes     *Nodes
 	cfg       mutexConfig
@@ -56,8 +56,8 @@ func NewMutex(nodes *Nodes, name string, opts ...MutexOption) (*Mutex, error) {
 //
 // It goes on when nodes fail, and fails only when ctx ends (its error then Is ctx.Err(),
 // and wraps what the last attempt failed with), when too many nodes refuse for good, for
-// example for lack of permission (a [*QuorumError]), or after [Nodes.Close]
-// ([ErrClosed]). Nothing is held then; what was written is removed in the background.
+// example for lack of permission (a [*QuorumError]), or after [Nodes.Close] ([ErrClosed]).
+// Then nothing is held; what was written is removed in the background.
 //
 // Of the calls for one name on the same nodes, the one that has waited longest asks and is
 // woken, and the others wait for it.
@@ -75,10 +75,10 @@ func (m *Mutex) Lock(ctx context.Context) (*Hold, error) {
 	return h, nil
 }
 
-// TryLock takes the lock if it is free, in one round trip to all nodes at once. If
-// others have it, or are taking it, it returns a [*LockedError]. If too many nodes
-// fail to answer within the node timeout, it returns a [*QuorumError]. It fails as
-// Lock does besides.
+// TryLock takes the lock if it is free, in one round trip to all nodes at once. If others
+// have it, or are taking it, it returns a [*LockedError]. If too many nodes fail to answer
+// within the node timeout, it returns a [*QuorumError]. Other than that it fails as Lock
+// does.
 func (m *Mutex) TryLock(ctx context.Context) (*Hold, error) {
 	if err := m.check(ctx); err != nil {
 		return nil, err
@@ -100,14 +100,14 @@ func (m *Mutex) try(ctx context.Context, c *call) (*Hold, error) {
 	return nil, r.reason()
 }
 
-// Do calls fn with the lock held. fn's context is derived from ctx and ends with the
-// hold. The lock is released when fn returns, and when it panics, before Do returns: also
-// if ctx is done, within the grace period ([WithGrace]). Where nodes do not answer, the
-// release goes on in the background.
+// Do calls fn with the lock held. fn's context is derived from ctx and ends with the hold.
+// The lock is released when fn returns, and when it panics, before Do returns: even if ctx
+// is done, within the grace period ([WithGrace]). If nodes do not answer, the release goes
+// on in the background.
 //
-// Do returns fn's error, joined with [ErrLost] if the hold ended first, even when fn
-// returned nil: whatever fn did after that was unprotected. If the lock could not be
-// taken, fn is not called and Lock's error is returned.
+// Do returns fn's error, joined with [ErrLost] if the hold ended first, even if fn returned
+// nil: whatever fn did after that was unprotected. If the lock could not be taken, fn is
+// not called and Lock's error is returned.
 func (m *Mutex) Do(ctx context.Context, fn func(ctx context.Context, h *Hold) error) error {
 	if fn == nil {
 		return errNilFunction

@@ -15,9 +15,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Nodes are the Redis servers that locks are kept on, with what goes on in the
-// background for them. Any number of mutexes may share one. All methods may be called
-// from several goroutines. Use [NewNodes]; the zero value is not valid.
+// Nodes are the Redis servers that locks are kept on, with their background work. Any
+// number of mutexes may share one. All methods may be called from several goroutines. Use
+// [NewNodes]; the zero value is not valid.
 type Nodes struct {
 	cfg  config
 	list []*node
@@ -69,17 +69,17 @@ func (g *group) over() <-chan struct{} {
 
 // NewNodes returns the nodes behind clients. It makes no request.
 //
-// One client is the plain lock on one server. Three or more are Redlock, and a lock is
-// held with the keys on a majority of them: of three nodes one may fail, of five two. An
-// even number is allowed and tolerates no more failures than one node fewer. Two are
-// refused, because both would have to be up. The nodes must be independent: not
-// replicas of each other, nor databases of one server. The same client or address
-// twice is refused; other names of one server are not recognised.
+// One client is the plain lock on one server. Three or more are Redlock, and a lock is held
+// with the keys on a majority of them: of three nodes one may fail, of five two. An even
+// number is allowed and tolerates no more failures than one node fewer. Two are refused,
+// because both would have to be up. The nodes must be independent: not replicas of each
+// other, nor databases of one server. The same client or address twice is refused; that two
+// different names are the same server is not recognised.
 //
 // A client that is a cluster, or one of a fail-over group, is one node. A ring is refused:
-// it would tell of a release on another server than the one with the key. See the package
-// on which settings of a client matter. The clients remain the caller's to close, after
-// [Nodes.Close].
+// it would announce a release on a different server than the one with the key. The package
+// comment says which settings of a client matter. The clients remain the caller's to close,
+// after [Nodes.Close].
 func NewNodes(clients []redis.UniversalClient, opts ...Option) (*Nodes, error) {
 	c, err := newConfig(opts)
 	if err := errors.Join(checkClients(clients), err); err != nil {
@@ -94,12 +94,12 @@ func NewNodes(clients []redis.UniversalClient, opts ...Option) (*Nodes, error) {
 	return n, nil
 }
 
-// Close ends what is left: holds are lost, with [ErrClosed] as the reason, their keys
-// and those of failed attempts removed, and subscriptions closed. It waits for that
-// until ctx is done, and then for what nodes that answer are still to remove, within the
-// grace period ([WithGrace]); what has not been removed by then expires with its TTL, and
-// Close returns ctx's error. A program that ends without it may leave its locks to others
-// only when their TTL has passed.
+// Close ends what is left: holds are lost, with [ErrClosed] as the reason, their keys and
+// those of failed attempts removed, and subscriptions closed. It waits for that until ctx
+// is done, and then, within the grace period ([WithGrace]), for what nodes that answer have
+// yet to remove. What has not been removed by then expires with its TTL, and Close returns
+// ctx's error. If a program ends without it, others may get its locks only when their TTL
+// has passed.
 func (n *Nodes) Close(ctx context.Context) error {
 	switch {
 	case n == nil || n.hub == nil:

@@ -28,7 +28,7 @@ type Observer struct {
 	// Waiting is called when a Lock starts to wait because its first attempt was not
 	// granted; Err is why.
 	Waiting func(e Event)
-	// Waited is called when the wait is over: with an Err if it brought nothing. Took is
+	// Waited is called when the wait is over, with an Err if it did not succeed. Took is
 	// how long it lasted.
 	Waited func(e Event)
 	// Granted is called when an acquisition has succeeded. Took is the time since
@@ -38,8 +38,8 @@ type Observer struct {
 	// returns. Took is the time since Acquiring.
 	Failed func(e Event)
 	// Extended is called after each attempt to extend a hold, of [Hold.Extend] or of the
-	// renewal's own goroutine, unless the hold ended before. Took is how long it took,
-	// and Err says why the deadline is where it was.
+	// renewal's own goroutine, unless the hold ended before. Took is how long it took, and
+	// Err says why the deadline did not move.
 	Extended func(e Event)
 	// Released is called when a hold has ended in this process, however it did: Err is
 	// nil if it was given up, and otherwise says how it was lost. Took is how long it
@@ -55,18 +55,17 @@ type Observer struct {
 	// NodeFailed is called when a node has not done its part in a request for a lock,
 	// whether or not the others were a quorum: there was no answer in time, an error, or
 	// the node may not be counted. It may come after the request is decided. It is also
-	// called, with the operation "subscribe", when a node does not tell of releases.
+	// called, with the operation "subscribe", when a node does not publish releases.
 	NodeFailed func(f NodeFailure)
-	// NoQuorum is called when so many nodes have failed in a request that the others
-	// are no quorum: once for each attempt, with the operation: "acquire", "extend" or
-	// "release".
+	// NoQuorum is called when so many nodes have failed in a request that the others are no
+	// quorum: once for each attempt, with the operation, "acquire", "extend" or "release".
 	NoQuorum func(op string)
 }
 
 // Event is what happened to an acquisition of a lock.
 type Event struct {
-	// Context is that of the acquisition, as Acquiring has returned it; for Extended and
-	// Released it is the hold's, and for Removed what Releasing has returned.
+	// Context is the acquisition's, as returned by Acquiring; for Extended and Released it
+	// is the hold's, and for Removed what Releasing has returned.
 	Context context.Context
 	// Name is the name of the lock.
 	Name string
@@ -74,8 +73,8 @@ type Event struct {
 	Waited bool
 	// Took is how long it took, as each callback says.
 	Took time.Duration
-	// Err says why something brought nothing, and for Released why the hold ended if it
-	// was not given up.
+	// Err says why something did not succeed, and for Released why the hold ended if it was
+	// not given up.
 	Err error
 	// Reason is the kind of Err.
 	Reason Reason
@@ -93,12 +92,12 @@ type NodeFailure struct {
 	Err error
 }
 
-// Reason is one of the few kinds of reasons for which a hold is lost or an acquisition
-// fails: few enough to be the label of a metric.
+// Reason is the kind of reason for which a hold is lost or an acquisition fails. There are
+// few enough to label a metric.
 type Reason int
 
 const (
-	// ReasonNone is that of what went well.
+	// ReasonNone means that all went well.
 	ReasonNone Reason = iota
 	// ReasonDeadline means that the deadline passed without a renewal.
 	ReasonDeadline
@@ -144,8 +143,8 @@ func (r Reason) String() string {
 	}
 }
 
-// WithObserver adds the callbacks of o: given more than once, all are called, in the
-// order of the options. By default there are none.
+// WithObserver adds the callbacks of o. If it is given more than once, all are called, in
+// the order of the options. By default there are none.
 func WithObserver(o Observer) Option {
 	return option(func(c *config) error {
 		c.observers = append(c.observers, o)

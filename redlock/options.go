@@ -20,8 +20,8 @@ const (
 	MaxNodeTimeout = 250 * time.Millisecond
 	// DefaultDrift is a hundred times what a quartz clock drifts.
 	DefaultDrift = 0.01
-	// DefaultGrace is long enough for several round trips to give locks back, and short
-	// enough for a program that is being ended.
+	// DefaultGrace is long enough for the round trips to release locks, and short enough
+	// for a program that is being stopped.
 	DefaultGrace = time.Second
 	// MinDrift is added to the drift allowance: Redis expires keys by a clock of
 	// whole milliseconds, which it reads before it runs a script.
@@ -103,15 +103,14 @@ func (o ttlOption) applyMutex(c *mutexConfig) error {
 // was set with [WithNodeTimeout].
 func WithTTL(ttl time.Duration) TTLOption { return ttlOption(ttl) }
 
-// WithNodeTimeout sets how long an operation waits for one node, whatever the timeouts
-// of its client are. By default it is a tenth of the mutex's TTL, at most
-// [MaxNodeTimeout]; the most is a third of the TTL. A node that hangs costs this much
-// when its vote is needed, and nothing while the others are a quorum. Where a connection
-// has to be made first, the time counts from when it is there; three times as much is
-// waited for both.
+// WithNodeTimeout sets how long an operation waits for one node, whatever the timeouts of
+// its client are. By default it is a tenth of the mutex's TTL, at most [MaxNodeTimeout]; it
+// may be up to a third of the TTL. A hanging node costs this much when its vote is needed,
+// and nothing while the others are a quorum. If a connection has to be opened first, the
+// time counts from when it is open; the limit for both together is three times as long.
 //
-// A node that is slower than this is not out: Lock waits longer with each attempt, up to
-// a third of the TTL, and an answer to an extension counts until the deadline.
+// A node that is slower than this is not ruled out: Lock waits longer with each attempt, up
+// to a third of the TTL, and an answer to an extension counts until the deadline.
 func WithNodeTimeout(d time.Duration) Option {
 	return option(func(c *config) error {
 		if d <= 0 {
@@ -135,11 +134,10 @@ func WithDrift(fraction float64) Option {
 	})
 }
 
-// WithMinUptime refuses the vote of a node that has not been up for d for certain.
-// A node that restarts without its keys may otherwise grant a lock that is held. Give
-// the longest TTL that any client uses on these nodes. It is off by default, and costs
-// an INFO on the server in each acquisition, in the same round trip, which Redis's ACL
-// counts as dangerous.
+// WithMinUptime refuses the vote of a node that has not certainly been up for d. A node
+// that restarts without its keys may otherwise grant a lock that is held. Give the longest
+// TTL that any client uses on these nodes. It is off by default. It costs an INFO on the
+// server in each acquisition, in the same round trip; Redis's ACL counts INFO as dangerous.
 //
 // Nodes report whole seconds, so a node counts up to two seconds late. A new set of
 // nodes grants nothing for d. A fail-over to a replica is not a restart and is not
@@ -168,10 +166,10 @@ func WithKeyPrefix(prefix string) Option {
 	})
 }
 
-// WithGrace sets how long [Mutex.Do], [Mutex.TryDo] and [Nodes.Close] go on with giving
-// back what they hold when their context is done: [DefaultGrace] by default, 0 for not at
-// all. They take it only while nodes answer; of those that do not, no more than one
-// attempt is waited for.
+// WithGrace sets how long [Mutex.Do], [Mutex.TryDo] and [Nodes.Close] go on releasing what
+// they hold when their context is done: [DefaultGrace] by default, 0 for no time at all.
+// They use it only while nodes answer; for those that do not, they wait for no more than
+// one attempt.
 func WithGrace(d time.Duration) Option {
 	return option(func(c *config) error {
 		if d < 0 {
@@ -182,9 +180,9 @@ func WithGrace(d time.Duration) Option {
 	})
 }
 
-// WithOwner sets what the keys say of who has them, besides a random token: "host:pid" by
-// default. It is what a [*LockedError] names, and nothing else is made of it. Up to
-// [MaxOwner] bytes of UTF-8 without control characters.
+// WithOwner sets what the keys say about their owner, besides a random token: "host:pid" by
+// default. A [*LockedError] names it, and it has no other use. Up to [MaxOwner] bytes of
+// UTF-8 without control characters.
 func WithOwner(owner string) Option {
 	return option(func(c *config) error {
 		if len(owner) > MaxOwner || !utf8.ValidString(owner) || strings.ContainsFunc(owner, unicode.IsControl) {
@@ -195,10 +193,10 @@ func WithOwner(owner string) Option {
 	})
 }
 
-// WithLogger sets where is reported what an operator may want to know. At Warn: losses,
-// keys that could not be removed, nodes that are no quorum (once, and then with growing
-// distance), subscriptions that fail (once until they work), and keys that never expire.
-// At Info that nodes answer again, at Debug each renewal that failed. By default nothing
+// WithLogger sets where the nodes report what an operator may want to know. At Warn:
+// losses, keys that could not be removed, the lack of a quorum (once, and then less and
+// less often), subscriptions that fail (once until they work), and keys that never expire.
+// At Info: that nodes answer again. At Debug: each renewal that failed. By default nothing
 // is logged.
 func WithLogger(log *slog.Logger) Option {
 	return option(func(c *config) error {

@@ -7,14 +7,15 @@ import (
 )
 
 // Run keeps fn running under the lock until ctx ends: it locks, calls fn as [Mutex.Do]
-// does, and when the hold was lost waits for fn and locks again, whatever fn returned. It
-// is for work that one process at a time shall do for as long as it lives, and that does no
-// harm if two do it once in a while.
+// does, and if the hold was lost, it waits for fn and locks again, whatever fn returned. It
+// is for work that one process at a time should do for as long as it lives, and that does
+// no harm if two occasionally do it together.
 //
-//   - fn returns and the lock was held to the end: Run unlocks and returns what fn did.
+//   - fn returns, and the lock was held until then: Run unlocks and returns what fn
+//     returned.
 //   - The hold is lost: Run waits for fn, locks again and calls fn again.
 //   - ctx ends: Run waits for fn, unlocks within the grace period ([WithGrace]) and returns
-//     ctx's error, joined with fn's if that was another.
+//     ctx's error, joined with fn's if that is a different one.
 //   - fn panics: Run unlocks and lets the panic go on.
 //
 // fn's context ends with the hold and with ctx; fn must return soon after. Run also
