@@ -16,8 +16,8 @@ import (
 	"github.com/conclave-go/conclave/internal/race"
 )
 
-// ErrClosed is what a cache that was closed ends with: the error of [Cache.Err], and
-// of what waits for it.
+// ErrClosed is what a closed cache ends with: the error of [Cache.Err], and of calls that
+// wait for the cache.
 var ErrClosed = errors.New("watch: closed")
 
 var errClientClosed = errors.New("watch: the etcd client was closed")
@@ -46,14 +46,14 @@ type Cache[T any] struct {
 	history  history[T]
 }
 
-// NewCache loads all keys that begin with prefix, as they are at one revision, and
-// keeps them up to date until the cache is closed. ctx bounds the load only; its
-// values stay in use, its end means nothing once NewCache has returned.
+// NewCache loads all keys that begin with prefix, as they are at one revision, and keeps
+// them up to date until the cache is closed. ctx bounds only the load; its values stay in
+// use, but its end means nothing once NewCache has returned.
 //
-// decode turns a value into a T; it must not keep the slice it is given, it is not
-// called by two goroutines at a time, and the cache waits for it. If it returns an
-// error, or panics, the key stays with an error, see [Item]; the error is logged at
-// Warn. The empty prefix stands for all keys of the store and needs [WithKeyspace].
+// decode turns a value into a T; it must not keep the slice it is given, is not called by
+// two goroutines at a time, and the cache waits for it. If it returns an error, or panics,
+// the key stays with an error, see [Item]; the error is logged at Warn. The empty prefix
+// stands for all keys of the store and needs [WithKeyspace].
 //
 // A failed call leaves nothing behind.
 func NewCache[T any](
@@ -228,10 +228,9 @@ func (c *Cache[T]) set(e *entry[T]) {
 	c.history.add(e)
 }
 
-// Get returns what the cache has of key; false if there is no such key. It takes the
-// same time however many keys there are, allocates nothing, and waits for nothing but
-// a batch of changes that is just being put in place. Two calls may see different
-// revisions; a [Snapshot] is of one.
+// Get returns what the cache has for key; ok is false if there is no such key. It takes the
+// same time however many keys there are, allocates nothing, and waits only if a batch of
+// changes is being applied. Two calls may see different revisions; a [Snapshot] is of one.
 func (c *Cache[T]) Get(key string) (item Item[T], ok bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -241,8 +240,8 @@ func (c *Cache[T]) Get(key string) (item Item[T], ok bool) {
 	return item, false
 }
 
-// Snapshot returns the present state, all keys at one revision. It takes the same
-// short time however many keys there are.
+// Snapshot returns the current state, all keys at one revision. It takes the same short
+// time however many keys there are.
 func (c *Cache[T]) Snapshot() Snapshot[T] {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -276,20 +275,19 @@ func (c *Cache[T]) keys() []string {
 	return keys
 }
 
-// Err returns nil while the cache follows the store, interruptions included that it
-// is about to overcome, and else why it no longer does: [ErrClosed] after Close, or
-// what the stream ended with, such as a lack of permission. What the cache had then
-// stays readable.
+// Err returns nil while the cache follows the store, including interruptions from which it
+// will recover, and otherwise why it no longer does: [ErrClosed] after Close, or what the
+// stream ended with, such as a lack of permission. What the cache had then stays readable.
 func (c *Cache[T]) Err() error {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return c.err
 }
 
-// Freshness says which state the cache has, that of revision, and when it got there, by
-// this machine's clock. A store that nobody writes to stays at its revision; to know
-// whether that is so, or the connection is away, read any key and pass the revision of
-// the reply to [Cache.WaitRevision].
+// Freshness returns the revision of the state the cache has, and when it got there, by this
+// machine's clock. A store that nobody writes to stays at its revision; to find out whether
+// that is so, or the connection is down, read any key and pass the revision of the reply to
+// [Cache.WaitRevision].
 func (c *Cache[T]) Freshness() (revision int64, at time.Time) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -306,9 +304,9 @@ func (c *Cache[T]) notify() {
 // That takes no answer from a server, so it is only used up by a decode function.
 const closeGrace = time.Second
 
-// Close stops following the store, ends what waits for the cache with [ErrClosed] and
-// waits for the cache's goroutine, for as long as ctx allows, and a second if that is done.
-// It may be called again. Get and Snapshot go on to return the last state.
+// Close stops following the store, ends calls that wait for the cache with [ErrClosed], and
+// waits for the cache's goroutine, for as long as ctx allows, or a second if that is
+// already done. It may be called again. Get and Snapshot still return the last state.
 func (c *Cache[T]) Close(ctx context.Context) error {
 	c.stop(ErrClosed)
 	c.cancel()

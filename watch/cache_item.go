@@ -8,12 +8,12 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// Item is what a [Cache] has of one key.
+// Item is what a [Cache] has for one key.
 type Item[T any] struct {
-	// Value is the decoded value. If Err is not nil it is the last one that did
-	// decode since the key was created, or T's zero value if none did.
+	// Value is the decoded value. If Err is not nil, it is the last value that did decode
+	// since the key was created, or T's zero value if none did.
 	Value T
-	// Err is a [*DecodeError] if the present value does not decode, else nil.
+	// Err is a [*DecodeError] if the current value does not decode, otherwise nil.
 	Err error
 	// ModRevision is the revision of the last change of the key, whether or not its
 	// value decodes.

@@ -16,12 +16,12 @@ const (
 	maxAsk = 100 * time.Millisecond
 )
 
-// WaitRevision waits until the cache has everything up to revision rev: after a
-// write that was answered with this revision, the cache shows the write, or what
-// has replaced it. The write may be anywhere in the store; the keys of the cache need
-// not have changed, since the server is asked how far it is.
+// WaitRevision waits until the cache has everything up to revision rev: after a write that
+// was answered with this revision, the cache shows the write, or what has replaced it. The
+// write may be anywhere in the store; the keys of the cache need not have changed, since
+// the server is asked for its revision.
 //
-// The error is ctx's if that ends, otherwise that of the cache if it has stopped, also if
+// The error is ctx's if that ends, otherwise that of the cache if it has stopped, even if
 // it had reached rev before: a cache that has ended is behind, or what it has is void. A
 // revision that the store has yet to reach is waited for.
 func (c *Cache[T]) WaitRevision(ctx context.Context, rev int64) error {

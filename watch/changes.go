@@ -26,20 +26,20 @@ type Change[T any] struct {
 	Rebuilt bool
 }
 
-// Changes replays the present state in key order, then follows. The changes of one
-// key come in order, and the last of them is the state the cache has; those of
-// different keys come in the order of their last revisions. [Cache.Get] is never
-// behind what was delivered.
+// Changes replays the current state in key order, then follows. The changes of one key come
+// in order, and the last of them is the state the cache has; those of different keys come
+// in the order of their last revisions. [Cache.Get] is never behind what has been
+// delivered.
 //
-// A consumer that does not keep up misses what a newer change has replaced, never
-// the newest: what waits for all slow consumers together is bounded by twice the
-// number of keys there are or the slowest has seen. A key that was created and
-// deleted in between may be reported as deleted only, or not at all. Neither the
-// cache nor another consumer waits for a slow one.
+// A consumer that does not keep up misses what a newer change has replaced, but never the
+// newest: the backlog of all slow consumers together is at most twice the number of keys
+// that exist or that the slowest has seen. A key that was created and deleted in between
+// may be reported only as deleted, or not at all. Neither the cache nor another consumer
+// waits for a slow one.
 //
 // The error is ctx's if that ends, otherwise that of the cache, when it stops and all
-// changes were delivered. An iteration runs in the caller's goroutine and has none of
-// its own. The sequence may be used again, and begins anew.
+// changes were delivered. An iteration runs in the caller's goroutine and has none of its
+// own. The sequence may be used again, and then starts over.
 func (c *Cache[T]) Changes(ctx context.Context) iter.Seq2[Change[T], error] {
 	return func(yield func(Change[T], error) bool) {
 		initial, r := c.join()
@@ -110,9 +110,9 @@ func (c *Cache[T]) await(ctx context.Context, r *reader) (due []*entry[T], rebui
 }
 
 // Snapshots yields the state as a whole: at once, which is the complete state, and again
-// whenever a key has changed since. It is for who derives something from all keys
-// together. Changes that come while the loop works are one: a consumer is never behind by
-// more than what it has in hand, and nothing waits for it.
+// whenever a key has changed since. Use it to derive something from all keys together.
+// Changes that come while the loop works are combined into one: a consumer is never behind
+// by more than the state it is working on, and nothing waits for it.
 //
 // The error is ctx's if that ends, otherwise that of the cache when it stops, after its
 // last state.

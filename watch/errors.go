@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// ErrCompacted is what a [*CompactedError] is.
+// ErrCompacted is what errors.Is finds in a [*CompactedError].
 var ErrCompacted = errors.New("watch: history is compacted")
 
 // CompactedError ends a stream without [WithSnapshot] that needs history which
@@ -27,15 +27,15 @@ func (e *CompactedError) Error() string {
 // Is reports whether target is [ErrCompacted].
 func (e *CompactedError) Is(target error) bool { return target == ErrCompacted }
 
-// ErrFutureRevision is what a [*FutureRevisionError] is.
+// ErrFutureRevision is what errors.Is finds in a [*FutureRevisionError].
 var ErrFutureRevision = errors.New("watch: revision is in the future")
 
-// FutureRevisionError ends a stream that should go on from a revision which is
-// more than one above the store's. Either the revision is from another cluster, or
-// the cluster was restored from a backup without raising its revision: then what
-// was delivered may never have happened, and numbers will be used again.
+// FutureRevisionError ends a stream that should resume from a revision more than one above
+// the store's. Either the revision is from another cluster, or the cluster was restored
+// from a backup without raising its revision: then what was delivered may never have
+// happened, and revisions will be reused.
 type FutureRevisionError struct {
-	// Requested is the revision to go on from.
+	// Requested is the revision to resume from.
 	Requested int64
 	// Current is the store's revision.
 	Current int64
@@ -49,7 +49,7 @@ func (e *FutureRevisionError) Error() string {
 // Is reports whether target is [ErrFutureRevision].
 func (e *FutureRevisionError) Is(target error) bool { return target == ErrFutureRevision }
 
-// ErrCluster is what a [*ClusterError] is.
+// ErrCluster is what errors.Is finds in a [*ClusterError].
 var ErrCluster = errors.New("watch: another cluster answers")
 
 // ClusterError ends a stream when its client's endpoints lead to another cluster than
@@ -70,7 +70,7 @@ func (e *ClusterError) Error() string {
 // Is reports whether target is [ErrCluster].
 func (e *ClusterError) Is(target error) bool { return target == ErrCluster }
 
-// ErrTooLarge is what a [*TooLargeError] is.
+// ErrTooLarge is what errors.Is finds in a [*TooLargeError].
 var ErrTooLarge = errors.New("watch: message is larger than the client accepts")
 
 // TooLargeError ends a stream that needs a message larger than its client accepts, see

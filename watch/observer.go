@@ -8,32 +8,32 @@ import (
 	"github.com/conclave-go/conclave/internal/clock"
 )
 
-// Observer holds optional callbacks about what streams and caches do, for metrics; nil
-// ones are skipped, and cost nothing. They are called synchronously, so they must be
-// quick, must not block, and must not call this package, but for the methods of the
-// [Progress] they are given. The callbacks of one stream come in order, but for
-// Reopened, which may come at the same time as another.
+// Observer holds optional callbacks about what streams and caches do, for metrics; nil ones
+// are skipped, and cost nothing. They are called synchronously, so they must be quick, must
+// not block, and must not call this package, except for the methods of the [Progress] they
+// are given. The callbacks of one stream come in order, except for Reopened, which may come
+// at the same time as another.
 type Observer struct {
 	// Opened is called when the iteration of a stream begins, or a cache begins to load,
 	// by the goroutine that consumes the stream; a cache has its own for that. The
 	// progress may be asked from then on, by any goroutine.
 	Opened func(p *Progress)
-	// Resynced is called by the same goroutine when history that was needed had been
-	// compacted away and the state was read instead, before the batch is delivered.
+	// Resynced is called by the same goroutine when needed history had been compacted away
+	// and the state was read instead, before the batch is delivered.
 	Resynced func(p *Progress)
-	// Rebuilt is called by the same goroutine when the store is no longer the one it was and
-	// the stream begins anew, see [WithRebuild], before the batch is delivered.
+	// Rebuilt is called by the same goroutine when the store is no longer the one it was
+	// and the stream starts over, see [WithRebuild], before the batch is delivered.
 	Rebuilt func(p *Progress)
 	// Reopened is called when a watch has ended before its stream and another is about
 	// to be opened, by the goroutine that receives, with the kind of reason.
 	Reopened func(p *Progress, why Reason)
-	// Closed is called once for each Opened when the stream has ended or the cache
-	// follows no longer, err being why: nil if the loop over a stream was left.
+	// Closed is called once for each Opened when the stream has ended or the cache no
+	// longer follows, err being why: nil if the loop over a stream was left.
 	Closed func(p *Progress, err error)
 }
 
-// WithObserver adds the callbacks of o: given more than once, all are called, in the
-// order of the options. By default there are none.
+// WithObserver adds the callbacks of o. If it is given more than once, all are called, in
+// the order of the options. By default there are none.
 func WithObserver(o Observer) SharedOption {
 	return sharedOption(func(c *config) error {
 		c.observers = append(c.observers, o)
@@ -41,8 +41,8 @@ func WithObserver(o Observer) SharedOption {
 	})
 }
 
-// Reason is one of the few kinds of reasons for which a watch is opened again: few
-// enough to be the label of a metric.
+// Reason is the kind of reason for which a watch is opened again. There are few enough to
+// label a metric.
 type Reason int
 
 const (
@@ -76,7 +76,7 @@ func (r Reason) String() string {
 	}
 }
 
-// Progress is how far a stream is. All methods may be called from several goroutines.
+// Progress says how far a stream is. All methods may be called from several goroutines.
 type Progress struct {
 	observers []Observer
 	key       string
@@ -93,23 +93,23 @@ func (p *Progress) Key() string { return p.key }
 // Cache reports whether the stream is that of a [Cache].
 func (p *Progress) Cache() bool { return p.cache }
 
-// Received returns the latest revision of the store of which the server has told, 0 if
-// it has not yet.
+// Received returns the latest revision of the store that the server has reported, 0 if it
+// has not yet.
 func (p *Progress) Received() int64 { return p.received.Load() }
 
 // Handled returns the revision up to which the consumer is done: that of the last batch
-// after which it has asked for the next, and of a cache the one it shows.
+// after which it has asked for the next; for a cache, the one it shows.
 func (p *Progress) Handled() int64 { return p.handled.Load() }
 
-// Lag returns how many revisions were received and not handled. What the server has not
-// told is not in it, see Silence.
+// Lag returns how many revisions were received and not yet handled. It does not include
+// what the server has not sent, see Silence.
 func (p *Progress) Lag() int64 { return max(p.Received()-p.Handled(), 0) }
 
 // GRPCStreams returns how many gRPC streams the watches of all streams and caches of its
-// client have at the moment, see [MaxGRPCStreams].
+// client currently have, see [MaxGRPCStreams].
 func (p *Progress) GRPCStreams() int { return p.streams.count() }
 
-// Silence returns how long ago the server was last heard of, or the stream was opened. A
+// Silence returns how long ago the server was last heard from, or the stream was opened. A
 // quiet stream asks for signs of life, so this stays below about half of the stall limit
 // while all is well.
 func (p *Progress) Silence() time.Duration {

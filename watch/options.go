@@ -25,7 +25,7 @@ const (
 // Option configures a [Stream].
 type Option interface{ apply(*config) error }
 
-// SharedOption is an option both of a [Stream] and of a [Cache].
+// SharedOption is an option of a [Stream] as well as of a [Cache].
 type SharedOption interface {
 	Option
 	CacheOption
@@ -64,8 +64,8 @@ func WithPrefix() Option {
 	})
 }
 
-// WithKeyspace goes with the empty key, and no other: it stands for all keys of the
-// store. The empty key alone is refused, since it is usually a mistake.
+// WithKeyspace goes with the empty key, and no other, to follow all keys of the store. The
+// empty key without it is refused, since it is usually a mistake.
 func WithKeyspace() SharedOption {
 	return sharedOption(func(c *config) error {
 		c.keyspace = true
@@ -73,9 +73,9 @@ func WithKeyspace() SharedOption {
 	})
 }
 
-// WithRevision starts the stream with the changes made at revision: a positive
-// number, at most one above the store's revision. It cannot be combined with
-// [WithSnapshot]. By default a stream starts with what happens after it was opened.
+// WithRevision starts the stream with the changes made at revision: a positive number, at
+// most one above the store's revision. It cannot be combined with [WithSnapshot]. By
+// default a stream starts with what happens after it has been opened.
 func WithRevision(revision int64) Option {
 	return option(func(c *config) error {
 		if revision < 1 {
@@ -86,10 +86,10 @@ func WithRevision(revision int64) Option {
 	})
 }
 
-// WithSnapshot begins the stream with the present state, in one batch marked
-// Snapshot, and then delivers what changes. If history that the stream needs is
-// compacted away, it delivers the difference in a batch marked Resync and goes on;
-// for that it remembers the name and revision of each key that exists.
+// WithSnapshot begins the stream with the current state, in one batch marked Snapshot, and
+// then delivers changes. If history that the stream needs is compacted away, it delivers
+// the difference in a batch marked Resync and goes on; for that it remembers the name and
+// revision of each existing key.
 func WithSnapshot() Option {
 	return option(func(c *config) error {
 		c.snapshot = true
@@ -97,13 +97,14 @@ func WithSnapshot() Option {
 	})
 }
 
-// WithRebuild begins anew when the store is no longer the one that was followed: its
-// revision has gone back, or the endpoints lead to another cluster, as after a restore
-// from a backup. A stream, which must be [WithSnapshot], then delivers the whole state in
-// a batch that is Rebuilt, and drops what it had read ahead; a cache replaces what it has,
-// see [Change]. The logger is told at Warn, and the observer. Without this option such a
-// store ends the stream or cache with a [*FutureRevisionError] or [*ClusterError], since
-// what was delivered may never have happened, and who has acted upon it should know.
+// WithRebuild starts over when the store is no longer the one that was followed: its
+// revision has gone back, or the endpoints lead to another cluster, as after a restore from
+// a backup. A stream, which must be [WithSnapshot], then delivers the whole state in a
+// batch that is Rebuilt, and drops what it had read ahead; a cache replaces what it has,
+// see [Change]. The logger reports it at Warn, and the observer is told. Without this
+// option such a store ends the stream or cache with a [*FutureRevisionError] or
+// [*ClusterError], since what was delivered may never have happened, and whoever has acted
+// on it should know.
 func WithRebuild() SharedOption {
 	return sharedOption(func(c *config) error {
 		c.rebuild = true
@@ -112,12 +113,12 @@ func WithRebuild() SharedOption {
 }
 
 // WithStall sets how long the server may be silent, from [MinStall] to [MaxStall] and
-// [DefaultStall] by default. A quiet stream asks for signs of life. When none has come for
-// half of the limit, the watch is opened again, by way of another member where there is
-// one; a tenth of the limit is how long an answer to that, or to a read, is waited for
-// before the next attempt goes out beside it. A server that answers reads but takes longer
-// than the limit to create a watch, as when many clients come back at once, is given twice
-// the time at each attempt, up to 32 limits.
+// [DefaultStall] by default. A quiet stream asks for signs of life. If none has come for
+// half of the limit, the watch is opened again, on another member if there is one. If there
+// is no answer to that, or to a read, within a tenth of the limit, the next attempt goes
+// out alongside. A server that answers reads but takes longer than the limit to create a
+// watch, as when many clients come back at once, is given twice as long with each attempt,
+// up to 32 limits.
 func WithStall(limit time.Duration) SharedOption {
 	return sharedOption(func(c *config) error {
 		if limit < MinStall || limit > MaxStall {
@@ -128,11 +129,11 @@ func WithStall(limit time.Duration) SharedOption {
 	})
 }
 
-// WithBuffer sets how many bytes of events may wait for the consumer, in keys,
-// values and a fixed amount for each event: at least 1, [DefaultBuffer] by default.
-// When there are more, the stream stops receiving and goes on once half of them are
-// consumed. What the server sends at once is never divided, so the limit may
-// be exceeded by one message, which holds the changes of at most 1,000 revisions.
+// WithBuffer sets how many bytes of events may wait for the consumer, in keys, values and a
+// fixed amount for each event: at least 1, [DefaultBuffer] by default. When there are more,
+// the stream stops receiving, and goes on once half of them are consumed. What the server
+// sends at once is never split, so the limit may be exceeded by one message, which holds
+// the changes of at most 1,000 revisions.
 func WithBuffer(bytes int) SharedOption {
 	return sharedOption(func(c *config) error {
 		if bytes < 1 {
@@ -143,11 +144,11 @@ func WithBuffer(bytes int) SharedOption {
 	})
 }
 
-// WithConflation keeps only the latest event of each key among those that wait for
-// a slow consumer. A batch may then leave out events; it still takes who
-// handles it from the complete state at one revision to that at another, so
-// keys changed together are never seen apart. The limit of [WithBuffer] applies
-// to what is left, a few bytes for each key that has changed.
+// WithConflation keeps only the latest event of each key among those that wait for a slow
+// consumer. A batch may then leave out events; it still takes the consumer from the
+// complete state at one revision to that at another, so keys changed together are never
+// seen apart. The limit of [WithBuffer] applies to what is left, a few bytes for each key
+// that has changed.
 func WithConflation() Option {
 	return option(func(c *config) error {
 		c.conflate = true

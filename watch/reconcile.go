@@ -10,28 +10,27 @@ import (
 	"time"
 )
 
-// Reconcile calls fn with each key of the cache, and again whenever it changes, until
-// ctx ends or the cache stops: the loop at the heart of a controller. fn is told the
-// key alone; it asks the cache for the state ([Cache.Get] says false for a key that
-// was deleted) and makes the world agree with it. So it does not matter how many
-// changes one call stands for.
+// Reconcile calls fn with each key of the cache, and again whenever it changes, until ctx
+// ends or the cache stops: the loop at the heart of a controller. fn is only told the key;
+// it asks the cache for the state ([Cache.Get] returns false for a deleted key) and makes
+// the world agree with it. So it does not matter how many changes one call stands for.
 //
-// A key never runs twice at a time, and one that changed while running runs once
-// more. When fn fails, or panics (see [PanicError]), the key is tried again after a
-// while, see [WithBackoff], and so on until it succeeds, also when it has changed while
-// fn ran. Each failure is logged at Warn by the cache's logger. fn may
-// ask for another run after a time, see [RunAgain], and keys may come from elsewhere, see
-// [WithSource]. Keys run in the order in which they became due, at most as many at a time
-// as there are workers ([WithWorkers]).
+// A key never runs twice at a time, and a key that changed while running runs once more. If
+// fn fails, or panics (see [PanicError]), the key is tried again after a while, see
+// [WithBackoff], and so on until it succeeds, even if it has changed while fn ran. Each
+// failure is logged at Warn by the cache's logger. fn may ask for another run after some
+// time, see [RunAgain], and keys may come from elsewhere, see [WithSource]. Keys run in the
+// order in which they became due, at most as many at a time as there are workers
+// ([WithWorkers]).
 //
 // The ctx that fn gets ends with that of Reconcile. When that ends, or the cache or a
-// source stops, Reconcile waits for the calls under way and returns ctx's error, or that
-// of the cache or source, joined with a [*KeyError] for each key whose last run failed, of
-// the first ten in key order, and an error that counts the rest. It never returns nil.
-// Several Reconciles may run on one cache; none knows of the others.
+// source stops, Reconcile waits for the calls under way and returns ctx's error, or that of
+// the cache or source, joined with a [*KeyError] for each of the first ten keys, in key
+// order, whose last run failed, and an error that counts the rest. It never returns nil.
+// Several Reconciles may run on one cache; they are independent.
 //
-// A wrong option is an error at once. Memory: one queue entry for each key that is
-// due, running, failing, or waiting to run again.
+// A wrong option is an immediate error. Memory: one queue entry for each key that is due,
+// running, failing, or waiting to run again.
 func Reconcile[T any](ctx context.Context, c *Cache[T], fn func(ctx context.Context, key string) error, opts ...ReconcileOption) error {
 	cfg, err := newReconcileConfig(opts)
 	if c == nil {
@@ -64,9 +63,9 @@ func Reconcile[T any](ctx context.Context, c *Cache[T], fn func(ctx context.Cont
 	return r.end(ctx, ErrClosed) // not reached: Changes ends with an error
 }
 
-// RunAgain returns an error that is no failure: a function given to [Reconcile] that
+// RunAgain returns an error that is not a failure: a function given to [Reconcile] that
 // returns it has succeeded, and runs again after d, or earlier if the key changes. With 0
-// it runs again at once; a negative d is as if nil were returned.
+// it runs again at once; a negative d is the same as returning nil.
 func RunAgain(d time.Duration) error { return &againError{after: d} }
 
 type againError struct{ after time.Duration }

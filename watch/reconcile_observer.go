@@ -4,8 +4,8 @@ import "time"
 
 // ReconcileObserver holds optional callbacks about what [Reconcile] does, for metrics; nil
 // ones are skipped. They are called synchronously, by several goroutines, so they must be
-// quick, must not block, and must not call this package, but for the methods of the [Work]
-// they are given.
+// quick, must not block, and must not call this package, except for the methods of the
+// [Work] they are given.
 type ReconcileObserver struct {
 	// Opened is called when Reconcile begins. The work may be asked from then on, by any
 	// goroutine.
@@ -16,8 +16,8 @@ type ReconcileObserver struct {
 	Closed func(w *Work, err error)
 }
 
-// WithReconcileObserver adds the callbacks of o: given more than once, all are called, in
-// the order of the options. By default there are none.
+// WithReconcileObserver adds the callbacks of o. If it is given more than once, all are
+// called, in the order of the options. By default there are none.
 func WithReconcileObserver(o ReconcileObserver) ReconcileOption {
 	return reconcileOption(func(c *reconcileConfig) error {
 		c.observers = append(c.observers, o)
@@ -29,7 +29,7 @@ func WithReconcileObserver(o ReconcileObserver) ReconcileOption {
 type Run struct {
 	// Key is the key it ran for.
 	Key string
-	// Waited is how long the key was due before, Took how long the run took.
+	// Waited is how long the key had been due, Took how long the run took.
 	Waited, Took time.Duration
 	// Failures is how often the key has failed in a row, this run included.
 	Failures int
@@ -58,7 +58,7 @@ func (w *Work) Waiting() int {
 	return waiting
 }
 
-// Age returns how long the key has been due that has been so for longest, 0 if none is due.
+// Age returns how long the oldest due key has been due, 0 if none is.
 func (w *Work) Age() time.Duration {
 	_, _, _, oldest := w.queue.depth()
 	return oldest

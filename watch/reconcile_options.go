@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// DefaultWorkers is one, so that a function which is not safe for concurrent
-	// use is right by default.
+	// DefaultWorkers is one, so that a function that is not safe for concurrent use works
+	// by default.
 	DefaultWorkers = 1
 	// DefaultMinBackoff is short enough for a lost race to be retried unnoticed.
 	DefaultMinBackoff = 100 * time.Millisecond
@@ -46,12 +46,11 @@ func WithWorkers(n int) ReconcileOption {
 	})
 }
 
-// WithBackoff sets how long a key waits after its function failed: about shortest
-// after the first failure, twice as long after each further one up to longest, each
-// time up to a half less, at random. Both must be positive and longest not below
-// shortest; [DefaultMinBackoff] and [DefaultMaxBackoff] by default. A change of the
-// key ends the wait, but for one within a second of the failure, which may be the failed
-// run's own.
+// WithBackoff sets how long a key waits after its function failed: about shortest after the
+// first failure, twice as long after each further one up to longest, each time shortened by
+// up to half, at random. Both must be positive and longest not below shortest;
+// [DefaultMinBackoff] and [DefaultMaxBackoff] by default. A change of the key ends the
+// wait, except one within a second of the failure, which may be the failed run's own.
 func WithBackoff(shortest, longest time.Duration) ReconcileOption {
 	return reconcileOption(func(c *reconcileConfig) error {
 		if shortest <= 0 || longest < shortest {
@@ -62,9 +61,9 @@ func WithBackoff(shortest, longest time.Duration) ReconcileOption {
 	})
 }
 
-// WithResync has all keys of the cache reconciled again every period, for effects
-// that somebody else may undo. The period must be positive; by default keys are
-// reconciled only when they change.
+// WithResync makes all keys of the cache be reconciled again every period, for effects that
+// somebody else may undo. The period must be positive; by default keys are reconciled only
+// when they change.
 func WithResync(period time.Duration) ReconcileOption {
 	return reconcileOption(func(c *reconcileConfig) error {
 		if period <= 0 {
@@ -75,13 +74,14 @@ func WithResync(period time.Duration) ReconcileOption {
 	})
 }
 
-// Source says which keys are to be reconciled besides those of the cache that change: it
-// calls add with each, which may be called from several goroutines and does not block,
-// until ctx ends, and returns then. An error it returns before ends Reconcile; nil does not.
+// Source says which keys to reconcile besides those of the cache that change: it calls add
+// with each, until ctx ends, and then returns. add may be called from several goroutines
+// and does not block. An error that Source returns before that ends Reconcile; nil does
+// not.
 type Source func(ctx context.Context, add func(key string)) error
 
-// WithSource adds a source of keys, which need not be keys of the cache. May be given more
-// than once.
+// WithSource adds a source of keys, which need not be keys of the cache. It may be given
+// more than once.
 func WithSource(source Source) ReconcileOption {
 	return reconcileOption(func(c *reconcileConfig) error {
 		if source == nil {
@@ -92,8 +92,8 @@ func WithSource(source Source) ReconcileOption {
 	})
 }
 
-// From returns a source that follows another cache: keysOf says which keys, if any, are to
-// be reconciled because of a change there, the initial state included.
+// From returns a source that follows another cache: keysOf says which keys, if any, to
+// reconcile because of a change there, the initial state included.
 func From[U any](c *Cache[U], keysOf func(change Change[U]) []string) Source {
 	return func(ctx context.Context, add func(key string)) error {
 		for change, err := range c.Changes(ctx) {

@@ -10,7 +10,7 @@ import (
 // Snapshot is the state of a [Cache] at one revision. It never changes and may be
 // used by any number of goroutines. The zero value is empty.
 //
-// It costs nothing until the cache changes; from then on the memory of what has
+// It costs nothing until the cache changes; from then on it costs the memory of what has
 // changed since.
 type Snapshot[T any] struct {
 	sorted   *btree.Map[string, *entry[T]]
@@ -28,7 +28,8 @@ func (s Snapshot[T]) Len() int {
 	return s.sorted.Len()
 }
 
-// Get returns what key had. It takes time logarithmic in Len and allocates nothing.
+// Get returns what the snapshot has for key. It takes time logarithmic in Len and allocates
+// nothing.
 func (s Snapshot[T]) Get(key string) (item Item[T], ok bool) {
 	if s.sorted == nil {
 		return item, false

@@ -22,10 +22,10 @@ type known interface {
 	revisions() iter.Seq2[string, int64]
 }
 
-// Stream yields the changes of key, or of all keys that begin with it, see
-// [WithPrefix]: in the order of their revisions, each once, without a gap, those of
-// one revision in one batch. It overcomes lost connections, restarts of members and
-// elections; what it does not overcome ends it with an error, the last item:
+// Stream yields the changes of key, or of all keys that begin with it, see [WithPrefix]: in
+// the order of their revisions, each once, without a gap, with those of one revision in one
+// batch. It survives lost connections, restarts of members and elections; anything else
+// ends it with an error, the last item:
 //
 //   - wrong arguments: then the error is the only item;
 //   - a [*CompactedError], if history it needs was compacted away, and it was not
@@ -41,9 +41,9 @@ type known interface {
 // The first batch of a stream from now is empty and says from which revision on; later
 // ones come without events from time to time, see [Batch].
 //
-// Nothing happens before the iteration begins, and each iteration is a stream of its
-// own, from the same start. Between batches the stream reads ahead as far
-// as [WithBuffer] allows. When the loop is left, everything is released.
+// Nothing happens before the iteration begins, and each iteration is a separate stream,
+// from the same start. Between batches the stream reads ahead as far as [WithBuffer]
+// allows. When the loop ends, everything is released.
 func Stream(ctx context.Context, client *clientv3.Client, key string, opts ...Option) iter.Seq2[Batch, error] {
 	cfg, err := newConfig(client, key, opts)
 	if err != nil {

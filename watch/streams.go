@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	// MaxGRPCStreams is how many watches of one client have a gRPC stream of their own. A
-	// connection may have a hundred streams behind some proxies, all calls included.
+	// MaxGRPCStreams is how many watches of one client have their own gRPC stream. Behind
+	// some proxies a connection may have no more than a hundred streams, all calls
+	// included.
 	MaxGRPCStreams = 32
 	// maxQuestions is how many streams more may be open for questions of those that have
 	// none.
