@@ -5,14 +5,14 @@ import (
 	"slices"
 )
 
-// Assigner decides whose each shard is to be. It must be pure: the same input gives the
-// same plan, for the planner is another member after each election. It need not mind how
-// many shards move at once, and what an operator has pinned: the planner does.
+// Assigner decides who should own each shard. It must be pure: the same input gives the
+// same plan, because the planner is a different member after each election. It need not
+// care how many shards move at once, or what an operator has pinned: the planner does.
 type Assigner interface {
 	Assign(in Input) (Plan, error)
 }
 
-// AssignFunc is a function that is an [Assigner].
+// AssignFunc is a function used as an [Assigner].
 type AssignFunc func(in Input) (Plan, error)
 
 // Assign calls the function.
@@ -23,10 +23,10 @@ func (f AssignFunc) Assign(in Input) (Plan, error) { return f(in) }
 type Input struct {
 	// Shards is how many shards there are.
 	Shards int
-	// Members are those there are, by name.
+	// Members are the members, by name.
 	Members []MemberInfo
-	// Owners says of each shard whose it is by the last plan; "" is nobody's. It may be
-	// a member's that is gone.
+	// Owners has the owner of each shard in the last plan; "" is nobody. It may be a member
+	// that is gone.
 	Owners []string
 	// Pinned are the shards that an operator has given to a member by hand, see [Move].
 	Pinned map[ID]string
@@ -36,7 +36,7 @@ type Input struct {
 type MemberInfo struct {
 	// Name is what it has joined under.
 	Name string
-	// Weight is its part in the shards, see [WithWeight].
+	// Weight is its share of the shards, see [WithWeight].
 	Weight int
 	// Zone is where it is, see [WithZone].
 	Zone string
@@ -57,8 +57,8 @@ const (
 	// Absent means that it is gone, and may come back, see [WithReturnGrace]. It keeps
 	// what it has.
 	Absent
-	// Leaving means that all it has is to go to others: it drains, or an operator wants
-	// it to be empty, see [Evacuate].
+	// Leaving means that all it has should go to others: it drains, or an operator wants it
+	// to be empty, see [Evacuate].
 	Leaving
 )
 
@@ -78,9 +78,9 @@ func (s MemberState) String() string {
 	}
 }
 
-// Plan says whose each shard is to be.
+// Plan says who should own each shard.
 type Plan struct {
-	// Owners has the name of a member for each shard; "" is nobody's.
+	// Owners has the name of a member for each shard; "" is nobody.
 	Owners []string
 }
 
@@ -91,16 +91,16 @@ type zoneless struct{}
 
 func (zoneless) applyBalanced(b *balanced) { b.zoneless = true }
 
-// WithoutZones has the assigner take no notice of zones.
+// WithoutZones makes the assigner ignore zones.
 func WithoutZones() BalancedOption { return zoneless{} }
 
 // Balanced returns the assigner that groups have by default.
 //
-// Each member's share of the shards is that of its weight, rounded down or up. So is each
-// zone's: where shares are rounded up is spread over the zones, so that none has more to
-// lose than it must. Within that, as few shards move as possible. A shard counts as one,
-// and no shard is without an owner while there is a member that can have it: one that is
-// cordoned if there is no other.
+// Each member's share of the shards is proportional to its weight, rounded down or up. So
+// is each zone's: the members whose shares are rounded up are spread over the zones, so
+// that none has more to lose than it must. Within that, as few shards move as possible.
+// Every shard counts the same, and no shard is without an owner while there is a member
+// that can take it: a cordoned one if there is no other.
 //
 // It takes time proportional to the number of shards: 5 ms for 65,536 of them and 1,000
 // members.

@@ -18,16 +18,16 @@ var ErrLost = lock.ErrLost
 // ErrReleased is the cause of an ownership's end after its function has returned.
 var ErrReleased = lock.ErrReleased
 
-// ErrDrainTimeout is the cause of an ownership's end whose function did not return within
+// ErrDrainTimeout is the cause of an ownership's end if its function did not return within
 // the drain time after it was told to leave. It is an [ErrLost].
 var ErrDrainTimeout = fmt.Errorf("shard: function has not returned within the drain time: %w", ErrLost)
 
-// ErrClosed is what a closed member, router or what waits for them returns.
+// ErrClosed is returned by a closed member or router, and by calls that wait for them.
 var ErrClosed = errors.New("shard: closed")
 
-// ShardsError is returned by [Join] when the group has another number of shards, and is what
-// a [Router] ends with when it was given one. To change it, all members have to stop, see
-// docs/operations.md of the repository.
+// ShardsError is returned by [Join] when the group has another number of shards, and is
+// what a [Router] ends with if the group is given another number. To change it, all members
+// have to stop, see docs/operations.md of the repository.
 type ShardsError struct {
 	// Group is the group's name.
 	Group string
@@ -40,7 +40,7 @@ func (e *ShardsError) Error() string {
 	return fmt.Sprintf("shard: group %q has %d shards, not %d: all members must agree", e.Group, e.Have, e.Want)
 }
 
-// MemberError is returned by [Join] when another member of that name is alive.
+// MemberError is returned by [Join] when another member with that name is alive.
 type MemberError struct {
 	// Group is the group's name.
 	Group string
@@ -59,7 +59,7 @@ func (e *MemberError) Error() string {
 type PanicError struct {
 	// Value is what it panicked with.
 	Value any
-	// Stack is where.
+	// Stack says where.
 	Stack []byte
 }
 

@@ -19,16 +19,17 @@ type Status struct {
 	Revision int64
 	// Planner is the name of the member that plans, "" if there is none.
 	Planner string
-	// Version counts the plans; Made is when the last was, by its planner's clock, and
-	// Term the planner's term. They are zero if there is no plan. PlanError says if it
-	// cannot be read.
+	// Version counts the plans; Made is when the last one was made, by its planner's clock,
+	// and Term the planner's term. They are zero if there is no plan. PlanError says why,
+	// if the plan cannot be read.
 	Version   int64
 	Made      time.Time
 	Term      lock.Token
 	PlanError error
 	// Frozen says whether [Freeze] is in effect.
 	Frozen bool
-	// Members are those there are, and those gone that the plan still has, by name.
+	// Members are the current members, and those that are gone but still in the plan, by
+	// name.
 	Members []MemberStatus
 	// Shards has every shard.
 	Shards []OwnerStatus
@@ -50,24 +51,24 @@ type MemberStatus struct {
 type OwnerStatus struct {
 	// Shard is its number.
 	Shard ID
-	// Owner is the name of who owns it, "" if nobody does, with the ownership's token, and
-	// since when the owner had asked for it, by its own clock.
+	// Owner is the name of its owner, "" if there is none; Token is the ownership's token,
+	// and Since when the owner began to ask for it, by its own clock.
 	Owner string
 	Token lock.Token
 	Since time.Time
-	// Planned is the name of whom the plan gives it to.
+	// Planned is the name of the member that the plan gives it to.
 	Planned string
-	// Pinned is the name of whom an operator has given it to.
+	// Pinned is the name of the member that an operator has given it to.
 	Pinned string
-	// Waiting are the names of those that wait for it, in their order.
+	// Waiting has the names of those that wait for it, in order.
 	Waiting []string
 }
 
-// Moving reports whether the shard is with another than the plan says.
+// Moving reports whether the shard is with a member other than the plan says.
 func (s OwnerStatus) Moving() bool { return s.Owner != "" && s.Owner != s.Planned }
 
-// Inspect returns the state of a group, all of it at one revision; only who plans is read
-// after it.
+// Inspect returns the state of a group, all at one revision; only the planner's name is
+// read after that.
 func Inspect(ctx context.Context, client *clientv3.Client, group string) (Status, error) {
 	if err := checkClient(ctx, client); err != nil {
 		return Status{}, err

@@ -57,20 +57,20 @@ type Member struct {
 // errMemberClosed is the cause of an ownership's end when its member has no more time.
 var errMemberClosed = fmt.Errorf("shard: member was closed: %w", ErrLost)
 
-// Join makes the process a member of a group, under a name of its own that stays the same
-// if the process is started anew, and has own called for each shard that it comes to own.
-// The group's name follows the rules of [lock.NewMutex]; the member's has 1 to [MaxName]
-// bytes and no slash.
+// Join makes the process a member of a group, under its own name, which should stay the
+// same if the process is restarted, and calls own for each shard that it comes to own. The
+// group's name follows the rules of [lock.NewMutex]; the member's has 1 to [MaxName] bytes
+// and no slash.
 //
-// Join returns when the member is registered: three writes. If the name is taken it waits
-// to see whether that is by a process that has died, for its TTL at the most, and returns a
-// [*MemberError] if it is alive. It also fails when the group has another number of shards
-// ([*ShardsError]), when ctx ends, or the server refuses; nothing is left then but the
+// Join returns when the member is registered: three writes. If the name is taken, it waits
+// for at most that member's TTL to see whether it is a process that has died, and returns a
+// [*MemberError] if it is alive. It also fails if the group has another number of shards
+// ([*ShardsError]), when ctx ends, or if the server refuses. Then nothing is left but the
 // number of shards and, if a request had no answer, perhaps a key that counts as a member
-// until the session is closed. ctx bounds the call; its values are those of ownerships'
-// contexts.
+// until the session is closed. ctx bounds the call; the contexts of ownerships have its
+// values.
 //
-// The session stays the caller's: close the member first. If the session is closed under
+// The session remains the caller's: close the member first. If the session is closed before
 // it, all shards are lost at once, see [Member.Err].
 func Join(ctx context.Context, s *lease.Session, group, member string, own OwnFunc, opts ...Option) (*Member, error) {
 	cfg, err := newConfig(opts)
@@ -148,9 +148,9 @@ func (m *Member) Owned() []ID {
 	return all
 }
 
-// Err returns nil while the member is registered as far as is known, and else why it is
-// not: [ErrClosed], or as [lease.Registration.Err] says, which mends itself unless the
-// session is closed.
+// Err returns nil while the member is registered as far as is known, and otherwise why it
+// is not: [ErrClosed], or an error as from [lease.Registration.Err], which resolves itself
+// unless the session is closed.
 func (m *Member) Err() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -164,8 +164,8 @@ func (m *Member) Err() error {
 }
 
 // Ready waits until the member is in the plan and owns what the plan gives it. More may
-// come: a plan moves so many shards at a time. It returns ctx's error if that ends, and
-// [ErrClosed] if the member is closed or drains.
+// come later: a plan moves only so many shards at a time. It returns ctx's error if that
+// ends, and [ErrClosed] if the member is closed or drains.
 func (m *Member) Ready(ctx context.Context) error {
 	return m.await(ctx, "becoming ready", func() (bool, error) {
 		if m.closed || !m.draining.IsZero() {
@@ -176,9 +176,9 @@ func (m *Member) Ready(ctx context.Context) error {
 }
 
 // Drain hands everything over and takes nothing new. It returns when no shard is left: each
-// goes as soon as its next owner waits for it and own has returned. What nobody waits for
-// is kept for the drain time, and then released. ctx bounds only the wait; the member goes
-// on draining. It remains a member, without shards, until it is closed.
+// goes as soon as its next owner waits for it and own has returned. Shards that nobody
+// waits for are kept for the drain time, and then released. ctx bounds only the wait; the
+// member goes on draining. It remains a member, without shards, until it is closed.
 func (m *Member) Drain(ctx context.Context) error {
 	if ctx == nil {
 		return errNilContext
@@ -216,14 +216,14 @@ func (m *Member) hurry() {
 }
 
 // Close hands everything over as [Member.Drain] does, and leaves the group. If ctx is done,
-// or ends meanwhile, it goes on for [lease.DefaultGrace]: for half of that shards are
-// handed over still, then what is owned ends like a loss and is released. So
+// or ends meanwhile, it goes on for [lease.DefaultGrace]: for half of that it still hands
+// over shards, then whatever is left ends like a loss and is released. So
 //
 //	defer member.Close(ctx)
 //
-// is right also when ctx is that of [os/signal.NotifyContext], if with little time; give it
-// one that leaves as much as the drain time. The error names the shards whose function has
-// not returned. Close may be called again, to wait again.
+// works even when ctx is that of [os/signal.NotifyContext], but with little time; it is
+// better to give it a ctx that leaves as much as the drain time. The error names the shards
+// whose function has not returned. Close may be called again, to wait again.
 func (m *Member) Close(ctx context.Context) error {
 	if ctx == nil {
 		return errNilContext

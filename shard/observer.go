@@ -12,19 +12,19 @@ import (
 // for each shard.
 type Observer struct {
 	// Acquired is called when the member has come to own a shard. Took is how long it had
-	// asked for it.
+	// been asking for it.
 	Acquired func(e Event)
-	// Leaving is called when an owner is told to leave. Took is how long it has owned.
+	// Leaving is called when an owner is told to leave. Took is how long it has owned the
+	// shard.
 	Leaving func(e Event)
 	// Released is called when an ownership is over, once for each Acquired: when its
-	// function has returned, or the drain time is over. Err says why if it was not in
-	// order. Took is how long the member has owned the shard.
+	// function has returned, or the drain time is over. Err says why if it did not end
+	// cleanly. Took is how long the member has owned the shard.
 	Released func(e Event)
 	// Planned is called by the planner after each round of planning: after something has
 	// changed, and every few seconds while a shard has no owner.
 	Planned func(e PlanEvent)
-	// Retired is called when the member does not plan any more. Only Group and Planner are
-	// set.
+	// Retired is called when the member no longer plans. Only Group and Planner are set.
 	Retired func(e PlanEvent)
 }
 
@@ -47,7 +47,7 @@ type Event struct {
 type PlanEvent struct {
 	// Group is the group, Planner the member that plans.
 	Group, Planner string
-	// Version counts the group's plans. If Written is not set, the last is as it was.
+	// Version counts the group's plans. If Written is not set, the last one is unchanged.
 	Version int64
 	Written bool
 	// Shards and Members are how many there are.
@@ -55,18 +55,18 @@ type PlanEvent struct {
 	// Moves is how many shards the plan takes from a living member, Placed how many
 	// others it gives to somebody.
 	Moves, Placed int
-	// UnderWay is how many shards are with another member than the plan says, and Pending
-	// how many more are to move when these have.
+	// UnderWay is how many shards are with a member other than the plan says, and Pending
+	// how many more will move once these have.
 	UnderWay, Pending int
-	// Unowned is how many shards nobody owns, and UnownedFor how long that has been so for
-	// the one for which it has been longest.
+	// Unowned is how many shards nobody owns, and UnownedFor how long the longest unowned
+	// one has been so.
 	Unowned    int
 	UnownedFor time.Duration
 	// Size is that of the plan in bytes; 0 if it was not written.
 	Size int
 	// Took is how long the round took.
 	Took time.Duration
-	// Err says why the assigner was not heeded, or why the plan was not written.
+	// Err says why the assigner was ignored, or why the plan was not written.
 	Err error
 }
 

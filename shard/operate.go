@@ -11,10 +11,10 @@ import (
 // evacuated is the value of a wish that a member be emptied.
 const evacuated = "evacuate"
 
-// Move pins a shard to a member: the planner gives it to that one, whatever the shares,
-// and whoever balances the others. It stays pinned, while the member is there, until it is
-// moved again; with "" for the member it is the planner's again. Move returns when the wish
-// is written. It is refused if there is no such group, shard or member.
+// Move pins a shard to a member: the planner gives it to that one, whatever the shares, and
+// however the others are balanced. It stays pinned, while the member is there, until it is
+// moved again; with "" for the member, the choice is the planner's again. Move returns when
+// the wish is written. It is refused if there is no such group, shard or member.
 func Move(ctx context.Context, client *clientv3.Client, group string, id ID, member string) error {
 	k := keys{group}
 	if member == "" {
@@ -38,8 +38,8 @@ func Move(ctx context.Context, client *clientv3.Client, group string, id ID, mem
 	return err
 }
 
-// Cordon keeps a member from being given more shards, unless there is no other that can
-// have them. It keeps those that it has. That stays so for whoever joins under the name,
+// Cordon keeps a member from being given more shards, unless no other member can take them.
+// The member keeps those that it has. This also applies to whoever joins under the name,
 // until [Uncordon].
 func Cordon(ctx context.Context, client *clientv3.Client, group, member string) error {
 	return cordon(ctx, client, group, member, "cordon")
@@ -59,7 +59,7 @@ func cordon(ctx context.Context, client *clientv3.Client, group, member, how str
 	return wish(ctx, client, k, nil, clientv3.OpPut(k.cordon(member), how))
 }
 
-// Uncordon takes back [Cordon] and [Evacuate].
+// Uncordon undoes [Cordon] and [Evacuate].
 func Uncordon(ctx context.Context, client *clientv3.Client, group, member string) error {
 	if err := checkMember(member); err != nil {
 		return err
@@ -68,15 +68,15 @@ func Uncordon(ctx context.Context, client *clientv3.Client, group, member string
 	return wish(ctx, client, k, nil, clientv3.OpDelete(k.cordon(member)))
 }
 
-// Freeze keeps all shards where they are: who joins gets none, and no share is evened out.
-// Only what has no living owner, or one that leaves, is still given to others, and what is
-// moved by hand moves. It stays so until [Thaw].
+// Freeze keeps all shards where they are: new members get none, and shares are not evened
+// out. Only shards without a live owner, or whose owner leaves, are still given to others,
+// and shards moved by hand still move. It lasts until [Thaw].
 func Freeze(ctx context.Context, client *clientv3.Client, group string) error {
 	k := keys{group}
 	return wish(ctx, client, k, nil, clientv3.OpPut(k.freeze(), "freeze"))
 }
 
-// Thaw takes back [Freeze].
+// Thaw undoes [Freeze].
 func Thaw(ctx context.Context, client *clientv3.Client, group string) error {
 	k := keys{group}
 	return wish(ctx, client, k, nil, clientv3.OpDelete(k.freeze()))

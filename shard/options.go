@@ -11,8 +11,8 @@ const (
 	// DefaultShards is how many shards a new group has: enough for a handful of members,
 	// few enough for each to cost next to nothing.
 	DefaultShards = 64
-	// DefaultMoves bounds how many shards are on their way at once. It keeps a member that
-	// has to begin with many from being swamped, and hardly slows the whole.
+	// DefaultMoves limits how many shards move at once. It keeps a member that has to take
+	// on many from being swamped, and hardly slows down the whole.
 	DefaultMoves = 256
 	// DefaultDrainTimeout is shorter than most supervisors wait between SIGTERM and
 	// SIGKILL.
@@ -47,7 +47,8 @@ func (o option) apply(c *config) error { return o(c) }
 
 // WithShards sets how many shards the group has, from 1 to [MaxShards]. The first member
 // decides; one that joins with another number is refused with a [*ShardsError]. Without
-// this option a member takes what the group has, and [DefaultShards] if it is new.
+// this option a member takes the number that the group has, or [DefaultShards] if the group
+// is new.
 func WithShards(n int) Option {
 	return option(func(c *config) error {
 		c.shards = n
@@ -55,8 +56,8 @@ func WithShards(n int) Option {
 	})
 }
 
-// WithWeight sets the member's part in the shards, in proportion to the others': from 0 to
-// [MaxWeight], 1 by default. One with 0 has shards only if all members have 0.
+// WithWeight sets the member's share of the shards, in proportion to the others': from 0 to
+// [MaxWeight], 1 by default. A member with 0 has shards only if all members have 0.
 func WithWeight(weight int) Option {
 	return option(func(c *config) error {
 		if weight < 0 || weight > MaxWeight {
@@ -76,7 +77,7 @@ func WithZone(zone string) Option {
 	})
 }
 
-// WithValue sets what a [Router] tells of the member, such as its address: at most
+// WithValue sets what a [Router] says about the member, such as its address: at most
 // [MaxValue] bytes.
 func WithValue(value string) Option {
 	return option(func(c *config) error {
@@ -85,7 +86,7 @@ func WithValue(value string) Option {
 	})
 }
 
-// WithAssigner sets who decides whose each shard is to be, [Balanced] by default. All
+// WithAssigner sets what decides who should own each shard, [Balanced] by default. All
 // members should have the same, since any of them may become the planner.
 func WithAssigner(by Assigner) Option {
 	return option(func(c *config) error {
@@ -97,9 +98,9 @@ func WithAssigner(by Assigner) Option {
 	})
 }
 
-// WithMoves sets how many shards may be on their way from one living member to another at
-// a time, at least 1, [DefaultMoves] by default. What has no owner does not count. All
-// members should have the same.
+// WithMoves sets how many shards may move from one live member to another at a time, at
+// least 1, [DefaultMoves] by default. Shards without an owner do not count. All members
+// should have the same.
 func WithMoves(n int) Option {
 	return option(func(c *config) error {
 		if n < 1 {
@@ -112,10 +113,10 @@ func WithMoves(n int) Option {
 
 // WithReturnGrace sets how long the shards of a member that is gone are kept for it, from
 // when the planner has noticed: if it comes back under its name by then, none of them
-// moves. A crashed member's lease has to expire before it is noticed, so that whoever is
-// back within the TTL needs no grace. What is kept is without an owner meanwhile, hence 0
-// by default. Who drains before it leaves has nothing to be kept. All members should have
-// the same.
+// moves. A crash is noticed only when the member's lease has expired, so a member that is
+// back within the TTL needs no grace. The shards that are kept have no owner in the
+// meantime, so the default is 0. A member that drains before it leaves has nothing to keep.
+// All members should have the same.
 func WithReturnGrace(d time.Duration) Option {
 	return option(func(c *config) error {
 		if d < 0 {

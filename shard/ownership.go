@@ -11,19 +11,19 @@ import (
 	"github.com/conclave-go/conclave/lock"
 )
 
-// OwnFunc is what a member does with a shard while it owns it. It is called once for each
-// time that the member comes to own a shard, on a goroutine of its own, and never for one
-// shard twice at a time. ctx is that of the ownership.
+// OwnFunc is what a member does with a shard while it owns it. It is called each time the
+// member comes to own a shard, in its own goroutine, and never twice at the same time for
+// one shard. ctx is the ownership's.
 //
-// It is to go on until [Ownership.Leaving] is closed, finish what it has in hand and
-// return, or until ctx ends, and return at once. When it has returned the shard is
-// released. If it returns before, or panics, the shard is released all the same, and the
+// It should go on until [Ownership.Leaving] is closed, then finish what it is doing and
+// return; if ctx ends, it should return at once. When it has returned, the shard is
+// released. If it returns too early, or panics, the shard is released as well, and the
 // member asks for it again after a pause, which doubles each time, from 100 ms to 10 s.
 type OwnFunc func(ctx context.Context, o *Ownership) error
 
-// Ownership is one time of owning a shard: a hold on its lock. It lasts until its function
-// has returned, or it is lost. All methods may be called from several goroutines. The zero
-// value is not valid.
+// Ownership is one period of owning a shard: a hold on its lock. It lasts until its
+// function has returned, or it is lost. All methods may be called from several goroutines.
+// The zero value is not valid.
 type Ownership struct {
 	shard   ID
 	hold    *lock.Hold
@@ -42,9 +42,9 @@ func newOwnership(id ID, hold *lock.Hold) *Ownership {
 // Shard returns which shard it is.
 func (o *Ownership) Shard() ID { return o.shard }
 
-// Leaving returns a channel that is closed when the shard is to go to another member,
-// which is already waiting for it, or this one is draining. Finish and return: the next
-// owner begins one hand-over later. After the drain time, see [WithDrainTimeout], ctx
+// Leaving returns a channel that is closed when the shard should go to another member,
+// which is already waiting for it, or when this one is draining. Finish and return: the
+// next owner begins one hand-over later. After the drain time, see [WithDrainTimeout], ctx
 // ends.
 func (o *Ownership) Leaving() <-chan struct{} { return o.leaving }
 
@@ -53,15 +53,16 @@ func (o *Ownership) Leaving() <-chan struct{} { return o.leaving }
 // cause wraps [ErrLost] or [ErrReleased].
 func (o *Ownership) Context() context.Context { return o.ctx }
 
-// With returns ctx, ended also by the end of the ownership with its cause. The returned
-// function releases its resources.
+// With returns a copy of ctx that also ends when the ownership does, with the same cause.
+// The returned function releases its resources.
 func (o *Ownership) With(ctx context.Context) (context.Context, context.CancelFunc) {
 	within, end := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(o.ctx, func() { end(context.Cause(o.ctx)) })
 	return within, func() { stop(); end(nil) }
 }
 
-// Token returns the fencing token: over the owners of one shard it strictly increases.
+// Token returns the fencing token: it strictly increases from one owner of a shard to the
+// next.
 func (o *Ownership) Token() lock.Token { return o.hold.Token() }
 
 // Key returns the key in etcd that the ownership rests on.
@@ -75,7 +76,7 @@ func (o *Ownership) Deadline() time.Time { return o.hold.Deadline() }
 // less means that the ownership is over.
 func (o *Ownership) Remaining() time.Duration { return o.hold.Remaining() }
 
-// Err returns nil while the shard is owned, and else the cause of the ownership's end,
+// Err returns nil while the shard is owned, and otherwise the cause of the ownership's end,
 // which wraps [ErrLost] or [ErrReleased].
 func (o *Ownership) Err() error {
 	if err := o.hold.Err(); err != nil && o.ctx.Err() == nil {

@@ -42,15 +42,15 @@ type Router struct {
 type Route struct {
 	// Member is the owner's name, "" if there is none.
 	Member string
-	// Value is what it has joined with, see [WithValue]; "" if it is not a member any more.
+	// Value is what it has joined with, see [WithValue]; "" if it is no longer a member.
 	Value string
-	// Token is that of the ownership: give it to the owner with a request, and it can tell
-	// whether it is still the one that was meant.
+	// Token is that of the ownership: send it to the owner with a request, and the owner
+	// can tell whether it is still the one that was meant.
 	Token lock.Token
 	// Since is when the owner began to ask for the shard, by its own clock.
 	Since time.Time
-	// Planned is the name of whom the plan gives the shard to, "" if nobody. If it is not
-	// the owner, the shard is on its way.
+	// Planned is the name of the member that the plan gives the shard to, "" if there is
+	// none. If it is not the owner, the shard is moving.
 	Planned string
 }
 
@@ -58,7 +58,7 @@ type Route struct {
 type Change struct {
 	// Shard is the shard.
 	Shard ID
-	// Route is the route that it has. Its Member is "" if nobody owns it.
+	// Route is its route. Its Member is "" if nobody owns the shard.
 	Route Route
 	// Initial says that it is the state with which the iteration began.
 	Initial bool
@@ -84,7 +84,7 @@ func WithCacheOptions(opts ...watch.CacheOption) RouterOption {
 
 // NewRouter returns a router for a group, which it waits for if nobody has joined it yet.
 // ctx bounds that, and loading; the router lives until it is closed. It needs no session,
-// and may only read.
+// and only read access.
 func NewRouter(ctx context.Context, client *clientv3.Client, group string, opts ...RouterOption) (*Router, error) {
 	if ctx == nil {
 		return nil, errNilContext
@@ -125,8 +125,9 @@ func (r *Router) Shards() int { return r.shards }
 func (r *Router) Of(key string) ID { return Of(key, r.shards) }
 
 // Owner returns who owns a shard, as its lock says, and whether anybody does; the route
-// then also says whose it is to be. It is as fresh as the watch is quick: an owner may have
-// changed some milliseconds ago, so it has to check that the shard is its own.
+// also has the planned owner. It is as fresh as the watch is quick: the owner may have
+// changed some milliseconds ago, so whoever is asked has to check that the shard is its
+// own.
 func (r *Router) Owner(id ID) (route Route, owned bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -147,8 +148,8 @@ func (r *Router) route(id ID) (route Route, owned bool) {
 	return route, true
 }
 
-// Members returns the values of the group's members by their names, for who wants to ask
-// the planned owner.
+// Members returns the values of the group's members by their names, for callers who want to
+// ask the planned owner.
 func (r *Router) Members() map[string]string {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -161,7 +162,7 @@ func (r *Router) Members() map[string]string {
 
 // Changes yields the route of every shard, in order, and then each that changes. A consumer
 // that does not keep up misses what a newer change has replaced, never the newest. The
-// error is ctx's if that ends, otherwise why the router does not follow any more.
+// error is ctx's if that ends, otherwise why the router no longer follows.
 func (r *Router) Changes(ctx context.Context) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		for seen := int64(-1); ; {
@@ -203,8 +204,8 @@ func (r *Router) since(seen int64) (due []Change, edits int64, changed <-chan st
 	return due, r.edits, r.changed, r.err
 }
 
-// Err returns nil while the router follows the group, interruptions included that it is
-// about to overcome, and else why it no longer does: [ErrClosed], a [*ShardsError] if the
+// Err returns nil while the router follows the group, including interruptions from which it
+// will recover, and otherwise why it no longer does: [ErrClosed], a [*ShardsError] if the
 // group was given another number of shards, or as [watch.Cache.Err].
 func (r *Router) Err() error {
 	r.mu.RLock()
@@ -213,7 +214,7 @@ func (r *Router) Err() error {
 }
 
 // Close ends the router, and waits for its goroutines for as long as ctx allows. Owner
-// goes on to return what was last known.
+// still returns what was last known.
 func (r *Router) Close(ctx context.Context) error {
 	r.stop(ErrClosed)
 	r.end()

@@ -16,13 +16,15 @@ const (
 // ID is the number of a shard: from 0 up to, but not including, the number of shards.
 type ID uint32
 
-// Of returns the shard that a key belongs to, of so many: the first eight bytes of the
-// key's SHA-256, read as a big-endian number, modulo the number of shards. Any language
-// has what that takes. Of 1,000 shards "" is in 652, "a" in 250, "tenant-42" in 200 and
-// "日本" in 331; of 64 they are in 20, 10, 8 and 11. It panics if shards is less than 1.
+// Of returns the shard that a key belongs to, out of the given number: the first eight
+// bytes of the key's SHA-256, read as a big-endian number, modulo the number of shards. Any
+// language can compute that. With 1,000 shards, "" is in 652, "a" in 250, "tenant-42" in
+// 200 and "日本" in 331; with 64 they are in 20, 10, 8 and 11. It panics if shards is less
+// than 1.
 //
-// The hash is even, whatever the keys have in common. A key stays in its shard as long as
-// the number of shards is the same: so choose more than there will ever be members.
+// The hash spreads keys evenly, whatever they have in common. A key stays in its shard as
+// long as the number of shards is the same, so choose more shards than there will ever be
+// members.
 func Of(key string, shards int) ID {
 	if shards < 1 {
 		panic("shard: number of shards must be at least 1")

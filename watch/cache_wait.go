@@ -22,8 +22,8 @@ const (
 // the server is asked for its revision.
 //
 // The error is ctx's if that ends, otherwise that of the cache if it has stopped, even if
-// it had reached rev before: a cache that has ended is behind, or what it has is void. A
-// revision that the store has yet to reach is waited for.
+// it had reached rev before: a cache that has ended is behind, or what it has is void. If
+// the store has yet to reach the revision, it waits for that.
 func (c *Cache[T]) WaitRevision(ctx context.Context, rev int64) error {
 	reached, changed, err := c.at(rev)
 	if reached || err != nil {

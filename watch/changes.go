@@ -8,21 +8,21 @@ import (
 	"github.com/conclave-go/conclave/internal/attempt"
 )
 
-// Change is what became of one key of a [Cache].
+// Change is a change of one key of a [Cache].
 type Change[T any] struct {
 	// Key is the key.
 	Key string
-	// Item is what the cache has of it. If it was deleted: what it had before, with
-	// Version 0 and as ModRevision the revision of the delete or, when that was lost
-	// to a compaction, the one at which the delete was noticed.
+	// Item is what the cache has for it. If the key was deleted, it is what the cache had
+	// before, with Version 0 and with the revision of the delete as ModRevision or, if that
+	// was lost to a compaction, the revision at which the delete was noticed.
 	Item Item[T]
 	// Deleted says that the key was deleted.
 	Deleted bool
 	// Initial says that this is the state the cache had when the iteration began.
 	Initial bool
 	// Rebuilt says that the store is no longer the one it was, see [WithRebuild], and that
-	// this is part of the state the cache began anew with, or a key that is not. All keys
-	// there were are told as deleted before, or are Deleted.
+	// this is part of the state the cache started over with, or a key that is not in it.
+	// All earlier keys have been reported as deleted before, or are Deleted.
 	Rebuilt bool
 }
 

@@ -52,8 +52,8 @@ func (e *FutureRevisionError) Is(target error) bool { return target == ErrFuture
 // ErrCluster is what errors.Is finds in a [*ClusterError].
 var ErrCluster = errors.New("watch: another cluster answers")
 
-// ClusterError ends a stream when its client's endpoints lead to another cluster than
-// before: one that was restored from a backup, or was made anew, or is somebody else's.
+// ClusterError ends a stream when its client's endpoints lead to a different cluster than
+// before: one that was restored from a backup, or was set up again, or is somebody else's.
 // Its revisions count something else. See [WithRebuild].
 type ClusterError struct {
 	// Expected is the ID of the cluster that the stream has followed.
