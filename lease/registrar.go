@@ -23,7 +23,10 @@ const (
 	// registrarBytes is how many bytes of keys and values it has, if there are more than
 	// one: a third of what servers take by default.
 	registrarBytes = 512 << 10
-	registrarPause = 100 * time.Millisecond
+	// registrarPause is the wait after a write that failed, or the first of several grants
+	// that did. It doubles with each grant up to longestPause: for lack of space they may be
+	// refused for days.
+	registrarPause, longestPause = 100 * time.Millisecond, 5 * time.Second
 )
 
 // registrar keeps a session's registrations in place, with one goroutine that runs
@@ -132,11 +135,9 @@ func (g *registrar) run() {
 	defer close(g.done)
 	ctx := g.session.ctx
 	var last *Lease
+	pause := registrarPause
 	for {
-		l, err := last, error(nil)
-		if l == nil || l.Err() != nil || l.draining.Load() { // the session may have others that are newer
-			l, err = g.session.Lease(ctx)
-		}
+		l, err := g.lease(ctx, last)
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
@@ -148,12 +149,13 @@ func (g *registrar) run() {
 			if last != nil && last != l {
 				g.markAll()
 			}
-			last = l
+			last, pause = l, registrarPause
 			err = g.place(ctx, l)
 		}
 		if err != nil {
 			g.failed(err)
-			attempt.Pause(ctx, registrarPause)
+			attempt.Pause(ctx, pause)
+			pause = min(2*pause, longestPause)
 			continue
 		}
 		select {
@@ -162,6 +164,20 @@ func (g *registrar) run() {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// lease returns the lease for the registrations: the last while it is in use. One that is
+// to fall out of use serves until there is another, whose grant kicks the registrar.
+func (g *registrar) lease(ctx context.Context, last *Lease) (*Lease, error) {
+	switch {
+	case last == nil || last.Err() != nil: // the session may have others that are newer
+		return g.session.Lease(ctx)
+	case last.draining.Load():
+		if l := g.session.oldest(); l != nil {
+			return l, nil
+		}
+	}
+	return last, nil
 }
 
 // close reports to all that the session is over.

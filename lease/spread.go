@@ -74,7 +74,9 @@ func (s *Session) ahead() {
 	}
 	if !(*inner)(s).Go(func(ctx context.Context) {
 		defer s.granting.Store(false)
-		_, _ = s.obtain(ctx, (*Session).spare) // who needs one asks again
+		if _, err := s.obtain(ctx, (*Session).spare); err == nil { // who needs one asks again
+			s.reg.move()
+		}
 	}) {
 		s.granting.Store(false)
 	}
