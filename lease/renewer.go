@@ -80,9 +80,10 @@ func (r *renewer) release() {
 
 // acknowledgement is the server's answer to a renewal.
 type acknowledgement struct {
-	ttl  time.Duration
-	term uint64 // the raft term of the answering member, taken before it renewed
-	err  error
+	ttl    time.Duration
+	term   uint64  // the raft term of the answering member, taken before it renewed
+	stream *stream // that has brought it
+	err    error
 }
 
 // renewal is a request to renew a lease.
@@ -127,14 +128,14 @@ func (r *renewer) send(a *renewal) {
 func (r *renewer) pick(a *renewal) *stream {
 	var best, last *stream
 	for _, s := range slices.Clone(r.streams) {
-		if len(s.owed) == 0 && a.sent.Sub(s.heard) > spareStream && len(r.streams) > 1 {
+		if unused := a.sent.Sub(s.heard) > spareStream && len(r.streams) > 1; len(s.owed) == 0 && (unused || s.deposed) {
 			r.end(s, errStreamEnded)
 			continue
 		}
 		if last == nil || s.heard > last.heard {
 			last = s
 		}
-		if !s.late(a.sent) && !s.owes(a.id) && (best == nil || s.heard > best.heard) {
+		if !s.deposed && !s.late(a.sent) && !s.owes(a.id) && (best == nil || s.heard > best.heard) {
 			best = s
 		}
 	}
@@ -149,6 +150,14 @@ func (r *renewer) pick(a *renewal) *stream {
 		r.end(stale, errStreamEnded)
 	}
 	return r.open(a.sent)
+}
+
+// distrust takes a stream out of use that leads to a deposed leader. What it owes others
+// may still be of use to them.
+func (r *renewer) distrust(s *stream) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s.deposed = true
 }
 
 // stalest returns the stream that has not answered for longest. mu must be held.

@@ -259,14 +259,16 @@ func (k *keeper) do(r *round) {
 }
 
 // renew makes one attempt: a keep-alive, and the look that confirms it. A leader
-// that was deposed and does not know it yet still acknowledges keep-alives; the
-// look is linearizable, so it cannot come from the same term if there is a newer
-// one, and such an acknowledgement must not move the deadline.
+// that was deposed and does not know it yet still answers keep-alives; the look is
+// linearizable, so it cannot come from the same term if there is a newer one. Such an
+// acknowledgement must not move the deadline, and if the answer is that there is no such
+// lease the new leader may have one.
 func (k *keeper) renew(ctx context.Context, r *round, pass *look.Look) (answer, error) {
 	k.lease.look.Renewing()
 	acked, err := k.renewer.renew(ctx, k.lease.id, k.lease.patience())
+	unknown := errors.Is(err, errUnknown)
 	switch {
-	case err != nil:
+	case err != nil && !unknown:
 		return answer{}, err
 	case r.superseded.Load(), k.lease.ctx.Err() != nil:
 		return answer{}, errOverdue
@@ -276,7 +278,10 @@ func (k *keeper) renew(ctx context.Context, r *round, pass *look.Look) (answer, 
 	case err != nil:
 		return answer{}, err
 	case term > acked.term:
+		k.renewer.distrust(acked.stream)
 		return answer{}, errDeposed
+	case unknown:
+		return answer{}, errUnknown
 	}
 	cluster, rev := pass.Answer()
 	return answer{acked.ttl, cluster, rev}, nil

@@ -159,6 +159,47 @@ func TestAnAcknowledgementOlderThanTheLookMovesNothing(t *testing.T) {
 	require.Len(t, p.renewed, 1)
 }
 
+// A leader that was deposed may have let the lease expire which the new one has renewed.
+func TestALeaseThatADeposedLeaderDoesNotKnowGoesOn(t *testing.T) {
+	t.Parallel()
+	var rec etcdtest.Recorder
+	client := etcdtest.New(t).Client(t, etcdtest.WithRecorder(&rec))
+	onAcknowledgement(&rec, func(n int, resp *pb.LeaseKeepAliveResponse) (bool, error) {
+		if n == 1 {
+			resp.TTL = 0
+			resp.Header.RaftTerm--
+		}
+		return false, nil
+	})
+	p := newPulse()
+	l := newLease(t, client, lease.WithTTL(10*time.Second), p.observe(), p.listen())
+	inside.Keys(l).Hurry()
+	require.Equal(t, lease.Suspended, await(t, p.states, "the state"))
+	require.Equal(t, lease.Healthy, await(t, p.states, "the state"))
+	require.NoError(t, l.Err())
+	require.Empty(t, p.lost)
+}
+
+func TestTheRenewalAfterADeposedLeadersAnswerGoesOutOnAnotherStream(t *testing.T) {
+	t.Parallel()
+	var rec etcdtest.Recorder
+	client := etcdtest.New(t).Client(t, etcdtest.WithRecorder(&rec))
+	onAcknowledgement(&rec, func(_ int, resp *pb.LeaseKeepAliveResponse) (bool, error) {
+		if rec.Count("LeaseKeepAliveStream") == 1 { // the only one leads to the deposed leader
+			resp.Header.RaftTerm--
+		}
+		return false, nil
+	})
+	p := newPulse()
+	l := newLease(t, client, lease.WithTTL(10*time.Second), p.observe())
+	p.round(t, l)
+	require.NoError(t, l.Err())
+	require.Equal(t, 2, rec.Count("LeaseKeepAliveStream"))
+	p.round(t, l)
+	require.Equal(t, 2, rec.Count("LeaseKeepAliveStream"), "which is used from then on")
+	eventually(t, func() bool { return rec.Open("LeaseKeepAlive") == 1 }, "the first is ended")
+}
+
 func TestAReplyDelayedPastTheDeadlineRevivesNothing(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)

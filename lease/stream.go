@@ -26,6 +26,8 @@ type stream struct {
 	heard  clock.Instant // when it has answered last, or was opened
 	owed   []*renewal    // what is not answered, in the order in which it is sent
 	unsent []*renewal    // the last of owed
+	// deposed is set once a leader that was deposed has answered: it may not know for long.
+	deposed bool
 }
 
 // late reports whether an answer is overdue and none has come since it was asked for: a
@@ -93,7 +95,7 @@ func (s *stream) answered(resp *pb.LeaseKeepAliveResponse) {
 	if i < 0 {
 		return
 	}
-	acked := acknowledgement{ttl: time.Duration(resp.TTL) * time.Second, term: resp.Header.RaftTerm}
+	acked := acknowledgement{ttl: time.Duration(resp.TTL) * time.Second, term: resp.Header.RaftTerm, stream: s}
 	if resp.TTL <= 0 {
 		acked.err = errUnknown
 	}
