@@ -20,3 +20,13 @@ func (l *Lease) Extend(ttl time.Duration) bool { return l.extend(clock.Now(), ti
 
 // Suspend is what a renewal does that failed.
 func (l *Lease) Suspend(why error) { l.suspend(why) }
+
+// Registering returns the value that the session's registration of a key shall have.
+func Registering(s *Session, key string) string {
+	s.reg.mu.Lock()
+	defer s.reg.mu.Unlock()
+	if r := s.reg.all[key]; r != nil {
+		return r.want
+	}
+	return ""
+}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -174,4 +175,52 @@ func TestClosingARegistrationWithADoneContextStillRemovesTheKey(t *testing.T) {
 	close(let)
 	awaitDelete(t, events)
 	require.NoError(t, r.Close(guarded(t)))
+}
+
+// holdFirst has the next Txn of g wait until it is answered with what arrives on verdict:
+// the server's answer if that is nil. begun receives when it has begun.
+func holdFirst(g registry) (begun <-chan struct{}, verdict chan<- error) {
+	held, answer := make(chan struct{}, 1), make(chan error, 1)
+	var once sync.Once
+	g.rec.Hook("Txn", func(_ context.Context, _ any, invoke func() error) error {
+		first := false
+		once.Do(func() { first = true })
+		if first {
+			held <- struct{}{}
+			if err := <-answer; err != nil {
+				return err
+			}
+		}
+		return invoke()
+	})
+	return held, answer
+}
+
+func TestARefusalOfARegistrationThatWasReplacedIsNotItsSuccessors(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	begun, verdict := holdFirst(g)
+	ctx, giveUp := context.WithCancel(t.Context())
+	first := make(chan error, 1)
+	go func() {
+		_, err := lease.Register(ctx, g.Session, g.key, "v")
+		first <- err
+	}()
+	await(t, begun, "the put")
+	giveUp()
+	require.ErrorIs(t, await(t, first, "Register"), context.Canceled)
+	g.rec.Reset()
+	second := make(chan error, 1)
+	go func() {
+		r, err := lease.Register(guarded(t), g.Session, g.key, "w")
+		if err == nil {
+			err = r.Err()
+		}
+		second <- err
+	}()
+	eventually(t, func() bool { return lease.Registering(g.Session, g.key) == "w" }, "it takes the place of the first")
+	verdict <- rpctypes.ErrGRPCRequestTooLarge
+	require.NoError(t, await(t, second, "Register"))
+	require.LessOrEqual(t, g.rec.Count("Txn"), 3)
+	g.op.requireKey(t, g.key, "w", g.id(t))
 }

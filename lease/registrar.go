@@ -420,6 +420,9 @@ func (g *registrar) saw(r *Registration, l *Lease, version int, kv *mvccpb.KeyVa
 func (g *registrar) refused(r *Registration, l *Lease, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.all[r.key] != r {
+		return // replaced meanwhile; what is refused is not its successor's
+	}
 	large := attempt.TooLarge(err)
 	if large {
 		err = fmt.Errorf("key of %d bytes with a value of %d: %w", len(r.key), len(r.want), err)
