@@ -224,3 +224,39 @@ func TestARefusalOfARegistrationThatWasReplacedIsNotItsSuccessors(t *testing.T) 
 	require.LessOrEqual(t, g.rec.Count("Txn"), 3)
 	g.op.requireKey(t, g.key, "w", g.id(t))
 }
+
+func TestARefusedUpdateDoesNotKeepTheKeyFromItsRemoval(t *testing.T) {
+	t.Parallel()
+	for _, refusal := range []error{rpctypes.ErrGRPCRequestTooLarge, rpctypes.ErrGRPCPermissionDenied} {
+		g := newRegistry(t)
+		r := g.register(t, "v")
+		begun, verdict := holdFirst(g)
+		updated := make(chan error, 1)
+		go func() { updated <- r.Update(guarded(t), "w") }()
+		await(t, begun, "the update")
+		require.ErrorIs(t, r.Close(ended(t)), context.Canceled)
+		verdict <- refusal
+		require.ErrorIs(t, await(t, updated, "Update"), lease.ErrClosed)
+		require.NoError(t, r.Close(guarded(t)))
+		g.op.requireNoKey(t, g.key)
+	}
+}
+
+func TestARefusedUpdateDoesNotUndoTheNext(t *testing.T) {
+	t.Parallel()
+	for _, refusal := range []error{rpctypes.ErrGRPCRequestTooLarge, rpctypes.ErrGRPCPermissionDenied} {
+		g := newRegistry(t)
+		r := g.register(t, "v")
+		begun, verdict := holdFirst(g)
+		first, second := make(chan error, 1), make(chan error, 1)
+		go func() { first <- r.Update(guarded(t), "too large") }()
+		await(t, begun, "the update")
+		go func() { second <- r.Update(guarded(t), "good") }()
+		eventually(t, func() bool { return lease.Registering(g.Session, g.key) == "good" }, "it is wanted")
+		verdict <- refusal
+		require.NoError(t, await(t, second, "Update"))
+		g.op.requireKey(t, g.key, "good", g.id(t))
+		require.NoError(t, r.Err())
+		await(t, first, "Update")
+	}
+}

@@ -259,7 +259,7 @@ func (g *registrar) failed(err error) {
 // write makes one transaction over the batch. If the server refuses it as a whole
 // each registration is tried alone, so that the one at fault is found.
 func (g *registrar) write(ctx context.Context, l *Lease, batch []*Registration) error {
-	err := g.commit(ctx, l, batch)
+	sent, err := g.commit(ctx, l, batch)
 	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
 		l.look.Hurry()
 	}
@@ -269,7 +269,7 @@ func (g *registrar) write(ctx context.Context, l *Lease, batch []*Registration) 
 	case ctx.Err() != nil || l.ctx.Err() != nil || attempt.Transient(err) || errors.Is(err, rpctypes.ErrLeaseNotFound):
 		return err
 	case len(batch) == 1:
-		g.refused(batch[0], l, err)
+		g.refused(sent[0], l, err)
 		return nil
 	}
 	for _, r := range batch {
@@ -280,15 +280,24 @@ func (g *registrar) write(ctx context.Context, l *Lease, batch []*Registration) 
 	return nil
 }
 
+// sending is what a write brings of a registration, of which something else may be wanted
+// when the answer comes.
+type sending struct {
+	*Registration
+
+	version int
+	value   string // unless it is the removal
+}
+
 // commit puts, or removes, each of the batch under the condition that the key is
-// as it was last seen, and takes note of the outcome.
-func (g *registrar) commit(ctx context.Context, l *Lease, batch []*Registration) error {
+// as it was last seen, and takes note of the outcome unless that is an error.
+func (g *registrar) commit(ctx context.Context, l *Lease, batch []*Registration) ([]sending, error) {
 	ops := make([]clientv3.Op, len(batch))
-	versions := make([]int, len(batch))
+	sent := make([]sending, len(batch))
 	creating := make([]*Registration, 0, len(batch))
 	g.mu.Lock()
 	for i, r := range batch {
-		ops[i], versions[i] = r.op(l), r.version
+		ops[i], sent[i] = r.op(l), sending{r, r.version, r.want}
 		if r.creating() {
 			creating = append(creating, r)
 			if !slices.Contains(r.made, r.want) {
@@ -307,26 +316,26 @@ func (g *registrar) commit(ctx context.Context, l *Lease, batch []*Registration)
 		return resp, err
 	})
 	if err != nil {
-		return err
+		return sent, err
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for i, r := range batch {
-		if g.all[r.key] != r {
+	for i, r := range sent {
+		if g.all[r.key] != r.Registration {
 			continue // replaced meanwhile; its successor will see what has become of it
 		}
 		sub := resp.Responses[i].GetResponseTxn()
 		if sub.Succeeded {
-			g.wrote(r, l, versions[i], resp.Header.Revision)
+			g.wrote(r, l, resp.Header.Revision)
 			continue
 		}
 		var kv *mvccpb.KeyValue
 		if kvs := sub.Responses[0].GetResponseRange().Kvs; len(kvs) > 0 {
 			kv = kvs[0]
 		}
-		g.saw(r, l, versions[i], kv)
+		g.saw(r, l, kv)
 	}
-	return nil
+	return sent, nil
 }
 
 // count adds n to the creating writes that may still take effect.
@@ -360,12 +369,12 @@ func (r *Registration) op(l *Lease) clientv3.Op {
 // cannot come again. mu must be held.
 func (r *Registration) creating() bool { return !r.closing && r.expect == 0 }
 
-// wrote notes that a write of the given version went through at revision rev. mu
-// must be held.
-func (g *registrar) wrote(r *Registration, l *Lease, version int, rev int64) {
+// wrote notes that a write went through at revision rev. mu must be held.
+func (g *registrar) wrote(w sending, l *Lease, rev int64) {
+	r := w.Registration
 	r.expect, r.seen = rev, rev
 	switch {
-	case r.closing && version == r.version:
+	case r.closing && w.version == r.version:
 		g.drop(r, l)
 	case r.closing:
 		// It was the put before; the removal comes next.
@@ -374,18 +383,17 @@ func (g *registrar) wrote(r *Registration, l *Lease, version int, rev int64) {
 		if r.unsettled == 0 {
 			r.made = nil
 		}
-		if version == r.version {
-			r.placed = r.want
-		}
+		r.placed = w.value
 		r.own = []int64{int64(l.id)}
 		g.observe(r, l)
-		g.dealt(r, version)
+		g.dealt(r, w.version)
 	}
 }
 
 // saw notes that the key was not as expected, but as kv says (nil: absent), and
 // decides what that means. mu must be held.
-func (g *registrar) saw(r *Registration, l *Lease, version int, kv *mvccpb.KeyValue) {
+func (g *registrar) saw(w sending, l *Lease, kv *mvccpb.KeyValue) {
+	r := w.Registration
 	appeared := r.expect == 0 && kv != nil
 	r.expect, r.seen = 0, 0
 	mine := false
@@ -403,21 +411,22 @@ func (g *registrar) saw(r *Registration, l *Lease, version int, kv *mvccpb.KeyVa
 		}
 	case kv == nil || r.takeover:
 		// The next attempt expects just this.
-	case kv.Lease == int64(l.id) && string(kv.Value) == r.want:
+	case kv.Lease == int64(l.id) && string(kv.Value) == w.value:
 		// An earlier attempt went through although its reply did not.
-		g.wrote(r, l, version, kv.ModRevision)
+		g.wrote(w, l, kv.ModRevision)
 	case mine:
 		// Ours, from before a lease loss or with an older value.
 	default:
 		r.expect = 0 // theirs is never overwritten
 		r.err = &TakenError{Key: r.key, Value: string(kv.Value), Lease: clientv3.LeaseID(kv.Lease)}
 		g.observe(r, l)
-		g.dealt(r, version)
+		g.dealt(r, w.version)
 	}
 }
 
 // refused notes that the server does not allow the write.
-func (g *registrar) refused(r *Registration, l *Lease, err error) {
+func (g *registrar) refused(w sending, l *Lease, err error) {
+	r := w.Registration
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.all[r.key] != r {
@@ -425,9 +434,14 @@ func (g *registrar) refused(r *Registration, l *Lease, err error) {
 	}
 	large := attempt.TooLarge(err)
 	if large {
-		err = fmt.Errorf("key of %d bytes with a value of %d: %w", len(r.key), len(r.want), err)
+		err = fmt.Errorf("key of %d bytes with a value of %d: %w", len(r.key), len(w.value), err)
 	}
 	switch {
+	case w.version != r.version:
+		// What is wanted by now, a value or the removal, comes next.
+		r.err = err
+		g.dealt(r, w.version)
+		return
 	case r.closing:
 		g.drop(r, l)
 		r.err = err
