@@ -454,7 +454,9 @@ func (g *registrar) refused(w sending, l *Lease, err error) {
 		g.session.cfg.log.Warn("lease: registration refused; tried again with each round", "key", r.key, "error", err)
 	}
 	r.err = err
-	g.observe(r, l)
+	if r.lease == nil || r.lease == l || r.lease.Err() != nil {
+		g.observe(r, l)
+	} // else it is on the list of its lease, which is not closed therefore
 	g.dealt(r, r.version)
 }
 
@@ -488,7 +490,17 @@ func (g *registrar) observe(r *Registration, l *Lease) {
 	if r.item != nil {
 		r.item.Remove()
 	}
-	r.item = l.look.Add(r.key, func(kv *mvccpb.KeyValue, rev int64) { g.judge(r, kv, rev) }, nil)
+	judge := func(kv *mvccpb.KeyValue, rev int64) { g.judge(r, kv, rev) }
+	r.item = l.look.Add(r.key, judge, func() { g.ended(r, l) })
+}
+
+// ended marks r if it has stayed under a lease that has ended, while others have moved.
+func (g *registrar) ended(r *Registration, l *Lease) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.all[r.key] == r && r.lease == l {
+		g.mark(r)
+	}
 }
 
 // judge marks r if its key is not as it was left, or the server has refused the last

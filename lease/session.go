@@ -96,7 +96,10 @@ func (s *Session) State() State {
 // until ctx ends; concurrent callers share it. It returns [ErrClosed] once the
 // session or its client has been closed.
 //
-// A session that holds very many locks has several leases; this is one of them.
+// A session that holds very many locks has several leases; this is one of them. The
+// session replaces and closes it when for long it has not been known whether keys of its
+// locks or registrations are in etcd, see [Lease.Doubts]. A key that the caller has put
+// under its ID ends with it; [Register] keeps one in place across leases.
 func (s *Session) Lease(ctx context.Context) (*Lease, error) {
 	return s.obtain(ctx, (*Session).oldest)
 }

@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/inside"
@@ -77,4 +79,61 @@ func TestGrantsThatAreRefusedAreAskedForEverMoreSeldom(t *testing.T) {
 		requireOwned(t, s, session, "registered")
 		require.NoError(t, session.Close(t.Context()))
 	})
+}
+
+// putsUnderOthers refuses the session's puts under any lease but one until allow is called.
+func putsUnderOthers(rec *etcdtest.Recorder, id clientv3.LeaseID) (allow func()) {
+	return rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
+		txn, ok := req.(*pb.TxnRequest)
+		if !ok {
+			return invoke()
+		}
+		for _, op := range txn.Success {
+			for _, nested := range op.GetRequestTxn().GetSuccess() {
+				if put := nested.GetRequestPut(); put != nil && put.Lease != int64(id) {
+					return rpctypes.ErrGRPCPermissionDenied
+				}
+			}
+		}
+		return invoke()
+	})
+}
+
+func TestARegistrationStaysWhereItIsWhenItsMoveIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, lost := range []bool{false, true} {
+		vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+			var rec etcdtest.Recorder
+			client := s.Client(vtime.WithDialOptions(rec.DialOptions()...))
+			session, err := lease.NewSession(t.Context(), client)
+			require.NoError(t, err)
+			r, err := lease.Register(t.Context(), session, "registered", "value")
+			require.NoError(t, err)
+			l, err := session.Lease(t.Context())
+			require.NoError(t, err)
+			allow := putsUnderOthers(&rec, l.ID())
+			wearOut(l)
+			vtime.Advance(3 * lease.DefaultTTL)
+			next, err := session.Lease(t.Context())
+			require.NoError(t, err)
+			require.NotSame(t, l, next)
+			require.NotNil(t, value(t, client, "registered"))
+			require.NoError(t, l.Err())
+			require.ErrorIs(t, r.Err(), rpctypes.ErrPermissionDenied)
+
+			if lost {
+				onAcknowledgement(&rec, func(_ int, resp *pb.LeaseKeepAliveResponse) (bool, error) {
+					return resp.ID == int64(l.ID()), nil
+				})
+				vtime.Advance(lease.DefaultTTL)
+				require.ErrorIs(t, l.Err(), lease.ErrLost)
+			}
+			allow()
+			vtime.Advance(lease.DefaultTTL)
+			require.NoError(t, r.Err())
+			requireOwned(t, s, session, "registered")
+			require.Error(t, l.Err(), "it carries nothing any more")
+			require.NoError(t, session.Close(t.Context()))
+		})
+	}
 }
