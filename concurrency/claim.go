@@ -3,10 +3,6 @@ package concurrency
 import (
 	"context"
 	"errors"
-	"fmt"
-	"sync/atomic"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/election"
 	"github.com/conclave-go/conclave/lock"
@@ -21,38 +17,97 @@ type claimKey struct {
 // claim is what a session has of one mutex or election. Whoever has the turn may change
 // it: those who wait for the turn find what the one before has got.
 type claim struct {
-	turn chan struct{} // holds one token
-	// waiting is set while whoever has the turn may wait for another session.
-	waiting atomic.Bool
+	session *Session
+	key     claimKey
+	turn    chan struct{} // holds one token
 	hold    *lock.Hold
 	term    *election.Term
+	// left is what goroutines of a strict session have yet to take up, once searched.
+	left     []leftover
+	searched bool
+
+	// The fields below are protected by the session's mu.
+
+	users int
+	// waits is closed while whoever has the turn may wait for another session.
+	waits chan struct{}
 }
 
-// claim returns the session's claim to a mutex or election.
-func (s *Session) claim(key claimKey) *claim {
+// claim returns the session's claim to a mutex or election, for a user who has to leave it.
+func (s *Session) claim(key claimKey) (c *claim, leave func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.claims[key]
+	c = s.claims[key]
 	if c == nil {
-		c = &claim{turn: make(chan struct{}, 1)}
+		c = &claim{session: s, key: key, turn: make(chan struct{}, 1), waits: make(chan struct{})}
 		c.turn <- struct{}{}
 		s.claims[key] = c
 	}
-	return c
+	c.users++
+	return c, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		c.users--
+		s.forget(key)
+	}
 }
 
-// take waits for the turn until ctx or the session ends, and returns how to give it back.
-func (c *claim) take(ctx context.Context, s *Session) (release func(), err error) {
+// forget drops a claim that nobody uses and that has nothing: a session may see any number of
+// names. mu must be held.
+func (s *Session) forget(key claimKey) {
+	if c := s.claims[key]; c != nil && c.users == 0 && !c.has() {
+		delete(s.claims, key)
+	}
+}
+
+// has reports whether the session has something, as far as it knows. The turn must be held, or
+// the session's mu while nobody uses the claim.
+func (c *claim) has() bool {
+	return c.hold != nil && c.hold.Context().Err() == nil || c.term != nil && c.term.Context().Err() == nil
+}
+
+// given notes that a hold or term of the claim was given up.
+func (s *Session) given(key claimKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forget(key)
+}
+
+// take waits for the turn until ctx or the session ends, and returns how to give it back. If
+// unless is closed first, it fails with [lock.ErrLocked].
+func (c *claim) take(ctx context.Context, unless <-chan struct{}) (release func(), err error) {
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
 	select {
 	case <-c.turn:
 		return func() { c.turn <- struct{}{} }, nil
+	case <-unless:
+		return nil, lock.ErrLocked
 	case <-ctx.Done():
 		return nil, ctx.Err()
-	case <-s.done:
-		return nil, s.lease.Err()
+	case <-c.session.done:
+		return nil, c.session.lease.Err()
+	}
+}
+
+// waiting returns a channel that is closed while, or as soon as, whoever has the turn may wait
+// for another session.
+func (c *claim) waiting() <-chan struct{} {
+	c.session.mu.Lock()
+	defer c.session.mu.Unlock()
+	return c.waits
+}
+
+// wait notes that whoever has the turn may wait for another session, until end is called.
+func (c *claim) wait() (end func()) {
+	c.session.mu.Lock()
+	defer c.session.mu.Unlock()
+	close(c.waits)
+	return func() {
+		c.session.mu.Lock()
+		defer c.session.mu.Unlock()
+		c.waits = make(chan struct{})
 	}
 }
 
@@ -73,51 +128,24 @@ func (c *claim) holds(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// proclaims puts a value into the term that the session has, and reports whether it has one.
-// If that fails, the term is given up: nobody leads after a Campaign that has failed. The turn
-// must be held.
+// proclaims puts a value into the term that the session has, and reports whether it has one;
+// if that fails, it has not. The turn must be held.
 func (c *claim) proclaims(ctx context.Context, val string) (bool, error) {
-	if c.term == nil {
-		return false, nil
-	}
 	t := c.term
-	err := t.Proclaim(ctx, val)
-	if err == nil {
-		return true, nil
+	if t == nil {
+		return false, nil
 	}
 	c.term = nil
-	if t.Err() != nil {
+	lasted := t.Err() == nil
+	err := proclaimOrResign(ctx, t, val)
+	switch {
+	case err == nil:
+		c.term = t
+		return true, nil
+	case !lasted, errors.Is(err, election.ErrLost), errors.Is(err, election.ErrResigned):
 		return false, nil
 	}
-	_ = t.Resign(ctx) // the session finishes what fails
 	return false, err
-}
-
-// leftover is what an earlier user of the session's lease has left under the key that the
-// session would use.
-type leftover struct {
-	key     string
-	created int64 // 0 if there is nothing
-	first   bool  // nobody is before it
-}
-
-// left returns what is left under a prefix. Only a lease that was adopted can have had an
-// earlier user.
-func (s *Session) left(ctx context.Context, prefix string) (leftover, error) {
-	l := leftover{key: fmt.Sprintf("%s%x", prefix, int64(s.Lease()))}
-	if s.opts.leaseID == clientv3.NoLease {
-		return l, nil
-	}
-	resp, err := s.client.Txn(ctx).Then(clientv3.OpGet(l.key), clientv3.OpGet(prefix, clientv3.WithFirstCreate()...)).Commit()
-	if err != nil {
-		return l, err
-	}
-	own, first := resp.Responses[0].GetResponseRange().Kvs, resp.Responses[1].GetResponseRange().Kvs
-	if len(own) > 0 && own[0].Lease == int64(s.Lease()) {
-		l.created = own[0].CreateRevision
-		l.first = first[0].CreateRevision == l.created
-	}
-	return l, nil
 }
 
 var errNoSession = errors.New("concurrency: session is nil or zero: must come from NewSession")

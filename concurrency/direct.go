@@ -37,9 +37,26 @@ func (s *Session) term(key string, rev int64) *election.Term {
 	return nil
 }
 
-// replace puts a value under a key of the session's lease, if it is still the one that was
-// created at rev, and else fails with [election.ErrLost].
-func (s *Session) replace(ctx context.Context, key string, rev int64, val string) (*pb.ResponseHeader, error) {
+// resumedByOther reports whether another election than user leads with the key.
+func (s *Session) resumedByOther(key string, user *Election) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.resumed[key]
+	return e != nil && e != user
+}
+
+// unresumed notes that e does not lead any more with a key that somebody else has put.
+func (s *Session) unresumed(key string, e *Election) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.resumed[key] == e {
+		delete(s.resumed, key)
+	}
+}
+
+// replace puts a value under a key of the session's lease for e, if it is still the one that
+// was created at rev, and else fails with [election.ErrLost].
+func (s *Session) replace(ctx context.Context, e *Election, key string, rev int64, val string) (*pb.ResponseHeader, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(s.lease.Context(), cancel)
@@ -59,6 +76,9 @@ func (s *Session) replace(ctx context.Context, key string, rev int64, val string
 	case !resp.Succeeded:
 		return nil, election.ErrLost
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.resumed[key] = e
 	return resp.Header, nil
 }
 

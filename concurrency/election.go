@@ -97,18 +97,24 @@ func (e *Election) check(ctx context.Context) error {
 
 // took notes the term that the election has now. mu must be held.
 func (e *Election) took(t *election.Term) {
+	e.session.unresumed(e.key, e)
 	e.term, e.resume, e.key, e.rev, e.header = t, false, t.Key(), t.Token().Revision(), header(t.Header())
 	e.session.leads(t)
 }
 
+// claimKey names the election among those of its session.
+func (e *Election) claimKey() claimKey { return claimKey{e.prefix, true} }
+
 // obtain returns a term with the value given, which may be one that the session has
 // already.
 func (e *Election) obtain(ctx context.Context, val string) (*election.Term, error) {
+	anew := func(ctx context.Context) (*election.Term, error) { return e.inner.Campaign(ctx, val) }
 	if e.session.opts.strict {
-		return e.inner.Campaign(ctx, val)
+		return strictly(ctx, e.session, e.claimKey(), e, ways[*election.Term]{resume: e.resumeAs(val), anew: anew})
 	}
-	c := e.session.claim(claimKey{e.prefix, true})
-	release, err := c.take(ctx, e.session)
+	c, leave := e.session.claim(e.claimKey())
+	defer leave()
+	release, err := c.take(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -116,22 +122,41 @@ func (e *Election) obtain(ctx context.Context, val string) (*election.Term, erro
 	if leads, err := c.proclaims(ctx, val); leads || err != nil {
 		return c.term, err
 	}
-	left, err := e.session.left(ctx, e.prefix)
-	switch {
-	case err != nil:
-		return nil, err
-	case left.created == 0:
-		c.term, err = e.inner.Campaign(ctx, val)
-		return c.term, err
-	}
-	if c.term, err = e.inner.Resume(ctx, left.key, left.created); err != nil {
+	left, _, err := e.session.left(ctx, e.prefix)
+	if err != nil {
 		return nil, err
 	}
-	leads, err := c.proclaims(ctx, val)
-	if err == nil && !leads {
-		err = election.ErrLost
+	t, ok, err := takeUp(ctx, e.session, left, e.resumeAs(val))
+	if err == nil && !ok {
+		t, err = anew(ctx)
 	}
-	return c.term, err
+	c.term = t
+	return t, err
+}
+
+// resumeAs returns a function that resumes a candidacy and leads with another value then. If
+// it fails, nobody leads.
+func (e *Election) resumeAs(val string) func(ctx context.Context, key string, rev int64) (*election.Term, error) {
+	return func(ctx context.Context, key string, rev int64) (*election.Term, error) {
+		t, err := e.inner.Resume(ctx, key, rev)
+		if err == nil {
+			err = proclaimOrResign(ctx, t, val)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return t, nil
+	}
+}
+
+// proclaimOrResign gives a term up if it cannot have the value given: nobody leads after a
+// Campaign that has failed.
+func proclaimOrResign(ctx context.Context, t *election.Term, val string) error {
+	err := t.Proclaim(ctx, val)
+	if err != nil && t.Err() == nil {
+		_ = t.Resign(ctx) // the session finishes what fails
+	}
+	return err
 }
 
 // leading returns the term that the election has; or, if it was resumed and the process has
@@ -164,12 +189,13 @@ func (e *Election) Proclaim(ctx context.Context, val string) error {
 			h = header(t.Header())
 		}
 	case key != "":
-		h, err = e.session.replace(ctx, key, rev, val)
+		h, err = e.session.replace(ctx, e, key, rev, val)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	switch {
 	case errors.Is(err, election.ErrLost), errors.Is(err, election.ErrResigned):
+		e.session.unresumed(e.key, e)
 		e.key, e.resume = "", false
 		return ErrElectionNotLeader
 	case err != nil:
@@ -200,8 +226,10 @@ func (e *Election) Resign(ctx context.Context) error {
 		}
 	}
 	e.mu.Lock()
+	e.session.unresumed(e.key, e)
 	e.term, e.resume, e.key = nil, false, ""
 	e.mu.Unlock()
+	e.session.given(e.claimKey())
 	if err != nil && !errors.Is(err, election.ErrLost) {
 		return plain(ctx, err)
 	}

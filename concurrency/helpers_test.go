@@ -41,10 +41,13 @@ func newMember(t *testing.T, c *etcdtest.Cluster, opts ...concurrency.SessionOpt
 	t.Helper()
 	m := &member{rec: &etcdtest.Recorder{}, waits: make(chan string, 100)}
 	m.client = c.Client(t, etcdtest.WithRecorder(m.rec), etcdtest.WithFastReconnect())
-	m.Session = newSession(t, m.client, append(opts, concurrency.WithOptions(lease.WithObserver(lease.Observer{
-		Waiting: func(e lease.Event) { m.waits <- e.Key },
-	})))...)
+	m.Session = newSession(t, m.client, append(opts, tellWaits(m.waits))...)
 	return m
+}
+
+// tellWaits delivers the key of each wait that begins.
+func tellWaits(waits chan<- string) concurrency.SessionOption {
+	return concurrency.WithOptions(lease.WithObserver(lease.Observer{Waiting: func(e lease.Event) { waits <- e.Key }}))
 }
 
 func newSession(t *testing.T, client *clientv3.Client, opts ...concurrency.SessionOption) *concurrency.Session {

@@ -84,13 +84,17 @@ func (m *Mutex) check(ctx context.Context) error {
 
 var errNilContext = errors.New("concurrency: ctx is nil: must be a context")
 
+// claimKey names the mutex among those of its session.
+func (m *Mutex) claimKey() claimKey { return claimKey{m.prefix, false} }
+
 // wait returns a hold on the mutex, which may be one that the session has already.
 func (m *Mutex) wait(ctx context.Context) (*lock.Hold, error) {
 	if m.session.opts.strict {
-		return m.inner.Lock(ctx)
+		return strictly(ctx, m.session, m.claimKey(), nil, ways[*lock.Hold]{resume: m.inner.Resume, anew: m.inner.Lock})
 	}
-	c := m.session.claim(claimKey{m.prefix, false})
-	release, err := c.take(ctx, m.session)
+	c, leave := m.session.claim(m.claimKey())
+	defer leave()
+	release, err := c.take(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -98,30 +102,27 @@ func (m *Mutex) wait(ctx context.Context) (*lock.Hold, error) {
 	if held, err := c.holds(ctx); held || err != nil {
 		return c.hold, err
 	}
-	left, err := m.session.left(ctx, m.prefix)
+	left, _, err := m.session.left(ctx, m.prefix)
 	if err != nil {
 		return nil, err
 	}
-	c.waiting.Store(true)
-	defer c.waiting.Store(false)
-	if left.created != 0 {
-		c.hold, err = m.inner.Resume(ctx, left.key, left.created)
-	} else {
-		c.hold, err = m.inner.Lock(ctx)
+	defer c.wait()()
+	h, ok, err := takeUp(ctx, m.session, left, m.inner.Resume)
+	if err == nil && !ok {
+		h, err = m.inner.Lock(ctx)
 	}
-	return c.hold, err
+	c.hold = h
+	return h, err
 }
 
 // try is wait for a mutex that nobody else has or waits for.
 func (m *Mutex) try(ctx context.Context) (*lock.Hold, error) {
 	if m.session.opts.strict {
-		return m.inner.TryLock(ctx)
+		return strictly(ctx, m.session, m.claimKey(), nil, ways[*lock.Hold]{resume: m.inner.Resume, anew: m.inner.TryLock, mustBeFirst: true})
 	}
-	c := m.session.claim(claimKey{m.prefix, false})
-	if c.waiting.Load() { // another goroutine of the session waits
-		return nil, lock.ErrLocked
-	}
-	release, err := c.take(ctx, m.session)
+	c, leave := m.session.claim(m.claimKey())
+	defer leave()
+	release, err := c.take(ctx, c.waiting()) // unless another goroutine of the session waits
 	if err != nil {
 		return nil, err
 	}
@@ -129,18 +130,19 @@ func (m *Mutex) try(ctx context.Context) (*lock.Hold, error) {
 	if held, err := c.holds(ctx); held || err != nil {
 		return c.hold, err
 	}
-	left, err := m.session.left(ctx, m.prefix)
-	switch {
-	case err != nil:
+	left, first, err := m.session.left(ctx, m.prefix)
+	if err != nil {
 		return nil, err
-	case left.created == 0:
-		c.hold, err = m.inner.TryLock(ctx)
-	case left.first:
-		c.hold, err = m.inner.Resume(ctx, left.key, left.created)
-	default:
+	}
+	if len(left) > 0 && left[0].created != first {
 		return nil, lock.ErrLocked
 	}
-	return c.hold, err
+	h, ok, err := takeUp(ctx, m.session, left[:min(len(left), 1)], m.inner.Resume)
+	if err == nil && !ok {
+		h, err = m.inner.TryLock(ctx)
+	}
+	c.hold = h
+	return h, err
 }
 
 // Unlock gives the mutex up, if it still has what its Lock has put: for all that have
@@ -162,6 +164,7 @@ func (m *Mutex) Unlock(ctx context.Context) error {
 		return ErrLockReleased
 	}
 	err := h.Unlock(ctx)
+	m.session.given(m.claimKey())
 	if errors.Is(err, lock.ErrLost) && !errors.Is(err, lease.ErrLost) && !errors.Is(err, lease.ErrClosed) {
 		return ErrLockReleased
 	}

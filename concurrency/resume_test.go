@@ -3,10 +3,12 @@ package concurrency_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -16,10 +18,15 @@ import (
 	"github.com/conclave-go/conclave/internal/etcdtest"
 )
 
-// hindered is a client of which one transaction is answered by a test.
+// hindered is a client of which a test answers, or delays, one transaction.
 type hindered struct {
 	*clientv3.Client
-	next atomic.Pointer[func(ctx context.Context) error]
+	next atomic.Pointer[hindrance]
+}
+
+type hindrance struct {
+	of     func(r *pb.TxnRequest) bool
+	before func(ctx context.Context) error
 }
 
 func newHindered(t *testing.T, c *etcdtest.Cluster) *hindered {
@@ -27,9 +34,10 @@ func newHindered(t *testing.T, c *etcdtest.Cluster) *hindered {
 	h := &hindered{}
 	h.Client = c.Client(t, etcdtest.WithDialOptions(grpc.WithChainUnaryInterceptor(
 		func(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-			if method == "/etcdserverpb.KV/Txn" {
-				if answer := h.next.Swap(nil); answer != nil {
-					return (*answer)(ctx)
+			txn, _ := req.(*pb.TxnRequest)
+			if next := h.next.Load(); txn != nil && next != nil && next.of(txn) && h.next.CompareAndSwap(next, nil) {
+				if err := next.before(ctx); err != nil {
+					return err
 				}
 			}
 			return invoke(ctx, method, req, reply, conn, opts...)
@@ -37,8 +45,27 @@ func newHindered(t *testing.T, c *etcdtest.Cluster) *hindered {
 	return h
 }
 
-// hinder makes answer answer the next transaction instead of the server.
-func (h *hindered) hinder(answer func(ctx context.Context) error) { h.next.Store(&answer) }
+// hinder calls before instead of the next transaction that is one of those given, or, if that
+// returns nil, before it.
+func (h *hindered) hinder(of func(r *pb.TxnRequest) bool, before func(ctx context.Context) error) {
+	h.next.Store(&hindrance{of, before})
+}
+
+// until waits for ch as a request that takes long does.
+func until(ctx context.Context, ch <-chan struct{}) error {
+	select {
+	case <-ch:
+		return nil
+	case <-ctx.Done():
+		return status.FromContextError(ctx.Err()).Err()
+	}
+}
+
+func anyTxn(*pb.TxnRequest) bool { return true }
+
+func deletes(r *pb.TxnRequest) bool {
+	return slices.ContainsFunc(r.Success, func(op *pb.RequestOp) bool { return op.GetRequestDeleteRange() != nil })
+}
 
 // A leader whose key its own call deletes would soon be one of two.
 func TestAProclamationThatFailsRemovesNothing(t *testing.T) {
@@ -62,7 +89,7 @@ func TestAProclamationThatFailsRemovesNothing(t *testing.T) {
 		after := newSession(t, client.Client, concurrency.WithLease(before.Lease()))
 		resumed := concurrency.ResumeElection(after, name, e.Key(), e.Rev())
 		ctx, cancel := context.WithCancel(guarded(t))
-		client.hinder(func(ctx context.Context) error { return answer(ctx, cancel) })
+		client.hinder(anyTxn, func(ctx context.Context) error { return answer(ctx, cancel) })
 		require.Error(t, resumed.Proclaim(ctx, "b"), what)
 		cancel()
 		require.NoError(t, resumed.Proclaim(guarded(t), "c"), what)
@@ -98,7 +125,7 @@ func TestAResignationOfAResumedElectionThatFailsIsRepeated(t *testing.T) {
 	before.Orphan()
 	client := newHindered(t, c)
 	resumed := concurrency.ResumeElection(newSession(t, client.Client, concurrency.WithLease(before.Lease())), name, e.Key(), e.Rev())
-	client.hinder(func(context.Context) error {
+	client.hinder(anyTxn, func(context.Context) error {
 		return status.Error(codes.PermissionDenied, "etcdserver: permission denied")
 	})
 	require.Error(t, resumed.Resign(guarded(t)))

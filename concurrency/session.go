@@ -33,6 +33,8 @@ type Session struct {
 	mu     sync.Mutex
 	claims map[claimKey]*claim
 	terms  map[string]*election.Term // those that last, by their keys
+	// resumed are the elections that lead with a key of no term of this process.
+	resumed map[string]*Election
 }
 
 // NewSession grants a lease, or adopts one, and keeps it alive. The context of
@@ -55,7 +57,7 @@ func NewSession(client *clientv3.Client, opts ...SessionOption) (*Session, error
 	}
 	s := &Session{
 		client: client, opts: o, inner: inner, lease: l, done: make(chan struct{}),
-		claims: make(map[claimKey]*claim), terms: make(map[string]*election.Term),
+		claims: make(map[claimKey]*claim), terms: make(map[string]*election.Term), resumed: make(map[string]*Election),
 	}
 	s.ctx, s.cancel = context.WithCancelCause(o.ctx)
 	go s.watch() // ends with the lease

@@ -1,0 +1,140 @@
+package concurrency
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// leftover is a key of the session's lease that the session would use itself: an earlier user
+// of the lease has left it.
+type leftover struct {
+	key     string
+	created int64
+}
+
+// left returns what is left under a prefix, oldest first, and the create revision of the
+// oldest key that anybody has there, 0 if there is none. Only a lease that was adopted can
+// have had an earlier user.
+func (s *Session) left(ctx context.Context, prefix string) (all []leftover, first int64, err error) {
+	if s.opts.leaseID == clientv3.NoLease {
+		return nil, 0, nil
+	}
+	own := fmt.Sprintf("%s%x", prefix, int64(s.Lease()))
+	resp, err := s.client.Txn(ctx).Then(
+		clientv3.OpGet(own, clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend)), // with the leases, which keys alone have not
+		clientv3.OpGet(prefix, append(clientv3.WithFirstCreate(), clientv3.WithKeysOnly())...),
+	).Commit()
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, kv := range resp.Responses[0].GetResponseRange().Kvs {
+		if clientv3.LeaseID(kv.Lease) == s.Lease() && isSlot(strings.TrimPrefix(string(kv.Key), own)) {
+			all = append(all, leftover{string(kv.Key), kv.CreateRevision})
+		}
+	}
+	for _, kv := range resp.Responses[1].GetResponseRange().Kvs {
+		first = kv.CreateRevision
+	}
+	return all, first, nil
+}
+
+// isSlot reports whether a key that ends so after the lease is one that a session uses: the
+// first has nothing there, and the others a number.
+func isSlot(suffix string) bool {
+	if suffix == "" {
+		return true
+	}
+	number, ok := strings.CutPrefix(suffix, "-")
+	n, err := strconv.Atoi(number)
+	return ok && err == nil && n > 0
+}
+
+// takeUp resumes the first of what is left that can be, and reports whether there was one.
+// What is gone meanwhile, or is about to be removed by this process, is passed over: the
+// caller queues anew.
+func takeUp[T any](ctx context.Context, s *Session, all []leftover, resume func(context.Context, string, int64) (T, error)) (got T, ok bool, err error) {
+	for _, l := range all {
+		got, err = resume(ctx, l.key, l.created)
+		if err == nil {
+			return got, true, nil
+		}
+		if ctx.Err() != nil || s.lease.Err() != nil {
+			return got, false, err
+		}
+	}
+	return got, false, nil
+}
+
+// heir returns what is left for a goroutine of a strict session to take up: to each its own.
+// It is read before anybody of the session queues, so none of it is the session's; that ends
+// with the claim. If mustBeFirst, it is nothing unless nobody is before it.
+func (c *claim) heir(ctx context.Context, user *Election, mustBeFirst bool) (*leftover, error) {
+	s := c.session
+	release, err := c.take(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	var first int64
+	if !c.searched || mustBeFirst {
+		var all []leftover
+		if all, first, err = s.left(ctx, c.key.prefix); err != nil {
+			return nil, err
+		}
+		if !c.searched {
+			c.searched, c.left = true, all
+		}
+	}
+	i := slices.IndexFunc(c.left, func(l leftover) bool { return !s.resumedByOther(l.key, user) })
+	if i < 0 || mustBeFirst && c.left[i].created != first {
+		return nil, nil //nolint:nilnil // there is none, which is no error here
+	}
+	l := c.left[i]
+	c.left = slices.Delete(c.left, i, i+1)
+	return &l, nil
+}
+
+// ways are how a mutex or a leadership is acquired.
+type ways[T interface{ Context() context.Context }] struct {
+	resume func(ctx context.Context, key string, rev int64) (T, error)
+	anew   func(ctx context.Context) (T, error)
+	// mustBeFirst is set if neither may wait.
+	mustBeFirst bool
+}
+
+// strictly acquires for a goroutine of a strict session: by taking up what is left, if there
+// is something, and else anew. What it returns uses the claim until its context ends.
+func strictly[T interface{ Context() context.Context }](ctx context.Context, s *Session, key claimKey, user *Election, w ways[T]) (T, error) {
+	if s.opts.leaseID == clientv3.NoLease {
+		return w.anew(ctx)
+	}
+	c, leave := s.claim(key)
+	got, err := inherit(ctx, c, user, w)
+	if err != nil {
+		leave()
+		return got, err
+	}
+	context.AfterFunc(got.Context(), leave)
+	return got, nil
+}
+
+func inherit[T interface{ Context() context.Context }](ctx context.Context, c *claim, user *Election, w ways[T]) (T, error) {
+	for {
+		l, err := c.heir(ctx, user, w.mustBeFirst)
+		if err != nil {
+			var none T
+			return none, err
+		}
+		if l == nil {
+			return w.anew(ctx)
+		}
+		if got, ok, err := takeUp(ctx, c.session, []leftover{*l}, w.resume); ok || err != nil {
+			return got, err
+		}
+	}
+}
