@@ -221,3 +221,31 @@ func TestAHundredAcquisitionsSucceedOnColdPools(t *testing.T) {
 		tryAll(t, nodes, 100)
 	})
 }
+
+// A waiter that is told nothing asks once its predecessor's keys must have expired, however
+// many locks of the process are waited for.
+func TestAReleaseThatIsNotToldCostsTheNextWaiterATTL(t *testing.T) {
+	t.Parallel()
+	const n, names = 3, 80 // each of which asks once in 20 s
+	bubble(t, n, func(t *testing.T, v *redistest.Virtual) {
+		holder, nodes := virtualNodes(t, v, n), virtualNodes(t, v.Apart(), n)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		c := gather(ctx, t, holder, nodes, names, names, 0)
+		unlocked := c.held[0]
+		first := lockSoonVirtual(ctx, t, nodes, unlocked.Name())
+		second := lockSoonVirtual(ctx, t, nodes, unlocked.Name())
+		require.NoError(t, unlocked.Unlock(ctx))
+		o := <-first
+		require.NoError(t, o.err)
+		for i := range n {
+			v.Wire(i).Redis().Del(unlocked.Name())
+		}
+		start := time.Now()
+		o = <-second
+		require.NoError(t, o.err)
+		require.LessOrEqual(t, time.Since(start), ttl+time.Second)
+		cancel()
+		c.waiting.Wait()
+	})
+}

@@ -53,6 +53,7 @@ type topic struct {
 type waiter struct {
 	topic  *topic
 	place  *list.Element
+	ttl    time.Duration // of its hold, if it comes to that
 	signal chan struct{} // buffered: it is first now, or is to ask
 	asking bool          // it was let ask, and has had no answer; its goroutine's own
 }
@@ -71,7 +72,7 @@ func (h *hub) join(m *Mutex) *waiter {
 		t = &topic{channel: m.channel}
 		h.topics[m.channel] = t
 	}
-	w := &waiter{topic: t, signal: make(chan struct{}, 1)}
+	w := &waiter{topic: t, ttl: m.cfg.ttl, signal: make(chan struct{}, 1)}
 	w.place = t.waiters.PushBack(w)
 	if t.waiters.Len() == 1 { // what is known is of before
 		t.next, t.last, t.release = time.Time{}, nil, false
@@ -180,7 +181,8 @@ func (h *hub) leave(w *waiter, granted bool) {
 func (t *topic) succeed(w *waiter, granted bool, poll time.Duration) {
 	switch {
 	case granted && t.subscribes:
-		t.next, t.last, t.release = time.Now().Add(jitter(poll)), nil, false
+		pause := min(jitter(poll), expiry(w.ttl)) // a release may not be told
+		t.next, t.last, t.release = time.Now().Add(pause), nil, false
 	case granted || w.asking:
 		t.next = time.Time{}
 	}

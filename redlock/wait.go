@@ -119,8 +119,13 @@ func (p *pacer) pause(r *round, poll time.Duration) time.Duration {
 	p.outage, p.split = 0, 0
 	pause := jitter(poll)
 	if left := r.remaining(); left > 0 && left < pause {
-		// Redis deletes what has expired in the millisecond after.
-		return left + time.Millisecond + time.Duration(rand.Float64()*float64(left/pollJitter))
+		return expiry(left)
 	}
 	return pause
+}
+
+// expiry is how long to wait for keys that live for so long: Redis deletes what has expired
+// in the millisecond after.
+func expiry(left time.Duration) time.Duration {
+	return left + time.Millisecond + time.Duration(rand.Float64()*float64(left/pollJitter))
 }
