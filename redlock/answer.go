@@ -37,6 +37,15 @@ func acquired(reply any, err error, minUptime time.Duration) answer {
 	return failed(reply, err)
 }
 
+// released reads the reply of releaseScript. mute is why waiters were not told, empty if
+// they were.
+func released(reply any, err error) (a answer, mute string) {
+	if why, ok := reply.(string); ok && err == nil {
+		return answer{state: NodeGranted}, why
+	}
+	return denied(reply, err), ""
+}
+
 // denied is the state for each reply of extendScript and releaseScript but 1.
 func denied(reply any, err error) answer {
 	switch reply {

@@ -99,6 +99,30 @@ func TestASubscriptionThatIsDeniedIsTold(t *testing.T) {
 	unlock(t, granted(t, next))
 }
 
+// The key goes nevertheless, and somebody is told why hand-overs take so long.
+func TestAReleaseThatMayNotBePublishedIsTold(t *testing.T) {
+	t.Parallel()
+	c := redistest.New(t, 1)
+	require.NoError(t, c.Node(0).Admin().Do(guarded(t), "ACL", "SETUSER", "mute", "on", ">secret", "~*", "&*", "+@all", "-publish").Err())
+	var l log
+	p := newPeerWith(t, c, func(o *redis.Options) { o.Username, o.Password = "mute", "secret" },
+		redlock.WithLogger(slog.New(slog.NewTextHandler(&l, nil))))
+	for range 3 {
+		h := p.lock(t, name)
+		unlock(t, h)
+		require.Empty(t, value(t, c, 0, name))
+	}
+	require.Equal(t, 1, strings.Count(l.text(), "a release cannot be published"), l.text())
+	require.Contains(t, l.text(), "publish")
+	require.Contains(t, l.text(), p.net.To(0).Addr())
+	require.NotContains(t, l.text(), "no quorum")
+	require.NoError(t, c.Node(0).Admin().Do(guarded(t), "ACL", "SETUSER", "mute", "+publish").Err())
+	unlock(t, p.lock(t, name))
+	require.NoError(t, c.Node(0).Admin().Do(guarded(t), "ACL", "SETUSER", "mute", "-publish").Err())
+	unlock(t, p.lock(t, name))
+	require.Equal(t, 2, strings.Count(l.text(), "a release cannot be published"), "it worked meanwhile")
+}
+
 func TestALockWithAShortTTLHasANodeTimeoutOfItsOwn(t *testing.T) {
 	t.Parallel()
 	onVirtualSizes(t, func(t *testing.T, v *redistest.Virtual, n int) {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -44,6 +45,8 @@ type node struct {
 	timeout time.Duration
 	conns   int // that the client makes at most
 	limit   int // of acquisitions and releases under way
+
+	mute atomic.Bool // the last release could not be published
 
 	// A node that has let a call time out is silent until it answers one. Until then
 	// it is asked once in a node timeout, so that calls do not pile up at a server

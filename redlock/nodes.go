@@ -209,6 +209,15 @@ func (n *Nodes) removed() {
 	n.removals--
 }
 
+// publishes tells the log, once until it works again, that a node does not publish
+// releases, and why; that is empty if it has.
+func (n *Nodes) publishes(i int, why string) {
+	mute := why != ""
+	if n.list[i].mute.Swap(mute) != mute && mute {
+		n.cfg.log.Warn("redlock: a release cannot be published; without a quorum that does, waiters ask about once a second", "node", n.list[i].name, "error", why)
+	}
+}
+
 // add notes a new hold, unless the nodes are closed.
 func (n *Nodes) add(h *Hold) bool {
 	n.mu.Lock()

@@ -195,8 +195,8 @@ func WithOwner(owner string) Option {
 
 // WithLogger sets where the nodes report what an operator may want to know. At Warn:
 // losses, keys that could not be removed, the lack of a quorum (once, and then less and
-// less often), subscriptions that fail (once until they work), and keys that never expire.
-// At Info: that nodes answer again. At Debug: each renewal that failed. By default nothing
+// less often), subscriptions and publications that fail (once until they work), and keys
+// that never expire. At Info: that nodes answer again. At Debug: each renewal that failed. By default nothing
 // is logged.
 func WithLogger(log *slog.Logger) Option {
 	return option(func(c *config) error {

@@ -127,7 +127,10 @@ func (c *claim) deleteAt(ctx context.Context, r *round, i int) answer {
 		q = c.removal(ttl)
 	}
 	reply, certain, err := r.ask(ctx, i, releaseScript, q)
-	a := denied(reply, err)
+	a, mute := released(reply, err)
+	if a.state == NodeGranted {
+		c.m.nodes.publishes(i, mute)
+	}
 	if a.state == NodeMissing && !certain {
 		a.state = NodeGranted // by the first of two requests
 	}

@@ -51,15 +51,17 @@ return owner and -1 or 0`)
 	// releaseScript deletes the key, tells waiters on the channel ARGV[2], and returns
 	// 1; or 0 if the key is not the token's. With ARGV[3] it leaves a tombstone for so
 	// many milliseconds. That comes last and may fail, as on a server out of memory,
-	// and so may PUBLISH, for lack of permission: the key must go.
+	// and so may PUBLISH, for lack of permission: the key must go. It then returns why
+	// instead of 1.
 	releaseScript = newScript(`
-local mine = redis.call('GET', KEYS[1]) == ARGV[1]
-if mine then
+local done = 0
+if redis.call('GET', KEYS[1]) == ARGV[1] then
   redis.call('DEL', KEYS[1])
-  redis.pcall('PUBLISH', ARGV[2], ARGV[1])
+  local heard = redis.pcall('PUBLISH', ARGV[2], ARGV[1])
+  done = type(heard) == 'table' and heard.err or 1
 end
 if ARGV[3] ~= '0' then redis.pcall('SET', KEYS[2], '1', 'PX', ARGV[3]) end
-return mine and 1 or 0`)
+return done`)
 )
 
 // once is a command that go-redis does not repeat: a repetition must be known, because
