@@ -257,9 +257,8 @@ func (h *hub) subscribed(i int, channel string) {
 	if t == nil || !t.subscribes || t.live[i] {
 		return
 	}
-	before := t.told(h.nodes.quorum())
 	t.live[i] = true
-	if !before && t.told(h.nodes.quorum()) {
+	if t.told(h.nodes.quorum()) { // each of them may be the one whose vote was missed
 		t.wake(true)
 	}
 }
@@ -283,7 +282,7 @@ func (h *hub) released(channel, token string) {
 	if t == nil || !t.subscribes {
 		return
 	}
-	if len(t.votes) >= maxVotes {
+	if _, known := t.votes[token]; !known && len(t.votes) >= maxVotes {
 		clear(t.votes)
 	}
 	t.votes[token]++

@@ -2,6 +2,7 @@ package redlock_test
 
 import (
 	"context"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -153,5 +154,65 @@ func TestALostHoldStaysLostWhenNodesComeBack(t *testing.T) {
 		require.ErrorIs(t, h.Unlock(t.Context()), redlock.ErrLost)
 		require.NoError(t, next.Extend(t.Context()), "its keys are its own")
 		require.NoError(t, next.Unlock(t.Context()))
+	})
+}
+
+// The node's release came before its subscription, and without it there is no quorum.
+func TestAReleaseBetweenTwoSubscriptionsIsNoticed(t *testing.T) {
+	t.Parallel()
+	const n, names = 3, 40 // each of which asks once in 10 s
+	bubble(t, n, func(t *testing.T, v *redistest.Virtual) {
+		apart := v.Apart()
+		holder, waiting := virtualNodes(t, v, n), virtualNodes(t, apart, n)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		apart.Wire(n - 1).Cut()
+		c := gather(ctx, t, holder, waiting, names, names, 0)
+		m, err := redlock.NewMutex(holder, name, redlock.WithTTL(calm))
+		require.NoError(t, err)
+		h, err := m.Lock(ctx)
+		require.NoError(t, err)
+		done := lockSoonVirtual(ctx, t, waiting, name)
+		stillWaits(t, done)
+		start := time.Now()
+		v.Wire(0).Cut() // keeps the key
+		<-time.After(time.Millisecond)
+		require.NoError(t, h.Unlock(ctx))
+		synctest.Wait()
+		stillWaits(t, done)
+		apart.Wire(n - 1).Heal()
+		o := <-done
+		require.NoError(t, o.err)
+		require.Less(t, time.Since(start), time.Second)
+		v.Wire(0).Heal()
+		require.NoError(t, o.hold.Unlock(ctx))
+		cancel()
+		c.waiting.Wait()
+	})
+}
+
+// Each release leaves the vote that was not needed.
+func TestVotesThatWereNotNeededDoNotCostALaterRelease(t *testing.T) {
+	t.Parallel()
+	const n, kept = 3, 64
+	bubble(t, n, func(t *testing.T, v *redistest.Virtual) {
+		apart := v.Apart()
+		h := lockVirtual(t, virtualNodes(t, v, n))
+		done := lockSoonVirtual(t.Context(), t, virtualNodes(t, apart, n), name)
+		for token := range kept - 1 {
+			for i := range n {
+				v.Wire(i).Redis().Publish(name+":released", strconv.Itoa(token))
+			}
+			synctest.Wait()
+		}
+		stillWaits(t, done)
+		apart.Wire(n - 1).Cut()
+		start := time.Now()
+		require.NoError(t, h.Unlock(t.Context()))
+		o := <-done
+		require.NoError(t, o.err)
+		require.Less(t, time.Since(start), maxSplitPause)
+		apart.Wire(n - 1).Heal()
+		require.NoError(t, o.hold.Unlock(t.Context()))
 	})
 }
