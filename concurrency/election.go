@@ -210,17 +210,21 @@ func (e *Election) Proclaim(ctx context.Context, val string) error {
 //
 // ctx bounds the wait: when it ends, its error is returned, the term is over for this
 // process, and its key is removed in the background. A resumed election that was not
-// campaigned in is given up in one request: if that fails, Resign may be called again.
+// campaigned in is given up in one request: if that fails, Resign may be called again. So is
+// one after [Session.Orphan], or when the context of [WithContext] has ended.
 func (e *Election) Resign(ctx context.Context) error {
 	if err := e.check(ctx); err != nil {
 		return err
 	}
 	t, key, rev := e.leading()
 	var err error
-	switch {
-	case t != nil:
+	if t != nil {
 		err = t.Resign(ctx)
-	case key != "":
+		if errors.Is(err, election.ErrLost) && e.session.abandoned() {
+			key, rev = t.Key(), t.Token().Revision()
+		}
+	}
+	if key != "" {
 		if err = e.session.remove(ctx, key, rev); err != nil && !errors.Is(err, election.ErrLost) {
 			return plain(ctx, err)
 		}

@@ -8,6 +8,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/conclave-go/conclave/election"
 	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
 )
@@ -148,27 +149,49 @@ func (m *Mutex) try(ctx context.Context) (*lock.Hold, error) {
 // Unlock gives the mutex up, if it still has what its Lock has put: for all that have
 // locked it with the session, unless [WithStrict]. It returns [ErrSessionExpired] if the
 // session has ended before, and [ErrLockReleased] if the mutex is not locked or its key was
-// deleted by somebody else.
+// deleted by somebody else. After [Session.Orphan], and when the context of [WithContext] has
+// ended, it still deletes the key, and returns nil then.
 //
 // ctx bounds the wait: when it ends, its error is returned, the lock is over for this
-// process, and its key is removed in the background.
+// process, and its key is removed in the background. Unlock may then be called again, to wait
+// again.
 func (m *Mutex) Unlock(ctx context.Context) error {
 	if err := m.check(ctx); err != nil {
 		return err
 	}
 	m.mu.Lock()
 	h := m.hold
-	m.hold = nil
 	m.mu.Unlock()
 	if h == nil {
 		return ErrLockReleased
 	}
-	err := h.Unlock(ctx)
+	err := m.unlock(ctx, h)
 	m.session.given(m.claimKey())
-	if errors.Is(err, lock.ErrLost) && !errors.Is(err, lease.ErrLost) && !errors.Is(err, lease.ErrClosed) {
+	if err != nil && !errors.Is(err, lock.ErrLost) {
+		return plain(ctx, err)
+	}
+	m.mu.Lock()
+	if m.hold == h {
+		m.hold = nil
+	}
+	m.mu.Unlock()
+	if err != nil && !errors.Is(err, lease.ErrLost) && !errors.Is(err, lease.ErrClosed) {
 		return ErrLockReleased
 	}
 	return plain(ctx, err)
+}
+
+// unlock gives a hold up. It fails with [lock.ErrLost] if it was lost before.
+func (m *Mutex) unlock(ctx context.Context, h *lock.Hold) error {
+	err := h.Unlock(ctx)
+	if !errors.Is(err, lock.ErrLost) || !m.session.abandoned() {
+		return err
+	}
+	direct := m.session.remove(ctx, h.Key(), h.Token().Revision())
+	if errors.Is(direct, election.ErrLost) {
+		return err
+	}
+	return direct
 }
 
 // IsOwner returns a condition that is true while the mutex is held as its Lock has put it,

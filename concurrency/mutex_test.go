@@ -101,6 +101,22 @@ func TestUnlockSaysWhatItFinds(t *testing.T) {
 	require.Equal(t, concurrency.ErrSessionExpired, mutex.TryLock(guarded(t)))
 }
 
+func TestAnUnlockThatFailsIsRepeated(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	mutex := concurrency.NewMutex(newMember(t, c).Session, c.Prefix(t)+"m")
+	require.NoError(t, mutex.Lock(guarded(t)))
+	key := mutex.Key()
+	ctx, cancel := context.WithCancel(guarded(t))
+	cancel()
+	require.Equal(t, context.Canceled, mutex.Unlock(ctx))
+	require.Equal(t, key, mutex.Key())
+	require.NoError(t, mutex.Unlock(guarded(t)))
+	require.Nil(t, get(t, c.Client(t), key))
+	require.Empty(t, mutex.Key())
+	require.Equal(t, concurrency.ErrLockReleased, mutex.Unlock(guarded(t)))
+}
+
 func TestAWaiterWhoseSessionIsClosedIsTold(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
@@ -29,10 +30,13 @@ type Session struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	done   chan struct{}
+	over   chan struct{} // closed when nothing of the session goes on any more
 
-	mu     sync.Mutex
-	claims map[claimKey]*claim
-	terms  map[string]*election.Term // those that last, by their keys
+	mu       sync.Mutex
+	orphaned bool
+	closed   bool // the lease was revoked
+	claims   map[claimKey]*claim
+	terms    map[string]*election.Term // those that last, by their keys
 	// resumed are the elections that lead with a key of no term of this process.
 	resumed map[string]*Election
 }
@@ -56,7 +60,7 @@ func NewSession(client *clientv3.Client, opts ...SessionOption) (*Session, error
 		return nil, plain(o.ctx, err)
 	}
 	s := &Session{
-		client: client, opts: o, inner: inner, lease: l, done: make(chan struct{}),
+		client: client, opts: o, inner: inner, lease: l, done: make(chan struct{}), over: make(chan struct{}),
 		claims: make(map[claimKey]*claim), terms: make(map[string]*election.Term), resumed: make(map[string]*Election),
 	}
 	s.ctx, s.cancel = context.WithCancelCause(o.ctx)
@@ -94,13 +98,22 @@ func (o sessionOptions) open(client *clientv3.Client) (*lease.Session, *lease.Le
 
 // watch ends the session with its lease, and with the context that it was given.
 func (s *Session) watch() {
-	defer close(s.done)
+	defer close(s.over)
+	left := make(chan struct{})
 	select {
 	case <-s.lease.Context().Done():
+		close(left)
 	case <-s.ctx.Done():
-		abandon(s.ctx, s.inner)
+		// Beside: a listener to the lease's state may ask for Done, and is waited for there.
+		go func() {
+			defer close(left)
+			abandon(s.ctx, s.inner)
+		}()
+		<-s.lease.Context().Done()
 	}
 	s.cancel(context.Cause(s.lease.Context()))
+	close(s.done)
+	<-left
 }
 
 // abandon ends a session and leaves its lease to the server.
@@ -108,6 +121,17 @@ func abandon(ctx context.Context, s *lease.Session) {
 	ctx, cancel := context.WithCancel(ctx)
 	cancel()           // what goes on in the background goes on
 	_ = s.Abandon(ctx) // which is all that it can say
+}
+
+// abandoned reports whether the session has ended because it was orphaned, or because of its
+// context: what it has put is there until the lease expires.
+func (s *Session) abandoned() bool {
+	if !errors.Is(s.lease.Err(), lease.ErrClosed) {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.closed && (s.orphaned || s.opts.ctx.Err() != nil)
 }
 
 // Client returns the client that the session was made with.
@@ -146,13 +170,18 @@ func (s *Session) Conclave() *lease.Session { return s.inner }
 
 // Orphan ends the session and leaves the lease to the server: it is not renewed any more,
 // and the keys that are attached stay until it expires. For this process whatever was held
-// through the session is over.
+// through the session is over; [Mutex.Unlock] and [Election.Resign] still delete what it has
+// put, also if another process has taken that up.
 func (s *Session) Orphan() {
+	s.mu.Lock()
+	s.orphaned = true
+	s.mu.Unlock()
 	s.cancel(lease.ErrClosed)
-	<-s.done
+	<-s.over
 }
 
-// Close ends the session and revokes the lease, which deletes all keys that are attached.
+// Close ends the session and revokes the lease, which deletes all keys that are attached:
+// also after [Session.Orphan], and if another process has adopted it.
 // It waits for that for a TTL at the most, after which the lease has expired anyway. If the
 // context of [WithContext] has ended, the lease is left to expire, and Close returns that
 // context's error.
@@ -163,10 +192,30 @@ func (s *Session) Close() error {
 	}
 	ctx, cancel := context.WithTimeout(s.opts.ctx, s.lease.TTL())
 	defer cancel()
+	s.mu.Lock()
+	orphaned := s.orphaned && !s.closed
+	s.mu.Unlock()
 	err := s.inner.Close(ctx)
+	if err == nil && orphaned {
+		err = s.revoke(ctx)
+	}
+	if err == nil {
+		s.mu.Lock()
+		s.closed = true
+		s.mu.Unlock()
+	}
 	s.cancel(lease.ErrClosed)
 	<-s.done
 	return plain(ctx, err)
+}
+
+// revoke revokes the lease of a session that has left it.
+func (s *Session) revoke(ctx context.Context) error {
+	_, err := s.client.Revoke(ctx, s.Lease())
+	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		return nil
+	}
+	return err
 }
 
 // SessionOption configures [NewSession].

@@ -38,6 +38,93 @@ func TestASessionOnAnExistingLeaseIsOverWhenItIsOrphaned(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
+// endings are the ways in which a session leaves its lease.
+func endings(t *testing.T) map[string]func(*member, context.CancelFunc) {
+	t.Helper()
+	return map[string]func(*member, context.CancelFunc){
+		"orphaned":           func(m *member, _ context.CancelFunc) { m.Orphan() },
+		"its context's end":  func(m *member, cancel context.CancelFunc) { cancel(); requireClosed(t, m.Done()) },
+		"orphaned by itself": func(m *member, cancel context.CancelFunc) { m.Orphan(); cancel() },
+	}
+}
+
+// As a deferred call does in a program whose context has ended.
+func TestWhatASessionHasLeftIsGivenUpByUnlockAndResign(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	for what, end := range endings(t) {
+		ctx, cancel := context.WithCancel(t.Context())
+		name, m := c.Prefix(t)+what, newMember(t, c, concurrency.WithContext(ctx))
+		mutex, again := concurrency.NewMutex(m.Session, name+"m"), concurrency.NewMutex(m.Session, name+"m")
+		e, gone := concurrency.NewElection(m.Session, name+"e"), concurrency.NewElection(m.Session, name+"e")
+		require.NoError(t, mutex.Lock(guarded(t)))
+		require.NoError(t, again.Lock(guarded(t)))
+		require.NoError(t, e.Campaign(guarded(t), "a"))
+		require.NoError(t, gone.Campaign(guarded(t), "a"))
+		lock, leader := mutex.Key(), e.Key()
+		end(m, cancel)
+		require.NotNil(t, get(t, c.Client(t), lock), what)
+		require.NotNil(t, get(t, c.Client(t), leader), what)
+		over, stop := context.WithCancel(guarded(t))
+		stop()
+		require.Equal(t, context.Canceled, mutex.Unlock(over), what)
+		require.NoError(t, mutex.Unlock(guarded(t)), what)
+		require.Nil(t, get(t, c.Client(t), lock), what)
+		require.Equal(t, concurrency.ErrLockReleased, mutex.Unlock(guarded(t)), what)
+		require.Equal(t, concurrency.ErrSessionExpired, again.Unlock(guarded(t)), what)
+		require.Equal(t, context.Canceled, e.Resign(over), what)
+		require.NoError(t, e.Resign(guarded(t)), what)
+		require.Nil(t, get(t, c.Client(t), leader), what)
+		require.NoError(t, gone.Resign(guarded(t)), what)
+		cancel()
+	}
+}
+
+func TestCloseRevokesALeaseThatWasLeft(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	m := newMember(t, c)
+	mutex := concurrency.NewMutex(m.Session, c.Prefix(t)+"m")
+	require.NoError(t, mutex.Lock(guarded(t)))
+	key := mutex.Key()
+	m.Orphan()
+	require.NoError(t, m.Close())
+	require.Nil(t, get(t, c.Client(t), key))
+	left, err := c.Client(t).TimeToLive(guarded(t), m.Lease())
+	require.NoError(t, err)
+	require.EqualValues(t, -1, left.TTL, "the lease is gone")
+	require.NoError(t, m.Close(), "once more")
+	require.Equal(t, concurrency.ErrSessionExpired, mutex.Unlock(guarded(t)))
+}
+
+func TestAListenerMayAskWhetherTheSessionIsDone(t *testing.T) {
+	t.Parallel()
+	client := etcdtest.New(t).Client(t)
+	for what, end := range map[string]func(*concurrency.Session){
+		"Orphan": (*concurrency.Session).Orphan,
+		"Close":  func(s *concurrency.Session) { require.NoError(t, s.Close()) },
+	} {
+		var s *concurrency.Session
+		told := make(chan struct{})
+		s = newSession(t, client, concurrency.WithOptions(lease.WithStateListener(func(*lease.Lease, lease.State) {
+			<-s.Done()
+			<-s.Ctx().Done()
+			close(told)
+		})))
+		ended := make(chan struct{})
+		go func() {
+			end(s)
+			close(ended)
+		}()
+		select {
+		case <-ended:
+		case <-time.After(30 * time.Second):
+			require.FailNow(t, "it waits for itself", what)
+		}
+		requireClosed(t, told)
+	}
+}
+
 func TestTTLIsThatOfTheOption(t *testing.T) {
 	t.Parallel()
 	core, logged := observer.New(zap.WarnLevel)
