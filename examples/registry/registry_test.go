@@ -3,14 +3,12 @@ package main
 import (
 	"context"
 	"errors"
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/conclave-go/conclave/examples/internal/programtest"
-	"github.com/conclave-go/conclave/examples/internal/screen"
 	"github.com/conclave-go/conclave/examples/internal/theatre"
 )
 
@@ -61,16 +59,13 @@ func TestServersEndWhenTheirParentIsKilled(t *testing.T) {
 
 func TestMoreFailedCallsThanExpectedAreAFailure(t *testing.T) {
 	t.Parallel()
-	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
-	require.NoError(t, err)
-	s := &show{Script: theatre.Script{Acts: screen.NewActs(null, nil)}, tally: make(map[string]int)}
+	s := &show{Script: theatre.Script{Acts: programtest.Unseen(t)}, tally: make(map[string]int)}
 	fail := func(context.Context) { s.count("calls", "failed", "the cause") }
 	s.act(t.Context(), "one", "", 1, fail)
 	require.Empty(t, s.broken)
 	s.act(t.Context(), "another", "", 0, fail)
 	require.ErrorContains(t, errors.Join(s.broken...), "another: 1 calls failed, expected are 0 at most")
 	require.ErrorContains(t, errors.Join(s.broken...), "the cause")
-	require.NoError(t, null.Close())
 }
 
 func TestBadCommandLinesGetUsageAndCode2(t *testing.T) {

@@ -22,6 +22,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
+	"github.com/conclave-go/conclave/examples/internal/screen"
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/internal/tempdir"
@@ -238,17 +239,29 @@ func RequireInOrder(t *testing.T, out string, patterns ...string) {
 	}
 }
 
-// RequireCopy requires that program.go needs nothing but a main that calls a function, and
-// imports nothing that is not public.
-func RequireCopy(t *testing.T, function string) {
+// Unseen returns acts that nobody sees.
+func Unseen(t *testing.T) *screen.Acts {
+	t.Helper()
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, null.Close()) })
+	return screen.NewActs(null, func(err error) { assert.NoError(t, err) })
+}
+
+// RequireCopy requires that program.go, and the other files that are named, need nothing but
+// a main that calls a function, and import nothing that is not public.
+func RequireCopy(t *testing.T, function string, others ...string) {
 	t.Helper()
 	dir := t.TempDir()
-	source, err := os.ReadFile("program.go")
-	require.NoError(t, err)
-	files := []string{filepath.Join(dir, "program.go"), filepath.Join(dir, "main.go")}
-	require.NoError(t, os.WriteFile(files[0], source, 0o600))
+	files := []string{filepath.Join(dir, "main.go")}
 	main := "package main\n\nfunc main() { _ = " + function + "(nil, nil) }\n"
-	require.NoError(t, os.WriteFile(files[1], []byte(main), 0o600))
+	require.NoError(t, os.WriteFile(files[0], []byte(main), 0o600))
+	for _, name := range append([]string{"program.go"}, others...) {
+		source, err := os.ReadFile(name)
+		require.NoError(t, err)
+		files = append(files, filepath.Join(dir, name))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), source, 0o600))
+	}
 	out, err := exec.Command("go", append([]string{"build", "-o", filepath.Join(dir, "copy")}, files...)...).CombinedOutput()
 	require.NoError(t, err, string(out))
 }

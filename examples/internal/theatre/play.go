@@ -31,10 +31,15 @@ const (
 type Play struct {
 	// Name is the program's, and About says what there is to see.
 	Name, About string
-	// Program is what main would be in a copy. It takes -endpoints and -ttl. When it is in
-	// office it logs its "token" and "until" when, as often as it likes, and "stopped" last.
+	// Program is what main would be in a copy. It takes -endpoints and -ttl. If there is an
+	// office, it logs its "token" and "until" when while it is in it, as often as it likes,
+	// and "stopped" last.
 	Program func(ctx context.Context, args []string) error
-	// Owner returns the token of the one in office as etcd has it, 0 if there is none.
+	// Flags adds what flags the play has of its own, if any, and returns what finds out what
+	// is wrong with their values.
+	Flags func(fs *flag.FlagSet) (check func() error)
+	// Owner returns the token of the one in office as etcd has it, 0 if there is none. It is
+	// nil if there is no such office.
 	Owner func(ctx context.Context, client *clientv3.Client) (lock.Token, error)
 	// Acts does things to copies of the program.
 	Acts func(ctx context.Context, s *Stage)
@@ -65,37 +70,51 @@ func (p *Play) runCopy(ctx context.Context, line *process.Line) error {
 
 // run is the play as its user sees it.
 func (p *Play) run(ctx context.Context, args []string, out *os.File) error {
-	s := &Stage{play: p, copies: make(map[string]*process.Process), offices: make(map[string]Office), heard: make(map[string]time.Time)}
+	s := &Stage{
+		Hear: func(Line) error { return nil }, play: p, copies: make(map[string]*process.Process),
+		offices: make(map[string]Office), heard: make(map[string]time.Time),
+	}
 	fs, etcd := flag.NewFlagSet(p.Name, flag.ContinueOnError), &cluster.Flags{}
 	// The default is the shortest that etcd with its default election timeout grants.
-	fs.DurationVar(&s.ttl, "ttl", 2*time.Second, "TTL of the leases, whole seconds")
-	fs.DurationVar(&s.slack, "slack", time.Second, "how much later than is promised a busy machine may be")
-	usage := "usage: " + p.Name + " [-ttl 2s] [-slack 1s]; with -endpoints it is the program itself"
-	if err := (program.Help{Usage: usage, About: p.About}).Parse(fs, args, out, func() error { return etcd.Check(s.ttl) }); err != nil {
+	fs.DurationVar(&s.TTL, "ttl", 2*time.Second, "TTL of the leases, whole seconds")
+	if p.Owner != nil {
+		fs.DurationVar(&s.slack, "slack", time.Second, "how much later than is promised a busy machine may be")
+	}
+	check := func() error { return nil }
+	if p.Flags != nil {
+		check = p.Flags(fs)
+	}
+	usage := "usage: " + p.Name + " [flags], -h explains them; with -endpoints it is the program itself"
+	err := program.Help{Usage: usage, About: p.About}.Parse(fs, args, out, func() error { return errors.Join(check(), etcd.Check(s.TTL)) })
+	if err != nil {
 		return err
 	}
 	ctx, s.end = program.Interruptible(ctx)
-	c, err := cluster.Open(ctx, etcd)
-	if err != nil {
+	if s.etcd, err = cluster.Open(ctx, etcd); err != nil {
 		return program.CauseOr(ctx, err)
 	}
-	s.Script = Script{Acts: screen.NewActs(out, s.end), Patience: 20*time.Second + 3*s.ttl + s.slack}
-	s.endpoints = strings.Join(c.Spec().Endpoints, ",")
-	s.Printf("TTL %s, %s\n", s.ttl, c)
-	return errors.Join(program.CauseOr(ctx, s.perform(ctx, c.Spec())), c.Close())
+	s.Script = Script{Acts: screen.NewActs(out, s.end), Patience: 20*time.Second + 3*s.TTL + s.slack}
+	s.Printf("TTL %s, %s\n", s.TTL, s.etcd)
+	return errors.Join(program.CauseOr(ctx, s.perform(ctx)), s.etcd.Close())
 }
 
 // perform plays the acts and sums up.
-func (s *Stage) perform(ctx context.Context, etcd cluster.Spec) (err error) {
-	if s.Client, err = etcd.Dial(); err != nil {
+func (s *Stage) perform(ctx context.Context) (err error) {
+	if s.Client, err = s.etcd.Spec().Dial(); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Client.Close()) }()
 	s.play.Acts(ctx, s)
+	for _, p := range s.proxies {
+		p.Heal() // so that all can end in good order
+	}
 	quit := workers.Quit(slices.Collect(maps.Values(s.copies))...)
-	s.Do(func() error { return Check(slices.Collect(maps.Values(s.offices))...) })
-	if s.Failed == nil {
-		s.Printf("\n%s\n", s.Styles.Good.Render(s.Wrap("Never two in office before their deadlines, and tokens only rose.")))
+	for _, do := range s.cleanups {
+		quit = errors.Join(quit, do())
+	}
+	if s.play.Owner != nil {
+		s.Do(func() error { return Check(slices.Collect(maps.Values(s.offices))...) })
+		s.Conclude("Never two in office before their deadlines, and tokens only rose.")
 	}
 	return errors.Join(s.Failed, quit)
 }

@@ -24,10 +24,13 @@ type Script struct {
 	Failed error
 }
 
-// Do does something that may fail.
+// Do does something that may fail, of which parts may be done by Do, too.
 func (s *Script) Do(what func() error) {
-	if s.Failed == nil {
-		s.Failed = what()
+	if s.Failed != nil {
+		return
+	}
+	if err := what(); s.Failed == nil {
+		s.Failed = err
 	}
 }
 
@@ -41,11 +44,19 @@ func (s *Script) Say(style lipgloss.Style, format string, args ...any) {
 	s.Do(func() error { s.Tell(style, format, args...); return nil })
 }
 
+// Conclude says what there is to say in the end.
+func (s *Script) Conclude(format string, args ...any) {
+	s.Do(func() error {
+		s.Printf("\n%s\n", s.Styles.Good.Render(s.Wrap(fmt.Sprintf(format, args...))))
+		return nil
+	})
+}
+
 // Until waits until a condition holds.
 func (s *Script) Until(ctx context.Context, what string, cond func() bool) {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.Patience, fmt.Errorf("no sign of %s within %s", what, s.Patience))
 	defer cancel()
 	for tick := time.Tick(poll); s.Failed == nil && !cond(); <-tick {
-		s.Failed = context.Cause(ctx)
+		s.Do(func() error { return context.Cause(ctx) }) // unless cond has failed
 	}
 }

@@ -1,6 +1,7 @@
 package theatre_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -19,4 +20,24 @@ func TestTwoInOfficeAtATimeAndTokensThatDoNotRiseAreFound(t *testing.T) {
 	require.NoError(t, theatre.Check(theatre.Office{Copy: "b", Token: 2, Since: at(2), Until: at(4)}, a))
 	require.ErrorContains(t, theatre.Check(theatre.Office{Copy: "b", Token: 2, Since: at(1), Until: at(4)}, a), "a was in office until")
 	require.ErrorContains(t, theatre.Check(theatre.Office{Copy: "b", Token: 1, Since: at(3), Until: at(4)}, a), "and b from")
+}
+
+func TestAFailureWhileItWaitsEndsTheWait(t *testing.T) {
+	t.Parallel()
+	failed := errors.New("failed")
+	s := theatre.Script{Patience: time.Minute}
+	s.Until(t.Context(), "anything", func() bool {
+		s.Do(func() error { return failed })
+		return false
+	})
+	require.ErrorIs(t, s.Failed, failed)
+	s = theatre.Script{}
+	s.Do(func() error {
+		s.Do(func() error { return failed })
+		return nil
+	})
+	require.ErrorIs(t, s.Failed, failed)
+	s = theatre.Script{Patience: time.Millisecond}
+	s.Until(t.Context(), "spring", func() bool { return false })
+	require.EqualError(t, s.Failed, "no sign of spring within 1ms")
 }
