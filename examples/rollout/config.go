@@ -2,9 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -12,12 +12,8 @@ import (
 	"github.com/conclave-go/conclave/lock"
 )
 
-// Below the prefix of all keys.
-const (
-	lockKey    = "lock"     // the lock of those who write the configuration
-	configKey  = "config/"  // and the name of a part
-	appliedKey = "applied/" // and the name of a reader that is alive: the version it has applied
-)
+// errInvalid is that an update was refused. Nothing was written.
+var errInvalid = errors.New("invalid update")
 
 // settings are the values of a part, by name.
 type settings map[string]int
@@ -39,7 +35,7 @@ type change map[string]settings
 // do not have the same.
 func (c config) version() (int, error) {
 	versions := make(map[int]string)
-	for _, name := range slices.Sorted(maps.Keys(c)) {
+	for name := range c {
 		versions[c[name].Version] = name
 	}
 	if len(versions) > 1 {
@@ -86,8 +82,8 @@ func (c config) validate() error {
 }
 
 // take takes note of a key that was written or deleted.
-func (c config) take(e *clientv3.Event, prefix string) error {
-	name := strings.TrimPrefix(string(e.Kv.Key), prefix)
+func (c config) take(e *clientv3.Event) error {
+	name := strings.TrimPrefix(string(e.Kv.Key), configKey)
 	if e.Type == clientv3.EventTypeDelete {
 		delete(c, name)
 		return nil
@@ -101,26 +97,13 @@ func (c config) take(e *clientv3.Event, prefix string) error {
 }
 
 // puts writes all parts.
-func (c config) puts(prefix string) (ops []clientv3.Op, err error) {
-	for _, name := range slices.Sorted(maps.Keys(c)) {
+func (c config) puts() (ops []clientv3.Op, err error) {
+	for name := range c {
 		value, err := json.Marshal(c[name])
 		if err != nil {
 			return nil, err
 		}
-		ops = append(ops, clientv3.OpPut(prefix+name, string(value)))
+		ops = append(ops, clientv3.OpPut(configKey+name, string(value)))
 	}
 	return ops, nil
-}
-
-// String writes the settings: "features green 0; limits burst 200, rps 100".
-func (c config) String() string {
-	var parts []string
-	for _, name := range slices.Sorted(maps.Keys(c)) {
-		var values []string
-		for _, s := range slices.Sorted(maps.Keys(c[name].Settings)) {
-			values = append(values, fmt.Sprintf("%s %d", s, c[name].Settings[s]))
-		}
-		parts = append(parts, name+" "+strings.Join(values, ", "))
-	}
-	return strings.Join(parts, "; ")
 }

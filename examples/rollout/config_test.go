@@ -2,14 +2,15 @@ package main
 
 import (
 	"context"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/conclave-go/conclave/conclavetest"
 	"github.com/conclave-go/conclave/examples/internal/programtest"
+	"github.com/conclave-go/conclave/lease"
 )
 
 func good() config {
@@ -46,55 +47,28 @@ func TestWhatDoesNotFitIsInvalid(t *testing.T) {
 	}
 }
 
-func TestPartsOfSeveralVersionsAreAMixture(t *testing.T) {
-	t.Parallel()
-	c := good()
-	v, err := c.version()
-	require.NoError(t, err)
-	require.Equal(t, 3, v)
-	v, err = config{}.version()
-	require.NoError(t, err)
-	require.Zero(t, v)
-	p := c["limits"]
-	p.Version++
-	c["limits"] = p
-	_, err = c.version()
-	require.ErrorContains(t, err, "a mixture of versions")
-}
-
 // What the writers of the program do not do.
-func TestAReaderSeesAMixtureOfWhatIsWrittenKeyByKey(t *testing.T) {
+func TestAReaderFailsOnAMixtureOfWhatIsWrittenKeyByKey(t *testing.T) {
 	t.Parallel()
-	c := programtest.Embedded(t)
-	client, err := c.Spec().Dial()
-	require.NoError(t, err)
-	defer func() { require.NoError(t, client.Close()) }()
+	client := conclavetest.NewCluster(t).Client(t)
 	ctx, cancel := context.WithTimeout(t.Context(), programtest.Hang)
 	defer cancel()
-	seen, ended := make(chan event, 10), make(chan error, 1)
-	r := &reader{name: "eu/1", prefix: "test/", ttl: 10 * time.Second, report: func(e event) { seen <- e }}
-	go func() { ended <- r.run(ctx, c.Spec()) }()
-	require.Equal(t, event{Worker: "eu/1", Kind: joined}, <-seen)
-	ops, err := good().puts("test/" + configKey)
+	session, err := lease.NewSession(ctx, client)
 	require.NoError(t, err)
-	_, err = client.Txn(ctx).Then(ops...).Commit()
+	defer func() { require.NoError(t, session.Close(ctx)) }()
+	ended := make(chan error, 1)
+	go func() { ended <- read(ctx, client, session, "eu/1") }()
+	puts, err := good().puts()
 	require.NoError(t, err)
-	require.Equal(t, event{Worker: "eu/1", Kind: applied, Version: 3}, <-seen)
+	_, err = client.Txn(ctx).Then(puts...).Commit()
+	require.NoError(t, err)
 	require.Eventually(t, func() bool {
-		got, err := client.Get(ctx, "test/"+appliedKey, clientv3.WithPrefix())
+		got, err := client.Get(ctx, appliedKey, clientv3.WithPrefix())
 		return err == nil && len(got.Kvs) == 1 && string(got.Kvs[0].Value) == "3"
 	}, programtest.Hang, 10*time.Millisecond)
-	ops, err = good().merged(nil, 4, 5).puts("test/" + configKey)
+	puts, err = good().merged(nil, 4, 5).puts()
 	require.NoError(t, err)
-	_, err = client.Do(ctx, ops[0])
+	_, err = client.Do(ctx, puts[0])
 	require.NoError(t, err)
 	require.ErrorContains(t, <-ended, "a mixture of versions: map[")
-	require.Empty(t, seen)
-}
-
-func TestConfigsAreWrittenInOrder(t *testing.T) {
-	t.Parallel()
-	require.Equal(t, "features green 1; limits burst 200, rps 100; routes blue 90, green 10", good().String())
-	require.Len(t, readerNames(), 6)
-	require.True(t, strings.HasPrefix(readerNames()[0], clusters()[0]))
 }
