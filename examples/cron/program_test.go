@@ -48,9 +48,9 @@ func TestDueIsTheLatestTimeWithTheNumberOfThoseBefore(t *testing.T) {
 
 func TestNextIsAheadWheneverNothingIsDue(t *testing.T) {
 	t.Parallel()
-	all, err := jobs()
-	require.NoError(t, err)
-	for _, j := range all {
+	for name, spec := range map[string]string{"report": "* * * * * *", "mail": "*/2 * * * * *"} {
+		j, err := newJob(name, spec, 1)
+		require.NoError(t, err)
 		last := at(t, "12:00:00")
 		for now := last; now.Before(at(t, "12:00:06")); now = now.Add(77777 * time.Microsecond) {
 			if slot, _ := j.due(last, now); slot.IsZero() {
@@ -68,38 +68,45 @@ func TestBadScheduleIsNamed(t *testing.T) {
 	require.ErrorContains(t, err, `report: schedule "99 * * * * *": `)
 }
 
-// newRunner returns a runner on an etcd of the test's own, and the lock of a job.
-func newRunner(t *testing.T) (*runner, *lock.Hold, *conclavetest.Cluster) {
+// newWorker returns a worker at the report on an etcd of the test's own, and the lock.
+func newWorker(t *testing.T, schedule string) (*worker, *lock.Hold, *conclavetest.Cluster) {
 	t.Helper()
 	c := conclavetest.NewCluster(t)
-	client := c.Client(t)
-	session, err := lease.NewSession(t.Context(), client, lease.WithTTL(10*time.Second))
+	session, err := lease.NewSession(t.Context(), c.Client(t), lease.WithTTL(10*time.Second))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, session.Close(context.Background())) })
-	mutex, err := lock.NewMutex(session, "test/lock/report")
+	mutex, err := lock.NewMutex(session, lockName+"report")
 	require.NoError(t, err)
 	h, err := mutex.Lock(t.Context())
 	require.NoError(t, err)
-	return &runner{job: assignment{Worker: "w1", Prefix: "test/"}, client: client, session: session}, h, c
+	j, err := newJob("report", schedule, 4)
+	require.NoError(t, err)
+	return &worker{name: "w1", client: session.Client(), job: j}, h, c
+}
+
+// latest returns what etcd has of the report's latest run.
+func latest(t *testing.T, w *worker) record {
+	t.Helper()
+	resp, err := w.client.Get(t.Context(), stateKey+"report")
+	require.NoError(t, err)
+	require.Len(t, resp.Kvs, 1)
+	_, rec, err := parse(resp.Kvs[0])
+	require.NoError(t, err)
+	return rec
 }
 
 func TestWhatWasMissedIsRunOnceAndWhatWasBegunIsResumed(t *testing.T) {
 	t.Parallel()
-	r, h, _ := newRunner(t)
-	j, err := newJob("report", "0 * * * * *", 4)
-	require.NoError(t, err)
-	begun := record{Job: "report", Slot: time.Now().UTC().Add(-time.Hour).Truncate(time.Minute), Pages: []page{{"w9", 1}, {"w9", 1}}}
-	require.NoError(t, r.store(t.Context(), h, begun))
-	_, err = r.turn(t.Context(), h, j)
-	require.NoError(t, err)
-	rec, err := r.load(t.Context(), j)
+	w, h, _ := newWorker(t, "0 * * * * *")
+	begun := record{Slot: time.Now().UTC().Add(-time.Hour).Truncate(time.Minute), Pages: []page{{"w9", 1}, {"w9", 1}}}
+	require.NoError(t, w.store(t.Context(), h, begun))
+	_, err := w.turn(t.Context(), h)
 	require.NoError(t, err)
 	mine := page{"w1", h.Token()}
-	require.Equal(t, record{Job: "report", Slot: begun.Slot, Pages: []page{{"w9", 1}, {"w9", 1}, mine, mine}, Done: true}, rec)
-	_, err = r.turn(t.Context(), h, j)
+	require.Equal(t, record{Slot: begun.Slot, Pages: []page{{"w9", 1}, {"w9", 1}, mine, mine}, Done: true}, latest(t, w))
+	_, err = w.turn(t.Context(), h)
 	require.NoError(t, err)
-	rec, err = r.load(t.Context(), j)
-	require.NoError(t, err)
+	rec := latest(t, w)
 	require.InDelta(t, 59, rec.Missed, 1)
 	require.WithinRange(t, rec.Slot, begun.Slot.Add(time.Hour), begun.Slot.Add(time.Hour+2*time.Minute))
 	require.Equal(t, []page{mine, mine, mine, mine}, rec.Pages)
@@ -107,46 +114,26 @@ func TestWhatWasMissedIsRunOnceAndWhatWasBegunIsResumed(t *testing.T) {
 
 func TestNeitherKeyIsWrittenTwiceOrWithoutTheLock(t *testing.T) {
 	t.Parallel()
-	r, h, _ := newRunner(t)
-	rec := record{Job: "report", Slot: time.Now().UTC(), Pages: []page{{"w1", h.Token()}}, Done: true}
-	require.NoError(t, r.store(t.Context(), h, rec))
+	w, h, _ := newWorker(t, "@daily")
+	rec := record{Slot: time.Now().UTC(), Pages: []page{{"w1", h.Token()}}, Done: true}
+	require.NoError(t, w.store(t.Context(), h, rec))
 	again := rec
 	again.Missed = 7
-	require.ErrorIs(t, r.store(t.Context(), h, again), errTwice)
+	require.ErrorIs(t, w.store(t.Context(), h, again), errTwice)
 	require.NoError(t, h.Unlock(t.Context()))
 	again.Slot = again.Slot.Add(time.Second)
-	require.ErrorIs(t, r.store(t.Context(), h, again), lock.ErrReleased)
-	left, err := r.load(t.Context(), job{name: "report"})
-	require.NoError(t, err)
-	require.Equal(t, rec, left)
+	require.ErrorIs(t, w.store(t.Context(), h, again), lock.ErrReleased)
+	require.Equal(t, rec, latest(t, w))
 }
 
 func TestNoPageIsStoredOnceTheLeaseHasExpired(t *testing.T) {
 	t.Parallel()
-	r, h, c := newRunner(t)
-	rec := record{Job: "report", Slot: time.Now().UTC(), Pages: []page{{"w1", h.Token()}}}
-	require.NoError(t, r.store(t.Context(), h, rec))
+	w, h, c := newWorker(t, "@daily")
+	rec := record{Slot: time.Now().UTC(), Pages: []page{{"w1", h.Token()}}}
+	require.NoError(t, w.store(t.Context(), h, rec))
 	c.ExpireLease(t, h.Key())
 	late := rec
 	late.Pages = append(late.Pages, page{"w1", h.Token()})
-	require.ErrorIs(t, r.store(t.Context(), h, late), lock.ErrLost, "whether or not the holder knows")
-	left, err := r.load(t.Context(), job{name: "report"})
-	require.NoError(t, err)
-	require.Equal(t, rec, left)
-}
-
-func TestTheLedgerSeesWhatShouldNotHappen(t *testing.T) {
-	t.Parallel()
-	slot := at(t, "12:00:00")
-	written := func(token lock.Token) event {
-		return event{Kind: stored, Record: record{Job: "report", Pages: []page{{"w1", token}}}}
-	}
-	l := newLedger()
-	require.NoError(t, l.check(written(2<<20)))
-	require.NoError(t, l.check(written(2<<20)), "the same holder")
-	require.ErrorContains(t, l.check(written(1<<20)), "token 1 was stored after token 2")
-	done := event{Kind: result, Record: record{Job: "report", Slot: slot, Pages: []page{{"w1", 1}, {"w2", 2}}}}
-	require.NoError(t, l.check(done))
-	require.ErrorContains(t, l.check(done), "came after")
-	require.Contains(t, l.String(), "1 reports and 0 mails, 1 of them resumed")
+	require.ErrorIs(t, w.store(t.Context(), h, late), lock.ErrLost, "whether or not the holder knows")
+	require.Equal(t, rec, latest(t, w))
 }
