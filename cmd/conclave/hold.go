@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -129,26 +130,26 @@ func exhausted(in io.Reader) <-chan struct{} {
 }
 
 // stay waits for the end of the wish to hold, or of the tenure. Whoever uses the lock is warned
-// by --on-lost as early as a command would be.
+// by --on-lost as early as a command would be, once.
 func (a *app) stay(ctx context.Context, w *work, o *holdOptions, t *tenure, out io.Writer, over <-chan struct{}) error {
 	stop := a.heedHolderRequests(ctx, w, t)
 	defer stop()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	warned := false
+	warn := sync.OnceFunc(func() { a.warn(w, t) })
 	for {
 		select {
 		case <-over:
 			return nil
 		case <-t.lease.Context().Done():
+			warn()
 			return a.gone(o, t, out)
 		case <-timer.C:
 		case <-t.renewed:
 		}
 		left := t.lease.Remaining() - w.killBefore(t.ttl)
-		if left <= 0 && !warned {
-			warned = true
-			a.warn(w, t)
+		if left <= 0 {
+			warn()
 		}
 		timer.Reset(min(time.Hour, max(left, 100*time.Millisecond)))
 	}

@@ -153,12 +153,31 @@ func TestACommandEndsWhenAnOperatorTakesTheLockAway(t *testing.T) {
 	p := newProgram(t)
 	k := p.start("lock", "a", "--ttl", shortTTL, "--", "sh", "-c", `echo ready; trap 'echo told' TERM; while :; do sleep 0.02; done`)
 	k.says("ready")
-	entries, err := lock.Inspect(t.Context(), p.client(), "a")
-	require.NoError(t, err)
-	_, err = p.client().Delete(t.Context(), entries[0].Key)
-	require.NoError(t, err)
+	p.takeAway("a")
 	k.says("told")
 	require.Equal(t, 76, k.ends())
+}
+
+func TestWhoeverHoldsWithoutACommandIsToldWhenAnOperatorTakesTheLockAway(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	k := p.start("lock", "a", "--ttl", shortTTL, "--on-lost", "echo told >>said")
+	k.says("a/~mutex/")
+	p.takeAway("a")
+	require.Equal(t, 76, k.ends())
+	said, err := os.ReadFile(filepath.Join(p.dir, "said"))
+	require.NoError(t, err)
+	require.Equal(t, "told\n", string(said), "once")
+}
+
+// takeAway deletes the entry of who holds a lock, as an operator would.
+func (p *program) takeAway(name string) {
+	p.t.Helper()
+	client := p.client()
+	entries, err := lock.Inspect(p.t.Context(), client, name)
+	require.NoError(p.t, err)
+	_, err = client.Delete(p.t.Context(), entries[0].Key)
+	require.NoError(p.t, err)
 }
 
 func TestALeaseThatIsRenewedInTimeEndsNothing(t *testing.T) {
