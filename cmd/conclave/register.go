@@ -133,11 +133,14 @@ type registrar struct {
 	session    *lease.Session
 	options    *registerOptions
 	key, value string
-	current    *lease.Registration
+	current    *lease.Registration // nil once its removal is confirmed
+	leaving    bool                // current is being removed
+	trouble    string              // what was noted last
 }
 
 // run puts the key whenever it should be there until ctx ends, and closes first when it is for the first time.
-// It fails when somebody else has the key.
+// It fails when somebody else has the key. Whatever else goes wrong is tried again with the next round: the command
+// goes on.
 func (r *registrar) run(ctx context.Context, first chan<- struct{}) error {
 	defer func() { _ = r.remove(ctx) }() // the session's end removes what is left
 	for tick := time.NewTimer(0); ; tick.Reset(r.options.readyInterval) {
@@ -147,7 +150,11 @@ func (r *registrar) run(ctx context.Context, first chan<- struct{}) error {
 			return nil
 		case <-tick.C:
 		}
-		if err := r.settle(ctx); err != nil && ctx.Err() == nil {
+		err := r.settle(ctx)
+		if ctx.Err() != nil {
+			continue
+		}
+		if err := r.note(err); err != nil {
 			return err
 		}
 		if r.current != nil && first != nil {
@@ -157,15 +164,35 @@ func (r *registrar) run(ctx context.Context, first chan<- struct{}) error {
 	}
 }
 
+// note returns an error that says that somebody else has the key. Of others it tells, once.
+func (r *registrar) note(err error) error {
+	if exit, ok := errors.AsType[*exitError](err); ok {
+		return exit
+	}
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text != "" && text != r.trouble {
+		r.app.note("registration %q: tried again: %v", r.key, err)
+	}
+	r.trouble = text
+	return nil
+}
+
 // settle puts the key or removes it, whichever it should be.
 func (r *registrar) settle(ctx context.Context) error {
-	switch ready := r.ready(ctx); {
-	case ready && r.current == nil:
-		return r.put(ctx)
-	case !ready && r.current != nil:
-		return r.remove(ctx)
-	case r.current == nil:
+	ready := r.ready(ctx)
+	if r.leaving || !ready {
+		if err := r.remove(ctx); err != nil {
+			return err
+		}
+	}
+	switch {
+	case !ready:
 		return nil
+	case r.current == nil:
+		return r.put(ctx)
 	}
 	if _, ok := errors.AsType[*lease.TakenError](r.current.Err()); ok {
 		return &exitError{code: exitLost, err: fmt.Errorf("registration %q: was taken over: %w", r.key, r.current.Err())}
@@ -189,15 +216,19 @@ func (r *registrar) put(ctx context.Context) error {
 	return err
 }
 
+// remove removes the key if it is there. A removal that was not confirmed goes on, and can be waited for again.
 func (r *registrar) remove(ctx context.Context) error {
 	if r.current == nil {
 		return nil
 	}
+	r.leaving = true
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.app.etcd.commandTimeout)
 	defer cancel()
-	err := r.current.Close(closing)
-	r.current = nil
-	return err
+	if err := r.current.Close(closing); err != nil {
+		return err
+	}
+	r.current, r.leaving = nil, false
+	return nil
 }
 
 // ready runs the line that says so.

@@ -5,11 +5,14 @@ package main_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/internal/etcdtest"
 )
 
 // value returns the value of key "services/a", and whether there is one.
@@ -79,6 +82,53 @@ func TestAReadyCommandThatHangsHasFailed(t *testing.T) {
 	p.awaits(client, "")
 	require.NoError(t, k.Process.Signal(syscall.SIGTERM))
 	require.Zero(t, k.ends())
+}
+
+func TestACommandGoesOnWhenItsKeyCannotBeRemoved(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	p, net := newProgram(t).via(c.Endpoints()...), c.Net(t)
+	client := p.client()
+	file := filepath.Join(p.dir, "ready")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	k := p.via(net.Endpoints()...).start("register", "services/a", "v", "--ttl", "300", "--command-timeout", "300ms",
+		"--ready-cmd", "echo >>checks; test -e ready", "--ready-interval", "20ms", "--", "sh", "-c", "read line; echo bye; exit 4")
+	p.awaits(client, "v")
+	checks := p.size("checks")
+	require.Eventually(t, func() bool { return p.size("checks") > checks+1 }, hang, poll, "it knows that the key is there")
+	net.Cut()
+	require.NoError(t, os.Remove(file))
+	k.stderr.await(t, `registration "services/a": tried again: `, k.done)
+	net.Heal()
+	p.awaits(client, "")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	p.awaits(client, "v")
+	require.NoError(t, k.in.Close())
+	require.Equal(t, 4, k.ends(), k.stderr)
+	k.says("bye")
+}
+
+// size is that of a file.
+func (p *program) size(file string) int64 {
+	p.t.Helper()
+	info, err := os.Stat(filepath.Join(p.dir, file))
+	require.NoError(p.t, err)
+	return info.Size()
+}
+
+func TestACommandGoesOnWhenItsKeyIsNotPermitted(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t, etcdtest.WithControl())
+	require.NoError(t, c.EnableAuth(t.Context()))
+	require.NoError(t, c.AddUser(t.Context(), "ann", "secret", "mine/"))
+	p := newProgram(t).via(c.Endpoints()...)
+	k := p.start("register", "services/a", "v", "--user", "ann:secret", "--ready-cmd", "true", "--ready-interval", "20ms",
+		"--", "sh", "-c", "read line; echo bye; exit 4")
+	k.stderr.await(t, "permission denied", k.done)
+	require.NoError(t, k.in.Close())
+	require.Equal(t, 4, k.ends(), k.stderr)
+	k.says("bye")
+	require.Equal(t, 1, strings.Count(k.stderr.String(), "\n"), "it is said once: %s", k.stderr)
 }
 
 func TestAKeyOfSomebodyElseIsRefusedOrTakenOver(t *testing.T) {
