@@ -158,6 +158,18 @@ func TestACommandEndsWhenAnOperatorTakesTheLockAway(t *testing.T) {
 	require.Equal(t, 76, k.ends())
 }
 
+func TestACommandHasTimeToTidyUpWhenAnOperatorTakesTheLockAway(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	k := p.start("lock", "a", "--ttl", "10", "--", "sh", "-c",
+		`trap 'sleep 1; echo tidy; exit 9' TERM; echo ready; while :; do sleep 0.02; done`)
+	k.says("ready")
+	p.takeAway("a")
+	require.Equal(t, 76, k.ends())
+	k.says("tidy")
+	require.NotContains(t, k.stderr.String(), "guard process")
+}
+
 func TestWhoeverHoldsWithoutACommandIsToldWhenAnOperatorTakesTheLockAway(t *testing.T) {
 	t.Parallel()
 	p := newProgram(t)

@@ -23,6 +23,8 @@
 //	ending ─── a third of KillBefore ahead of the deadline ──────────────────────▶ killing
 //	killing ── nothing is left ──────────────────────────────────────────────────▶ done
 //
+// After a loss that comes sooner than that, the deadline is KillBefore from then, if the lease's is not sooner.
+//
 // In ending everything has got SIGTERM (or what was chosen) and SIGCONT, in killing it gets SIGKILL again
 // and again. Once a command is being ended, a later renewal does not save it.
 //

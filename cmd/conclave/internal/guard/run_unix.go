@@ -35,7 +35,9 @@ func Run(c Command, lease Lease, renewed <-chan struct{}, signals <-chan os.Sign
 // runner is conclave's side of a guard.
 type runner struct {
 	lease      Lease
+	path       string // of the command
 	killBefore time.Duration
+	due        int64    // the deadline that the guard was told last, 0 for none; sooner after a loss
 	tty        *os.File // the controlling terminal, nil if there is none
 	guard      *exec.Cmd
 	socket     *os.File
@@ -101,7 +103,8 @@ func (r *runner) start(c Command) error {
 	if r.tty != nil { // the terminal's signals are for the command, too
 		group = unix.Getpgrp()
 	}
-	r.say(plan{Command: c, Join: group, Deadline: r.deadline()})
+	r.due = r.deadline()
+	r.say(plan{Command: c, Join: group, Deadline: r.due})
 	return detach(0, 1) // the command's own now
 }
 
@@ -144,11 +147,29 @@ func (r *runner) say(v any) { _ = r.orders.Encode(v) }
 
 // deadline is that of the lease on the clock of now, 0 for none.
 func (r *runner) deadline() int64 {
+	at := now() // before the other clock is read: whatever passes in between must not be added
 	left := r.lease.Remaining()
 	if left == Forever {
 		return 0
 	}
-	return now() + int64(left)
+	return at + int64(left)
+}
+
+// extend tells the guard a deadline that has moved. The deadline of a lease that is over says nothing, and that it is
+// over is told with Lost.
+func (r *runner) extend() {
+	if due := r.deadline(); r.lease.Context().Err() == nil {
+		r.due = due
+		r.say(order{Deadline: due})
+	}
+}
+
+// lose tells the guard that the lease is lost. It then has less time than until the deadline.
+func (r *runner) lose() {
+	if r.due != 0 {
+		r.due = min(r.due, now()+int64(r.killBefore))
+	}
+	r.say(order{Lost: true})
 }
 
 func (r *runner) wait(renewed <-chan struct{}, signals <-chan os.Signal) (Result, error) {
@@ -162,10 +183,10 @@ func (r *runner) wait(renewed <-chan struct{}, signals <-chan os.Signal) (Result
 				return result, err
 			}
 		case <-renewed:
-			r.say(order{Deadline: r.deadline()})
+			r.extend()
 		case <-lost:
 			lost = nil
-			r.say(order{Lost: true})
+			r.lose()
 		case s := <-signals:
 			r.pass(s)
 		case <-ticker.C:
@@ -211,7 +232,7 @@ func (r *runner) pass(s os.Signal) {
 
 // overdue kills everything if the guard, which is stopped perhaps, should have done it.
 func (r *runner) overdue() {
-	if r.lease.Remaining() < r.killBefore/6 {
+	if r.due != 0 && now() > r.due-int64(r.killBefore)/6 {
 		r.kill()
 	}
 }
