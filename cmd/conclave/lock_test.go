@@ -43,6 +43,8 @@ func TestWhatCannotBeDoneIsSaidWithACodeOfItsOwn(t *testing.T) {
 	p := newProgram(t)
 	plain := filepath.Join(p.dir, "plain")
 	require.NoError(t, os.WriteFile(plain, []byte("text"), 0o600))
+	broken := filepath.Join(p.dir, "broken")
+	require.NoError(t, os.WriteFile(broken, []byte("#!/no/such/interpreter\n"), 0o700)) //nolint:gosec // it is a program
 	for _, c := range []struct {
 		code int
 		says string
@@ -62,6 +64,7 @@ func TestWhatCannotBeDoneIsSaidWithACodeOfItsOwn(t *testing.T) {
 		{64, `variable ETCDCTL_DIAL_TIMEOUT="soon"`, []string{"lock", "a", "--", "true"}},
 		{127, `command "no-such-command": not found`, []string{"lock", "a", "--", "no-such-command"}},
 		{126, "permission denied", []string{"lock", "a", "--", plain}},
+		{126, `starting "` + broken + `": no such file`, []string{"lock", "a", "--", broken}},
 	} {
 		q := p
 		if strings.Contains(c.says, "ETCDCTL") {

@@ -24,7 +24,7 @@ func Run(c Command, lease Lease, renewed <-chan struct{}, signals <-chan os.Sign
 		return Result{}, err
 	}
 	tty := terminal()
-	r := &runner{lease: lease, killBefore: c.KillBefore, tty: tty, reports: make(chan report)}
+	r := &runner{lease: lease, path: c.Path, killBefore: c.KillBefore, tty: tty, reports: make(chan report)}
 	defer r.close()
 	if err := r.start(c); err != nil {
 		return Result{}, err
@@ -202,7 +202,7 @@ func (r *runner) heed(said report, more bool) (result Result, done bool, err err
 		r.bury()
 		return Result{Ended: true}, true, ErrGone
 	case said.Failed != "":
-		return Result{}, true, r.drain(&StartError{Reason: said.Failed})
+		return Result{}, true, r.drain(&StartError{Path: r.path, Reason: said.Failed})
 	case said.Exited:
 		said.Result.Terminal = r.tty != nil
 		return said.Result, true, r.drain(nil)
