@@ -220,7 +220,7 @@ func (a *app) execute(ctx context.Context, w *work, t *tenure) error {
 	case err != nil && !errors.Is(err, guard.ErrGone):
 		return err
 	case result.Ended:
-		return t.lost(w, err)
+		return t.lost(w, result, err)
 	case result.Code == 0:
 		return nil
 	}
@@ -244,8 +244,12 @@ func fatal(r guard.Result) syscall.Signal {
 	return 0
 }
 
-// lost is the error after a command was ended.
-func (t *tenure) lost(w *work, err error) error {
+// lost is the error after a command was ended, or not even started.
+func (t *tenure) lost(w *work, r guard.Result, err error) error {
+	became := "ended"
+	if r.Unstarted {
+		became = "not started"
+	}
 	why := t.cause()
 	switch {
 	case err != nil: // the guard is gone
@@ -253,7 +257,7 @@ func (t *tenure) lost(w *work, err error) error {
 	case why == nil:
 		why = fmt.Errorf("the lease was not renewed until --kill-before %s ahead of its deadline", w.killBefore(t.ttl))
 	}
-	return &exitError{code: exitLost, err: fmt.Errorf("%s: the command was ended: %w", t.what, why)}
+	return &exitError{code: exitLost, err: fmt.Errorf("%s: the command was %s: %w", t.what, became, why)}
 }
 
 // environment is this process's, without what another conclave has told it.

@@ -53,6 +53,8 @@ type Result struct {
 	Signal int
 	// Ended says that it was made to end, because of the lease.
 	Ended bool
+	// Unstarted says that it was too late to start it; it is Ended as well.
+	Unstarted bool
 	// Terminal says that it had the terminal's signals, as conclave had.
 	Terminal bool
 }

@@ -16,6 +16,7 @@
 //
 // # States
 //
+//	(start) ── later than KillBefore ahead of the deadline ──────────────────────▶ done, without the command
 //	running ── KillBefore ahead of the deadline, or lost, or conclave is gone ──▶ ending
 //	running ── the command has exited, its children have not ────────────────────▶ ending
 //	running ── the command has exited, and nothing is left ──────────────────────▶ done

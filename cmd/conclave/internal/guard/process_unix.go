@@ -89,6 +89,9 @@ func serve(args []string) error {
 	if err := in.Decode(&w.plan); err != nil {
 		return fmt.Errorf("guard: plan: %w", err)
 	}
+	if w.plan.late() { // a process was stopped for long meanwhile
+		return w.reports.Encode(report{Exited: true, Result: Result{Ended: true, Unstarted: true}})
+	}
 	if err := w.start(); err != nil {
 		return w.reports.Encode(report{Failed: err.Error()})
 	}
@@ -125,6 +128,11 @@ func receive(in *json.Decoder) <-chan order {
 		}
 	}()
 	return orders
+}
+
+// late reports whether the command would be ended at once.
+func (p *plan) late() bool {
+	return p.Deadline != 0 && now() >= p.Deadline-int64(p.KillBefore)
 }
 
 func (w *warden) start() error {

@@ -17,8 +17,12 @@ import (
 
 // Run runs a command until it has ended, or been ended because of the lease, and returns how.
 // renewed tells that the deadline has moved;
-// signals are passed on to the command.
+// signals are passed on to the command. When the lease is over already, or so nearly that the command would be ended
+// at once, it is not started.
 func Run(c Command, lease Lease, renewed <-chan struct{}, signals <-chan os.Signal) (Result, error) {
+	if lease.Context().Err() != nil {
+		return Result{Ended: true, Unstarted: true}, nil
+	}
 	// Orphans of a guard that was killed become ours.
 	if err := adopt(); err != nil {
 		return Result{}, err

@@ -1,0 +1,63 @@
+package guard
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == Name {
+		os.Exit(Main(os.Args[1:]))
+	}
+	os.Exit(m.Run())
+}
+
+// touch is a command that leaves a file behind.
+func touch(file string) Command {
+	return Command{Path: "/bin/sh", Args: []string{"sh", "-c", "echo >" + file}, Env: os.Environ(), KillBefore: 2 * time.Second}
+}
+
+func TestACommandThatWouldBeEndedAtOnceIsNotStarted(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "started")
+	ours, theirs, err := socketpair()
+	require.NoError(t, err)
+	process := &exec.Cmd{Path: "/proc/self/exe", Args: []string{Name, strconv.Itoa(theirs)}, Stderr: os.Stderr}
+	require.NoError(t, process.Start())
+	require.NoError(t, unix.Close(theirs))
+	socket := os.NewFile(uintptr(ours), "guard")
+	defer func() { require.NoError(t, socket.Close()) }()
+	require.NoError(t, json.NewEncoder(socket).Encode(plan{Command: touch(file), Deadline: now() + int64(time.Second)}))
+	var said report
+	require.NoError(t, json.NewDecoder(socket).Decode(&said))
+	require.Equal(t, report{Exited: true, Result: Result{Ended: true, Unstarted: true}}, said)
+	require.NoError(t, process.Wait())
+	require.NoFileExists(t, file)
+}
+
+// over is a lease that has ended.
+type over struct{ ctx context.Context } //nolint:containedctx // it is what Context returns
+
+func (over) Remaining() time.Duration { return 0 }
+
+func (o over) Context() context.Context { return o.ctx }
+
+func TestACommandWhoseLeaseIsOverIsNotStarted(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "started")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	result, err := Run(touch(file), over{ctx}, nil, nil)
+	require.NoError(t, err)
+	require.Equal(t, Result{Ended: true, Unstarted: true}, result)
+	require.NoFileExists(t, file)
+}
