@@ -3,10 +3,13 @@ package guard
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,12 +17,31 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// headless is the variable that makes the test's program one whose main thread has ended.
+const headless = "CONCLAVE_GUARD_HEADLESS"
+
+func init() { //nolint:gochecknoinits // only here it is certain that this is the main thread
+	if os.Getenv(headless) == "" {
+		return
+	}
+	runtime.LockOSThread()
+	go func() {
+		for {
+			time.Sleep(time.Hour)
+		}
+	}()
+	_, _, _ = unix.Syscall(unix.SYS_EXIT, 0, 0, 0)
+}
+
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == Name {
 		os.Exit(Main(os.Args[1:]))
 	}
 	os.Exit(m.Run())
 }
+
+// hang bounds what should have happened long before.
+const hang = time.Minute
 
 // touch is a command that leaves a file behind.
 func touch(file string) Command {
@@ -60,4 +82,29 @@ func TestACommandWhoseLeaseIsOverIsNotStarted(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Result{Ended: true, Unstarted: true}, result)
 	require.NoFileExists(t, file)
+}
+
+func TestAProcessWhoseMainThreadHasEndedIsNotOver(t *testing.T) {
+	t.Parallel()
+	program, err := os.Executable()
+	require.NoError(t, err)
+	// Its parent is not this process: one that has ended counts here until it is waited for.
+	shell := exec.CommandContext(t.Context(), "/bin/sh", "-c", `"$0" & echo $!; wait`, program)
+	shell.Env = append(os.Environ(), headless+"=1")
+	out, err := shell.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, shell.Start())
+	var pid int
+	_, err = fmt.Fscan(out, &pid)
+	require.NoError(t, err)
+	defer func() {
+		require.NoError(t, unix.Kill(pid, unix.SIGKILL))
+		require.NoError(t, shell.Wait())
+	}()
+	require.Eventually(t, func() bool {
+		stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+		require.NoError(t, err)
+		return strings.Contains(string(stat), ") Z ")
+	}, hang, 5*time.Millisecond)
+	require.Contains(t, targets(0, 0, true), pid)
 }

@@ -58,6 +58,9 @@ func descendants(of int) []process {
 	return found
 }
 
+// statThreads is where /proc/PID/stat has the number of threads, counted from the state.
+const statThreads = 17
+
 // read reads /proc/PID/stat. Processes that have ended are none, but for those that wait for
 // this one to take note of it.
 func read(pid int) (p process, ok bool) {
@@ -67,7 +70,7 @@ func read(pid int) (p process, ok bool) {
 	}
 	// The name is in parentheses and may contain anything, parentheses too.
 	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	if len(fields) < 4 {
+	if len(fields) <= statThreads {
 		return p, false
 	}
 	p.pid = pid
@@ -76,7 +79,8 @@ func read(pid int) (p process, ok bool) {
 			return p, false
 		}
 	}
-	ended := fields[0] == "Z" || fields[0] == "X"
+	// That the main thread has ended does not end the others, and the process shows as a zombie meanwhile.
+	ended := (fields[0] == "Z" || fields[0] == "X") && (fields[statThreads] == "0" || fields[statThreads] == "1")
 	return p, !ended || p.parent == os.Getpid()
 }
 
