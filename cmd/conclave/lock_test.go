@@ -223,6 +223,17 @@ func TestADescriptorIsPrintedToInPlaceOfTheOutput(t *testing.T) {
 	require.Equal(t, 64, p.run("lock", "a", "--fd", "77").code)
 }
 
+func TestADescriptorThatTheCallerHasNotOpenedIsRefused(t *testing.T) {
+	t.Parallel()
+	out := newProgram(t).script(`
+		for fd in 3 4 5 6 7 8 9 10 11 12; do
+			eval "exec $fd>&-"
+			conclave lock a --fd "$fd" 2>/dev/null
+			echo -n "$? "
+		done`)
+	require.Equal(t, strings.Repeat("64 ", 10), out)
+}
+
 func TestAHolderWithoutACommandEndsWellWhenItIsTold(t *testing.T) {
 	t.Parallel()
 	p := newProgram(t)
