@@ -104,13 +104,18 @@ func code(err error) int {
 		return exitNotObtained
 	case refused(err):
 		return exitRefused
-	case errors.Is(err, lock.ErrLost), errors.Is(err, election.ErrLost), errors.Is(err, redlock.ErrLost), errors.Is(err, lease.ErrLost):
+	case isLoss(err):
 		return exitLost
 	case unreachable(err):
 		return exitUnavailable
 	default:
 		return exitFailure
 	}
+}
+
+// isLoss reports whether what was held was lost.
+func isLoss(err error) bool {
+	return errors.Is(err, lock.ErrLost) || errors.Is(err, election.ErrLost) || errors.Is(err, redlock.ErrLost) || errors.Is(err, lease.ErrLost)
 }
 
 // refused reports whether etcd knows the user, or the permission, not to be right.

@@ -182,6 +182,17 @@ func TestWhoeverHoldsWithoutACommandIsToldWhenAnOperatorTakesTheLockAway(t *test
 	require.Equal(t, "told\n", string(said), "once")
 }
 
+func TestALossThatComesToLightAtTheReleaseIsTold(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	k := p.start("lock", "a", "--ttl", "300", "--", "sh", "-c", "echo ready; read line; exit 0")
+	k.says("ready")
+	p.takeAway("a")
+	require.NoError(t, k.in.Close())
+	require.Equal(t, 76, k.ends())
+	require.Contains(t, k.stderr.String(), `conclave: lock "a": was lost before its end: `)
+}
+
 // takeAway deletes the entry of who holds a lock, as an operator would.
 func (p *program) takeAway(name string) {
 	p.t.Helper()

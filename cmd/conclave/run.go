@@ -185,15 +185,23 @@ func (a *app) under(ctx context.Context, w *work, h *holdOptions, t *tenure) err
 	default:
 		err = a.execute(ctx, w, t)
 	}
-	if rerr := a.giveBack(ctx, t); rerr != nil && code(err) != exitLost {
+	switch rerr := a.giveBack(ctx, t); {
+	case rerr == nil || code(err) == exitLost:
+	case isLoss(rerr): // which came to light only now
+		err = &exitError{code: exitLost, err: fmt.Errorf("%s: was lost before its end: %w", t.what, rerr)}
+	default:
 		a.note("%s: could not be released, and is free when its lease expires, after %s: %v", t.what, t.ttl, rerr)
 	}
 	return err
 }
 
-// giveBack releases what is still held. Whatever becomes of that, it does not change how the command ended.
+// giveBack releases what is held, or returns why it is not. A release that fails otherwise does not change how the
+// command ended.
 func (a *app) giveBack(ctx context.Context, t *tenure) error {
-	if t.cause() != nil {
+	switch cause := t.cause(); {
+	case isLoss(cause):
+		return cause
+	case cause != nil: // whoever has refused it says so
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.etcd.commandTimeout)
