@@ -160,7 +160,7 @@ func (a *app) stay(ctx context.Context, w *work, o *holdOptions, t *tenure, out 
 // warn runs the line of --on-lost.
 func (a *app) warn(w *work, t *tenure) {
 	if _, line := signalOrLine(w.options.onLost); line != "" {
-		if err := runLine(line, append(environment(), t.env()...)); err != nil {
+		if err := runLine(context.Background(), line, append(environment(), t.env()...)); err != nil {
 			a.note("--on-lost %q: %v", line, err)
 		}
 	}

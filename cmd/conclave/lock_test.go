@@ -111,6 +111,18 @@ func TestAWaiterThatIsToldToEndLeavesNothing(t *testing.T) {
 	awaitWaiters(t, p, 0)
 }
 
+func TestALineForARequestEndsWithTheCommand(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	k := p.start("lock", "a", "--on-request", "echo >asked; exec sleep 300", "--", "sh", "-c",
+		"echo ready; while [ ! -e asked ]; do sleep 0.02; done")
+	k.says("ready")
+	p.good("release", "a")
+	require.Zero(t, k.ends())
+	require.Empty(t, k.stderr.String())
+	p.good("lock", "--try", "a", "--", "true")
+}
+
 func TestKindsOfLocks(t *testing.T) {
 	t.Parallel()
 	p := newProgram(t)

@@ -282,7 +282,7 @@ func environment() []string {
 	return env
 }
 
-// heedRequests does what was chosen when somebody asks for the lock.
+// heedRequests does what was chosen when somebody asks for the lock. stop ends a line that still runs.
 func (a *app) heedRequests(ctx context.Context, w *work, t *tenure, signals chan<- os.Signal, env []string) (stop func()) {
 	if w.options.onRequest == "" || t.requested == nil {
 		return func() {}
@@ -298,7 +298,7 @@ func (a *app) heedRequests(ctx context.Context, w *work, t *tenure, signals chan
 		}
 		if number, line := signalOrLine(w.options.onRequest); line == "" {
 			signals <- syscall.Signal(number)
-		} else if err := runLine(line, env); err != nil {
+		} else if err := runLine(ctx, line, env); err != nil && ctx.Err() == nil {
 			a.note("--on-request %q: %v", line, err)
 		}
 	}()

@@ -26,8 +26,8 @@ func shell(ctx context.Context, line string) *exec.Cmd {
 	return exec.CommandContext(ctx, "cmd", "/c", line)
 }
 
-func runLine(line string, env []string) error {
-	cmd := shell(context.Background(), line)
+func runLine(ctx context.Context, line string, env []string) error {
+	cmd := shell(ctx, line)
 	cmd.Env, cmd.Stdout, cmd.Stderr = env, os.Stderr, os.Stderr
 	return cmd.Run()
 }

@@ -40,9 +40,9 @@ func shell(ctx context.Context, line string) *exec.Cmd {
 	return exec.CommandContext(ctx, "/bin/sh", "-c", line)
 }
 
-// runLine runs a line with sh.
-func runLine(line string, env []string) error {
-	cmd := shell(context.Background(), line)
+// runLine runs a line with sh, until ctx ends.
+func runLine(ctx context.Context, line string, env []string) error {
+	cmd := shell(ctx, line)
 	cmd.Env, cmd.Stdout, cmd.Stderr = env, os.Stderr, os.Stderr
 	return cmd.Run()
 }
