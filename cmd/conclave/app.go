@@ -26,10 +26,11 @@ type app struct {
 	out, err io.Writer
 	screen   io.Writer // where what goes to out is shown, if not there
 
-	etcd  etcdFlags
-	tls   *tls.Config // of the client
-	debug bool
-	begun bool // the command line is right
+	etcd    etcdFlags
+	tls     *tls.Config // of the client
+	debug   bool
+	begun   bool           // the command line is right
+	signals chan os.Signal // for the command, those too that have come before it
 }
 
 // run executes a command line and returns the exit code.
@@ -102,16 +103,38 @@ func (a *app) note(format string, args ...any) {
 	_, _ = fmt.Fprintf(a.err, "conclave: "+format+"\n", args...) // there is nobody else to tell
 }
 
+// ending are the signals that ask the program to end.
+func ending() []os.Signal {
+	return []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT}
+}
+
+// catch has signals sent to c, but for those that whoever has started the program wants to be ignored.
+func catch(c chan<- os.Signal, signals []os.Signal) {
+	for _, s := range signals {
+		if !signal.Ignored(s) {
+			signal.Notify(c, s)
+		}
+	}
+}
+
+// untilHeld is until for what can hold something. Signals are kept for a command, too, so that none is lost that
+// comes between the wait and the command's start. That nobody reads what is printed is an error, and not the end of the
+// program: what it holds has to be given back. SIGPIPE is caught for that and not ignored, which children would inherit.
+func (a *app) untilHeld(ctx context.Context) (context.Context, context.CancelFunc) {
+	a.signals = make(chan os.Signal, 16)
+	catch(a.signals, ending())
+	broken := make(chan os.Signal, 1)
+	catch(broken, []os.Signal{syscall.SIGPIPE})
+	ctx, stop := until(ctx)
+	return ctx, func() { stop(); signal.Stop(a.signals); signal.Stop(broken) }
+}
+
 // until returns a context that ends with the first signal that asks the program to end, and with
 // its cause, an interruption.
 func until(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	c := make(chan os.Signal, 1)
-	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} {
-		if !signal.Ignored(s) {
-			signal.Notify(c, s)
-		}
-	}
+	catch(c, ending())
 	go func() { // ends with ctx
 		select {
 		case s := <-c:

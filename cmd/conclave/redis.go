@@ -99,7 +99,7 @@ func (a *app) redisLock(ctx context.Context, o *redisOptions, names, command []s
 	if err != nil {
 		return err
 	}
-	ctx, stop := until(ctx)
+	ctx, stop := a.untilHeld(ctx)
 	defer stop()
 	renewed := make(chan struct{}, 1)
 	nodes, end, err := a.redisNodes(o, renewed)

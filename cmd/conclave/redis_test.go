@@ -3,6 +3,7 @@
 package main_test
 
 import (
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -73,6 +74,18 @@ func TestACommandUnderALockOnRedisEndsWhenItsNodesHang(t *testing.T) {
 	}
 	require.Equal(t, 76, k.ends(), k.stderr)
 	require.Equal(t, "left: 0\n", left(t, p.dir))
+}
+
+func TestThatNobodyReadsWhatIsSaidEndsNothing(t *testing.T) {
+	t.Parallel()
+	p, _ := onRedis(t, 1)
+	read, write, err := os.Pipe()
+	require.NoError(t, err)
+	require.NoError(t, read.Close())
+	cmd := p.command("redis", "lock", "cache", "--", "true")
+	cmd.Stderr = write
+	require.Zero(t, exitCode(t, cmd.Run()))
+	require.NoError(t, write.Close())
 }
 
 func TestWhatIsWrongWithALockOnRedisIsSaid(t *testing.T) {

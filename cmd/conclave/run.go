@@ -136,9 +136,9 @@ func (t *tenure) deadline() (time.Time, bool) {
 
 // withSession calls fn with a session, and with a context that the first signal ends.
 func (a *app) withSession(ctx context.Context, o *runOptions, fn func(context.Context, *lease.Session, <-chan struct{}) error) error {
-	ctx, stop := until(ctx)
+	ctx, stop := a.untilHeld(ctx)
 	defer stop()
-	client, err := a.client()
+	client, err := a.client(ctx)
 	if err != nil {
 		return err
 	}
@@ -211,13 +211,14 @@ func (a *app) giveBack(ctx context.Context, t *tenure) error {
 
 // execute runs a command under a tenure.
 func (a *app) execute(ctx context.Context, w *work, t *tenure) error {
-	signals := make(chan os.Signal, 16)
-	for _, s := range forwarded() {
-		if !signal.Ignored(s) {
-			signal.Notify(signals, s)
-		}
-	}
+	signals := a.signals
+	catch(signals, forwarded())
 	defer signal.Stop(signals)
+	select {
+	case s := <-signals: // it came after the wait
+		return interruption{s}
+	default:
+	}
 	env := append(environment(), t.env()...)
 	stop := a.heedRequests(ctx, w, t, signals, env)
 	defer stop()

@@ -1,0 +1,20 @@
+//go:build unix
+
+package main
+
+import (
+	"os"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestASignalThatComesBetweenTheWaitAndTheCommandIsHeeded(t *testing.T) {
+	t.Parallel()
+	a := &app{signals: make(chan os.Signal, 1)}
+	a.signals <- syscall.SIGTERM
+	w := &work{path: "/no/such/program", options: &runOptions{}}
+	err := a.execute(t.Context(), w, &tenure{lease: leash{t.Context()}})
+	require.Equal(t, interruption{syscall.SIGTERM}, err, "it is not started")
+}
