@@ -73,6 +73,8 @@ func (a *app) elect(ctx context.Context, o *electOptions, args, command []string
 		if err != nil {
 			return err
 		}
+		ctx, end := a.attended(ctx, work, &o.holdOptions)
+		defer end()
 		term, err := o.campaign(ctx, s, name, value)
 		if err != nil {
 			return interrupted(ctx, o.explain(s, name, err))

@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -19,6 +21,8 @@ type holdOptions struct {
 	printEnv bool
 	fd       int
 	output   string
+
+	told *os.File // that of fd, without a command
 }
 
 func (o *holdOptions) register(fs *pflag.FlagSet) {
@@ -86,39 +90,48 @@ func (a *app) hold(ctx context.Context, w *work, o *holdOptions, t *tenure) erro
 	if err != nil {
 		return err
 	}
-	out, file := a.out, os.Stdout
+	out := a.out
 	if o.fd != 1 {
-		file = os.NewFile(uintptr(o.fd), "--fd")
-		if _, err := file.Stat(); err != nil {
-			return usagef("--fd %d: must be an open file descriptor: %w", o.fd, err)
-		}
-		out = file
+		out = o.told
 	}
-	if _, err := fmt.Fprintln(out, line); err != nil {
+	_, err = fmt.Fprintln(out, line)
+	switch {
+	case errors.Is(err, syscall.EPIPE):
+		return interruption{syscall.SIGPIPE}
+	case err != nil:
 		return err
 	}
-	return a.stay(ctx, w, o, t, out, a.ends(ctx, file))
+	return a.stay(ctx, w, o, t, out)
 }
 
-// ends is closed when those who were told are not there any more.
-func (a *app) ends(ctx context.Context, file *os.File) <-chan struct{} {
+// attended returns a context that ends, as by SIGPIPE, when those are not there any more for whom something is held
+// without a command, or waited for.
+func (a *app) attended(ctx context.Context, w *work, o *holdOptions) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	end := func() { cancel(nil) }
+	if w.path != "" {
+		return ctx, end
+	}
+	o.told = os.Stdout
+	if o.fd != 1 {
+		o.told = os.NewFile(uintptr(o.fd), "--fd")
+	}
 	var reader, writer <-chan struct{}
-	if pipe(file) {
-		reader = hungUp(file, ctx.Done())
+	if pipe(o.told) {
+		reader = hungUp(o.told, ctx.Done())
 	}
 	if pipe(a.in) {
 		writer = exhausted(a.in)
 	}
-	ended := make(chan struct{})
 	go func() { // ends with ctx at the latest
-		defer close(ended)
 		select {
 		case <-reader:
 		case <-writer:
 		case <-ctx.Done():
 		}
+		cancel(interruption{syscall.SIGPIPE})
 	}()
-	return ended
+	return ctx, end
 }
 
 // exhausted is closed at the end of the input.
@@ -133,7 +146,7 @@ func exhausted(in io.Reader) <-chan struct{} {
 
 // stay waits for the end of the wish to hold, or of the tenure. Whoever uses the lock is warned
 // by --on-lost as early as a command would be, once.
-func (a *app) stay(ctx context.Context, w *work, o *holdOptions, t *tenure, out io.Writer, over <-chan struct{}) error {
+func (a *app) stay(ctx context.Context, w *work, o *holdOptions, t *tenure, out io.Writer) error {
 	stop := a.heedHolderRequests(ctx, w, t)
 	defer stop()
 	timer := time.NewTimer(0)
@@ -141,7 +154,7 @@ func (a *app) stay(ctx context.Context, w *work, o *holdOptions, t *tenure, out 
 	warn := sync.OnceFunc(func() { a.warn(w, t) })
 	for {
 		select {
-		case <-over:
+		case <-ctx.Done():
 			return nil
 		case <-t.lease.Context().Done():
 			warn()

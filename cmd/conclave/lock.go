@@ -90,6 +90,8 @@ func (a *app) lock(ctx context.Context, o *lockOptions, names, command []string)
 		if err != nil {
 			return err
 		}
+		ctx, end := a.attended(ctx, work, &o.holdOptions)
+		defer end()
 		h, err := o.acquire(ctx, s, names)
 		if err != nil {
 			return o.explain(ctx, s, names, err)

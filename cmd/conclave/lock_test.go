@@ -127,6 +127,28 @@ func TestAQuitLeavesNothing(t *testing.T) {
 	p.good("lock", "--try", "a", "--", "true")
 }
 
+func TestAWaiterWhoseScriptIsGoneEnds(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	p.start("lock", "a").says("a/~mutex/")
+	waiter := p.start("lock", "a")
+	awaitWaiters(t, p, 1)
+	require.NoError(t, waiter.in.Close())
+	require.Equal(t, 141, waiter.ends(), "its input is closed")
+	awaitWaiters(t, p, 0)
+
+	read, write, err := os.Pipe()
+	require.NoError(t, err)
+	cmd := p.command("lock", "a")
+	cmd.Stdout = write
+	require.NoError(t, cmd.Start())
+	require.NoError(t, write.Close())
+	awaitWaiters(t, p, 1)
+	require.NoError(t, read.Close())
+	require.Equal(t, 141, exitCode(t, cmd.Wait()), "its output is not read")
+	awaitWaiters(t, p, 0)
+}
+
 func TestALineForARequestEndsWithTheCommand(t *testing.T) {
 	t.Parallel()
 	p := newProgram(t)

@@ -108,6 +108,8 @@ func (a *app) redisLock(ctx context.Context, o *redisOptions, names, command []s
 	}
 	defer end()
 	a.note("redis: this lock has no fencing token, and two may hold it when a node restarts, fails over, evicts the key or has its clock set")
+	ctx, leave := a.attended(ctx, work, &o.holdOptions)
+	defer leave()
 	h, err := o.acquire(ctx, nodes, names[0])
 	if err != nil {
 		return interruptedOnly(ctx, err)

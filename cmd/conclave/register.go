@@ -75,6 +75,8 @@ func (a *app) register(ctx context.Context, o *registerOptions, args, command []
 		if err != nil {
 			return err
 		}
+		ctx, end := a.attended(ctx, work, &o.holdOptions)
+		defer end()
 		return a.registered(ctx, work, o, &registrar{app: a, session: s, options: o, key: args[0], value: args[1]}, ttl)
 	})
 }
