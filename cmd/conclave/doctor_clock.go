@@ -112,3 +112,10 @@ func tell(ctx context.Context, client *http.Client, url string) (there, here tim
 	}
 	return there, here, nil
 }
+
+func withScheme(endpoint string) string {
+	if strings.Contains(endpoint, "://") {
+		return endpoint
+	}
+	return "http://" + endpoint
+}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 )
 
 func TestAClockThatIsWrongIsNamedWithWhatItIsOff(t *testing.T) {
@@ -22,6 +23,15 @@ func TestAClockThatIsWrongIsNamedWithWhatItIsOff(t *testing.T) {
 	require.InDelta(t, ahead.Seconds(), *d.Members[0].Offset, d.Members[0].OffsetError+0.05)
 	require.Equal(t, warning, d.Findings[0].Level)
 	require.Equal(t, "fast", d.Findings[0].Subject)
+}
+
+func TestAMemberThatIsDownIsKnownByItsAddressWhateverTheScheme(t *testing.T) {
+	t.Parallel()
+	d := &diagnosis{Members: []*member{{Endpoint: "m1.example:2379", Error: "is down"}}}
+	list := []*pb.Member{{ID: 1, Name: "m1", ClientURLs: []string{"https://m1.example:2379"}}}
+	d.strangers(t.Context(), nil, list, time.Second)
+	require.Len(t, d.Members, 1)
+	require.Equal(t, "m1", d.Members[0].Name)
 }
 
 func TestVersionsThatAreNotSupportedAreKnown(t *testing.T) {

@@ -140,7 +140,7 @@ func (d *diagnosis) strangers(ctx context.Context, client *clientv3.Client, list
 			voters++
 		}
 		at := slices.IndexFunc(d.Members, func(m *member) bool {
-			return m.id == known.ID || slices.Contains(known.ClientURLs, withScheme(m.Endpoint))
+			return m.id == known.ID || slices.ContainsFunc(known.ClientURLs, func(url string) bool { return address(url) == address(m.Endpoint) })
 		})
 		switch {
 		case at >= 0:
@@ -169,11 +169,12 @@ func (d *diagnosis) strangers(ctx context.Context, client *clientv3.Client, list
 	}
 }
 
-func withScheme(endpoint string) string {
-	if strings.Contains(endpoint, "://") {
-		return endpoint
+// address is an endpoint without its scheme, which need not be given: with TLS it is another.
+func address(endpoint string) string {
+	if _, after, found := strings.Cut(endpoint, "://"); found {
+		return after
 	}
-	return "http://" + endpoint
+	return endpoint
 }
 
 // judge says what is wrong with a member.
