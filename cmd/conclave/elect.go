@@ -243,7 +243,7 @@ func (a *app) exec(ctx context.Context, line, input string, env ...string) error
 func (a *app) withClient(ctx context.Context, fn func(context.Context, *clientv3.Client) error) error {
 	ctx, stop := until(ctx)
 	defer stop()
-	client, err := a.client()
+	client, err := a.client(ctx)
 	if err != nil {
 		return err
 	}

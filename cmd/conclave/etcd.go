@@ -75,8 +75,8 @@ func (f *etcdFlags) environment(fs *pflag.FlagSet) error {
 }
 
 // client connects. What matters comes back as an error, or from the session.
-func (a *app) client() (*clientv3.Client, error) {
-	spec, err := a.spec()
+func (a *app) client(ctx context.Context) (*clientv3.Client, error) {
+	spec, err := a.spec(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -92,12 +92,12 @@ func (a *app) client() (*clientv3.Client, error) {
 	return client, nil
 }
 
-func (a *app) spec() (*clientv3.ConfigSpec, error) {
+func (a *app) spec(ctx context.Context) (*clientv3.ConfigSpec, error) {
 	f := &a.etcd
 	if err := f.check(); err != nil {
 		return nil, err
 	}
-	auth, err := a.credentials()
+	auth, err := a.credentials(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +161,7 @@ func (f *etcdFlags) discover() ([]string, error) {
 }
 
 // credentials splits "name:password" as etcdctl does.
-func (a *app) credentials() (*clientv3.AuthConfig, error) {
+func (a *app) credentials(ctx context.Context) (*clientv3.AuthConfig, error) {
 	f := &a.etcd
 	name, password, found := strings.Cut(f.user, ":")
 	switch {
@@ -176,10 +176,38 @@ func (a *app) credentials() (*clientv3.AuthConfig, error) {
 	case !term.IsTerminal(int(a.in.Fd())):
 		return nil, usagef("--user %q: needs a password: --user name:password, --password or ETCDCTL_PASSWORD", f.user)
 	}
-	_, _ = fmt.Fprintf(a.err, "password of %s: ", name)
-	secret, err := term.ReadPassword(int(a.in.Fd()))
-	_, _ = fmt.Fprintln(a.err)
+	secret, err := a.askPassword(ctx, name)
 	return &clientv3.AuthConfig{Username: name, Password: string(secret)}, err
+}
+
+// asks reports whether a password has to be asked for.
+func (f *etcdFlags) asks() bool {
+	return f.user != "" && f.password == "" && !strings.Contains(f.user, ":")
+}
+
+// askPassword asks for a password on the terminal, which shows what is typed again when ctx ends first.
+func (a *app) askPassword(ctx context.Context, name string) (secret []byte, err error) {
+	fd := int(a.in.Fd())
+	before, err := term.GetState(fd)
+	if err != nil {
+		return nil, err
+	}
+	_, _ = fmt.Fprintf(a.err, "password of %s: ", name)
+	answered := make(chan struct{})
+	var typed []byte
+	var failed error
+	go func() { // ends with the answer, or with the process
+		defer close(answered)
+		typed, failed = term.ReadPassword(fd)
+	}()
+	select {
+	case <-answered:
+		secret, err = typed, failed
+	case <-ctx.Done():
+		err = errors.Join(context.Cause(ctx), term.Restore(fd, before))
+	}
+	_, _ = fmt.Fprintln(a.err)
+	return secret, err
 }
 
 // explain adds endpoints, and the cause where the client only says that the time is over.

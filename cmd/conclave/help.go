@@ -98,13 +98,16 @@ func (a *app) completions(cmd *cobra.Command, begins string) []string {
 	if err := a.etcd.environment(cmd.Flags()); err != nil {
 		return nil
 	}
-	client, err := a.client()
+	if a.etcd.asks() { // this is no time to ask
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), completionTime)
+	defer cancel()
+	client, err := a.client(ctx)
 	if err != nil {
 		return nil
 	}
 	defer func() { _ = client.Close() }() // nothing depends on it
-	ctx, cancel := context.WithTimeout(cmd.Context(), completionTime)
-	defer cancel()
 	used, err := a.namesBelow(ctx, client, begins)
 	if err != nil {
 		return nil

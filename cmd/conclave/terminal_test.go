@@ -154,6 +154,26 @@ func TestThePasswordIsAskedForOnATerminal(t *testing.T) {
 	require.Zero(t, k.ends())
 }
 
+func TestThePasswordNeedNotBeGiven(t *testing.T) {
+	t.Parallel()
+	k := newProgram(t).terminal("bash", "-c", `
+		trap : INT
+		conclave lock a --user ann -- echo done; echo "code is $?"
+		stty -a | tr " " "\n" | grep -x -e "-\?echo"; echo end`)
+	k.says("password of ann: ")
+	k.types(ctrlC)
+	k.says("end")
+	require.Contains(t, k.stdout.String(), "code is 130\r\necho\r\n", "what is typed is shown again")
+	k.ends()
+}
+
+func TestCompletionAsksForNoPassword(t *testing.T) {
+	t.Parallel()
+	k := newProgram(t).terminal(binary, "__complete", "lock", "--user", "ann", "a")
+	require.Zero(t, k.ends())
+	require.NotContains(t, k.stdout.String(), "password")
+}
+
 func TestPeopleSeeColoursUnlessTheyDoNotWantThem(t *testing.T) {
 	t.Parallel()
 	p := newProgram(t)
