@@ -15,6 +15,8 @@ const (
 	// DefaultStaleAfter is above the stall limit of a cache, so that one member that
 	// has vanished makes nothing stale.
 	DefaultStaleAfter = 30 * time.Second
+	// MinStaleAfter is far below what is of use.
+	MinStaleAfter = 10 * time.Millisecond
 )
 
 // Empty says what to do when the last key of a service has gone.
@@ -83,12 +85,12 @@ func WithEmpty(e Empty) BuilderOption {
 
 // WithStaleness calls fn when the addresses of a service begin to be old, and when they
 // are up to date again. They are old when the registry is empty and [KeepLast] is in
-// force, or etcd was not heard of for so long as after says, [DefaultStaleAfter] if it is
+// force, or etcd was not heard of for so long as after says, from [MinStaleAfter], [DefaultStaleAfter] if it is
 // 0. fn must not block.
 func WithStaleness(after time.Duration, fn func(Staleness)) BuilderOption {
 	return builderOption(func(c *config) error {
-		if after < 0 || fn == nil {
-			return fmt.Errorf("staleness after %v: must not be negative, and needs a function", after)
+		if after != 0 && after < MinStaleAfter || fn == nil {
+			return fmt.Errorf("staleness after %v: must be 0 or at least %v, and needs a function", after, MinStaleAfter)
 		}
 		if after > 0 {
 			c.staleAfter = after

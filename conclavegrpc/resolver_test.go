@@ -241,6 +241,7 @@ func TestWhatIsWrongIsRefusedByName(t *testing.T) {
 		"option is nil":       nil,
 		"scheme is empty":     conclavegrpc.WithScheme(""),
 		"empty 7: must be":    conclavegrpc.WithEmpty(7),
+		"staleness after 3ns": conclavegrpc.WithStaleness(3, func(conclavegrpc.Staleness) {}),
 		"staleness after -1s": conclavegrpc.WithStaleness(-time.Second, func(conclavegrpc.Staleness) {}),
 		"staleness after 0s":  conclavegrpc.WithStaleness(0, nil),
 		"logger is nil":       conclavegrpc.WithLogger(nil),
