@@ -50,15 +50,18 @@ type directory struct {
 	mu        sync.Mutex
 	resolvers map[*serviceResolver]struct{}
 	known     []resolver.Endpoint
-	failed    error // why nothing is known, if that is so
+	recalled  time.Time // when what is known was true, while it is what another directory knew
+	failed    error     // why nothing is known, if that is so
 	progress  *watch.Progress
 	stale     Staleness
 }
 
-func openDirectory(client *clientv3.Client, keys string, c config) *directory {
+// openDirectory begins with what another has known.
+func openDirectory(client *clientv3.Client, keys string, c config, m memory) *directory {
 	//nolint:forbidigo // a directory lives until the last of its connections is closed
 	ctx, cancel := context.WithCancel(context.Background())
 	d := &directory{client: client, prefix: keys, cfg: c, cancel: cancel, resolvers: make(map[*serviceResolver]struct{})}
+	d.known, d.recalled = m.known, m.since
 	d.stale.Service = keys[:len(keys)-1]
 	d.running.Go(func() { d.follow(ctx) })
 	d.running.Go(func() { d.listen(ctx) })
@@ -68,6 +71,25 @@ func openDirectory(client *clientv3.Client, keys string, c config) *directory {
 func (d *directory) close() {
 	d.cancel()
 	d.running.Wait()
+}
+
+// memory is what is known, and how old that is.
+func (d *directory) memory() memory {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return memory{d.known, d.age(time.Now())}
+}
+
+// age is when what is known was true, or else now if it is. mu must be held.
+func (d *directory) age(now time.Time) time.Time {
+	switch {
+	case !d.recalled.IsZero():
+		return d.recalled
+	case d.stale.Err != nil:
+		return d.stale.Since
+	default:
+		return now
+	}
 }
 
 // join tells a connection what is known, and from then on what changes.
@@ -155,7 +177,7 @@ func (d *directory) update(s watch.Snapshot[Endpoint]) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.failed = nil
+	d.failed, d.recalled = nil, time.Time{}
 	if len(found) == 0 && len(d.known) > 0 && d.cfg.empty == KeepLast {
 		d.becomes(ErrEmpty, time.Now())
 		return
@@ -172,7 +194,7 @@ func (d *directory) fail(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.failed = err
-	d.becomes(err, time.Now())
+	d.becomes(err, d.age(time.Now()))
 	if len(d.known) > 0 {
 		return
 	}
@@ -198,10 +220,15 @@ func (d *directory) listen(ctx context.Context) {
 func (d *directory) hear() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.progress == nil {
+	var silence time.Duration
+	switch {
+	case !d.recalled.IsZero():
+		silence = time.Since(d.recalled)
+	case d.progress != nil:
+		silence = d.progress.Silence()
+	default:
 		return
 	}
-	silence := d.progress.Silence()
 	switch {
 	case silence > d.cfg.staleAfter && d.stale.Err == nil:
 		d.becomes(ErrUnreachable, time.Now().Add(-silence))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/resolver"
@@ -20,16 +21,27 @@ func NewBuilder(client *clientv3.Client, opts ...BuilderOption) (resolver.Builde
 	if err != nil {
 		return nil, err
 	}
-	return &builder{client: client, cfg: c, open: make(map[string]*directory)}, nil
+	return &builder{client: client, cfg: c, open: make(map[string]*directory), left: make(map[string]memory)}, nil
 }
 
-// builder has a directory for each service that a connection is for.
+// maxLeft is how many services without a connection are remembered.
+const maxLeft = 1000
+
+// memory is what a directory knew when it was closed.
+type memory struct {
+	known []resolver.Endpoint
+	since time.Time // when it was last known to be true
+}
+
+// builder has a directory for each service that a connection is for. What it knew when the last connection was closed,
+// which gRPC does when one is idle, serves the next until etcd has been read.
 type builder struct {
 	client *clientv3.Client
 	cfg    config
 
 	mu   sync.Mutex
 	open map[string]*directory
+	left map[string]memory // of those that are not open
 }
 
 // Scheme implements [resolver.Builder].
@@ -49,8 +61,9 @@ func (b *builder) Build(target resolver.Target, conn resolver.ClientConn, _ reso
 	defer b.mu.Unlock()
 	d := b.open[keys]
 	if d == nil {
-		d = openDirectory(b.client, keys, b.cfg)
+		d = openDirectory(b.client, keys, b.cfg, b.left[keys])
 		b.open[keys] = d
+		delete(b.left, keys)
 	}
 	r := &serviceResolver{builder: b, directory: d, conn: conn}
 	d.join(r)
@@ -81,6 +94,22 @@ func (b *builder) leave(r *serviceResolver) (last bool) {
 	last = r.directory.leave(r)
 	if last {
 		delete(b.open, r.directory.prefix)
+		b.remember(r.directory)
 	}
 	return last
+}
+
+// remember keeps what a directory knows, in place of another's if there are too many. mu must be held.
+func (b *builder) remember(d *directory) {
+	m := d.memory()
+	if len(m.known) == 0 {
+		return
+	}
+	for other := range b.left {
+		if len(b.left) < maxLeft {
+			break
+		}
+		delete(b.left, other)
+	}
+	b.left[d.prefix] = m
 }

@@ -168,6 +168,47 @@ type capture struct {
 func (c *capture) UpdateState(s resolver.State) error { c.states <- s; return nil }
 func (c *capture) ReportError(error)                  {}
 
+func resolve(t *testing.T, b resolver.Builder, service string, conn *capture) resolver.Resolver {
+	t.Helper()
+	target := resolver.Target{}
+	target.URL.Path = "/" + service
+	r, err := b.Build(target, conn, resolver.BuildOptions{})
+	require.NoError(t, err)
+	return r
+}
+
+func TestAConnectionThatWasIdleHasTheLastAddressesWhileEtcdIsDown(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t, etcdtest.WithControl())
+	client, name := c.Client(t, etcdtest.WithFastReconnect()), service(t, c)
+	session := newSession(t, c.Client(t))
+	register(t, session, name, "a", "a:1")
+	told := make(chan conclavegrpc.Staleness, 10)
+	b := newBuilder(t, client, conclavegrpc.WithStaleness(100*time.Millisecond, func(s conclavegrpc.Staleness) { told <- s }))
+	conn := &capture{states: make(chan resolver.State, 10)}
+	r := resolve(t, b, name, conn)
+	require.Equal(t, "a:1", await(t, conn.states).Endpoints[0].Addresses[0].Addr)
+	r.Close() // as gRPC does it when a connection is idle
+	require.NoError(t, c.Stop(guarded(t), 0))
+	for len(told) > 0 {
+		<-told
+	}
+
+	asleep := time.Now()
+	r = resolve(t, b, name, conn)
+	defer r.Close()
+	require.Equal(t, "a:1", await(t, conn.states).Endpoints[0].Addresses[0].Addr)
+	old := await(t, told)
+	require.ErrorIs(t, old.Err, conclavegrpc.ErrUnreachable)
+	require.True(t, old.Since.Before(asleep), "since the connection was closed: %v", old.Since)
+	require.NoError(t, c.Restart(guarded(t), 0))
+	require.NoError(t, await(t, told).Err)
+	register(t, session, name, "b", "b:1")
+	for len(await(t, conn.states).Endpoints) != 2 {
+		continue // the first is what is known again
+	}
+}
+
 func TestMetadataAndWeightReachBalancers(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
@@ -178,10 +219,7 @@ func TestMetadataAndWeightReachBalancers(t *testing.T) {
 		require.NoError(t, err)
 	}
 	conn := &capture{states: make(chan resolver.State, 10)}
-	target := resolver.Target{}
-	target.URL.Path = "/" + name
-	r, err := newBuilder(t, client).Build(target, conn, resolver.BuildOptions{})
-	require.NoError(t, err)
+	r := resolve(t, newBuilder(t, client), name, conn)
 	defer r.Close()
 	state := await(t, conn.states)
 	require.Len(t, state.Endpoints, 3, "one state, whole, in the order of keys")
