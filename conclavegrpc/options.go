@@ -100,17 +100,35 @@ func WithStaleness(after time.Duration, fn func(Staleness)) BuilderOption {
 	})
 }
 
-// WithLogger sets where resolvers report, at Warn, that addresses are old or a service
-// cannot be read, and at Info that it is well again. By default nothing is logged.
-func WithLogger(log *slog.Logger) BuilderOption {
-	return builderOption(func(c *config) error {
-		if log == nil {
-			return errors.New("logger is nil: leave the option out to log nothing")
-		}
-		c.log = log
-		c.watch = append(c.watch, watch.WithLogger(log))
-		return nil
-	})
+// Option configures both a [NewBuilder] and [Register].
+type Option interface {
+	BuilderOption
+	RegisterOption
+}
+
+// WithLogger sets where is reported: by resolvers, at Warn, that addresses are old or a service
+// cannot be read, and at Info that it is well again; by registrations, at Warn, that an address could not be put.
+// By default nothing is logged.
+func WithLogger(log *slog.Logger) Option { return logger{log} }
+
+type logger struct{ log *slog.Logger }
+
+func (l logger) check() error {
+	if l.log == nil {
+		return errors.New("logger is nil: leave the option out to log nothing")
+	}
+	return nil
+}
+
+func (l logger) apply(c *config) error {
+	c.log = l.log
+	c.watch = append(c.watch, watch.WithLogger(l.log))
+	return l.check()
+}
+
+func (l logger) applyRegister(c *registerConfig) error {
+	c.log = l.log
+	return l.check()
 }
 
 // WithCacheOptions configures the cache that each service has, for example with the

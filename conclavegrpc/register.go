@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	healthgrpc "google.golang.org/grpc/health/grpc_health_v1"
@@ -15,18 +16,21 @@ import (
 const DefaultDrainGrace = time.Second
 
 // RegisterOption configures [Register].
-type RegisterOption interface{ apply(c *registerConfig) error }
+type RegisterOption interface {
+	applyRegister(c *registerConfig) error
+}
 
 type registerConfig struct {
 	grace   time.Duration
 	health  healthgrpc.HealthServer
 	service string
 	lease   []lease.RegisterOption
+	log     *slog.Logger
 }
 
 type registerOption func(c *registerConfig) error
 
-func (o registerOption) apply(c *registerConfig) error { return o(c) }
+func (o registerOption) applyRegister(c *registerConfig) error { return o(c) }
 
 // WithDrainGrace sets for how long [Registration.Drain] lets the server serve after its
 // address was taken out of the registry, [DefaultDrainGrace] by default, from 0: clients
@@ -42,8 +46,10 @@ func WithDrainGrace(d time.Duration) RegisterOption {
 }
 
 // WithHealth keeps the address in the registry only while the health server says that the
-// service, "" for the whole server, is SERVING. Register then returns at once if it is
-// not. It is usually a [google.golang.org/grpc/health.Server].
+// service, "" for the whole server, is SERVING. Register then returns at once, whatever the
+// health is. An address that cannot be put, because the key of an instance that was killed is still
+// there for instance, is tried again after a pause of up to ten seconds; [Registration.Err] says why, and
+// so does the log, see [WithLogger]. It is usually a [google.golang.org/grpc/health.Server].
 func WithHealth(server healthgrpc.HealthServer, service string) RegisterOption {
 	return registerOption(func(c *registerConfig) error {
 		if server == nil {
@@ -70,12 +76,12 @@ func WithTakeover() RegisterOption {
 // Its errors are those of [lease.Register], and those of bad input. When it fails, the
 // address is not in the registry.
 func Register(ctx context.Context, s *lease.Session, service, instance string, e Endpoint, opts ...RegisterOption) (*Registration, error) {
-	c := registerConfig{grace: DefaultDrainGrace}
+	c := registerConfig{grace: DefaultDrainGrace, log: slog.New(slog.DiscardHandler)}
 	for _, o := range opts {
 		if o == nil {
 			return nil, errors.New("conclavegrpc: option is nil: must come from one of the With functions")
 		}
-		if err := o.apply(&c); err != nil {
+		if err := o.applyRegister(&c); err != nil {
 			return nil, fmt.Errorf("conclavegrpc: %w", err)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	healthgrpc "google.golang.org/grpc/health/grpc_health_v1"
@@ -23,12 +24,13 @@ type Registration struct {
 	cancel  context.CancelFunc
 	minding sync.WaitGroup // of the health; ends after cancel
 
-	mu     sync.Mutex
-	value  string
-	closed bool
-	// kept is nil while the address is not to be in the registry, err being why.
-	kept *lease.Registration
-	err  error
+	mu    sync.Mutex
+	value string
+	// err is why the address is not in the registry. It is nil if it is, as far as kept knows.
+	err error
+	// kept is nil while the address is not in the registry; until its removal is confirmed it is leaving.
+	kept    *lease.Registration
+	leaving bool
 }
 
 // open registers, or begins to mind the health.
@@ -53,29 +55,63 @@ func (r *Registration) open(ctx context.Context) error {
 	return nil
 }
 
-// mind puts and removes the address as the health says, until the statuses end.
+// mind puts and removes the address as the health says, and tries again when that fails, until ctx ends.
 func (r *Registration) mind(ctx context.Context, statuses <-chan healthgrpc.HealthCheckResponse_ServingStatus) {
-	for status := range statuses {
-		if status == healthgrpc.HealthCheckResponse_SERVING {
-			r.note(r.put(ctx))
-		} else {
-			r.note(errors.Join(ErrNotServing, r.remove(ctx)))
+	serving, pause := false, firstPause
+	var again <-chan time.Time
+	for {
+		select {
+		case status, more := <-statuses:
+			if !more { // the health server says nothing any more
+				statuses = nil
+				continue
+			}
+			serving, pause = status == healthgrpc.HealthCheckResponse_SERVING, firstPause
+		case <-again:
+		case <-ctx.Done():
+			return
+		}
+		again = nil
+		if !r.settle(ctx, serving) {
+			again = time.After(pause)
+			pause = min(2*pause, maxPause)
 		}
 	}
 }
 
-func (r *Registration) note(err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.err = err
+// settle puts the address or removes it, and reports whether it is done.
+func (r *Registration) settle(ctx context.Context, serving bool) bool { //nolint:revive // it is what the health says
+	if serving {
+		return r.note(ctx, r.put(ctx))
+	}
+	_ = r.note(ctx, ErrNotServing)
+	return r.remove(ctx) == nil
 }
 
-// put registers the address if it is not.
+// note notes why the address is not in the registry, and reports whether it is. What is not of the server's own
+// doing is logged, once.
+func (r *Registration) note(ctx context.Context, err error) (registered bool) {
+	r.mu.Lock()
+	before := r.err
+	r.err = err
+	r.mu.Unlock()
+	if err != nil && !errors.Is(err, ErrNotServing) && ctx.Err() == nil && (before == nil || before.Error() != err.Error()) {
+		r.cfg.log.Warn("conclavegrpc: address could not be registered; trying again", "key", r.key, "error", err)
+	}
+	return err == nil
+}
+
+// put registers the address if it is not. One that is still being removed is waited for first.
 func (r *Registration) put(ctx context.Context) error {
 	r.mu.Lock()
-	kept, value := r.kept, r.value
+	kept, leaving, value := r.kept, r.leaving, r.value
 	r.mu.Unlock()
-	if kept != nil {
+	switch {
+	case leaving:
+		if err := r.remove(ctx); err != nil {
+			return err
+		}
+	case kept != nil:
 		return nil
 	}
 	kept, err := lease.Register(ctx, r.session, r.key, value, r.cfg.lease...)
@@ -92,37 +128,48 @@ func (r *Registration) put(ctx context.Context) error {
 	return nil
 }
 
-// remove takes the address out of the registry if it is there.
+// remove takes the address out of the registry if it is there. When ctx ends first it goes on, and can be waited for
+// again.
 func (r *Registration) remove(ctx context.Context) error {
 	r.mu.Lock()
 	kept := r.kept
-	r.kept = nil
+	r.leaving = kept != nil
 	r.mu.Unlock()
 	if kept == nil {
 		return nil
 	}
-	return kept.Close(ctx)
+	if err := kept.Close(ctx); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.kept, r.leaving = nil, false
+	return nil
 }
 
 // Update changes the endpoint. It returns once etcd has it; when ctx ends first it stays
-// wanted. While the server is not serving it is put when it is again.
+// wanted. While the server is not serving it is put when it is again; while the address
+// cannot be put, Update returns why, as [Registration.Err] does, and the endpoint stays wanted.
 func (r *Registration) Update(ctx context.Context, e Endpoint) error {
 	value, err := e.encode()
 	if err != nil {
 		return err
 	}
 	r.mu.Lock()
-	kept := r.kept
+	kept, err := r.kept, r.err
 	r.value = value
-	if r.closed {
-		r.mu.Unlock()
-		return lease.ErrClosed
+	if r.leaving {
+		kept = nil
 	}
 	r.mu.Unlock()
-	if kept == nil {
+	switch {
+	case kept != nil && !errors.Is(err, lease.ErrClosed):
+		return kept.Update(ctx, value)
+	case errors.Is(err, ErrNotServing):
 		return nil
+	default:
+		return err
 	}
-	return kept.Update(ctx, value)
 }
 
 // Err returns nil while the address is in the registry as far as is known, and else why
@@ -130,7 +177,7 @@ func (r *Registration) Update(ctx context.Context, e Endpoint) error {
 func (r *Registration) Err() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.kept != nil {
+	if r.kept != nil && r.err == nil {
 		return r.kept.Err()
 	}
 	return r.err
@@ -142,7 +189,7 @@ func (r *Registration) Close(ctx context.Context) error {
 	r.cancel()
 	r.minding.Wait()
 	r.mu.Lock()
-	r.closed, r.err = true, lease.ErrClosed
+	r.err = lease.ErrClosed
 	r.mu.Unlock()
 	return r.remove(ctx)
 }

@@ -1,0 +1,70 @@
+package conclavegrpc_test
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	healthgrpc "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/conclave-go/conclave/conclavegrpc"
+	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/lease"
+)
+
+// tick is how often tests look for what nobody tells them.
+const tick = 5 * time.Millisecond
+
+// lines is where a log is written to.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func TestAServerIsRegisteredOnceTheKeyOfTheInstanceBeforeHasGone(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	client, name := c.Client(t), service(t, c)
+	killed, err := client.Grant(guarded(t), 2)
+	require.NoError(t, err)
+	_, err = client.Put(guarded(t), name+"/a", `{"Op":0,"Addr":"before:1"}`, clientv3.WithLease(killed.ID))
+	require.NoError(t, err)
+	s, log := newServer(t), new(lines)
+	r := register(t, newSession(t, client), name, "a", s.addr, conclavegrpc.WithHealth(s.health, ""),
+		conclavegrpc.WithLogger(slog.New(slog.NewTextHandler(log, nil))))
+	defer func() { require.NoError(t, r.Close(guarded(t))) }()
+	taken := func(err error) bool {
+		_, ok := errors.AsType[*lease.TakenError](err)
+		return ok
+	}
+	require.Eventually(t, func() bool { return taken(r.Err()) }, guard, tick)
+	require.True(t, taken(r.Update(guarded(t), conclavegrpc.Endpoint{Addr: "after:1"})))
+	require.Eventually(t, func() bool { return r.Err() == nil }, guard, tick)
+	resp, err := client.Get(guarded(t), name+"/a")
+	require.NoError(t, err)
+	require.Contains(t, string(resp.Kvs[0].Value), "after:1", "the update counts")
+	require.Equal(t, 1, strings.Count(log.String(), "conclavegrpc: address could not be registered; trying again"), log)
+	require.Contains(t, log.String(), "level=WARN")
+
+	s.health.SetServingStatus("", healthgrpc.HealthCheckResponse_NOT_SERVING)
+	require.Eventually(t, func() bool { return errors.Is(r.Err(), conclavegrpc.ErrNotServing) }, guard, tick)
+	require.NoError(t, r.Update(guarded(t), conclavegrpc.Endpoint{Addr: "later:1"}))
+}
