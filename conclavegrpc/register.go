@@ -109,21 +109,31 @@ type Stopper interface {
 // Drain ends a server in good order: it takes the address out of the registry, lets the
 // server serve for the grace, so that clients hear of it, and then waits for the calls
 // under way. When ctx ends first the server is stopped at once, and ctx's error returned;
-// an etcd that cannot be reached holds up nothing, and its error is returned.
+// an etcd that cannot be reached holds it up for [lease.DefaultGrace] once the server has stopped, and then an error with
+// the key is returned: the address is still in the registry, and goes with the session's lease if not before.
 //
 // At a signal ctx is often done already: give it
 // one that [context.WithTimeout] makes of [context.WithoutCancel].
 func (r *Registration) Drain(ctx context.Context, server Stopper) error {
+	removal, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
 	removing := make(chan error, 1)
-	go func() { removing <- r.Close(ctx) }() // bounded by ctx
+	go func() { removing <- r.Close(removal) }() // ends with removal
 	select {
 	case <-time.After(r.cfg.grace):
 	case <-ctx.Done():
 	}
 	stop := context.AfterFunc(ctx, server.Stop) // which ends GracefulStop
 	server.GracefulStop()
-	if !stop() {
-		return errors.Join(context.Cause(ctx), <-removing)
+	served := stop()
+	patience := time.AfterFunc(lease.DefaultGrace, func() { giveUp(errUnconfirmed) })
+	defer patience.Stop()
+	err := <-removing
+	if !served {
+		return errors.Join(context.Cause(ctx), err)
 	}
-	return <-removing
+	return err
 }
+
+// errUnconfirmed is why Drain does not wait any longer.
+var errUnconfirmed = errors.New("conclavegrpc: the server has stopped, and etcd has not confirmed that its address is out of the registry")

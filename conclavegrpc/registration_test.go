@@ -68,3 +68,24 @@ func TestAServerIsRegisteredOnceTheKeyOfTheInstanceBeforeHasGone(t *testing.T) {
 	require.Eventually(t, func() bool { return errors.Is(r.Err(), conclavegrpc.ErrNotServing) }, guard, tick)
 	require.NoError(t, r.Update(guarded(t), conclavegrpc.Endpoint{Addr: "later:1"}))
 }
+
+func TestADrainDoesNotWaitForAnEtcdThatIsDown(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t, etcdtest.WithControl())
+	client, name := c.Client(t, etcdtest.WithFastReconnect()), service(t, c)
+	s := newServer(t)
+	session, err := lease.NewSession(guarded(t), client, lease.WithTTL(5*time.Minute))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, session.Close(guarded(t))) })
+	r := register(t, session, name, "a", s.addr, conclavegrpc.WithDrainGrace(0))
+	require.NoError(t, c.Stop(guarded(t), 0))
+	ctx := guarded(t)
+	require.ErrorContains(t, r.Drain(ctx, s.Server), name+"/a")
+	require.NoError(t, ctx.Err(), "it has not waited for that")
+
+	require.NoError(t, c.Restart(guarded(t), 0))
+	require.NoError(t, r.Close(guarded(t)))
+	resp, err := c.Client(t).Get(guarded(t), name+"/a")
+	require.NoError(t, err)
+	require.Zero(t, resp.Count, "Close says so when it is removed")
+}
