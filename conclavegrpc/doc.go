@@ -30,7 +30,8 @@
 //
 // # When etcd is down
 //
-// The last known addresses stay in use while etcd cannot be reached. They also stay when
+// The last known addresses stay in use while etcd cannot be reached, even for a connection that
+// has been idle, whose target gRPC resolves again. They also stay when
 // the registry is empty, since it is more likely that something has happened to the
 // registry than that every server is gone, see [WithEmpty]. [WithStaleness] reports since
 // when addresses have been stale, and the log says so at Warn.
