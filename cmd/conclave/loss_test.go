@@ -153,7 +153,7 @@ func TestACommandEndsWhenAnOperatorTakesTheLockAway(t *testing.T) {
 	p := newProgram(t)
 	k := p.start("lock", "a", "--ttl", shortTTL, "--", "sh", "-c", `echo ready; trap 'echo told' TERM; while :; do sleep 0.02; done`)
 	k.says("ready")
-	p.takeAway("a")
+	p.takeAway()
 	k.says("told")
 	require.Equal(t, 76, k.ends())
 }
@@ -164,7 +164,7 @@ func TestACommandHasTimeToTidyUpWhenAnOperatorTakesTheLockAway(t *testing.T) {
 	k := p.start("lock", "a", "--ttl", "10", "--", "sh", "-c",
 		`trap 'sleep 1; echo tidy; exit 9' TERM; echo ready; while :; do sleep 0.02; done`)
 	k.says("ready")
-	p.takeAway("a")
+	p.takeAway()
 	require.Equal(t, 76, k.ends())
 	k.says("tidy")
 	require.NotContains(t, k.stderr.String(), "guard process")
@@ -175,7 +175,7 @@ func TestWhoeverHoldsWithoutACommandIsToldWhenAnOperatorTakesTheLockAway(t *test
 	p := newProgram(t)
 	k := p.start("lock", "a", "--ttl", shortTTL, "--on-lost", "echo told >>said")
 	k.says("a/~mutex/")
-	p.takeAway("a")
+	p.takeAway()
 	require.Equal(t, 76, k.ends())
 	said, err := os.ReadFile(filepath.Join(p.dir, "said"))
 	require.NoError(t, err)
@@ -187,17 +187,17 @@ func TestALossThatComesToLightAtTheReleaseIsTold(t *testing.T) {
 	p := newProgram(t)
 	k := p.start("lock", "a", "--ttl", "300", "--", "sh", "-c", "echo ready; read line; exit 0")
 	k.says("ready")
-	p.takeAway("a")
+	p.takeAway()
 	require.NoError(t, k.in.Close())
 	require.Equal(t, 76, k.ends())
 	require.Contains(t, k.stderr.String(), `conclave: lock "a": was lost before its end: `)
 }
 
-// takeAway deletes the entry of who holds a lock, as an operator would.
-func (p *program) takeAway(name string) {
+// takeAway deletes the entry of who holds lock "a", as an operator would.
+func (p *program) takeAway() {
 	p.t.Helper()
 	client := p.client()
-	entries, err := lock.Inspect(p.t.Context(), client, name)
+	entries, err := lock.Inspect(p.t.Context(), client, "a")
 	require.NoError(p.t, err)
 	_, err = client.Delete(p.t.Context(), entries[0].Key)
 	require.NoError(p.t, err)

@@ -91,7 +91,7 @@ func TestACommandGoesOnWhenItsKeyCannotBeRemoved(t *testing.T) {
 	client := p.client()
 	file := filepath.Join(p.dir, "ready")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
-	k := p.via(net.Endpoints()...).start("register", "services/a", "v", "--ttl", "300", "--command-timeout", "300ms",
+	k := p.via(net.Endpoints()...).start("register", "services/a", "v", "--ttl", "300",
 		"--ready-cmd", "echo >>checks; test -e ready", "--ready-interval", "20ms", "--", "sh", "-c", "read line; echo bye; exit 4")
 	p.awaits(client, "v")
 	checks := p.size("checks")

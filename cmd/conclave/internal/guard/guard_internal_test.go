@@ -1,3 +1,5 @@
+//go:build linux
+
 package guard
 
 import (
@@ -27,7 +29,7 @@ func init() { //nolint:gochecknoinits // only here it is certain that this is th
 	runtime.LockOSThread()
 	go func() {
 		for {
-			time.Sleep(time.Hour)
+			<-time.After(time.Hour)
 		}
 	}()
 	_, _, _ = unix.Syscall(unix.SYS_EXIT, 0, 0, 0)
