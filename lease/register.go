@@ -42,6 +42,7 @@ type Registration struct {
 	seen      int64    // mod revision it was last seen at, 0: absent
 	unsettled int      // creating writes without a reply, which may still take effect
 	made      []string // what they put
+	reclaimed bool     // something of an earlier registration may be under the key, which a look may remove
 	item      *look.Item
 	changed   chan struct{} // closed and replaced when the registrar has dealt with it
 }

@@ -2,6 +2,7 @@ package lease_test
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 
@@ -126,6 +127,39 @@ func TestAKeyInDoubtCanBeRegisteredAgain(t *testing.T) {
 	g.round(t)
 	awaitDelete(t, events)
 	eventually(t, func() bool { return list.Doubts() == 0 }, "the look settles the doubt")
+}
+
+func TestALookThatFoundAKeyInDoubtDoesNotRemoveItsRegistration(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	put := stuckPut(t, g)
+	_, err := pb.NewKVClient(g.op.ActiveConnection()).Txn(guarded(t), put)
+	require.NoError(t, err)
+	removing, let, removed := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	g.rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
+		txn, ok := req.(*pb.TxnRequest)
+		if !ok || len(txn.Success) != 1 || !deletes(txn.Success[0]) {
+			return invoke()
+		}
+		close(removing)
+		<-let
+		defer close(removed)
+		return invoke()
+	})
+	g.round(t)
+	await(t, removing, "the removal of what was found")
+	r := g.register(t, "v")
+	events := g.op.watch(t, g.key)
+	close(let)
+	await(t, removed, "the removal")
+	g.op.requireKey(t, g.key, "v", g.id(t))
+	require.Empty(t, events)
+	require.NoError(t, r.Err())
+}
+
+// deletes reports whether an operation is a transaction that deletes a key.
+func deletes(op *pb.RequestOp) bool {
+	return slices.ContainsFunc(op.GetRequestTxn().GetSuccess(), func(op *pb.RequestOp) bool { return op.GetRequestDeleteRange() != nil })
 }
 
 func TestClosingTheSessionDuringRegisterEndsIt(t *testing.T) {

@@ -75,7 +75,7 @@ func (g *registrar) add(r *Registration) error {
 // replace lets r take the place of one whose removal has not come through: what is
 // under the key is r's to overwrite. mu must be held.
 func (g *registrar) replace(old, r *Registration) {
-	r.own, r.expect, r.unsettled, r.made = old.own, old.expect, old.unsettled, old.made
+	r.own, r.expect, r.unsettled, r.made, r.reclaimed = old.own, old.expect, old.unsettled, old.made, old.reclaimed
 	if old.item != nil {
 		old.item.Remove()
 	}
@@ -357,6 +357,7 @@ func (r *Registration) op(l *Lease) clientv3.Op {
 		// What this registration has under way carries a lease that has ended;
 		// an earlier one may have left something under this lease.
 		r.unsettled, r.made = l.look.Reclaim(r.key)
+		r.reclaimed = r.unsettled > 0
 	}
 	if r.closing {
 		return clientv3.OpTxn(expected, []clientv3.Op{clientv3.OpDelete(r.key)}, read)
@@ -379,7 +380,7 @@ func (g *registrar) wrote(w sending, l *Lease, rev int64) {
 	case r.closing:
 		// It was the put before; the removal comes next.
 	default:
-		r.lease, r.err, r.takeover = l, nil, false
+		r.lease, r.err, r.takeover, r.reclaimed = l, nil, false, false
 		if r.unsettled == 0 {
 			r.made = nil
 		}
@@ -411,7 +412,7 @@ func (g *registrar) saw(w sending, l *Lease, kv *mvccpb.KeyValue) {
 		}
 	case kv == nil || r.takeover:
 		// The next attempt expects just this.
-	case kv.Lease == int64(l.id) && string(kv.Value) == w.value:
+	case kv.Lease == int64(l.id) && string(kv.Value) == w.value && !r.reclaimed:
 		// An earlier attempt went through although its reply did not.
 		g.wrote(w, l, kv.ModRevision)
 	case mine:

@@ -201,7 +201,7 @@ func (k *Look) tell(batch []finding, resp *clientv3.TxnResponse) (found []orphan
 		case !f.slot.has(kv, k.lease):
 			f.slot.notFound(rev)
 		default:
-			found = append(found, orphan{f.slot, kv.CreateRevision})
+			found = append(found, orphan{f.slot, kv.CreateRevision, kv.ModRevision})
 		}
 	}
 	return found
@@ -209,8 +209,8 @@ func (k *Look) tell(batch []finding, resp *clientv3.TxnResponse) (found []orphan
 
 // orphan is an entry in doubt that a look has found.
 type orphan struct {
-	slot    *Slot
-	created int64
+	slot              *Slot
+	created, modified int64
 }
 
 // opsPerOrphan is how many operations the removal of one takes at most: the nested
@@ -221,8 +221,8 @@ const opsPerOrphan = 4
 // repeated, since of two removals one would find nothing, and not know why.
 const settleTimes = 3
 
-// settle removes orphans, each guarded by its create revision. What fails is found
-// again by the next look.
+// settle removes orphans, each guarded by its revision: a user of the key may have put it
+// since, see Reclaim. What fails is found again by the next look.
 func (k *Look) settle(ctx context.Context, patience time.Duration) {
 	// The server allows as many operations in all levels together.
 	batch := k.found[:min(len(k.found), max(k.list.batch()/opsPerOrphan, 1))]
@@ -230,7 +230,7 @@ func (k *Look) settle(ctx context.Context, patience time.Duration) {
 	ops := make([]clientv3.Op, len(batch))
 	for i, o := range batch {
 		ops[i] = clientv3.OpTxn(
-			[]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(o.slot.key), "=", o.created)},
+			[]clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(o.slot.key), "=", o.modified)},
 			append([]clientv3.Op{clientv3.OpDelete(o.slot.key)}, o.slot.with...), nil)
 	}
 	_ = attempt.Once(ctx, settleTimes*patience, func(ctx context.Context) error {

@@ -35,6 +35,23 @@ func TestWhatAnotherLeaseHasPutBetweenALookAndItsRemovalStays(t *testing.T) {
 	require.Equal(t, other, clientv3.LeaseID(resp.Kvs[0].Lease))
 }
 
+func TestWhatIsPutAnewBetweenALookAndItsRemovalStays(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	key := b.prefix + "k"
+	b.Suspect(key, 1, "v")
+	b.put(t, key, b.lease) // the put arrives
+	k := b.Begin(b.client, b.lease)
+	_, err := k.Step(guarded(t))
+	require.NoError(t, err)
+	unsettled, _ := b.Reclaim(key)
+	require.Equal(t, 1, unsettled)
+	b.put(t, key, b.lease)
+	require.False(t, k.Done(), "the removal is to come")
+	require.NoError(t, k.Next(guarded(t), patience))
+	require.True(t, b.exists(t, key))
+}
+
 func TestALookOfManyKeysRemovesWhatTurnsUpInDoubt(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -97,7 +97,8 @@ func (l *List) Settled() bool {
 
 // Reclaim takes key out of doubt, for a user who puts it again and from now on
 // answers for what may still arrive: looks would remove the new entry with the old.
-// It returns how many puts are unsettled, and of what values.
+// It returns how many puts are unsettled, and of what values. A look that is under way
+// may remove what it has found, so that has to be put anew, not taken over.
 func (l *List) Reclaim(key string) (unsettled int, values []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
