@@ -39,12 +39,21 @@ type Registration struct {
 	lease     *Lease   // the one it was last put under
 	own       []int64  // leases it may have been put under
 	expect    int64    // mod revision the next write requires, 0: absent
+	under     *Lease   // the last of own
 	seen      int64    // mod revision it was last seen at, 0: absent
 	unsettled int      // creating writes without a reply, which may still take effect
 	made      []string // what they put
 	reclaimed bool     // something of an earlier registration may be under the key, which a look may remove
+	doubts    []doubt  // such writes under leases before the last
 	item      *look.Item
 	changed   chan struct{} // closed and replaced when the registrar has dealt with it
+}
+
+// doubt is what creating writes under a lease may still bring that has been left.
+type doubt struct {
+	lease     *Lease
+	unsettled int
+	made      []string
 }
 
 // Register puts key with value under the session's lease and keeps it there: it is

@@ -76,6 +76,7 @@ func (g *registrar) add(r *Registration) error {
 // under the key is r's to overwrite. mu must be held.
 func (g *registrar) replace(old, r *Registration) {
 	r.own, r.expect, r.unsettled, r.made, r.reclaimed = old.own, old.expect, old.unsettled, old.made, old.reclaimed
+	r.under, r.doubts = old.under, old.doubts
 	if old.item != nil {
 		old.item.Remove()
 	}
@@ -354,8 +355,11 @@ func (r *Registration) op(l *Lease) clientv3.Op {
 	read := []clientv3.Op{clientv3.OpGet(r.key)}
 	if id := int64(l.id); !slices.Contains(r.own, id) {
 		r.own = append(r.own, id)
-		// What this registration has under way carries a lease that has ended;
-		// an earlier one may have left something under this lease.
+		if r.unsettled > 0 {
+			r.doubts = append(r.doubts, doubt{r.under, r.unsettled, r.made})
+		}
+		// An earlier registration may have left something under this lease.
+		r.under = l
 		r.unsettled, r.made = l.look.Reclaim(r.key)
 		r.reclaimed = r.unsettled > 0
 	}
@@ -386,6 +390,7 @@ func (g *registrar) wrote(w sending, l *Lease, rev int64) {
 		}
 		r.placed = w.value
 		r.own = []int64{int64(l.id)}
+		r.suspect()
 		g.observe(r, l)
 		g.dealt(r, w.version)
 	}
@@ -461,6 +466,17 @@ func (g *registrar) refused(w sending, l *Lease, err error) {
 	g.dealt(r, r.version)
 }
 
+// suspect has the leases that r has left remove what may still arrive under them. Before r
+// is in place elsewhere, or gone, that could be r itself. The registrar's mu must be held.
+func (r *Registration) suspect() {
+	for _, d := range r.doubts {
+		if d.lease.Err() == nil {
+			d.lease.look.Suspect(r.key, d.unsettled, d.made...)
+		}
+	}
+	r.doubts = nil
+}
+
 // drop ends a registration whose key is gone. mu must be held.
 func (g *registrar) drop(r *Registration, l *Lease) {
 	if r.item != nil {
@@ -470,6 +486,7 @@ func (g *registrar) drop(r *Registration, l *Lease) {
 		// A put without a reply may still arrive; the lease's look removes it.
 		l.look.Suspect(r.key, r.unsettled, r.made...)
 	}
+	r.suspect()
 	delete(g.all, r.key)
 	r.err = nil
 	g.dealt(r, r.version)

@@ -10,11 +10,15 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/inside"
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/lease"
+	"github.com/conclave-go/conclave/lock"
 )
 
 // wearOut puts so many keys of a lease in doubt that the session puts it out of use.
@@ -136,4 +140,46 @@ func TestARegistrationStaysWhereItIsWhenItsMoveIsRefused(t *testing.T) {
 			require.NoError(t, session.Close(t.Context()))
 		})
 	}
+}
+
+func TestAPutThatArrivesUnderALeaseThatItsRegistrationHasLeftIsRemoved(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		var rec etcdtest.Recorder
+		client := s.Client(vtime.WithDialOptions(rec.DialOptions()...))
+		session, err := lease.NewSession(t.Context(), client)
+		require.NoError(t, err)
+		m, err := lock.NewMutex(session, "lock")
+		require.NoError(t, err)
+		h, err := m.Lock(t.Context()) // the lease lives as long as that
+		require.NoError(t, err)
+		l, err := session.Lease(t.Context())
+		require.NoError(t, err)
+
+		stuck := make(chan *pb.TxnRequest, 1)
+		stop := rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
+			if txn, ok := req.(*pb.TxnRequest); ok && len(stuck) == 0 {
+				stuck <- proto.CloneOf(txn)
+				return status.Error(codes.Unavailable, "no reply")
+			}
+			return invoke()
+		})
+		r, err := lease.Register(t.Context(), session, "registered", "value")
+		require.NoError(t, err)
+		stop()
+		wearOut(l)
+		vtime.Advance(3 * lease.DefaultTTL)
+		require.NoError(t, l.Err())
+		requireOwned(t, s, session, "registered")
+		require.NoError(t, r.Err())
+		require.NoError(t, r.Close(t.Context()))
+
+		_, err = pb.NewKVClient(client.ActiveConnection()).Txn(t.Context(), <-stuck)
+		require.NoError(t, err)
+		require.NotNil(t, value(t, client, "registered"))
+		vtime.Advance(lease.DefaultTTL)
+		require.NoError(t, h.Err())
+		require.Nil(t, value(t, client, "registered"))
+		require.NoError(t, session.Close(t.Context()))
+	})
 }
