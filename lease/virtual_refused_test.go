@@ -3,6 +3,7 @@ package lease_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -180,6 +181,39 @@ func TestAPutThatArrivesUnderALeaseThatItsRegistrationHasLeftIsRemoved(t *testin
 		vtime.Advance(lease.DefaultTTL)
 		require.NoError(t, h.Err())
 		require.Nil(t, value(t, client, "registered"))
+		require.NoError(t, session.Close(t.Context()))
+	})
+}
+
+func TestARefusedUpdateOfOneOfVeryManyRegistrationsIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	const beyond = 1001 // looks do not read all of so many
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		var rec etcdtest.Recorder
+		session, err := lease.NewSession(t.Context(), s.Client(vtime.WithDialOptions(rec.DialOptions()...)))
+		require.NoError(t, err)
+		all := make([]*lease.Registration, beyond)
+		var registering sync.WaitGroup
+		for i := range all {
+			registering.Go(func() {
+				r, err := lease.Register(t.Context(), session, fmt.Sprint("registered ", i), "value")
+				if err != nil {
+					t.Error(err)
+				}
+				all[i] = r
+			})
+		}
+		registering.Wait()
+		require.False(t, t.Failed())
+		rec.RefuseCalls("Txn", 1, rpctypes.ErrGRPCPermissionDenied)
+		require.ErrorIs(t, all[500].Update(t.Context(), "another"), rpctypes.ErrPermissionDenied)
+		vtime.Advance(lease.DefaultTTL)
+		require.NoError(t, all[500].Err())
+		require.Equal(t, "another", string(value(t, s.Client(), "registered 500")))
+
+		rec.Reset()
+		vtime.Advance(lease.DefaultTTL)
+		require.LessOrEqual(t, rec.Count("Txn"), 4, "and is not read any more")
 		require.NoError(t, session.Close(t.Context()))
 	})
 }

@@ -182,6 +182,8 @@ type Item struct {
 	key   string
 	judge Judge
 	ended func()
+	// always is set if the key is to be read with each look; protected by the list's mu.
+	always bool
 }
 
 // Add puts key on the list until the item is removed. judge is called with each
@@ -201,4 +203,12 @@ func (it *Item) Remove() {
 	it.list.mu.Lock()
 	defer it.list.mu.Unlock()
 	delete(it.list.items, it)
+}
+
+// ReadAlways has each look read the key: one at very many leaves out those that the lease
+// still has.
+func (it *Item) ReadAlways() {
+	it.list.mu.Lock()
+	defer it.list.mu.Unlock()
+	it.always = true
 }

@@ -46,6 +46,7 @@ type finding struct {
 	key    string
 	judges []Judge
 	slot   *Slot // set if the key is in doubt
+	always bool  // read also if the lease has the key
 }
 
 // Begin starts a look at what is on the list now.
@@ -66,6 +67,7 @@ func (l *List) Begin(client *clientv3.Client, lease clientv3.LeaseID) *Look {
 	for it := range l.items {
 		f := add(it.key)
 		f.judges = append(f.judges, it.judge)
+		f.always = f.always || it.always
 	}
 	for key, s := range l.slots {
 		if s.doubtful {
@@ -249,10 +251,11 @@ func (k *Look) settle(ctx context.Context, patience time.Duration) {
 
 // dropAttached drops the keys that the lease still has. The answer comes from the
 // leader's memory without a quorum, so it is only a hint that a key is there; absence
-// is always confirmed by a read. A role that may not read them all gets no hint.
+// is always confirmed by a read. A role that may not read them all gets no hint, nor does
+// who has so many that they are more than a message may be.
 func (k *Look) dropAttached(ctx context.Context) error {
 	resp, err := k.client.TimeToLive(ctx, k.lease, clientv3.WithAttachedKeys())
-	if attempt.Code(err) == codes.PermissionDenied {
+	if attempt.Code(err) == codes.PermissionDenied || attempt.TooLarge(err) {
 		return nil
 	}
 	if err != nil {
@@ -264,7 +267,7 @@ func (k *Look) dropAttached(ctx context.Context) error {
 	}
 	left := k.left[:0]
 	for _, f := range k.left {
-		if _, ok := attached[f.key]; !ok || f.slot != nil {
+		if _, ok := attached[f.key]; !ok || f.slot != nil || f.always {
 			left = append(left, f)
 		}
 	}

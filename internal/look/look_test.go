@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/look"
@@ -180,6 +181,23 @@ func TestALookReadsInBatchesAndListsTheLeasesOwnBeyondAThousand(t *testing.T) {
 	require.Equal(t, map[string]int{"Txn": 8}, b.rec.Counts(), "a thousand are read")
 	require.Empty(t, *all[0])
 	require.Len(t, *all[1000], 1)
+}
+
+func TestALookAtManyKeysGoesOnWithoutALeasesListThatIsTooLarge(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	const many = 1001
+	var seen []*[]sighting
+	for i := range many {
+		_, s := b.observe(fmt.Sprintf("%s%04d", b.prefix, i))
+		seen = append(seen, s)
+	}
+	tooLarge := status.Error(codes.ResourceExhausted, "grpc: received message larger than max (5000000 vs. 4194304)")
+	b.rec.RefuseCalls("LeaseTimeToLive", 1, tooLarge)
+	b.look(t)
+	for _, s := range seen {
+		require.Len(t, *s, 1)
+	}
 }
 
 func TestAnEntryInDoubtIsRemovedWheneverItTurnsUp(t *testing.T) {
