@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -132,10 +133,13 @@ func (r *renewer) pick(a *renewal) *stream {
 			r.end(s, errStreamEnded)
 			continue
 		}
+		if s.deposed {
+			continue
+		}
 		if last == nil || s.heard > last.heard {
 			last = s
 		}
-		if !s.deposed && !s.late(a.sent) && !s.owes(a.id) && (best == nil || s.heard > best.heard) {
+		if !s.late(a.sent) && !s.owes(a.id) && (best == nil || s.heard > best.heard) {
 			best = s
 		}
 	}
@@ -143,13 +147,23 @@ func (r *renewer) pick(a *renewal) *stream {
 		return best
 	}
 	if len(r.streams) >= mostStreams {
-		stale := r.stalest()
-		if a.sent.Sub(stale.heard) <= spareStream {
+		switch stale := r.stalest(); {
+		case a.sent.Sub(stale.heard) > spareStream:
+			r.end(stale, errStreamEnded)
+		case last == nil || r.silent():
+			// The oldest stays: answers may be slower than all patience.
+			r.end(r.streams[1], errStreamEnded)
+		default:
 			return last
 		}
-		r.end(stale, errStreamEnded)
 	}
 	return r.open(a.sent)
+}
+
+// silent reports whether every stream owes an answer, and has brought none since that was
+// asked for. mu must be held.
+func (r *renewer) silent() bool {
+	return !slices.ContainsFunc(r.streams, func(s *stream) bool { return len(s.owed) == 0 || s.heard > s.owed[0].sent })
 }
 
 // distrust takes a stream out of use that leads to a deposed leader. What it owes others
@@ -162,7 +176,7 @@ func (r *renewer) distrust(s *stream) {
 
 // stalest returns the stream that has not answered for longest. mu must be held.
 func (r *renewer) stalest() *stream {
-	return slices.MinFunc(r.streams, func(a, b *stream) int { return int(a.heard - b.heard) })
+	return slices.MinFunc(r.streams, func(a, b *stream) int { return cmp.Compare(a.heard, b.heard) })
 }
 
 // open begins another stream. mu must be held.

@@ -6,8 +6,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
 
+	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/inside"
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/lease"
@@ -108,5 +110,23 @@ func TestSparesOfASlowSpellAreClosed(t *testing.T) {
 		require.Equal(t, spell, calls.Counted()[opened], "one of them goes on")
 		require.Equal(t, lease.Healthy, session.State())
 		require.NoError(t, session.Close(t.Context()))
+	})
+}
+
+func TestALeaseOutlivesAsManyLostStreamsAsThereMayBe(t *testing.T) {
+	t.Parallel()
+	const lost = 4
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		var rec etcdtest.Recorder
+		onAcknowledgement(&rec, func(int, *pb.LeaseKeepAliveResponse) (bool, error) {
+			return rec.Count("LeaseKeepAliveStream") <= lost, nil
+		})
+		l, err := lease.Grant(t.Context(), s.Client(vtime.WithDialOptions(rec.DialOptions()...)), lease.WithTTL(10*time.Second))
+		require.NoError(t, err)
+		vtime.Advance(30 * time.Second)
+		require.NoError(t, l.Err())
+		require.Equal(t, lost+1, rec.Count("LeaseKeepAliveStream"))
+		require.LessOrEqual(t, rec.Open("LeaseKeepAlive"), lost)
+		require.NoError(t, l.Close(t.Context()))
 	})
 }
