@@ -116,7 +116,7 @@ func (s *station) await(w *waiter) (*Hold, error) {
 	}
 	if s.remove(w) {
 		if ctx.Err() == nil {
-			return nil, lease.ErrClosed
+			return nil, context.Cause(inside.Of(s.queue.Session).Context())
 		}
 		return nil, attempt.Ended(ctx, nil)
 	}

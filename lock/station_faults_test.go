@@ -53,6 +53,34 @@ func TestLocalWaiterLeavesWhenItsContextEnds(t *testing.T) {
 	}
 }
 
+func TestLocalWaitersOfASessionThatDoesNotHealAreToldOfTheLoss(t *testing.T) {
+	t.Parallel()
+	for what, opt := range map[string]lock.Option{"hand-off": lock.WithLocalHandoff(9), "linger": lock.WithLinger(time.Second)} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+				h := take(t, newParty(t, s).mutex(t))
+				client := s.Client()
+				session, err := lease.NewSession(t.Context(), client, lease.WithTTL(partyTTL), lease.WithoutHealing())
+				require.NoError(t, err)
+				l, err := session.Lease(t.Context())
+				require.NoError(t, err)
+				m, err := lock.NewMutex(session, "lock", opt)
+				require.NoError(t, err)
+				waiting := []<-chan outcome{soon(anHour(t), m.Lock), soon(anHour(t), m.Lock)}
+				_, err = s.Client().Revoke(t.Context(), l.ID())
+				require.NoError(t, err)
+				for _, done := range waiting {
+					require.ErrorIs(t, (<-done).err, lease.ErrLost)
+				}
+				_, err = m.Lock(anHour(t))
+				require.ErrorIs(t, err, lease.ErrLost)
+				unlock(t, h)
+			})
+		})
+	}
+}
+
 func TestNothingIsLeftWhenAllLocalWaitersLeave(t *testing.T) {
 	t.Parallel()
 	for what, again := range map[string]bool{"for good": false, "and one comes back": true} {
