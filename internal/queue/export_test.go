@@ -44,3 +44,6 @@ func WaitingNow(s *lease.Session) (owned func() int) {
 		return n
 	}
 }
+
+// ReadLater reads the last entry that was created after a revision.
+var ReadLater = readLater //nolint:gochecknoglobals // as above

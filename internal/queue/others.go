@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,13 +21,19 @@ import (
 func (g *Grant) AwaitOther(ctx context.Context) error {
 	e := g.entry
 	prefix := e.legs[0].lane.prefix
-	later := append(clientv3.WithLastCreate(), clientv3.WithPrefix(), clientv3.WithMinCreateRev(e.created+1))
 	return e.await(ctx, sign{
-		read:  func(how ...clientv3.OpOption) clientv3.Op { return clientv3.OpGet(prefix, append(later, how...)...) },
+		read:  readLater(prefix, e.created),
 		watch: []clientv3.OpOption{clientv3.WithPrefix()},
 		key:   prefix,
 		is:    func(kv *mvccpb.KeyValue) bool { return kv.CreateRevision > e.created },
 	})
+}
+
+// readLater returns a function that reads the last entry that was created after a revision.
+// Attempts that are under way side by side call it.
+func readLater(prefix string, created int64) func(how ...clientv3.OpOption) clientv3.Op {
+	later := slices.Clip(append(clientv3.WithLastCreate(), clientv3.WithPrefix(), clientv3.WithMinCreateRev(created+1)))
+	return func(how ...clientv3.OpOption) clientv3.Op { return clientv3.OpGet(prefix, append(later, how...)...) }
 }
 
 // Requested returns a channel that is closed once somebody has asked the grant to be
