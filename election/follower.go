@@ -61,11 +61,12 @@ func (f *follower) begun(ctx context.Context) error {
 	}
 }
 
-// saw notes who leads as of a revision.
-func (f *follower) saw(leader Leader, revision int64) {
+// saw notes who leads as of a revision. If what led to that is not known, it is noted also if
+// it is as before: an observer that has come meanwhile may have been told of another leader.
+func (f *follower) saw(leader Leader, revision int64, stepwise bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if n := len(f.recent); n > 0 && f.place.same(f.recent[n-1].leader, leader) {
+	if n := len(f.recent); stepwise && n > 0 && f.place.same(f.recent[n-1].leader, leader) {
 		return
 	}
 	f.recent = append(f.recent, sighting{leader, revision})
@@ -100,16 +101,21 @@ func (f *follower) follow(ctx context.Context, client *clientv3.Client, p place)
 		if err != nil {
 			return err
 		}
-		stepwise := !batch.Snapshot && !batch.Resync // else what led to the state is not known
-		for i, ev := range batch.Events {
-			if stepwise && i > 0 && ev.Kv.ModRevision != batch.Events[i-1].Kv.ModRevision {
-				f.saw(candidates.leader(p), batch.Events[i-1].Kv.ModRevision)
-			}
-			candidates.apply(ev)
-		}
-		f.saw(candidates.leader(p), batch.Revision)
+		f.take(&candidates, batch)
 	}
 	return errStreamEnded
+}
+
+// take notes what a batch says.
+func (f *follower) take(candidates *roll, batch watch.Batch) {
+	stepwise := !batch.Snapshot && !batch.Resync // else what led to the state is not known
+	for i, ev := range batch.Events {
+		if stepwise && i > 0 && ev.Kv.ModRevision != batch.Events[i-1].Kv.ModRevision {
+			f.saw(candidates.leader(f.place), batch.Events[i-1].Kv.ModRevision, true)
+		}
+		candidates.apply(ev)
+	}
+	f.saw(candidates.leader(f.place), batch.Revision, stepwise)
 }
 
 // clientLog passes warnings on to the client's logger: an observer has no other.
