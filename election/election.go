@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
+	"weak"
 
 	"github.com/conclave-go/conclave/internal/inside"
 	"github.com/conclave-go/conclave/internal/queue"
@@ -40,9 +42,23 @@ type local struct {
 // localKey finds the local of a session.
 type localKey struct{ prefix string }
 
+// localOf returns the local of a session and an election. It lasts as long as an Election or
+// a term refers to it: a session may see any number of names.
 func localOf(s *lease.Session, p place) *local {
-	l, _ := inside.Of(s).Shared().LoadOrStore(localKey{p.prefix}, &local{leading: make(chan struct{}, 1), terms: make(map[string]*Term)})
-	return l.(*local) //nolint:errcheck,forcetypeassert // nobody else has the key's type
+	fresh := &local{leading: make(chan struct{}, 1), terms: make(map[string]*Term)}
+	shared, key := inside.Of(s).Shared(), localKey{p.prefix}
+	for {
+		found, loaded := shared.LoadOrStore(key, weak.Make(fresh))
+		if !loaded {
+			runtime.AddCleanup(fresh, func(p weak.Pointer[local]) { shared.CompareAndDelete(key, p) }, weak.Make(fresh))
+			return fresh
+		}
+		pointer, _ := found.(weak.Pointer[local])
+		if l := pointer.Value(); l != nil {
+			return l
+		}
+		shared.CompareAndDelete(key, found) // nobody refers to it any more; its cleanup is about to run
+	}
 }
 
 // New returns the election of the given name. It makes no request.
@@ -123,7 +139,7 @@ func (e *Election) Resume(ctx context.Context, key string, revision int64) (*Ter
 }
 
 func (e *Election) newTerm(q *queue.Queue, g *queue.Grant) *Term {
-	t := &Term{queue: q, grant: g, place: e.place, cfg: e.cfg, turn: make(chan struct{}, 1), header: g.Header()}
+	t := &Term{queue: q, grant: g, place: e.place, cfg: e.cfg, local: e.local, turn: make(chan struct{}, 1), header: g.Header()}
 	t.turn <- struct{}{}
 	e.local.add(t)
 	return t

@@ -25,6 +25,7 @@ type Term struct {
 	turn  chan struct{}
 	place place
 	cfg   config
+	local *local // which lasts as long as the term
 
 	mu     sync.Mutex
 	header lease.Header
