@@ -23,7 +23,7 @@ type Hold struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	timer  *clock.Timer // ends the hold at its deadline
-	renew  *time.Timer  // nil without renewal
+	renew  *clock.Timer // nil without renewal
 
 	mu       sync.Mutex
 	ended    bool
@@ -50,7 +50,7 @@ func newHold(ctx context.Context, c *claim, r *round, by *call) (*Hold, error) {
 	by.granted()
 	h.timer = clock.AfterFunc(h.until, h.expire)
 	if !c.m.cfg.manual {
-		h.renew = time.AfterFunc(c.m.cfg.ttl/roundsPerTTL-clock.Now().Sub(r.start), h.keep)
+		h.renew = clock.AfterFunc(r.start.Add(c.m.cfg.ttl/roundsPerTTL), h.keep)
 	}
 	return h, nil
 }

@@ -22,7 +22,7 @@ func (h *Hold) keep() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.ended {
-		h.renew.Reset(max(next, time.Millisecond))
+		h.renew.Reset(clock.Now().Add(max(next, time.Millisecond)))
 	}
 }
 

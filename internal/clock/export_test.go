@@ -21,6 +21,3 @@ func (r *Reading) Lead() Instant { return r.lead }
 
 // ReadCounting reads the counting clock itself.
 func ReadCounting() Instant { return readCounting() }
-
-// RightAgain makes the clock right, and forgets by how much it was wrong.
-func RightAgain() { skewed.Store(nil) }

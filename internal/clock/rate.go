@@ -22,6 +22,9 @@ func SetRate(rate float64) {
 	skewed.Store(&skew{since: since, shown: skewed.Load().at(since), rate: rate})
 }
 
+// RightAgain makes the clock right, and forgets by how much it was wrong: it may jump. For tests only.
+func RightAgain() { skewed.Store(nil) }
+
 // Rate returns the rate of the clock, 1 by default.
 func Rate() float64 {
 	if s := skewed.Load(); s != nil {
