@@ -257,7 +257,7 @@ func checkClients(clients []redis.UniversalClient) error {
 				"a ring keeps a lock's channel on another server than its key; give a client for each of its servers", i))
 			continue
 		}
-		if j := slices.Index(clients[:i], c); j >= 0 {
+		if j := slices.IndexFunc(clients[:i], func(other redis.UniversalClient) bool { return same(c, other) }); j >= 0 {
 			errs = append(errs, fmt.Errorf("redlock: client %d is client %d again: nodes must be independent", i, j))
 			continue
 		}
@@ -269,6 +269,11 @@ func checkClients(clients []redis.UniversalClient) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// same reports whether two clients are one, as far as their types tell.
+func same(a, b redis.UniversalClient) bool {
+	return reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
 }
 
 // failover is what go-redis calls the address of a client that asks Sentinels.

@@ -234,3 +234,22 @@ func TestStatesHaveNames(t *testing.T) {
 	require.Equal(t, `redlock: "x" is locked`, (&redlock.LockedError{Name: "x"}).Error())
 	require.Equal(t, `redlock: "x" is locked (for 1s, unless extended)`, (&redlock.LockedError{Name: "x", Remaining: time.Second}).Error())
 }
+
+// valueClient is a client that cannot be compared with another.
+type valueClient struct {
+	redis.UniversalClient
+	_ []string
+}
+
+func TestNewNodesTakesClientsThatCannotBeCompared(t *testing.T) {
+	t.Parallel()
+	var clients []redis.UniversalClient
+	for _, addr := range []string{"127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"} {
+		client := redis.NewClient(&redis.Options{Addr: addr})
+		defer func() { require.NoError(t, client.Close()) }()
+		clients = append(clients, valueClient{UniversalClient: client})
+	}
+	nodes, err := redlock.NewNodes(clients)
+	require.NoError(t, err)
+	require.NoError(t, nodes.Close(t.Context()))
+}
