@@ -280,3 +280,38 @@ func TestLocksWorkOverTLS(t *testing.T) {
 	awaitHeld(t, c, name, 0)
 	require.NoError(t, nodes.Close(guarded(t)))
 }
+
+// Up to version 6.2 Redis puts what a script was refused with behind where that was.
+func TestAnErrorOfAScriptIsWhatItsCommandWasRefusedWith(t *testing.T) {
+	t.Parallel()
+	const within = "ERR Error running script (call to f_7deb34c7bcd1dba9fe31c6bc1c1dfa5a0c9d29d0): @user_script:9: @user_script: 9: "
+	for what, passes := range map[string]bool{
+		"-READONLY You can't write against a read only replica.":                      true,
+		"-OOM command not allowed when used memory > 'maxmemory'.":                    true,
+		"-NOPERM this user has no permissions to run the 'set' command":               false,
+		"Unknown Redis command called from Lua script":                                false,
+		"Wrong number of args calling Redis command From Lua script: - READONLY, too": false,
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, 1, func(t *testing.T, v *redistest.Virtual) {
+				clients := v.Clients(t)
+				require.NoError(t, clients[0].Ping(t.Context()).Err())
+				nodes, err := redlock.NewNodes(clients)
+				require.NoError(t, err)
+				defer func() { require.NoError(t, nodes.Close(context.Background())) }()
+				v.Wire(0).Redis().SetError(within + what)
+				heal := time.AfterFunc(time.Minute, func() { v.Wire(0).Redis().SetError("") })
+				defer heal.Stop()
+				m, err := redlock.NewMutex(nodes, name)
+				require.NoError(t, err)
+				_, err = m.Lock(t.Context())
+				if passes {
+					require.NoError(t, err)
+				} else {
+					require.ErrorContains(t, err, what)
+				}
+			})
+		})
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"math"
 	"net"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -254,9 +255,15 @@ func passing(err error) bool {
 // denies reports whether err is about who asks.
 func denies(err error) bool { return hasPrefix(err, "NOPERM", "NOAUTH", "WRONGPASS") }
 
+// hasPrefix reports whether the server's reply begins with one of the prefixes, or, up to
+// Redis 6.2, says that a command of the script was refused with such a reply.
 func hasPrefix(err error, prefixes ...string) bool {
+	var refused string
+	if redis.HasErrorPrefix(err, "Error running script") {
+		_, refused, _ = strings.Cut(err.Error(), ": -")
+	}
 	for _, prefix := range prefixes {
-		if redis.HasErrorPrefix(err, prefix) {
+		if redis.HasErrorPrefix(err, prefix) || strings.HasPrefix(refused, prefix) {
 			return true
 		}
 	}
