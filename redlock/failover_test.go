@@ -1,6 +1,7 @@
 package redlock_test
 
 import (
+	"context"
 	"net"
 	"slices"
 	"testing"
@@ -119,5 +120,35 @@ func TestAHoldOutlivesTheMoveOfItsSlotToAnotherServer(t *testing.T) {
 		move(i, "NODE", to)
 	}
 	handsOver(t, nodes)
+	require.NoError(t, nodes.Close(guarded(t)))
+}
+
+// The connections that there are to other servers of a cluster are of no use to a lock.
+func TestTheTimeToConnectIsGivenForEachServerOfACluster(t *testing.T) {
+	t.Parallel()
+	const dial, timeout = 1500 * time.Millisecond, time.Second
+	c := redistest.NewRedisCluster(t, 3)
+	client := redis.NewClusterClient(&redis.ClusterOptions{
+		Addrs: []string{c.Node(0).Addr()},
+		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			select {
+			case <-time.After(dial):
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+			return new(net.Dialer).DialContext(ctx, network, addr)
+		},
+	})
+	defer func() { require.NoError(t, client.Close()) }()
+	require.NoError(t, client.Ping(guarded(t)).Err()) // it knows who serves what
+	nodes, err := redlock.NewNodes([]redis.UniversalClient{client}, redlock.WithNodeTimeout(timeout))
+	require.NoError(t, err)
+	for _, name := range []string{"a", "b", "c", "d"} { // on all servers
+		m, err := redlock.NewMutex(nodes, name)
+		require.NoError(t, err)
+		h, err := m.TryLock(guarded(t))
+		require.NoError(t, err, name)
+		unlock(t, h)
+	}
 	require.NoError(t, nodes.Close(guarded(t)))
 }

@@ -56,16 +56,17 @@ type node struct {
 	// calls are bounded by the connections only, since a node that is slow looks silent.
 	mu       sync.Mutex
 	silent   bool
-	calls    int           // under way, all of them
-	urgent   int           // of these
-	probes   int           // of these, to a silent node
-	probed   clock.Instant // when the last one began
-	answered clock.Instant // when the last call ended that was answered
-	worked   bool          // a script has been run
+	calls    map[string]int // under way, all of them, by server of a cluster
+	urgent   int            // of these
+	probes   int            // of these, to a silent node
+	probed   clock.Instant  // when the last one began
+	answered clock.Instant  // when the last call ended that was answered
+	worked   bool           // a script has been run
+	found    bool           // a cluster's servers are known
 }
 
 func newNode(name string, client redis.UniversalClient, timeout time.Duration) *node {
-	n := &node{name: name, client: client, timeout: timeout, conns: conns(client), answered: math.MinInt64}
+	n := &node{name: name, client: client, timeout: timeout, conns: conns(client), calls: make(map[string]int), answered: math.MinInt64}
 	n.limit = max(1, n.conns-max(1, n.conns/reservedShare))
 	return n
 }
@@ -103,29 +104,52 @@ func (n *node) call(ctx context.Context, s script, q request) (reply any, certai
 	return reply, certain, err
 }
 
-// connect lets the client make a connection, if it has none to spare. What the server
-// answers does not matter: a user may lack the permission for this.
-func (n *node) connect(ctx context.Context) error {
+// connect lets the client make a connection to the server that has the key, if it has none to
+// spare. What that answers does not matter: a user may lack the permission for this.
+func (n *node) connect(ctx context.Context, key string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
 	defer cancel()
-	if err := n.client.Ping(ctx).Err(); err != nil && !replied(err) {
+	server, _, err := n.server(ctx, key)
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	n.found = true
+	n.mu.Unlock()
+	if err := server.Ping(ctx).Err(); err != nil && !replied(err) {
 		return err
 	}
 	return nil
 }
 
+// server returns the client of the server that has the key, and its address if it is one of
+// a cluster.
+func (n *node) server(ctx context.Context, key string) (client redis.UniversalClient, addr string, err error) {
+	c, ok := n.client.(*redis.ClusterClient)
+	if !ok {
+		return n.client, "", nil
+	}
+	master, err := c.MasterForKey(ctx, key)
+	if err != nil {
+		return nil, "", err
+	}
+	return master, master.Options().Addr, nil
+}
+
 // visit is a call under way.
 type visit struct {
 	start  clock.Instant
-	cold   bool // it has to make a connection
-	probe  bool // of a silent node
+	server string // of a cluster
+	cold   bool   // it has to make a connection
+	probe  bool   // of a silent node
 	urgent bool
 }
 
-// enter notes that a call begins, or returns why the node must not be asked.
-func (n *node) enter(urgent bool) (visit, error) { //nolint:revive // which of two kinds of calls it is
+// enter notes that a call for the key begins, or returns why the node must not be asked.
+func (n *node) enter(ctx context.Context, key string, urgent bool) (visit, error) { //nolint:revive // which of two kinds of calls it is
 	v := visit{start: clock.Now(), urgent: urgent}
-	idle, total := n.connections()
+	server, idle, total := n.connections(ctx, key)
+	v.server = server
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
@@ -141,18 +165,29 @@ func (n *node) enter(urgent bool) (visit, error) { //nolint:revive // which of t
 		n.probes++
 		n.probed, v.probe = v.start, true
 	}
-	v.cold = total < n.conns && (idle == 0 || n.calls >= total)
-	n.calls++
+	v.cold = total < n.conns && (idle == 0 || n.calls[v.server] >= total)
+	n.calls[v.server]++
 	return v, nil
 }
 
-// connections returns how many there are.
-func (n *node) connections() (idle, total int) {
-	s := n.client.PoolStats()
-	if s == nil {
-		return n.conns, n.conns // not known: taken for enough
+// connections returns how many there are to the server that has the key, and its address if
+// it is one of a cluster. Who that is, it does not ask for.
+func (n *node) connections(ctx context.Context, key string) (addr string, idle, total int) {
+	n.mu.Lock()
+	found := n.found
+	n.mu.Unlock()
+	if _, ok := n.client.(*redis.ClusterClient); ok && !found {
+		return "", 0, 0
 	}
-	return int(s.IdleConns), int(s.TotalConns)
+	server, addr, err := n.server(ctx, key)
+	if err != nil {
+		return "", 0, 0
+	}
+	s := server.PoolStats()
+	if s == nil {
+		return addr, n.conns, n.conns // not known: taken for enough
+	}
+	return addr, int(s.IdleConns), int(s.TotalConns)
 }
 
 // leave notes what a call has shown.
@@ -160,7 +195,10 @@ func (n *node) leave(v visit, err error) {
 	now := clock.Now()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.calls--
+	n.calls[v.server]--
+	if n.calls[v.server] == 0 {
+		delete(n.calls, v.server)
+	}
 	if v.probe {
 		n.probes--
 	}

@@ -273,7 +273,7 @@ func (r *round) connect(i int) error {
 	r.mu.Lock()
 	r.parts[i].connecting = true
 	r.mu.Unlock()
-	err := r.m.nodes.list[i].connect(r.ctx.Context)
+	err := r.m.nodes.list[i].connect(r.ctx.Context, r.m.key)
 	r.mu.Lock()
 	r.parts[i].connecting, r.parts[i].since = false, time.Now()
 	r.mu.Unlock()
@@ -285,7 +285,7 @@ func (r *round) connect(i int) error {
 // request may still arrive. ask may last longer than the node timeout.
 func (r *round) ask(ctx context.Context, i int, s script, q request) (reply any, certain bool, err error) {
 	n := r.m.nodes.list[i]
-	v, err := n.enter(r.urgent)
+	v, err := n.enter(ctx, r.m.key, r.urgent)
 	if err != nil {
 		return nil, true, err
 	}
