@@ -19,7 +19,7 @@ var models embed.FS
 
 func main() {
 	var o options
-	flag.BoolVar(&o.large, "large", false, "larger bounds, too")
+	flag.BoolVar(&o.large, "large", false, "larger bounds as well")
 	flag.BoolVar(&o.verbose, "v", false, "print a line for each run")
 	flag.BoolVar(&o.markdown, "markdown", false, "print the tables of docs/verification.md")
 	flag.StringVar(&o.only, "only", "", "only runs whose model and definitions contain this")

@@ -53,7 +53,7 @@ func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "conclave",
 		Short: "Locks, elections, registrations and watches on etcd, for scripts and operators",
-		Long: `conclave runs commands under locks and elections on etcd, and ends them before somebody else can have the lock.
+		Long: `conclave runs commands under locks and elections on etcd, and ends them before anybody else can have the lock.
 Flags and ETCDCTL_* variables are etcdctl's.`,
 		Version:           version(),
 		SilenceUsage:      true,
@@ -65,7 +65,7 @@ Flags and ETCDCTL_* variables are etcdctl's.`,
 		},
 	}
 	a.etcd.register(root.PersistentFlags())
-	root.PersistentFlags().BoolVar(&a.debug, "debug", false, "say on stderr what is tried, renewals that fail for instance")
+	root.PersistentFlags().BoolVar(&a.debug, "debug", false, "print details on stderr, such as failed renewals")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	root.AddCommand(a.manCommand(root), a.lockCommand(), a.electCommand(), a.observeCommand(), a.inspectCommand(), a.lsCommand(), a.releaseCommand(),
 		a.registerCommand(), a.watchCommand(), a.shardsCommand(), a.doctorCommand(), a.redisCommand())

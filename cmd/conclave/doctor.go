@@ -20,13 +20,13 @@ func (a *app) doctorCommand() *cobra.Command {
 	o := &doctorOptions{}
 	cmd := &cobra.Command{
 		Use:   "doctor [PREFIX] [flags]",
-		Short: "Look whether etcd is fit for locks, and what this user may do",
+		Short: "Check whether etcd is fit for locks, and what this user may do",
 		Long: `doctor asks every member for its state, measures reads, writes and watches, compares clocks, and looks up which permissions the user has, for
-names that begin with PREFIX if there is one. It says what it finds, and what to do about it.
+names that begin with PREFIX if one is given. It says what it finds, and what to do about it.
 
 It writes a key below PREFIX (conclave-doctor/ by default), ten times, and deletes it. It takes about two seconds.
 
-The exit code is 0 when nothing has to be done, 1 when something is wrong, and 69 when no member answers.`,
+The exit code is 0 if nothing needs to be done, 1 if something is wrong, and 69 if no member answers.`,
 		Example: `  conclave doctor
   conclave doctor reports/ --user ann`,
 		Args: func(_ *cobra.Command, args []string) error {

@@ -33,9 +33,9 @@ func (a *app) electCommand() *cobra.Command {
 		Use:               "elect NAME VALUE [flags] [-- COMMAND [ARG...]]",
 		Short:             "Stand for election, and run a command while leading",
 		Long: `elect stands for election with VALUE, which observers see, waits to be elected and runs COMMAND until that ends or the
-leadership is lost. COMMAND does not outlive the leadership, and everything about it, its environment and the exit codes is as for lock.
+leadership is lost. COMMAND does not outlive the leadership; everything about it, its environment and the exit codes are as for lock.
 
-Without COMMAND elect prints "TOKEN KEY" once elected, and leads until it is told to end, as lock holds.`,
+Without COMMAND, elect prints "TOKEN KEY" once elected, and leads until it is stopped, just as lock holds.`,
 		Example: `  conclave elect scheduler "$(hostname)" -- ./scheduler
   conclave observe scheduler`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -45,7 +45,7 @@ Without COMMAND elect prints "TOKEN KEY" once elected, and leads until it is tol
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	fs.DurationVar(&o.wait, "wait", 0, "stand so long at most, then fail with 75 (default: as long as it takes)")
+	fs.DurationVar(&o.wait, "wait", 0, "stand for election at most this long, then fail with 75 (default: as long as it takes)")
 	o.runOptions.register(fs)
 	o.holdOptions.register(fs)
 	fs.BoolVar(&o.etcdLayout, "etcd-layout", false, "share the election with \"etcdctl elect\" and clientv3/concurrency")
@@ -127,8 +127,8 @@ func (a *app) observeCommand() *cobra.Command {
 		ValidArgsFunction: a.completeNames(1),
 		Use:               "observe NAME [flags]",
 		Short:             "Show who leads, and every change",
-		Long: `observe prints the leader's value, and again whenever that or the leader changes; an empty line stands for no leader.
-With -o json each is an object. It goes on until it is told to end.
+		Long: `observe prints the leader's value, and prints it again whenever the value or the leader changes; an empty line means no leader.
+With -o json each is an object. It goes on until it is stopped.
 
 --exec runs a line with sh at each change, one at a time, with CONCLAVE_LEADER (the value), CONCLAVE_TOKEN, CONCLAVE_KEY and
 CONCLAVE_OWNER in its environment; all are empty when there is no leader. If it fails, observe ends with its exit code.`,
@@ -142,8 +142,8 @@ CONCLAVE_OWNER in its environment; all are empty when there is no leader. If it 
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&o.exec, "exec", "", "`line` that sh runs at each change")
-	fs.BoolVar(&o.once, "once", false, "print who leads now, and end; with 75 if nobody does")
-	fs.BoolVar(&o.etcdLayout, "etcd-layout", false, "look at an election of \"etcdctl elect\"")
+	fs.BoolVar(&o.once, "once", false, "print who leads now and exit, with 75 if nobody does")
+	fs.BoolVar(&o.etcdLayout, "etcd-layout", false, "observe an election of \"etcdctl elect\"")
 	o.output.register(fs, table, asJSON)
 	return cmd
 }

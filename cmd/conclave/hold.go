@@ -27,8 +27,8 @@ type holdOptions struct {
 
 func (o *holdOptions) register(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.printEnv, "print-env", false, "without a command: print one line for a shell's eval, \"export CONCLAVE_NAME=…\"")
-	fs.IntVar(&o.fd, "fd", 1, "without a command: print to this file descriptor, and hold until its reader goes away")
-	fs.StringVarP(&o.output, "output", "o", "", "`format` without a command: json")
+	fs.IntVar(&o.fd, "fd", 1, "without a command: print to this file descriptor, and hold until its reader is gone")
+	fs.StringVarP(&o.output, "output", "o", "", "without a command: output `format`, json")
 }
 
 // checkHold refuses what does not go together.

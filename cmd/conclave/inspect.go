@@ -51,8 +51,8 @@ AGE is since when an entry is in the queue, by its owner's clock, and TTL how lo
 		},
 	}
 	fs := cmd.Flags()
-	fs.BoolVarP(&o.watch, "watch", "w", false, "show it again whenever it changes")
-	fs.BoolVar(&o.etcdLayout, "etcd-layout", false, "look at locks of \"etcdctl lock\"")
+	fs.BoolVarP(&o.watch, "watch", "w", false, "print again whenever something changes")
+	fs.BoolVar(&o.etcdLayout, "etcd-layout", false, "inspect locks of \"etcdctl lock\"")
 	o.output.register(fs, table, wide, asJSON)
 	return cmd
 }

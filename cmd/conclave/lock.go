@@ -32,12 +32,12 @@ func (a *app) lockCommand() *cobra.Command {
 		ValidArgsFunction: a.completeNames(64),
 		Use:               "lock NAME... [flags] [-- COMMAND [ARG...]]",
 		Short:             "Run a command under a lock, or hold one",
-		Long: `lock waits for a lock, runs COMMAND, and releases the lock when that has ended. Several names are locked together.
+		Long: `lock waits for a lock, runs COMMAND, and releases the lock when COMMAND has ended. Several names are locked together.
 
-COMMAND does not outlive the lock: when the lease is not renewed in time, all its processes get SIGTERM --kill-before the
-deadline, and SIGKILL a third of that before it. What COMMAND leaves running in its session when it ends is ended too.
+COMMAND does not outlive the lock: if the lease is not renewed in time, all its processes get SIGTERM --kill-before the
+deadline, and SIGKILL a third of that before it. Whatever COMMAND leaves running in its session when it ends is ended too.
 
-Without COMMAND lock prints "TOKEN KEY" when it has the lock, and holds it until it gets a signal, its standard input
+Without COMMAND, lock prints "TOKEN KEY" when it has the lock, and holds it until it gets a signal, its standard input
 (a pipe) is closed, or the reader of its output goes away.
 
 COMMAND finds CONCLAVE_NAME, CONCLAVE_KEY, CONCLAVE_TOKEN, CONCLAVE_DEADLINE (as of its start) and CONCLAVE_TTL in its environment.
@@ -56,14 +56,14 @@ Exit codes: COMMAND's own, or 128 and the signal that killed it; 75 not obtained
 	fs := cmd.Flags()
 	fs.SortFlags = false
 	fs.BoolVar(&o.try, "try", false, "do not wait: fail with 75 if somebody has the lock")
-	fs.DurationVar(&o.wait, "wait", 0, "wait so long at most, then fail with 75 (default: as long as it takes)")
+	fs.DurationVar(&o.wait, "wait", 0, "wait at most this long, then fail with 75 (default: as long as it takes)")
 	fs.StringVar(&o.permits, "permits", "", "take `N/M` permits of a semaphore with M")
-	fs.BoolVar(&o.read, "read", false, "lock for reading, beside other readers; writers use --write")
+	fs.BoolVar(&o.read, "read", false, "lock for reading, together with other readers; writers use --write")
 	fs.BoolVar(&o.write, "write", false, "lock for writing, where others use --read")
 	o.runOptions.register(fs)
 	o.registerRequest(fs)
 	o.holdOptions.register(fs)
-	fs.DurationVar(&o.delay, "lock-delay", 0, "let the next holder wait so long after a loss; all users of the name must have it")
+	fs.DurationVar(&o.delay, "lock-delay", 0, "make the next holder wait this long after a loss; all users of the name must set it")
 	fs.BoolVar(&o.etcdLayout, "etcd-layout", false, "share the lock with \"etcdctl lock\" and clientv3/concurrency")
 	fs.StringVar(&o.owner, "owner", "", "what others see as the owner (default host:pid)")
 	return cmd

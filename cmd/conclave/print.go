@@ -31,7 +31,7 @@ func (f *format) register(fs *pflag.FlagSet, allowed ...format) {
 	for i, a := range allowed {
 		names[i] = string(a)
 	}
-	fs.VarP(&oneOf{f, names}, "output", "o", "how it is printed: "+strings.Join(names, ", "))
+	fs.VarP(&oneOf{f, names}, "output", "o", "output format: "+strings.Join(names, ", "))
 }
 
 // oneOf is a flag that takes few values.

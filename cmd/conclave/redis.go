@@ -32,7 +32,7 @@ func (a *app) redisCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "redis",
 		Short: "A lock on Redis, for contrast",
-		Long:  "redis has the lock of Redis: that of one server, or Redlock on three or more. What it does not promise is in docs/cli.md.",
+		Long:  "redis has the locks on Redis: the plain lock on one server, or Redlock on three or more. What they do not promise is in docs/cli.md.",
 	}
 	cmd.AddCommand(a.redisLockCommand())
 	return cmd
@@ -43,11 +43,11 @@ func (a *app) redisLockCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "lock NAME --nodes ADDRESS,... [flags] [-- COMMAND [ARG...]]",
 		Short: "Run a command under a lock on Redis, or hold one",
-		Long: `redis lock is lock with Redis in place of etcd: one server, or three or more that know nothing of each other (Redlock). Flags, environment and exit codes
-are those of lock, and COMMAND is ended before the deadline as there.
+		Long: `redis lock is lock with Redis in place of etcd: one server, or three or more independent ones (Redlock). Flags, environment and exit codes
+are those of lock, and COMMAND is ended before the deadline, as with lock.
 
-There is no CONCLAVE_TOKEN: Redis has no fencing token, so nothing that COMMAND writes to can tell a late write. Two may hold the lock when a node restarts without
-its data, fails over, evicts the key, or has its clock set. Those who wait are not served in their order. It says so on stderr, once.`,
+There is no CONCLAVE_TOKEN: Redis has no fencing token, so nothing that COMMAND writes to can tell a late write. Two may hold the lock if a node restarts without
+its data, fails over, evicts the key, or has its clock set. Waiters are not served in order. It says so once on stderr.`,
 		Example: `  conclave redis lock cache/refill --nodes redis-1:6379 -- ./refill.sh
   CONCLAVE_REDIS_NODES=rediss://:secret@r1:6379,rediss://:secret@r2:6379,rediss://:secret@r3:6379 conclave redis lock cache/refill -- ./refill.sh`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -61,7 +61,7 @@ its data, fails over, evicts the key, or has its clock set. Those who wait are n
 	fs.SortFlags = false
 	fs.StringSliceVar(&o.nodes, "nodes", nil, "`addresses` of Redis servers, host:port or redis[s]://[user]:password@host:port/db (default: $"+nodesVariable+")")
 	fs.BoolVar(&o.try, "try", false, "do not wait: fail with 75 if somebody has the lock")
-	fs.DurationVar(&o.wait, "wait", 0, "wait so long at most, then fail with 75 (default: as long as it takes)")
+	fs.DurationVar(&o.wait, "wait", 0, "wait at most this long, then fail with 75 (default: as long as it takes)")
 	o.runOptions.register(fs)
 	o.holdOptions.register(fs)
 	fs.StringVar(&o.owner, "owner", "", "what others see as the owner (default host:pid)")

@@ -29,14 +29,14 @@ func (a *app) registerCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "register KEY VALUE [flags] [-- COMMAND [ARG...]]",
 		Short: "Keep a key in etcd for as long as a command runs",
-		Long: `register puts KEY with VALUE under a lease, runs COMMAND, and removes KEY when that has ended. KEY is put again when the lease was
-lost or somebody has deleted it; COMMAND goes on meanwhile.
+		Long: `register puts KEY with VALUE under a lease, runs COMMAND, and removes KEY when COMMAND has ended. If the lease is lost or somebody
+deletes KEY, KEY is put again, and COMMAND keeps running.
 
-If KEY exists already under another lease, the exit code is 75 and COMMAND is not run; --takeover replaces it. Whoever had it before is
-ended then, with 76.
+If KEY already exists under another lease, the exit code is 75 and COMMAND is not run; --takeover replaces it. Whoever had it before
+then ends with 76.
 
-With --ready-cmd KEY is there only while that line, run by sh every --ready-interval, succeeds. Without COMMAND the key stays until
-register is told to end, as lock holds.`,
+With --ready-cmd, KEY exists only while that line, run by sh every --ready-interval, succeeds. Without COMMAND, KEY stays until
+register is stopped, just as lock holds.`,
 		Example: `  conclave register services/api/$(hostname) 10.0.0.7:8080 --ready-cmd 'curl -fs localhost:8080/ready' -- ./api`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			names, command := split(cmd, args)
@@ -45,10 +45,10 @@ register is told to end, as lock holds.`,
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	fs.StringVar(&o.readyCmd, "ready-cmd", "", "`line` for sh: the key is there while it succeeds")
-	fs.DurationVar(&o.readyInterval, "ready-interval", time.Second, "how long after --ready-cmd has ended it is run again")
-	fs.DurationVar(&o.readyTimeout, "ready-timeout", 5*time.Second, "--ready-cmd has failed when it takes longer")
-	fs.BoolVar(&o.takeover, "takeover", false, "replace a key of another lease")
+	fs.StringVar(&o.readyCmd, "ready-cmd", "", "`line` for sh: the key exists while it succeeds")
+	fs.DurationVar(&o.readyInterval, "ready-interval", time.Second, "pause before --ready-cmd is run again")
+	fs.DurationVar(&o.readyTimeout, "ready-timeout", 5*time.Second, "--ready-cmd fails if it takes longer")
+	fs.BoolVar(&o.takeover, "takeover", false, "replace a key that has another lease")
 	o.registerTTL(fs)
 	o.holdOptions.register(fs)
 	return cmd

@@ -26,12 +26,12 @@ func (a *app) releaseCommand() *cobra.Command {
 		ValidArgsFunction: a.completeNames(1),
 		Use:               "release NAME [flags]",
 		Short:             "Ask for a lock, or take it away",
-		Long: `release asks the holders of a lock to let go, and does not wait for it. What a holder does about that is its own decision: a program's
-Hold.ReleaseRequested, or --on-request of conclave lock.
+		Long: `release asks the holders of a lock to let go, and does not wait for that. What a holder does about it is up to the holder: a program has
+Hold.ReleaseRequested, conclave lock has --on-request.
 
---force deletes the entry with a token, which "conclave inspect" shows, be it a holder's, a leader's or that of one who waits. The next is then granted at once,
-while the process that had the entry goes on until it notices, which takes up to a third of its TTL: for that time two do what one should. Only what checks
-tokens is safe from that. If the process is dead, its lease expires by itself.`,
+--force deletes the entry with the given token, which "conclave inspect" shows, whether it is a holder's, a leader's or a waiter's. The next is then granted at once,
+while the process that had the entry goes on until it notices, which takes up to a third of its TTL: for that time two do what only one should. Only a resource that
+checks tokens is safe from that. If the process is dead, its lease expires by itself.`,
 		Example: `  conclave release reports/nightly
   conclave inspect reports/nightly
   conclave release reports/nightly --force 1042`,
@@ -50,8 +50,8 @@ tokens is safe from that. If the process is dead, its lease expires by itself.`,
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&o.force, "force", "", "delete the entry with this `token`")
-	fs.BoolVarP(&o.yes, "yes", "y", false, "with --force: do not ask whether that is meant")
-	fs.BoolVar(&o.etcdLayout, "etcd-layout", false, "with --force: the entry is one of \"etcdctl lock\"")
+	fs.BoolVarP(&o.yes, "yes", "y", false, "with --force: do not ask for confirmation")
+	fs.BoolVar(&o.etcdLayout, "etcd-layout", false, "with --force: the entry belongs to \"etcdctl lock\"")
 	return cmd
 }
 

@@ -29,9 +29,9 @@ type runOptions struct {
 func (o *runOptions) register(fs *pflag.FlagSet) {
 	o.registerTTL(fs)
 	fs.DurationVar(&o.killBefore, "kill-before", 0,
-		"how long before the deadline the command gets SIGTERM; SIGKILL comes a third of that before it (default a third of the TTL, at most half of it)")
+		"how long before the deadline the command gets SIGTERM; SIGKILL comes a third of that before the deadline (default a third of the TTL, at most half of it)")
 	fs.StringVar(&o.onLost, "on-lost", "SIGTERM",
-		"`signal` that the command gets when the lock is about to be lost, or a command line for sh that is run instead, with CONCLAVE_CHILD_PID; SIGKILL follows all the same")
+		"`signal` that the command gets when the lock is about to be lost, or a command line for sh to run instead, with CONCLAVE_CHILD_PID; SIGKILL follows in any case")
 }
 
 func (o *runOptions) registerTTL(fs *pflag.FlagSet) {

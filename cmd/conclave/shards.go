@@ -36,12 +36,12 @@ func actions() map[string]action {
 	}
 	return map[string]action{
 		"cordon":   {"MEMBER", "give it no more shards", ofMember(shard.Cordon)},
-		"drain":    {"MEMBER", "cordon it, and give what it has to others", ofMember(shard.Evacuate)},
-		"uncordon": {"MEMBER", "take back cordon and drain", ofMember(shard.Uncordon)},
+		"drain":    {"MEMBER", "cordon it, and give its shards to others", ofMember(shard.Evacuate)},
+		"uncordon": {"MEMBER", "undo cordon and drain", ofMember(shard.Uncordon)},
 		"freeze":   {"", "leave all shards where they are", ofGroup(shard.Freeze)},
-		"thaw":     {"", "take back freeze", ofGroup(shard.Thaw)},
+		"thaw":     {"", "undo freeze", ofGroup(shard.Thaw)},
 		"move":     {"SHARD MEMBER", "pin a shard to a member", move},
-		"unpin": {"SHARD", "take back move", func(ctx context.Context, client *clientv3.Client, group string, args []string) error {
+		"unpin": {"SHARD", "undo move", func(ctx context.Context, client *clientv3.Client, group string, args []string) error {
 			return move(ctx, client, group, append(args, ""))
 		}},
 	}
@@ -59,14 +59,14 @@ func (a *app) shardsCommand() *cobra.Command {
 	var output format
 	names := []string{"cordon", "drain", "uncordon", "move", "unpin", "freeze", "thaw"}
 	var text strings.Builder
-	text.WriteString("shards shows who owns the shards of a group, and who is to own them by plan; -o wide shows every shard.\nWith an action it asks the group's planner for something:\n\n")
+	text.WriteString("shards shows who owns the shards of a group, and who should own them according to the plan; -o wide shows every shard.\nWith an action, it asks the group's planner for something:\n\n")
 	for _, name := range names {
 		fmt.Fprintf(&text, "  %-20s  %s\n", name+" "+actions()[name].takes, actions()[name].means)
 	}
 	cmd := &cobra.Command{
 		Use:   "shards GROUP [ACTION [ARG...]] [flags]",
 		Short: "Show the owners of shards, and move them",
-		Long:  text.String() + "\nIt returns when the wish is written. What comes of it shows.",
+		Long:  text.String() + "\nIt returns when the wish is written; run shards again to see the result.",
 		Example: `  conclave shards mailer
   conclave shards mailer drain pod-7
   conclave shards mailer -o json | jq '.shards[] | select(.owner == null)'`,

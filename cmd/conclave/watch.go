@@ -28,11 +28,11 @@ func (a *app) watchCommand() *cobra.Command {
 		Use:   "watch KEY [flags]",
 		Short: "Print every change of a key or prefix, without gaps",
 		Long: `watch prints a line for each batch of changes: its revision, and PUT KEY=VALUE or DELETE KEY for each. With -o json each batch is an object.
-Lost connections, restarts of members and elections leave no gap. History that was compacted away ends the stream, unless there is --snapshot: then
-the state comes first, and the difference after such a gap.
+Lost connections, restarts of members and elections leave no gap. If history has been compacted away the stream ends, unless --snapshot is given: then
+the current state comes first, and after such a gap the difference.
 
 --exec runs a line with sh for each batch with events, one at a time, with the object on its standard input and CONCLAVE_REVISION in its environment.
-If it fails, watch ends with its exit code; --rev continues after the last revision that was handled.`,
+If it fails, watch ends with its exit code; use --rev to continue after the last revision that was handled.`,
 		Example: `  conclave watch config/ --prefix --snapshot -o json | ./apply
   conclave watch config/ --prefix --rev 1043`,
 		Args: argument("KEY"),
@@ -44,7 +44,7 @@ If it fails, watch ends with its exit code; --rev continues after the last revis
 	}
 	fs := cmd.Flags()
 	fs.BoolVar(&o.prefix, "prefix", false, "all keys that begin with KEY")
-	fs.BoolVar(&o.snapshot, "snapshot", false, "begin with the state, and survive compaction")
+	fs.BoolVar(&o.snapshot, "snapshot", false, "begin with the current state, and survive compaction")
 	fs.Int64Var(&o.revision, "rev", 0, "begin with the changes of this revision (default: from now on)")
 	fs.StringVar(&o.exec, "exec", "", "`line` that sh runs for each batch")
 	o.output.register(fs, table, asJSON)

@@ -54,20 +54,20 @@ func parse(args []string, out io.Writer) (options, error) {
 	var o options
 	var only string
 	fs := flag.NewFlagSet("chaos", flag.ContinueOnError)
-	fs.Uint64Var(&o.seed, "seed", 0, "of all choices; 0 draws one")
+	fs.Uint64Var(&o.seed, "seed", 0, "seed of all choices; 0 draws one")
 	fs.StringVar(&only, "only", "", "scenarios and systems, by parts of their `names`, separated by commas")
-	fs.BoolVar(&o.list, "list", false, "say what scenarios and systems there are, and end")
+	fs.BoolVar(&o.list, "list", false, "list the scenarios and systems, and exit")
 	fs.DurationVar(&o.ttl, "ttl", defaultTTL, "TTL of the locks, whole seconds; some scenarios have their own")
 	fs.IntVar(&o.rounds, "rounds", defaultRounds, "`number` of faults in each scenario, or random composition")
 	fs.IntVar(&o.parallel, "parallel", defaultParallel, "`number` of scenarios played at once")
-	fs.DurationVar(&o.duration, "duration", 0, "play random compositions for so long, until a promise is broken")
+	fs.DurationVar(&o.duration, "duration", 0, "play random compositions for this long, or until a promise is broken")
 	fs.StringVar(&o.replay, "replay", "", "play the schedule in `file`")
 	fs.StringVar(&o.save, "schedule", "", "write the schedule to `file`, for -replay")
 	fs.StringVar(&o.document, "document", "", "replace the verdicts in `file`, which is docs/chaos.md")
 	fs.StringVar(&o.json, "json", "", "write the report and every event as lines of JSON to `file`")
 	o.html = report.Flag(fs)
 	fs.BoolVar(&o.plain, "plain", false, "plain lines, as in a pipe or with NO_COLOR")
-	fs.BoolVar(&o.required, "required", false, "fail also when something is skipped")
+	fs.BoolVar(&o.required, "required", false, "fail if anything is skipped")
 	help := program.Help{
 		Usage: usage,
 		About: `Locks go through faults, as processes on this machine, and you see which of them

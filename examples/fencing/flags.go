@@ -29,7 +29,7 @@ func parse(args []string, out io.Writer) (o options, err error) {
 	fs.BoolVar(&o.soft, "soft", !process.CanPause, "cut the worker off from etcd while it waits, instead of SIGSTOP")
 	// The default is the shortest that etcd with its default election timeout grants.
 	fs.DurationVar(&o.ttl, "ttl", 2*time.Second, "TTL of the workers' leases, whole seconds")
-	fs.StringVar(&o.prefix, "prefix", "conclave-fencing/", "of the `names` of the locks")
+	fs.StringVar(&o.prefix, "prefix", "conclave-fencing/", "prefix of the `names` of the locks")
 	o.etcd = cluster.Register(fs)
 	help := program.Help{
 		Usage: usage,

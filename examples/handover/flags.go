@@ -51,13 +51,13 @@ func parse(args []string, out io.Writer) (options, error) {
 	fs.BoolVar(&o.partition, "partition", false, "cut the holder off from etcd")
 	fs.BoolVar(&o.official, "official", false, "the same with clientv3/concurrency")
 	fs.IntVar(&o.workers, "workers", defaultWorkers, "`number` of processes")
-	fs.DurationVar(&o.hold, "hold", defaultHold, "for how long a worker keeps the lock")
+	fs.DurationVar(&o.hold, "hold", defaultHold, "how long a worker keeps the lock")
 	fs.DurationVar(&o.ttl, "ttl", defaultTTL, "TTL of the workers' leases, whole seconds")
-	fs.DurationVar(&o.duration, "duration", 0, "of -run (default 10s, in the tour 3s)")
+	fs.DurationVar(&o.duration, "duration", 0, "how long -run lasts (default 10s, in the tour 3s)")
 	fs.BoolVar(&o.plain, "plain", false, "plain lines, as in a pipe or with NO_COLOR")
 	fs.BoolVar(&o.verbose, "v", false, "plain lines for every hand-over")
 	o.html = report.Flag(fs)
-	fs.StringVar(&o.prefix, "prefix", "conclave-handover/", "of the `keys` in etcd")
+	fs.StringVar(&o.prefix, "prefix", "conclave-handover/", "prefix of the `keys` in etcd")
 	o.etcd = cluster.Register(fs)
 	help := program.Help{
 		Usage: usage,

@@ -20,7 +20,7 @@ import (
 func leaderMain(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("leader", flag.ExitOnError)
 	endpoints := fs.String("endpoints", os.Getenv("ETCDCTL_ENDPOINTS"), "etcd's client `addresses`, separated by commas")
-	ttl := fs.Duration("ttl", lease.DefaultTTL, "TTL of the lease: after a crash nobody leads for as long")
+	ttl := fs.Duration("ttl", lease.DefaultTTL, "TTL of the lease: after a crash nobody leads for this long")
 	_ = fs.Parse(args) // it exits if it fails
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()

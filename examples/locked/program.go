@@ -23,7 +23,7 @@ import (
 func lockedMain(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("locked", flag.ExitOnError)
 	endpoints := fs.String("endpoints", os.Getenv("ETCDCTL_ENDPOINTS"), "etcd's client `addresses`, separated by commas")
-	ttl := fs.Duration("ttl", lease.DefaultTTL, "TTL of the lease: after a crash the lock is taken for as long")
+	ttl := fs.Duration("ttl", lease.DefaultTTL, "TTL of the lease: after a crash the lock stays taken for this long")
 	_ = fs.Parse(args) // it exits if it fails
 	if fs.NArg() < 2 {
 		return errors.New("usage: locked -endpoints ADDRESSES [-ttl 10s] LOCK COMMAND [ARG...]")

@@ -61,18 +61,18 @@ func parse(args []string, out io.Writer) (options, error) {
 	fs := flag.NewFlagSet("redlock", flag.ContinueOnError)
 	fs.BoolVar(&o.run, "run", false, "hand the lock around for -duration")
 	fs.BoolVar(&o.crash, "crash-node", false, "kill nodes, one after another")
-	fs.BoolVar(&o.hang, "hang", false, "have nodes hang, one after another")
-	fs.BoolVar(&o.restart, "restart-empty", false, "have a node come back without its keys, without and with WithMinUptime")
-	fs.BoolVar(&o.jump, "clock-jump", false, "have the clocks of a majority of the nodes jump")
+	fs.BoolVar(&o.hang, "hang", false, "let nodes hang, one after another")
+	fs.BoolVar(&o.restart, "restart-empty", false, "let a node come back without its keys, first without WithMinUptime, then with it")
+	fs.BoolVar(&o.jump, "clock-jump", false, "let the clocks of a majority of nodes jump")
 	fs.BoolVar(&o.pause, "pause", false, "stop the holder past its TTL (SIGSTOP), then wake it")
 	fs.IntVar(&o.nodes, "nodes", 0, "`number` of nodes, 1 for the plain lock (default 5)")
 	fs.IntVar(&o.workers, "workers", defaultWorkers, "`number` of processes")
-	fs.DurationVar(&o.hold, "hold", defaultHold, "for how long a worker keeps the lock")
+	fs.DurationVar(&o.hold, "hold", defaultHold, "how long a worker keeps the lock")
 	fs.DurationVar(&o.ttl, "ttl", defaultTTL, "TTL of the lock")
-	fs.DurationVar(&o.duration, "duration", 0, "of -run (default 10s, in the tour 2s)")
+	fs.DurationVar(&o.duration, "duration", 0, "how long -run lasts (default 10s, in the tour 2s)")
 	fs.BoolVar(&o.plain, "plain", false, "plain lines, as in a pipe or with NO_COLOR")
-	fs.StringVar(&o.prefix, "prefix", "conclave-redlock/", "of the `names` of the locks")
-	fs.Func("redis", "comma-separated `nodes`, host:port or redis:// URLs; without, they are started", func(s string) error {
+	fs.StringVar(&o.prefix, "prefix", "conclave-redlock/", "prefix of the `names` of the locks")
+	fs.Func("redis", "comma-separated `nodes`, host:port or redis:// URLs; by default they are started", func(s string) error {
 		for node := range strings.SplitSeq(s, ",") {
 			o.redis = append(o.redis, strings.TrimSpace(node))
 		}

@@ -67,8 +67,8 @@ func (s *show) parse(args []string, out io.Writer) (*cluster.Flags, error) {
 	fs := flag.NewFlagSet("registry", flag.ContinueOnError)
 	// The default is the shortest that etcd with its default election timeout grants.
 	fs.DurationVar(&s.ttl, "ttl", 2*time.Second, "TTL of the servers' leases, whole seconds")
-	fs.IntVar(&s.callers, "callers", 4, "`number` of clients that call all the time")
-	fs.StringVar(&s.service, "prefix", "conclave-registry/", "of the `keys` in etcd")
+	fs.IntVar(&s.callers, "callers", 4, "`number` of clients that call constantly")
+	fs.StringVar(&s.service, "prefix", "conclave-registry/", "prefix of the `keys` in etcd")
 	etcd := cluster.Register(fs)
 	return etcd, program.Help{
 		Usage: "usage: registry [-ttl 2s] [-callers 4] [flags]; -h explains them",

@@ -32,7 +32,7 @@ func parse(args []string, out io.Writer) (o options, err error) {
 	fs := flag.NewFlagSet("shards", flag.ContinueOnError)
 	fs.IntVar(&o.members, "members", 5, "`number` of members to begin with")
 	fs.IntVar(&o.shards, "shards", shard.DefaultShards, "`number` of shards")
-	fs.StringVar(&o.member, "member", "", "be a member of this `name`, and nothing else")
+	fs.StringVar(&o.member, "member", "", "only be a member with this `name`")
 	// The default is the shortest that etcd with its default election timeout grants.
 	fs.DurationVar(&o.ttl, "ttl", 2*time.Second, "TTL of the members' leases, whole seconds")
 	fs.StringVar(&o.group, "group", "conclave-shards", "`name` of the group in etcd")

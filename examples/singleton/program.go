@@ -28,7 +28,7 @@ const drainTimeout = 10 * time.Second
 func singletonMain(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("singleton", flag.ExitOnError)
 	endpoints := fs.String("endpoints", os.Getenv("ETCDCTL_ENDPOINTS"), "etcd's client `addresses`, separated by commas")
-	ttl := fs.Duration("ttl", lease.DefaultTTL, "TTL of the lease: after a crash nobody serves for as long")
+	ttl := fs.Duration("ttl", lease.DefaultTTL, "TTL of the lease: after a crash nobody serves for this long")
 	listen := fs.String("listen", ":8080", "`address` to serve at")
 	_ = fs.Parse(args) // it exits if it fails
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)

@@ -46,13 +46,13 @@ type verdict struct {
 func main() {
 	l := &lab{built: make(map[string]string)}
 	only := flag.String("only", "", "only mutants whose name contains one of these, separated by commas")
-	list := flag.Bool("list", false, "print the names of mutants and end")
-	build := flag.Bool("build", false, "build the tests with all mutants and end")
+	list := flag.Bool("list", false, "print the names of mutants and exit")
+	build := flag.Bool("build", false, "build the tests with all mutants and exit")
 	flag.BoolVar(&l.short, "short", false, "run tests with -short")
-	flag.BoolVar(&l.spec, "spec", false, "only what the specification notices in the tests of lock and election kills a mutant")
-	flag.BoolVar(&l.known, "known", false, "only mutants for which tests are known to notice, and only these tests")
+	flag.BoolVar(&l.spec, "spec", false, "count a mutant as killed only if the specification notices it, in the tests of lock and election")
+	flag.BoolVar(&l.known, "known", false, "try only mutants that some test is known to notice, and run only those tests")
 	flag.IntVar(&l.parallel, "parallel", runtime.NumCPU(), "mutants at once")
-	flag.DurationVar(&l.timeout, "timeout", 3*time.Minute, "how long a package's tests may take, before they count as failed")
+	flag.DurationVar(&l.timeout, "timeout", 3*time.Minute, "how long a package's tests may take before they count as failed")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()

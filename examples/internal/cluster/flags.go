@@ -31,11 +31,11 @@ type Flags struct {
 // Register adds the flags to fs.
 func Register(fs *flag.FlagSet) *Flags {
 	f := &Flags{}
-	fs.StringVar(&f.endpoints, "endpoints", "", "comma-separated `addresses` of an etcd cluster; without, one is embedded")
-	fs.StringVar(&f.cacert, "cacert", "", "`file` with the CA certificates that servers are verified with")
+	fs.StringVar(&f.endpoints, "endpoints", "", "comma-separated `addresses` of an etcd cluster; by default one is embedded")
+	fs.StringVar(&f.cacert, "cacert", "", "`file` with the CA certificates to verify servers with")
 	fs.StringVar(&f.cert, "cert", "", "`file` with the client's certificate")
 	fs.StringVar(&f.key, "key", "", "`file` with the key to -cert")
-	fs.StringVar(&f.serverName, "tls-server-name", "", "`name` that the server's certificate has to be for, if not the endpoint's")
+	fs.StringVar(&f.serverName, "tls-server-name", "", "`name` expected in the server's certificate, if not the endpoint's")
 	fs.StringVar(&f.user, "user", "", "`name[:password]` to log in with")
 	fs.StringVar(&f.password, "password", "", "password of -user")
 	fs.BoolVar(&f.skipVerify, "insecure-skip-tls-verify", false, "do not verify the server's certificate")

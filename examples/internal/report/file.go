@@ -13,7 +13,7 @@ import (
 
 // Flag registers -html.
 func Flag(flags *flag.FlagSet) *string {
-	return flags.String("html", "", "write what happened as a page for a browser to `file`")
+	return flags.String("html", "", "write what happened to `file`, as a page for a browser")
 }
 
 // File is where a page goes. The zero File is nowhere: nothing is written.

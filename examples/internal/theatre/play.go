@@ -78,7 +78,7 @@ func (p *Play) run(ctx context.Context, args []string, out *os.File) error {
 	// The default is the shortest that etcd with its default election timeout grants.
 	fs.DurationVar(&s.TTL, "ttl", 2*time.Second, "TTL of the leases, whole seconds")
 	if p.Owner != nil {
-		fs.DurationVar(&s.slack, "slack", time.Second, "how much later than is promised a busy machine may be")
+		fs.DurationVar(&s.slack, "slack", time.Second, "how much later than promised a busy machine may be")
 	}
 	check := func() error { return nil }
 	if p.Flags != nil {

@@ -31,11 +31,11 @@ func parseOver(defaults capacity.Config, args []string) (options, error) {
 	o := options{cfg: defaults}
 	flags := flag.NewFlagSet("capacity", flag.ContinueOnError)
 	flags.SetOutput(defaults.Progress)
-	flags.BoolVar(&o.quick, "quick", false, "measure little, in less than a minute")
+	flags.BoolVar(&o.quick, "quick", false, "measure only a little, in less than a minute")
 	only := flags.String("only", "", "measure only the parts whose names match this `expression`")
 	flags.BoolVar(&o.list, "list", false, "list the parts")
 	flags.StringVar(&o.from, "from", "", "do not measure: read this `file` of figures")
-	flags.StringVar(&o.out, "out", "", "write capacity.csv and charts to this `folder`; figures there that are not measured again stay")
+	flags.StringVar(&o.out, "out", "", "write capacity.csv and charts to this `folder`; figures there that are not measured again are kept")
 	flags.BoolVar(&o.markdown, "markdown", false, "print tables for docs/performance/capacity.md")
 	flags.BoolVar(&o.cfg.Fsync, "fsync", defaults.Fsync, "let the server write to disk before it answers")
 	flags.DurationVar(&o.cfg.TTL, "ttl", defaults.TTL, "TTL of the sessions")

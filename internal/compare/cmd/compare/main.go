@@ -47,7 +47,7 @@ func parse(args []string, stdout, stderr io.Writer) (o options, err error) {
 	flags.BoolVar(&o.quick, "quick", false, "do a few rounds of the short works; record them in -out only if that is given")
 	flags.BoolVar(&o.list, "list", false, "list works")
 	flags.BoolVar(&o.check, "check", false, "compare with the recorded ratios and record nothing")
-	flags.BoolVar(&o.charts, "charts", false, "make charts and tables of the recorded figures again, without measuring")
+	flags.BoolVar(&o.charts, "charts", false, "redraw charts and tables from the recorded figures, without measuring")
 	flags.StringVar(&o.out, "out", "", "`folder` of the records (default docs/performance)")
 	if err := flags.Parse(args); err != nil {
 		return o, err
