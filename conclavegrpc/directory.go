@@ -36,7 +36,7 @@ var (
 	// ErrEmpty is the reason when the last key of a service has gone.
 	ErrEmpty = errors.New("conclavegrpc: the registry has no address")
 	// ErrUnreachable is the reason when etcd was not heard of for too long.
-	ErrUnreachable = errors.New("conclavegrpc: etcd is not heard of")
+	ErrUnreachable = errors.New("conclavegrpc: etcd has not been heard from")
 )
 
 // directory follows the keys of one service for all connections to it.

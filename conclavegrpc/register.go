@@ -53,7 +53,7 @@ func WithDrainGrace(d time.Duration) RegisterOption {
 func WithHealth(server healthgrpc.HealthServer, service string) RegisterOption {
 	return registerOption(func(c *registerConfig) error {
 		if server == nil {
-			return errors.New("health server is nil: leave the option out to register whatever the health")
+			return errors.New("health server is nil: leave the option out to register regardless of health")
 		}
 		c.health, c.service = server, service
 		return nil
@@ -90,7 +90,7 @@ func Register(ctx context.Context, s *lease.Session, service, instance string, e
 		return nil, err
 	}
 	if instance == "" {
-		return nil, errors.New("conclavegrpc: instance is empty: must tell the server from the others of its service")
+		return nil, errors.New("conclavegrpc: instance is empty: must distinguish the server from others of its service")
 	}
 	value, err := e.encode()
 	if err != nil {

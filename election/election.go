@@ -100,7 +100,7 @@ func (e *Election) Campaign(ctx context.Context, value string) (*Term, error) {
 		return nil, err
 	}
 	if e.cfg.check != nil {
-		return nil, errors.New("election: campaigning with a health check: only Run heeds it")
+		return nil, errors.New("election: campaigning with a health check: only Run uses it")
 	}
 	return e.campaign(ctx, value)
 }

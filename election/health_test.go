@@ -234,7 +234,7 @@ func TestCampaignIsRefusedWithAHealthCheck(t *testing.T) {
 		return nil
 	}))
 	_, err := e.Campaign(guarded(t), "a")
-	require.ErrorContains(t, err, "election: campaigning with a health check: only Run heeds it")
+	require.ErrorContains(t, err, "election: campaigning with a health check: only Run uses it")
 	require.Empty(t, values(t, p.Client, name))
 	require.Zero(t, calls.Load())
 }

@@ -98,7 +98,7 @@ func (t *Term) ahead(ctx context.Context, to Candidate) ([]queue.Occupant, error
 	case len(all) == 0 || all[0].Key != t.Key() || all[0].CreateRevision != t.grant.Revision():
 		return nil, t.confirm(ctx)
 	case i < 0:
-		return nil, fmt.Errorf("%w: %q does not wait any more", ErrNotCandidate, to.Key)
+		return nil, fmt.Errorf("%w: %q no longer waits", ErrNotCandidate, to.Key)
 	case i > 1 && t.place.raw:
 		return nil, fmt.Errorf("election: transferring to %q: %d candidates are ahead of it: must be the next, since those of clientv3/concurrency do not notice that they are removed", to.Key, i-1)
 	case i > maxRemoved:

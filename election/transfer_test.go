@@ -111,7 +111,7 @@ func TestTransferIsRefusedToWhomDoesNotWait(t *testing.T) {
 	later.Token = other.Token() // under the same key, another time
 	own := candidates(t, k.leader.Client, k.name)[0]
 	for want, to := range map[string]election.Candidate{
-		"does not wait any more":   gone,
+		"no longer waits":          gone,
 		"does not wait any":        later,
 		"is the leader itself":     own,
 		`"" does not stand`:        {},

@@ -28,7 +28,7 @@ import (
 // ctx bounds only the adoption. It fails with [ErrLost] if the lease does not exist.
 func Adopt(ctx context.Context, client *clientv3.Client, id clientv3.LeaseID, opts ...Option) (*Session, error) {
 	if id == clientv3.NoLease {
-		return nil, errors.New("lease: adopting lease 0: must be the ID of a lease that exists")
+		return nil, errors.New("lease: adopting lease 0: must be the ID of an existing lease")
 	}
 	return NewSession(ctx, client, append(slices.Clone(opts), WithoutHealing(), adopting(id))...)
 }

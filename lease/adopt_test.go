@@ -52,7 +52,7 @@ func TestAnAbandonedLeaseIsLeftToItsEndAndCanBeAdopted(t *testing.T) {
 		_, err = lease.Adopt(t.Context(), client, l.ID())
 		require.ErrorIs(t, err, lease.ErrLost)
 		_, err = lease.Adopt(t.Context(), client, 0)
-		require.ErrorContains(t, err, "must be the ID of a lease that exists")
+		require.ErrorContains(t, err, "must be the ID of an existing lease")
 	})
 }
 

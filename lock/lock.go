@@ -81,7 +81,7 @@ func checkName(name string) error {
 // checkContext refuses a context that is none.
 func checkContext(ctx context.Context) error {
 	if ctx == nil {
-		return errors.New("lock: context is nil: must be one, context.Background() if nothing else")
+		return errors.New("lock: context is nil: use context.Background() if there is no other")
 	}
 	return nil
 }

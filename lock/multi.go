@@ -36,7 +36,7 @@ func NewMulti(s *lease.Session, names []string, opts ...Option) (*Multi, error) 
 	}
 	for i, name := range names {
 		if slices.Contains(names[:i], name) {
-			return nil, fmt.Errorf("lock: name %q is there twice: names must be different", name)
+			return nil, fmt.Errorf("lock: name %q is given twice: names must be different", name)
 		}
 		if err := checkName(name); err != nil {
 			return nil, err

@@ -23,7 +23,7 @@ func TestNewMultiRefusesBadNames(t *testing.T) {
 		{nil, "lock: 0 names: must be from 1 to 64"},
 		{[]string{}, "lock: 0 names: must be from 1 to 64"},
 		{manyNames("", 65), "lock: 65 names: must be from 1 to 64"},
-		{[]string{"a", "b", "a"}, `lock: name "a" is there twice: names must be different`},
+		{[]string{"a", "b", "a"}, `lock: name "a" is given twice: names must be different`},
 		{[]string{"a", "b/"}, `lock: name "b/": must not end with a slash`},
 		{[]string{"a", ""}, "lock: name is empty: must be at least one byte"},
 	} {

@@ -161,7 +161,7 @@ func newConfig(opts []Option, kind string) (config, error) {
 		errs = append(errs, o.apply(&c))
 	}
 	if c.layout && (c.handoffs > 0 || c.linger > 0 || c.delay > 0) {
-		errs = append(errs, fmt.Errorf("lock: options WithEtcdLayout and %s: the other library does not know the latter", c.mutexOnly))
+		errs = append(errs, fmt.Errorf("lock: options WithEtcdLayout and %s: the other library does not support the latter", c.mutexOnly))
 	}
 	if c.layout && kind != kindMutex {
 		errs = append(errs, fmt.Errorf("lock: option WithEtcdLayout given to a %s: it is for a mutex only", kind))

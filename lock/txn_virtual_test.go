@@ -70,7 +70,7 @@ func TestATransactionUnderWayEndsWithTheHold(t *testing.T) {
 				}()
 				end(t, p, h)
 				err := await(t, done, "Commit returns")
-				require.ErrorContains(t, err, "not known")
+				require.ErrorContains(t, err, "the outcome of the transaction is unknown")
 				require.NotErrorIs(t, err, lock.ErrLost, "it may have been carried out")
 				require.Equal(t, await(t, ended, "the hold ends"), time.Now())
 			})

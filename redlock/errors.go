@@ -26,9 +26,9 @@ var ErrClosed = errors.New("redlock: nodes are closed")
 // Reasons for which a node did not do as asked, besides those its client gives.
 var (
 	errOverdue    = errors.New("no answer within the node timeout")
-	errSilent     = errors.New("not asked: an earlier call has had no answer yet")
+	errSilent     = errors.New("not asked: an earlier call is still unanswered")
 	errConnecting = errors.New("no connection yet")
-	errBusy       = errors.New("not asked: it is far behind with earlier calls")
+	errBusy       = errors.New("not asked: it is too far behind with earlier calls")
 	errDeadline   = errors.New("its deadline passed without a renewal")
 	errDenied     = errors.New("too many nodes do not have its key")
 	errLate       = errors.New("the quorum answered after the deadline")
@@ -38,7 +38,7 @@ var (
 // What is refused instead of a panic later.
 var (
 	errNilContext  = errors.New("redlock: context is nil")
-	errNilFunction = errors.New("redlock: function is nil: must be what is to be done under the lock")
+	errNilFunction = errors.New("redlock: function is nil: must be the function to run under the lock")
 	errNoMutex     = errors.New("redlock: mutex is not valid: must come from NewMutex")
 	errNoNodes     = errors.New("redlock: nodes are not valid: must come from NewNodes")
 	errNoHold      = errors.New("redlock: hold is not valid: must come from Lock or TryLock")

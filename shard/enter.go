@@ -79,7 +79,7 @@ func (m *Member) enter(ctx context.Context) (*lease.Registration, error) {
 			return nil, &MemberError{Group: m.keys.group, Member: m.name, Lease: clientv3.LeaseID(found.Lease)}
 		}
 		if !sleep(ctx, lookEvery) {
-			return nil, fmt.Errorf("waiting for a member of that name to be gone: %w", context.Cause(ctx))
+			return nil, fmt.Errorf("waiting for the member with that name to be gone: %w", context.Cause(ctx))
 		}
 	}
 	reg, err := lease.Register(ctx, m.session, m.keys.member(m.name), m.entry.encode())

@@ -78,7 +78,7 @@ func Join(ctx context.Context, s *lease.Session, group, member string, own OwnFu
 		return nil, errors.Join(errNilContext, err)
 	}
 	if own == nil {
-		err = errors.Join(err, errors.New("shard: function is nil: must be what is done with a shard"))
+		err = errors.Join(err, errors.New("shard: function is nil: must be the function to run for each shard"))
 	}
 	if s == nil || s.Client() == nil {
 		return nil, errors.Join(errors.New("shard: session is nil or zero: must come from lease.NewSession"), err)
@@ -345,7 +345,7 @@ func (m *Member) abandon(c *claim) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.err == nil {
-		m.err = fmt.Errorf("shard: session was closed under the member: %w", lease.ErrClosed)
+		m.err = fmt.Errorf("shard: session was closed before the member: %w", lease.ErrClosed)
 	}
 	m.remove(c)
 }

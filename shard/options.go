@@ -91,7 +91,7 @@ func WithValue(value string) Option {
 func WithAssigner(by Assigner) Option {
 	return option(func(c *config) error {
 		if by == nil {
-			return errors.New("shard: assigner is nil: must decide")
+			return errors.New("shard: assigner is nil: must be an Assigner")
 		}
 		c.assigner = by
 		return nil

@@ -183,7 +183,7 @@ func newConfig(client *clientv3.Client, key string, opts []Option) (config, erro
 	}
 	errs = append(errs, c.check(client, key))
 	if c.rebuild && !c.snapshot {
-		errs = append(errs, errors.New("watch: WithRebuild without WithSnapshot: a stream that begins anew begins with the state"))
+		errs = append(errs, errors.New("watch: WithRebuild without WithSnapshot: a stream that starts over begins with the state"))
 	}
 	return c, errors.Join(errs...)
 }
@@ -213,7 +213,7 @@ func (c *config) check(client *clientv3.Client, key string) error {
 		errs = append(errs, fmt.Errorf("watch: key %q: must be empty with WithKeyspace, which stands for all keys of the store", key))
 	}
 	if c.snapshot && c.revision != 0 {
-		errs = append(errs, fmt.Errorf("watch: start revision %d: not allowed with WithSnapshot, which starts from the present state", c.revision))
+		errs = append(errs, fmt.Errorf("watch: start revision %d: not allowed with WithSnapshot, which starts from the current state", c.revision))
 	}
 	return errors.Join(errs...)
 }

@@ -70,11 +70,11 @@ func parse(args []string, out io.Writer) (options, error) {
 	fs.BoolVar(&o.required, "required", false, "fail if anything is skipped")
 	help := program.Help{
 		Usage: usage,
-		About: `Locks go through faults, as processes on this machine, and you see which of them
-kept what they promise.`,
-		More: `It takes redis-server for the scenarios of Redis; without one they are played with
+		About: `Locks, as processes on this machine, go through faults, and you see which of them
+kept their promises.`,
+		More: `The Redis scenarios need redis-server; without it they are played with
 miniredis, or skipped. The seed, the choices and what happened can be written to
-files, and a schedule can be played again. docs/chaos.md explains the scenarios.`,
+files, and a schedule can be replayed. docs/chaos.md explains the scenarios.`,
 	}
 	err := help.Parse(fs, args, out, func() error {
 		if err := o.check(); err != nil {

@@ -66,12 +66,12 @@ func parse(args []string, out io.Writer) (options, error) {
 	o.etcd = cluster.Register(fs)
 	help := program.Help{
 		Usage: usage,
-		About: `Processes stand for election; something happens to the leader, and you look on.`,
+		About: `Processes stand for election; faults befall the leader, and you watch.`,
 		More: `Without -crash, -pause, -partition, -transfer or -resign: a short tour of all of
-them. On a terminal it goes on until you press q, and the keys c, p, x, t and r do
-them too. Flags about etcd take their defaults from etcdctl's variables, -endpoints
-from ETCDCTL_ENDPOINTS. With -html, what happened is also written as a page with a
-time line for each.`,
+them. On a terminal it goes on until you press q, and the keys c, p, x, t and r
+trigger them too. Flags about etcd take their defaults from etcdctl's variables,
+-endpoints from ETCDCTL_ENDPOINTS. With -html, what happened is also written as a
+page with a timeline for each process.`,
 	}
 	err := help.Parse(fs, args, out, o.check)
 	return o, err

@@ -61,11 +61,12 @@ func parse(args []string, out io.Writer) (options, error) {
 	o.etcd = cluster.Register(fs)
 	help := program.Help{
 		Usage: usage,
-		About: `Processes hand one lock to each other, and you look on.`,
+		About: `Processes hand one lock to each other, and you watch.`,
 		More: `Without -run, -crash, -pause, -partition or -official: a short tour of all of
-them. With several of the first four, one after another. Flags about etcd take
+them. With several of the first four, they are played in turn. Flags about etcd take
 their defaults from etcdctl's variables, -endpoints from ETCDCTL_ENDPOINTS.
-With -html, what happened is also written as a page with a time line for each.`,
+With -html, what happened is also written as a page with a timeline for each
+process.`,
 	}
 	err := help.Parse(fs, args, out, o.check)
 	return o, err

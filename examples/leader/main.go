@@ -15,9 +15,9 @@ import "github.com/conclave-go/conclave/examples/internal/theatre"
 func main() {
 	(&theatre.Play{
 		Name: "leader",
-		About: `Three copies of a program stand for election. The leader is killed, told to end
-and paused, and each time another leads, never two at a time. With -endpoints, or
-ETCDCTL_ENDPOINTS, it is one copy of the program on an etcd of yours.`,
+		About: `Three copies of a program stand for election. The leader is killed, stopped
+and paused; each time another takes over, and there are never two. With -endpoints,
+or ETCDCTL_ENDPOINTS, this is one copy of the program on your own etcd.`,
 		Program: leaderMain, Owner: leads, Acts: acts,
 	}).Main()
 }

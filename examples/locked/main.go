@@ -20,8 +20,8 @@ func main() {
 	(&theatre.Play{
 		Name: "locked",
 		About: `Three copies of a program want to run a command under one lock. The one that does
-is told to end, and the next is killed. With -endpoints, or ETCDCTL_ENDPOINTS, it
-is one copy of the program on an etcd of yours: LOCK COMMAND [ARG...].`,
+is stopped, and the next is killed. With -endpoints, or ETCDCTL_ENDPOINTS, this is
+one copy of the program on your own etcd: LOCK COMMAND [ARG...].`,
 		Program: lockedMain, Owner: holds, Acts: acts, Command: work,
 	}).Main()
 }

@@ -82,11 +82,11 @@ func parse(args []string, out io.Writer) (options, error) {
 		Usage: usage,
 		About: `Processes hand a Redlock to each other, and you see where it holds and where it
 breaks.`,
-		More: `Without one of the first six: a short tour of all of them. With several, one
-after another. The nodes are processes of redis-server if there is one in the
+		More: `Without any of the first six: a short tour of all of them. With several, they
+are played in turn. The nodes are processes of redis-server if there is one in the
 PATH, and miniredis in this process if not. Nodes of -redis are not touched:
 instead of being killed they are cut off, instead of restarting empty they lose
-the lock's key, and instead of a clock's jump the key's TTL is shortened.`,
+the lock's key, and instead of a clock jump the key's TTL is shortened.`,
 	}
 	err := help.Parse(fs, args, out, o.check)
 	return o, err

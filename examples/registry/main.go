@@ -72,11 +72,11 @@ func (s *show) parse(args []string, out io.Writer) (*cluster.Flags, error) {
 	etcd := cluster.Register(fs)
 	return etcd, program.Help{
 		Usage: "usage: registry [-ttl 2s] [-callers 4] [flags]; -h explains them",
-		About: `gRPC servers register in etcd, and clients call them all the time. One server is
-drained, one is killed, and last etcd is stopped and started again, unless it is
+		About: `gRPC servers register in etcd, and clients call them constantly. One server is
+drained, one is killed, and finally etcd is stopped and restarted, unless it is
 yours (-endpoints). Flags about etcd take their defaults from etcdctl's variables,
 -endpoints from ETCDCTL_ENDPOINTS. "registry server" and "registry client" are a
-server and a client by themselves, with flags of their own (-h).`,
+server and a client by themselves, with their own flags (-h).`,
 	}.Parse(fs, args, out, func() error {
 		if s.callers < 1 || s.callers > 100 {
 			return fmt.Errorf("-callers %d: must be 1 to 100", s.callers)

@@ -39,7 +39,7 @@ func parse(args []string, out io.Writer) (o options, err error) {
 	o.etcd = cluster.Register(fs)
 	help := program.Help{
 		Usage: usage,
-		About: `Members share out shards among themselves. One joins, one leaves, one is cut
+		About: `Members share shards among themselves. One joins, one leaves, one is cut
 off, and no shard ever has two owners.`,
 	}
 	err = help.Parse(fs, args, out, func() error { return o.check() })

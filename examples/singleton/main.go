@@ -16,9 +16,9 @@ import "github.com/conclave-go/conclave/examples/internal/theatre"
 func main() {
 	(&theatre.Play{
 		Name: "singleton",
-		About: `Two replicas of a service: one serves, the other stands by. The one in office is
-told to end, killed and paused, and each time the other serves, never both. With
--endpoints, or ETCDCTL_ENDPOINTS, it is one replica on an etcd of yours.`,
+		About: `Two replicas of a service: one serves, the other stands by. The one that serves is
+stopped, killed and paused; each time the other takes over, and never do both serve.
+With -endpoints, or ETCDCTL_ENDPOINTS, this is one replica on your own etcd.`,
 		Program: singletonMain, Owner: serves, Acts: acts,
 	}).Main()
 }

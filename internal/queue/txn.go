@@ -51,7 +51,7 @@ func (t *guardedTxn) nested() bool { return len(t.conds) > 0 || len(t.other) > 0
 // has come, without asking the server, and ends the grant if the guard fails.
 func (t *guardedTxn) Commit() (*clientv3.TxnResponse, error) {
 	if t.ctx == nil {
-		return nil, errors.New("queue: context is nil: must be one, context.Background() if nothing else")
+		return nil, errors.New("queue: context is nil: use context.Background() if there is no other")
 	}
 	if err := t.grant.begin(); err != nil {
 		return nil, err
@@ -74,9 +74,9 @@ func (t *guardedTxn) Commit() (*clientv3.TxnResponse, error) {
 		if errors.Is(t.grant.Err(), t.grant.errs.Released) {
 			err = t.grant.Err()
 		} // else not the loss, which would say that nothing was written
-		return nil, fmt.Errorf("the hold has ended before the answer came, what became of the transaction is not known: %w", err)
+		return nil, fmt.Errorf("the hold ended before the answer came, so the outcome of the transaction is unknown: %w", err)
 	case !refused(err):
-		return nil, fmt.Errorf("no answer, what became of the transaction is not known: %w", err)
+		return nil, fmt.Errorf("no answer, so the outcome of the transaction is unknown: %w", err)
 	}
 	return nil, err
 }
