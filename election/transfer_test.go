@@ -112,7 +112,7 @@ func TestTransferIsRefusedToWhomDoesNotWait(t *testing.T) {
 	own := candidates(t, k.leader.Client, k.name)[0]
 	for want, to := range map[string]election.Candidate{
 		"no longer waits":          gone,
-		"does not wait any":        later,
+		"no longer wait":           later,
 		"is the leader itself":     own,
 		`"" does not stand`:        {},
 		"does not stand in":        {Key: other.Key(), Token: other.Token()},
