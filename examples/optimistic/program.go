@@ -30,7 +30,7 @@ func optimisticMain(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("optimistic", flag.ExitOnError)
 	endpoints := fs.String("endpoints", os.Getenv("ETCDCTL_ENDPOINTS"), "etcd's client `addresses`, separated by commas")
 	ttl := fs.Duration("ttl", lease.DefaultTTL, "TTL of the lease: after a crash a lock is taken for as long")
-	prefix := fs.String("prefix", "optimistic/", "of the numbers' `keys`")
+	prefix := fs.String("prefix", "optimistic/", "prefix of the numbers' `keys`")
 	numbers := fs.Int("numbers", 1, "`how many` there are to choose from")
 	workers := fs.Int("workers", 1, "`how many` add at a time")
 	work := fs.Duration("work", 0, "how long it takes to work out what to write")
