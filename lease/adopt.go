@@ -7,10 +7,12 @@ import (
 	"slices"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/attempt"
+	"github.com/conclave-go/conclave/internal/clock"
 	"github.com/conclave-go/conclave/internal/look"
 )
 
@@ -87,21 +89,9 @@ func (l *Lease) left() bool { return l.cfg.session != nil && l.cfg.session.aband
 
 // adopt starts to keep the lease that cfg says.
 func adopt(ctx context.Context, client *clientv3.Client, cfg config) (*Lease, error) {
-	l, err := attempt.Hedge(ctx, attempt.Limits{Patience: grantPatience}, func(ctx context.Context) (granted, error) {
-		sent := now()
-		acked, err := client.KeepAliveOnce(ctx, cfg.adopted)
-		if err != nil {
-			return granted{}, err
-		}
-		// As in a round: a leader that was deposed may have acknowledged it.
-		term, err := look.New(ctx).Begin(client, cfg.adopted).Step(ctx)
-		if err != nil {
-			return granted{}, err
-		}
-		if term > acked.RaftTerm {
-			return granted{}, rpctypes.ErrLeaderChanged
-		}
-		return granted{cfg.adopted, time.Duration(acked.TTL) * time.Second, sent}, nil
+	limits := attempt.Limits{Patience: grantPatience, Caller: cfg.caller, What: "lease: adoption"}
+	l, err := attempt.Hedge(ctx, limits, func(ctx context.Context) (granted, error) {
+		return renewOnce(ctx, client, cfg.adopted)
 	})
 	switch {
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
@@ -110,4 +100,42 @@ func adopt(ctx context.Context, client *clientv3.Client, cfg config) (*Lease, er
 		return nil, fmt.Errorf("lease: adopting %x: %w", int64(cfg.adopted), err)
 	}
 	return newLease(client, cfg, l), nil
+}
+
+// renewOnce renews a lease that is to be adopted, and has that confirmed.
+func renewOnce(ctx context.Context, client *clientv3.Client, id clientv3.LeaseID) (granted, error) {
+	awaitConnection(ctx, client)
+	sent := now()
+	acked, err := keepAlive(ctx, client, id)
+	if err != nil {
+		return granted{}, err
+	}
+	// As in a round: a leader that was deposed may have answered.
+	term, err := look.New(ctx).Begin(client, id).Step(ctx)
+	ttl := time.Duration(acked.TTL) * time.Second
+	switch {
+	case err != nil:
+		return granted{}, err
+	case term > acked.Header.RaftTerm:
+		return granted{}, rpctypes.ErrLeaderChanged
+	case ttl <= 0:
+		return granted{}, rpctypes.ErrLeaseNotFound
+	case clock.Now().Sub(sent.start) > min(ttl, MaxTTL)*3/4:
+		return granted{}, errOld
+	}
+	return granted{id, ttl, sent}, nil
+}
+
+// keepAlive renews a lease once. That of clientv3 is repeated without an end, and without
+// a pause.
+func keepAlive(ctx context.Context, client *clientv3.Client, id clientv3.LeaseID) (*pb.LeaseKeepAliveResponse, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	calls, err := clientv3.RetryLeaseClient(client).LeaseKeepAlive(ctx)
+	if err != nil {
+		return nil, rpctypes.Error(err)
+	}
+	_ = calls.Send(&pb.LeaseKeepAliveRequest{ID: int64(id)}) // what goes wrong is told by Recv, and better
+	acked, err := calls.Recv()
+	return acked, rpctypes.Error(err)
 }

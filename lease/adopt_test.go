@@ -134,6 +134,57 @@ func TestALongLeaseIsRenewedAndTrustedAsTheLongestThatCanBe(t *testing.T) {
 	})
 }
 
+// The owner keeps it alive: an adoption that is slow must not be the end of the lease.
+func TestASlowAdoptionReturnsALeaseThatLives(t *testing.T) {
+	t.Parallel()
+	const ttl, slow = 10 * time.Second, 12 * time.Second
+	for name, connected := range map[string]bool{"connected": true, "not connected yet": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+				owner, err := lease.Grant(t.Context(), s.Client(), lease.WithTTL(ttl))
+				require.NoError(t, err)
+				client, cut := s.CutClient()
+				if connected {
+					require.Nil(t, value(t, client, "any"))
+				}
+				cut.HoldToClient()
+				time.AfterFunc(slow, cut.Heal)
+				began := time.Now()
+				session, err := lease.Adopt(anHour(t), client, owner.ID())
+				require.NoError(t, err)
+				require.Equal(t, slow, time.Since(began))
+				l, err := session.Lease(t.Context())
+				require.NoError(t, err)
+				require.GreaterOrEqual(t, l.Remaining(), ttl/5)
+				vtime.Advance(time.Minute)
+				require.NoError(t, l.Err())
+				require.NoError(t, session.Abandon(t.Context()))
+				require.NoError(t, owner.Close(t.Context()))
+			})
+		})
+	}
+}
+
+// The leader before has let the lease expire that the new one has.
+func TestALeaseThatADeposedLeaderDoesNotKnowIsAdopted(t *testing.T) {
+	t.Parallel()
+	var rec etcdtest.Recorder
+	client := etcdtest.New(t).Client(t, etcdtest.WithRecorder(&rec))
+	onAcknowledgement(&rec, func(n int, resp *pb.LeaseKeepAliveResponse) (bool, error) {
+		if n == 1 {
+			resp.TTL = 0
+			resp.Header.RaftTerm--
+		}
+		return false, nil
+	})
+	granted, err := client.Grant(guarded(t), 100)
+	require.NoError(t, err)
+	s, err := lease.Adopt(guarded(t), client, granted.ID)
+	require.NoError(t, err)
+	require.NoError(t, s.Close(guarded(t)))
+}
+
 // What a leader acknowledges that has been deposed and does not know it yet.
 func TestAnAdoptionThatADeposedLeaderAcknowledgedDoesNotCount(t *testing.T) {
 	t.Parallel()
