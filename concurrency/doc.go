@@ -28,6 +28,8 @@
 //   - TTLs above 300 s: the lease has the TTL that was asked for, but the session trusts
 //     a renewal for no more than 300 s, since a server may not restart a longer one
 //     in full. So in a partition of that length it ends before its keys do.
+//     If the server makes lease checkpoints, which is off by default, and its leader
+//     changes, the keys may end before the session: stay below 300 s there.
 //   - After [Session.Orphan], and when the context of [WithContext] ends, keys stay until
 //     the lease ends. This process has lost whatever it held through the session.
 //   - Errors that the other library returns unwrapped, for == comparisons, are returned
