@@ -21,7 +21,7 @@ const (
 	looksPerLimit = 4
 )
 
-// Staleness says since when the addresses of a service are old.
+// Staleness says since when the addresses of a service have been stale.
 type Staleness struct {
 	// Service is the name in the target.
 	Service string
@@ -33,9 +33,9 @@ type Staleness struct {
 }
 
 var (
-	// ErrEmpty is the reason when the last key of a service has gone.
+	// ErrEmpty is the reason when the last key of a service is gone.
 	ErrEmpty = errors.New("conclavegrpc: the registry has no address")
-	// ErrUnreachable is the reason when etcd was not heard of for too long.
+	// ErrUnreachable is the reason when etcd has not been heard from for too long.
 	ErrUnreachable = errors.New("conclavegrpc: etcd has not been heard from")
 )
 

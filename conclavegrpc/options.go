@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// DefaultScheme is that of the official resolver.
+	// DefaultScheme is the scheme of the official resolver.
 	DefaultScheme = "etcd"
 	// DefaultStaleAfter is above the stall limit of a cache, so that one member that
 	// has vanished makes nothing stale.
@@ -19,12 +19,12 @@ const (
 	MinStaleAfter = 10 * time.Millisecond
 )
 
-// Empty says what to do when the last key of a service has gone.
+// Empty says what to do when the last key of a service is gone.
 type Empty int
 
 const (
-	// KeepLast goes on with the addresses known last. If their servers are gone, calls
-	// fail all the same.
+	// KeepLast goes on with the last known addresses. If their servers are gone, calls fail
+	// anyway.
 	KeepLast Empty = iota
 	// FailCalls tells gRPC that there is no address: calls fail with Unavailable.
 	FailCalls
@@ -71,7 +71,7 @@ func WithScheme(scheme string) BuilderOption {
 	})
 }
 
-// WithEmpty sets what happens when a service has no address any more, [KeepLast] by
+// WithEmpty sets what happens when a service no longer has an address, [KeepLast] by
 // default.
 func WithEmpty(e Empty) BuilderOption {
 	return builderOption(func(c *config) error {
@@ -106,9 +106,10 @@ type Option interface {
 	RegisterOption
 }
 
-// WithLogger sets where is reported: by resolvers, at Warn, that addresses are old or a service
-// cannot be read, and at Info that it is well again; by registrations, at Warn, that an address could not be put.
-// By default nothing is logged.
+// WithLogger sets where resolvers and registrations report. Resolvers report at Warn that
+// addresses are stale or a service cannot be read, and at Info that it has recovered;
+// registrations report at Warn that an address could not be put. By default nothing is
+// logged.
 func WithLogger(log *slog.Logger) Option { return logger{log} }
 
 type logger struct{ log *slog.Logger }

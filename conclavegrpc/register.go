@@ -12,7 +12,7 @@ import (
 	"github.com/conclave-go/conclave/lease"
 )
 
-// DefaultDrainGrace is a good deal longer than a change takes to reach the clients.
+// DefaultDrainGrace is much longer than a change takes to reach the clients.
 const DefaultDrainGrace = time.Second
 
 // RegisterOption configures [Register].
@@ -32,9 +32,9 @@ type registerOption func(c *registerConfig) error
 
 func (o registerOption) applyRegister(c *registerConfig) error { return o(c) }
 
-// WithDrainGrace sets for how long [Registration.Drain] lets the server serve after its
-// address was taken out of the registry, [DefaultDrainGrace] by default, from 0: clients
-// that have not heard of it yet still call.
+// WithDrainGrace sets how long [Registration.Drain] lets the server serve after its address
+// was removed from the registry, 0 or more, [DefaultDrainGrace] by default: clients that
+// have not heard of it yet still call.
 func WithDrainGrace(d time.Duration) RegisterOption {
 	return registerOption(func(c *registerConfig) error {
 		if d < 0 {
@@ -112,8 +112,8 @@ type Stopper interface {
 // an etcd that cannot be reached holds it up for [lease.DefaultGrace] once the server has stopped, and then an error with
 // the key is returned: the address is still in the registry, and goes with the session's lease if not before.
 //
-// At a signal ctx is often done already: give it
-// one that [context.WithTimeout] makes of [context.WithoutCancel].
+// After a signal ctx is often already done: use [context.WithTimeout] on
+// [context.WithoutCancel].
 func (r *Registration) Drain(ctx context.Context, server Stopper) error {
 	removal, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)

@@ -172,8 +172,8 @@ func (r *Registration) Update(ctx context.Context, e Endpoint) error {
 	}
 }
 
-// Err returns nil while the address is in the registry as far as is known, and else why
-// not: [ErrNotServing], or what [lease.Registration.Err] says.
+// Err returns nil while the address is in the registry as far as is known, and otherwise
+// why not: [ErrNotServing], or what [lease.Registration.Err] says.
 func (r *Registration) Err() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

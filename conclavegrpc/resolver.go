@@ -11,7 +11,7 @@ import (
 )
 
 // NewBuilder returns a builder for [google.golang.org/grpc.WithResolvers]. The target
-// "etcd:///billing" stands for the keys below "billing/". The client stays the caller's:
+// "etcd:///billing" stands for the keys below "billing/". The client remains the caller's:
 // close the connections first.
 func NewBuilder(client *clientv3.Client, opts ...BuilderOption) (resolver.Builder, error) {
 	if client == nil {

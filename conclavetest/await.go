@@ -17,7 +17,7 @@ import (
 // with its owner, its token, and the key that [Cluster.DeleteKey] and
 // [Cluster.ExpireLease] take. It fails the test after a minute.
 //
-// It waits for what the lock's queue says, which its holder learns a moment later. A lock
+// It goes by the lock's queue; the holder itself learns of the grant a moment later. A lock
 // shared with other libraries needs [lock.WithEtcdLayout].
 func (c *Cluster) AwaitHolder(tb testing.TB, name string, opts ...lock.InspectOption) lock.Entry {
 	tb.Helper()

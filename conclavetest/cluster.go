@@ -19,8 +19,8 @@ const MinTTL = time.Second
 // patience is how long a method waits for what should happen, in whichever time it runs.
 const patience = time.Minute
 
-// Cluster is an etcd of one or more members in this process. Its methods may be called
-// from several goroutines, but those that fail the test only from the test's own.
+// Cluster is an etcd of one or more members in this process. Its methods may be called from
+// several goroutines, but those that fail the test only from the test's own goroutine.
 type Cluster struct {
 	server   server
 	operator *clientv3.Client // whom no fault concerns
@@ -57,8 +57,8 @@ type config struct {
 	more    []etcdtest.Option
 }
 
-// WithMembers sets the number of members, 1 to 7; the default is 1. With three, one of
-// them can be stopped while the others go on.
+// WithMembers sets the number of members, 1 to 7; the default is 1. With three, one can be
+// stopped while the others go on.
 func WithMembers(n int) Option {
 	return option(func(c *config) error {
 		if n < 1 || n > 7 {
@@ -69,8 +69,9 @@ func WithMembers(n int) Option {
 	})
 }
 
-// WithLearner adds a member, the last, that is a learner: as one that an operator has just added, it receives all
-// data but has no vote, and refuses whatever has to be agreed on. Clients find it among the others.
+// WithLearner adds a last member that is a learner: like one that an operator has just
+// added, it receives all data but has no vote, and refuses whatever needs consensus.
+// Clients find it among the others.
 func WithLearner() Option {
 	return option(func(c *config) error {
 		c.more = append(c.more, etcdtest.WithLearner())
@@ -78,9 +79,9 @@ func WithLearner() Option {
 	})
 }
 
-// WithMaxStreams lets a connection to a member have n streams at a time, from 1, as some proxies do: each watch
-// stream, stream of renewals and call under way is one. Those beyond the limit wait, with no sign but silence. By
-// default there are as many as there is memory for.
+// WithMaxStreams lets a connection to a member have n streams at a time, at least 1, as
+// some proxies do: each watch stream, stream of renewals and call under way is one. Those
+// beyond the limit wait, with no sign but silence. By default there is no limit but memory.
 func WithMaxStreams(n uint32) Option {
 	return option(func(c *config) error {
 		if n == 0 {
@@ -104,7 +105,7 @@ func newConfig(opts []Option) (config, error) {
 	return c, nil
 }
 
-// NewCluster starts an etcd for a test, which ends with it.
+// NewCluster starts an etcd for a test; it ends with the test.
 func NewCluster(tb testing.TB, opts ...Option) *Cluster {
 	tb.Helper()
 	// Not the test's own context, which ends before the cleanups run.
@@ -153,8 +154,8 @@ func (c *Cluster) Close() error {
 // of a [Network] need its own addresses, see [Network.Config].
 func (c *Cluster) Endpoints() []string { return c.server.Endpoints() }
 
-// Client returns a client of all members that no fault of a network concerns. It lives
-// as long as the test.
+// Client returns a client of all members that no network fault affects. It lives as long as
+// the test.
 func (c *Cluster) Client(tb testing.TB) *clientv3.Client {
 	tb.Helper()
 	return c.Network(tb).Client(tb)

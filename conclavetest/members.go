@@ -18,7 +18,7 @@ func (c *Cluster) Leader(tb testing.TB) int {
 }
 
 // MoveLeader hands the leadership to another running member, as an operator would, and
-// returns when it has it. The cluster needs two running members.
+// returns when it has it. The cluster needs at least two running members.
 func (c *Cluster) MoveLeader(tb testing.TB) {
 	tb.Helper()
 	c.do(tb, "moving the leader", func(ctx context.Context) error {
@@ -38,15 +38,16 @@ func (c *Cluster) Isolate(tb testing.TB, i int) {
 	c.do(tb, "isolating a member", func(context.Context) error { return c.server.Isolate(i) })
 }
 
-// Rejoin lets isolated members talk to their peers again, and returns when the cluster has a leader.
+// Rejoin reconnects isolated members with their peers, and returns when the cluster has a
+// leader.
 func (c *Cluster) Rejoin(tb testing.TB) {
 	tb.Helper()
 	c.server.HealLinks()
 	c.Leader(tb)
 }
 
-// Stop shuts member i down as an operator would: it gives its leadership away first. It
-// does nothing to one that is stopped.
+// Stop shuts member i down as an operator would: it hands over its leadership first. It
+// does nothing to a stopped member.
 func (c *Cluster) Stop(tb testing.TB, i int) {
 	tb.Helper()
 	c.checkMember(tb, i)
@@ -55,7 +56,7 @@ func (c *Cluster) Stop(tb testing.TB, i int) {
 
 // Kill stops member i at once, as the death of its process would: connections break,
 // nothing is handed over. It does nothing to one that is stopped. What the member has
-// acknowledged it knows again after [Cluster.Restart].
+// acknowledged is there again after [Cluster.Restart].
 func (c *Cluster) Kill(tb testing.TB, i int) {
 	tb.Helper()
 	c.checkMember(tb, i)

@@ -12,13 +12,13 @@ import (
 	"github.com/conclave-go/conclave/internal/etcdtest"
 )
 
-// Network is what lies between one client, or several that share its fate, and the
-// members of a cluster. It is in order until one of its methods breaks it. Faults add up
-// until [Network.Heal]; each method returns at once, and what is sent after that is
-// subject to the fault.
+// Network is what lies between one client, or several that share its fate, and the members
+// of a cluster. It works until one of its methods breaks it. Faults add up until
+// [Network.Heal]; each method returns at once, and what is sent after that is subject to
+// the fault.
 //
 // Cutting a network is not the same as ending connections: bytes are held back, neither
-// side learns anything, and new connections hang. So it is in a partition.
+// side learns anything, and new connections hang, as in a partition.
 type Network struct {
 	way      way
 	config   clientv3.Config
@@ -76,17 +76,17 @@ func (n *Network) Client(tb testing.TB) *clientv3.Client {
 	return client
 }
 
-// Cut lets nothing pass, either way. What is sent meanwhile arrives after [Network.Heal],
-// requests whose callers have long given up included.
+// Cut lets nothing pass in either direction. What is sent meanwhile arrives after
+// [Network.Heal], requests whose callers have long given up included.
 func (n *Network) Cut() { n.way.Cut() }
 
-// CutToServer lets nothing pass that clients send. Replies and events still arrive.
+// CutToServer stops everything that clients send. Replies and events still arrive.
 func (n *Network) CutToServer() { n.way.CutToServer() }
 
-// CutToClient lets nothing pass that members send. Requests still take effect.
+// CutToClient stops everything that members send. Requests still take effect.
 func (n *Network) CutToClient() { n.way.CutToClient() }
 
-// CutMember cuts the way to one member; clients can go on with the others.
+// CutMember cuts the connection to one member; clients can go on with the others.
 func (n *Network) CutMember(tb testing.TB, i int) {
 	tb.Helper()
 	if size := len(n.config.Endpoints); i < 0 || i >= size {
@@ -95,8 +95,8 @@ func (n *Network) CutMember(tb testing.TB, i int) {
 	n.way.CutMember(i)
 }
 
-// Slow lets everything arrive d later, each way, so that a call takes 2d longer; from 0, which ends it. Nothing is lost and
-// the order is kept.
+// Slow delays everything by d in each direction, so a call takes 2d longer; 0 ends it.
+// Nothing is lost and the order is kept.
 func (n *Network) Slow(tb testing.TB, d time.Duration) {
 	tb.Helper()
 	if d < 0 {
@@ -107,8 +107,8 @@ func (n *Network) Slow(tb testing.TB, d time.Duration) {
 	}
 }
 
-// Limit lets so many bytes a second pass to each member, and as many from it; from 0, which ends it. What is beyond that
-// waits.
+// Limit limits the bytes a second that pass to each member, and likewise from it; 0 removes
+// the limit. Everything beyond it waits.
 func (n *Network) Limit(tb testing.TB, bytesPerSecond int) {
 	tb.Helper()
 	if bytesPerSecond < 0 {
@@ -153,9 +153,9 @@ func droppable() []string {
 	}
 }
 
-// DropReply lets the next request of a method be carried out and its reply be lost: the
-// client gets the error of a connection that broke, and cannot know what has happened.
-// The channel is closed when it has. Requests that fail by themselves do not count.
+// DropReply lets the next request of a method be carried out, but its reply be lost: the
+// client gets the error of a broken connection, and cannot know what has happened. The
+// channel is closed when the reply is lost. Requests that fail by themselves do not count.
 //
 // The method is one of "Txn", which is what locks and elections write with, "Put",
 // "Range" (a Get), "DeleteRange" (a Delete), "LeaseGrant", "LeaseRevoke",
@@ -168,9 +168,11 @@ func (n *Network) DropReply(tb testing.TB, method string) (dropped <-chan struct
 	return n.recorder.DropReplies(method, 1)
 }
 
-// RefuseCall lets the next request of a method, one of those of [Network.DropReply], fail with err and not be carried
-// out, as a member does that denies a permission or has no room. The channel is closed when it has. err is what a server
-// sends, for instance rpctypes.ErrGRPCPermissionDenied or an error of package status; clients see it as they see a server's.
+// RefuseCall lets the next request of a method, one of those of [Network.DropReply], fail
+// with err without being carried out, as with a member that denies a permission or has no
+// space. The channel is closed when that has happened. err is what a server sends, for
+// instance rpctypes.ErrGRPCPermissionDenied or an error of package status; clients see it
+// as they see a server's.
 func (n *Network) RefuseCall(tb testing.TB, method string, err error) (refused <-chan struct{}) {
 	tb.Helper()
 	if !slices.Contains(droppable(), method) {

@@ -14,16 +14,16 @@ import (
 	"github.com/conclave-go/conclave/lease"
 )
 
-// Compact compacts the history up to the present revision: watches that want to begin
-// before it fail, as do reads of the past.
+// Compact compacts the history up to the current revision: watches that begin before it
+// fail, as do reads of the past.
 func (c *Cluster) Compact(tb testing.TB) {
 	tb.Helper()
 	c.do(tb, "compacting", c.server.Compact)
 }
 
-// FillUp raises the alarm of a member whose database is as large as it may be: from then on the cluster refuses every write
-// that could make it larger, a lock's and a new lease's among them, until [Cluster.MakeRoom]. Reads, deletions and renewals
-// go on.
+// FillUp raises the alarm of a member whose database is as large as it may be: from then on
+// the cluster refuses every write that could make it larger, including those of locks and
+// new leases, until [Cluster.MakeRoom]. Reads, deletions and renewals go on.
 func (c *Cluster) FillUp(tb testing.TB) {
 	tb.Helper()
 	c.do(tb, "raising the alarm", func(ctx context.Context) error {
@@ -57,9 +57,9 @@ func (c *Cluster) alarm(ctx context.Context, action pb.AlarmRequest_AlarmAction)
 // registration to be gone. The key must exist: that of a lock.Hold, a lock.Entry, an
 // election.Term or a registration, for example.
 //
-// Whoever relies on the key finds out at the next look of its lease, a third of a TTL
-// later at most; the next in the queue is granted at once. So for a moment there are
-// two holders: operators overrule locks, and only tokens and guards protect from them.
+// Whoever relies on the key finds out at the next look of its lease, at most a third of a
+// TTL later; the next in the queue is granted at once. So for a moment there are two
+// holders: operators overrule locks, and only tokens and guards protect from them.
 func (c *Cluster) DeleteKey(tb testing.TB, key string) {
 	tb.Helper()
 	c.do(tb, fmt.Sprintf("deleting key %q", key), func(ctx context.Context) error {
@@ -75,8 +75,8 @@ func (c *Cluster) DeleteKey(tb testing.TB, key string) {
 // once, as when the lease had expired on the server, and waiters are granted. It is for
 // sessions in code that the test cannot reach; [Cluster.AwaitHolder] finds the key.
 //
-// The session finds out with its next renewal, a third of a TTL later at most. To have
-// it find out first, as it does in a partition, use [Network.Cut] and let the TTL pass.
+// The session finds out with its next renewal, at most a third of a TTL later. To make it
+// find out first, as in a partition, use [Network.Cut] and let the TTL pass.
 func (c *Cluster) ExpireLease(tb testing.TB, key string) {
 	tb.Helper()
 	c.do(tb, fmt.Sprintf("expiring the lease of key %q", key), func(ctx context.Context) error {
@@ -98,7 +98,7 @@ func (c *Cluster) ExpireLease(tb testing.TB, key string) {
 // holds and terms have then ended with their ErrLost. The session itself goes on as it
 // would after any loss: it has a new lease.
 //
-// A session that is cut off cannot know before its deadline, which fails the test.
+// A session that is cut off cannot know before its deadline; that fails the test.
 func (c *Cluster) ExpireSession(tb testing.TB, s *lease.Session) {
 	tb.Helper()
 	c.do(tb, "expiring a session", func(ctx context.Context) error {

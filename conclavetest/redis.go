@@ -20,10 +20,10 @@ import (
 // of their coming.
 const subscriptionPoll = 5 * time.Millisecond
 
-// Redis is a set of independent Redis servers, the nodes of a lock of package redlock.
-// They are miniredis servers in this process, so no redis-server is needed, and forget
+// Redis is a set of independent Redis servers, the nodes of a lock of package redlock. They
+// are miniredis servers in this process, so no redis-server is needed, and forget
 // everything when they restart. Its methods may be called from several goroutines, but
-// those that fail the test only from the test's own.
+// those that fail the test only from the test's own goroutine.
 type Redis struct {
 	nodes  []*miniredis.Miniredis
 	server redisServer
@@ -48,7 +48,7 @@ type redisWay interface {
 	heal()
 }
 
-// NewRedis starts n nodes for a test, which end with it.
+// NewRedis starts n nodes for a test; they end with it.
 func NewRedis(tb testing.TB, n int) *Redis {
 	tb.Helper()
 	r, err := StartRedis(n)
@@ -120,17 +120,17 @@ func (r *Redis) Close() error { return r.server.close() }
 // addresses of a [RedisNetwork].
 func (r *Redis) Addresses() []string { return r.server.addresses() }
 
-// Restart ends node i and starts it without its keys, as a server without persistence
-// does. Its connections break. A lock that a majority had before may be granted twice
-// after that, which is where Redlock ends.
+// Restart ends node i and starts it without its keys, like a server without persistence.
+// Its connections break. A lock that a majority had before may be granted twice after that,
+// which is where Redlock ends.
 func (r *Redis) Restart(tb testing.TB, i int) {
 	tb.Helper()
 	r.checkNode(tb, i)
 	r.server.restart(tb, i)
 }
 
-// Hang lets node i answer nobody on any [RedisNetwork] until [Redis.Resume], as if its
-// process was stopped: connections stay, and what it is sent takes effect afterwards.
+// Hang makes node i answer nobody on any [RedisNetwork] until [Redis.Resume], as if its
+// process were stopped: connections stay, and what is sent to it takes effect afterwards.
 func (r *Redis) Hang(tb testing.TB, i int) {
 	tb.Helper()
 	r.setHung(tb, i, true)
@@ -165,9 +165,9 @@ func (r *Redis) AdvanceClock(tb testing.TB, i int, d time.Duration) {
 	r.nodes[i].FastForward(d)
 }
 
-// Wake wakes those who wait for a lock, one in each process, as a release does: they ask
-// the nodes now rather than at their next poll. The key is the lock's name, with the
-// prefix of redlock.WithKeyPrefix if there is one.
+// Wake wakes the waiters for a lock, one in each process, as a release does: they ask the
+// nodes at once rather than at their next poll. The key is the lock's name, with the prefix
+// of redlock.WithKeyPrefix if there is one.
 func (r *Redis) Wake(tb testing.TB, key string) {
 	tb.Helper()
 	token := rand.Text() // those of releases are told apart

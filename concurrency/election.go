@@ -15,15 +15,14 @@ import (
 )
 
 var (
-	// ErrElectionNotLeader is returned by Proclaim when the session does not lead, or not
-	// any more.
+	// ErrElectionNotLeader is returned by Proclaim when the session does not lead, or no
+	// longer leads.
 	ErrElectionNotLeader = errors.New("concurrency: election: not leader")
 	// ErrElectionNoLeader is returned by Leader when nobody leads.
 	ErrElectionNoLeader = errors.New("concurrency: election: no leader")
 )
 
-// Election is where sessions are elected, one leader at a time. Use [NewElection] or
-// [ResumeElection].
+// Election elects one session at a time as leader. Use [NewElection] or [ResumeElection].
 type Election struct {
 	session *Session
 	prefix  string
@@ -50,8 +49,8 @@ func newElection(s *Session, prefix string) *Election {
 	return e
 }
 
-// ResumeElection returns an election that the session leads already, with a key of its
-// lease: to go on with it in the process that was elected, or in one that has adopted the
+// ResumeElection returns an election that the session already leads, with a key of its
+// lease: to continue it in the process that was elected, or in one that has adopted the
 // lease, see [WithLease]. It makes no request and has no error to return: each
 // [Election.Proclaim] and Resign finds out whether the session still leads.
 //
@@ -72,8 +71,8 @@ func ResumeElection(s *Session, pfx, leaderKey string, leaderRev int64) *Electio
 // and when the session does [ErrSessionExpired]: nobody is a candidate then, and what was
 // written is removed.
 //
-// It returns no context that ends with the term: watch [Session.Done], which does not tell
-// when an operator deletes the key.
+// It returns no context that ends with the term: watch [Session.Done], which does not
+// report when an operator deletes the key.
 func (e *Election) Campaign(ctx context.Context, val string) error {
 	if err := e.check(ctx); err != nil {
 		return err
@@ -270,11 +269,11 @@ func response(l election.Leader, h *pb.ResponseHeader) *clientv3.GetResponse {
 
 // Observe returns a channel of the present leader, if there is one, and of every change of
 // it: another leader, or a proclamation. It goes on through lost connections, elections of
-// the cluster and compaction. Headers have a revision only, which does not go back.
+// the cluster and compaction. Headers have only a revision, which never goes back.
 //
 // The channel is closed when ctx ends, when the client is closed, and when the server
-// refuses; which of them it was the channel has no room for. Until then whoever does not
-// receive keeps a goroutine, so ctx has to end.
+// refuses; the channel has no room to say which of these it was. Until then, a channel that
+// nobody reads keeps a goroutine, so ctx has to end.
 func (e *Election) Observe(ctx context.Context) <-chan *clientv3.GetResponse {
 	seen := make(chan *clientv3.GetResponse)
 	if e.check(ctx) != nil {

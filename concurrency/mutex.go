@@ -51,7 +51,7 @@ func NewMutex(s *Session, pfx string) *Mutex {
 // [ErrSessionExpired]: nothing is held then, and what was written is removed.
 //
 // It returns no context that ends when the lock is lost: watch [Session.Done], which does
-// not tell when an operator deletes the key.
+// not report when an operator deletes the key.
 func (m *Mutex) Lock(ctx context.Context) error { return m.take(ctx, m.wait) }
 
 // TryLock takes the mutex if nobody has it or waits for it, or the session has it already,
@@ -195,7 +195,7 @@ func (m *Mutex) unlock(ctx context.Context, h *lock.Hold) error {
 }
 
 // IsOwner returns a condition that is true while the mutex is held as its Lock has put it,
-// and never true otherwise.
+// and is never true otherwise.
 func (m *Mutex) IsOwner() clientv3.Cmp {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -229,7 +229,7 @@ func header(h lease.Header) *pb.ResponseHeader {
 
 type locker struct{ mutex *Mutex }
 
-// NewLocker returns a [Mutex] as a [sync.Locker]. Its Lock waits as long as the client
+// NewLocker returns a [Mutex] as a [sync.Locker]. Its Lock waits for as long as the client
 // lives, and both methods panic with the error where Lock and Unlock of a Mutex return one:
 // the interface has no room for it.
 func NewLocker(s *Session, pfx string) sync.Locker { return &locker{NewMutex(s, pfx)} }

@@ -12,7 +12,7 @@ import (
 // KeyValue is a key that a transaction has read.
 type KeyValue struct {
 	Key, Value string
-	// ModRevision is the revision at which it was modified last, 0 if this transaction has
+	// ModRevision is the revision at which it was last modified, 0 if this transaction has
 	// put it.
 	ModRevision int64
 }
@@ -51,7 +51,7 @@ func GetPrefix(s STM, prefix string) []KeyValue {
 	return GetRange(s, prefix, clientv3.GetPrefixRangeEnd(prefix))
 }
 
-// Exists reports whether a key exists, or will by what the transaction has put: an empty
+// Exists reports whether a key exists, or will exist once the transaction commits: an empty
 // value does not tell. The other library has no such function.
 func Exists(s STM, key string) bool {
 	a := s.attempt()

@@ -166,8 +166,8 @@ func (s *Session) look() {
 	}
 }
 
-// Conclave returns the session below, for packages lock and election. It ends with this
-// one.
+// Conclave returns the underlying session, for packages lock and election. It ends with
+// this one.
 func (s *Session) Conclave() *lease.Session { return s.inner }
 
 // Orphan ends the session and leaves the lease to the server: it is not renewed any more,
@@ -232,8 +232,8 @@ type sessionOptions struct {
 }
 
 // WithTTL sets how many seconds after its last renewal the server keeps the lease: 60 by
-// default. Zero or less is not taken, which is logged. See the package comment for more
-// than 300.
+// default. Zero or less is ignored, which is logged. See the package comment for more than
+// 300.
 func WithTTL(ttl int) SessionOption {
 	return func(o *sessionOptions, log *zap.Logger) {
 		if ttl <= 0 {
@@ -244,8 +244,8 @@ func WithTTL(ttl int) SessionOption {
 	}
 }
 
-// WithLease makes the session adopt a lease that exists: that of an earlier process, to
-// take up a lock or a term again, see [ResumeElection]. The TTL is that of the lease.
+// WithLease makes the session adopt an existing lease: that of an earlier process, to take
+// up a lock or a term again, see [ResumeElection]. The TTL is that of the lease.
 func WithLease(leaseID clientv3.LeaseID) SessionOption {
 	return func(o *sessionOptions, _ *zap.Logger) { o.leaseID = leaseID }
 }
@@ -256,10 +256,10 @@ func WithContext(ctx context.Context) SessionOption {
 	return func(o *sessionOptions, _ *zap.Logger) { o.ctx = ctx }
 }
 
-// WithStrict makes goroutines that share the session exclude each other, as if each had
-// one of its own: a second Lock of a mutex that the session holds waits for the Unlock, and
-// a second Campaign is another candidate. By default the session, and not the goroutine,
-// holds and leads. The other library has no such option.
+// WithStrict makes goroutines that share the session exclude each other, as if each had its
+// own: a second Lock of a mutex that the session holds waits for the Unlock, and a second
+// Campaign is another candidate. By default the session, and not the goroutine, holds and
+// leads. The other library has no such option.
 func WithStrict() SessionOption {
 	return func(o *sessionOptions, _ *zap.Logger) { o.strict = true }
 }

@@ -12,13 +12,13 @@ import (
 // methods are for the goroutine that runs the function, while it runs.
 type STM interface {
 	// Get returns the value of the first key, empty if it does not exist: what this
-	// transaction has put, or else what is in the store. It reads all keys that it has not
-	// read before in one request. If that fails, the transaction fails, and Get does not
-	// return.
+	// transaction has put, or otherwise what is in the store. It reads all keys that it has
+	// not read before in one request. If that fails, the transaction fails, and Get does
+	// not return.
 	Get(key ...string) string
 	// Put puts a key when the transaction commits.
 	Put(key, val string, opts ...clientv3.OpOption)
-	// Rev returns the revision at which a key was modified last, 0 if it does not exist.
+	// Rev returns the revision at which a key was last modified, 0 if it does not exist.
 	Rev(key string) int64
 	// Del deletes a key when the transaction commits.
 	Del(key string)
@@ -26,7 +26,7 @@ type STM interface {
 	attempt() *attempt
 }
 
-// Isolation says what a transaction may notice of others.
+// Isolation says what a transaction may see of others.
 type Isolation int
 
 const (
@@ -64,19 +64,19 @@ func WithIsolation(lvl Isolation) STMOption { return func(o *stmOptions) { o.iso
 // WithAbortContext sets the context that ends the transaction, instead of the client's.
 func WithAbortContext(ctx context.Context) STMOption { return func(o *stmOptions) { o.ctx = ctx } }
 
-// WithPrefetch reads keys before each attempt, in one request, so that Get of each of them
+// WithPrefetch reads keys before each attempt, in one request, so that Get of any of them
 // needs none.
 func WithPrefetch(keys ...string) STMOption {
 	return func(o *stmOptions) { o.prefetch = append(o.prefetch, keys...) }
 }
 
-// NewSTM runs a transaction: it calls apply, which reads and notes what is to be written,
-// and commits that if what apply has read still holds, as the isolation says. If it does
-// not, apply is called again with what is there now, so it must have no other effect.
+// NewSTM runs a transaction: it calls apply, which reads and notes what should be written,
+// and commits that if what apply has read still holds, according to the isolation. If it
+// does not, apply is called again with the current state, so it must have no other effect.
 //
-// It returns the response to the commit, or apply's error, with which nothing is written,
-// or that of a request. A commit that fails without an answer may have taken effect: the
-// response has no room for that, and the transaction is not repeated.
+// It returns the response to the commit, or apply's error, in which case nothing is
+// written, or that of a request. A commit that fails without an answer may have taken
+// effect: the response has no room for that, and the transaction is not repeated.
 //
 // apply runs on the caller's goroutine, so its panics are the caller's.
 func NewSTM(c *clientv3.Client, apply func(STM) error, so ...STMOption) (*clientv3.TxnResponse, error) {
