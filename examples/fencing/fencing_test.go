@@ -11,12 +11,6 @@ import (
 	"github.com/conclave-go/conclave/internal/process"
 )
 
-// play runs the program to its end.
-func play(t *testing.T, environment []string, args ...string) string {
-	t.Helper()
-	return programtest.Play(t, environment, append([]string{"-ttl", "1s"}, args...)...)
-}
-
 // The parts of the show, in order.
 var (
 	guardedPart = []string{
@@ -25,7 +19,7 @@ var (
 		`w1 is (stopped|cut off from etcd)`,
 		`w2 holds the lock, token \d+, and sees 10 bolts`,
 		`w2 sells 4, so it writes 6: accepted`,
-		`w1 sells 3, so it writes 7: refused: token \d+ < \d+`,
+		`w1 sells 3, so it writes 7: refused: lock:\s+token\s+\d+\s+is\s+stale`,
 		`w1 is told by its Hold: lock: lost`,
 		`w1 holds the lock, token \d+, and sees 6 bolts`,
 		`w1 sells 3, so it writes 3: accepted`,
@@ -47,16 +41,28 @@ func TestOnlyTheConditionOnTheTokenStopsTheLateWrite(t *testing.T) {
 			if flag == "-soft=false" && !process.CanPause {
 				t.Skip("no SIGSTOP here")
 			}
-			out := play(t, nil, flag)
+			out := programtest.Play(t, nil, "-ttl", "1s", flag)
 			programtest.RequireInOrder(t, out, append(append([]string{`embedded etcd`}, guardedPart...), unguardedPart...)...)
 			programtest.RequireInOrder(t, out, `\nguarded +refused: token \d+ < \d+ +lost +3 +3`+unguardedRow)
 		})
 	}
 }
 
-func TestNamedClusterIsUsedWithItsUserAndLeftClean(t *testing.T) {
+func TestThePartWithoutTheConditionCanBeSeenAlone(t *testing.T) {
 	t.Parallel()
-	out := programtest.PlayNamed(t, "-ttl", "1s", "-unguarded")
+	out := programtest.Play(t, nil, "-ttl", "1s", "-unguarded")
 	assert.NotContains(t, out, "Guarded")
 	programtest.RequireInOrder(t, out, append(unguardedPart, unguardedRow)...)
+}
+
+// A lease of 10 s, so that nothing else happens meanwhile.
+
+func TestInterruptLeavesNothingBehindWhileAWorkerIsStopped(t *testing.T) {
+	t.Parallel()
+	programtest.RequireInterruptible(t, "is stopped (SIGSTOP)", "-ttl", "10s")
+}
+
+func TestWorkersEndWhenTheirParentIsKilled(t *testing.T) {
+	t.Parallel()
+	programtest.RequireOrphansEnd(t, "is stopped (SIGSTOP)", "-ttl", "10s")
 }

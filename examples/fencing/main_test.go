@@ -1,17 +1,20 @@
 package main
 
 import (
-	"os"
 	"testing"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/conclave-go/conclave/examples/internal/programtest"
-	"github.com/conclave-go/conclave/examples/internal/screen"
+	"github.com/conclave-go/conclave/examples/internal/theatre"
 )
 
 func TestMain(m *testing.M) { programtest.Main(m, main) }
+
+func TestACopyOfTheProgramNeedsNothingElse(t *testing.T) {
+	t.Parallel()
+	programtest.RequireCopy(t, "fencingMain", "stock.go")
+}
 
 func TestBadCommandLinesGetUsageAndCode2(t *testing.T) {
 	t.Parallel()
@@ -19,40 +22,30 @@ func TestBadCommandLinesGetUsageAndCode2(t *testing.T) {
 		"unknown flag":   {"-nope"},
 		"argument":       {"now"},
 		"fractional TTL": {"-ttl", "1500ms"},
-		"no password":    {"-endpoints", "localhost:1", "-user", "u"},
 	})
-}
-
-func TestHelpExplainsTheFlags(t *testing.T) {
-	t.Parallel()
-	out := programtest.Play(t, []string{"ETCDCTL_PASSWORD=secret"}, "-h")
-	assert.Contains(t, out, "-unguarded")
-	assert.NotContains(t, out, "secret")
 }
 
 func TestOnlyTheExpectedOutcomeIsASuccess(t *testing.T) {
 	t.Parallel()
-	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, null.Close()) })
-	v := &view{screen.NewActs(null, func(err error) { assert.NoError(t, err) })}
+	stage := &theatre.Stage{Script: theatre.Script{Acts: programtest.Unseen(t)}}
+	table := func(results ...result) error { return (&show{Stage: stage, results: results}).table() }
 	refused := result{
-		act: act{guarded: true}, first: event{Token: 1}, second: event{Token: 2},
-		late: event{Token: 1, Newer: 2}, told: event{Lost: "lost"}, left: shouldBeLeft,
+		guarded: true, first: entry{Token: 1}, second: entry{Token: 2},
+		late: entry{Token: 1, Error: "stale"}, told: entry{Error: "lost"}, left: shouldBeLeft,
 	}
 	accepted := refused
-	accepted.guarded, accepted.late.Newer, accepted.left = false, 0, inStock-firstSells
-	require.NoError(t, v.table([]result{refused, accepted}))
+	accepted.guarded, accepted.late.Error, accepted.left = false, "", inStock-firstSells
+	require.NoError(t, table(refused, accepted))
 	for name, change := range map[string]func(guarded, unguarded *result){
-		"accepted though guarded":  func(g, _ *result) { g.late.Newer = 0 },
-		"refused though unguarded": func(_, u *result) { u.late.Newer = 2 },
+		"accepted though guarded":  func(g, _ *result) { g.late.Error = "" },
+		"refused though unguarded": func(_, u *result) { u.late.Error = "stale" },
 		"lost though guarded":      func(g, _ *result) { g.left++ },
 		"right though unguarded":   func(_, u *result) { u.left = shouldBeLeft },
-		"not told":                 func(_, u *result) { u.told.Lost = "" },
+		"not told":                 func(_, u *result) { u.told.Error = "" },
 		"tokens do not rise":       func(g, _ *result) { g.first.Token = 2 },
 	} {
 		g, u := refused, accepted
 		change(&g, &u)
-		require.Error(t, v.table([]result{g, u}), name)
+		require.Error(t, table(g, u), name)
 	}
 }

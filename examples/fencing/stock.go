@@ -9,12 +9,14 @@ import (
 	"github.com/conclave-go/conclave/lock"
 )
 
-// item is the only one in stock.
-const item = "bolts"
+const (
+	item    = "bolts" // the only one in stock
+	inStock = 10      // to begin with
+)
 
 // A token is a positive int64, so any signed 64-bit column holds it: INTEGER here,
 // BIGINT elsewhere. It must not be stored as text, whose order is another.
-const createStock = `CREATE TABLE stock (item TEXT PRIMARY KEY, amount INTEGER NOT NULL, token INTEGER NOT NULL)`
+const createStock = `CREATE TABLE IF NOT EXISTS stock (item TEXT PRIMARY KEY, amount INTEGER NOT NULL, token INTEGER NOT NULL)`
 
 // The row remembers the token of its last user. A look leaves its token too:
 // otherwise a stale write could slip in between the look and the write of the present
@@ -37,30 +39,15 @@ type stock struct {
 	lookSQL, setSQL string
 }
 
-// openStock opens the file of a job. The caller closes db.
-func openStock(j job) (*stock, error) {
-	if !hasDriver {
-		return nil, errors.New("built with -race, which leaves SQLite out; -tags sqlite brings it back")
-	}
-	db, err := sql.Open("sqlite", j.File+"?_pragma=busy_timeout(5000)") // ms
-	if err != nil {
-		return nil, err
-	}
-	if j.Guarded {
-		return &stock{db, guardedLook, guardedSet}, nil
-	}
-	return &stock{db, unguardedLook, unguardedSet}, nil
-}
+func guarded(db *sql.DB) *stock   { return &stock{db, guardedLook, guardedSet} }
+func unguarded(db *sql.DB) *stock { return &stock{db, unguardedLook, unguardedSet} }
 
-// fill creates the table anew.
-func (s *stock) fill(ctx context.Context, amount int64) error {
-	if _, err := s.db.ExecContext(ctx, `DROP TABLE IF EXISTS stock`); err != nil {
-		return err
-	}
+// create makes the table, and fills it, if there is none.
+func (s *stock) create(ctx context.Context) error {
 	if _, err := s.db.ExecContext(ctx, createStock); err != nil {
 		return err
 	}
-	_, err := s.db.ExecContext(ctx, `INSERT INTO stock VALUES (?1, ?2, 0)`, item, amount)
+	_, err := s.db.ExecContext(ctx, `INSERT OR IGNORE INTO stock VALUES (?1, ?2, 0)`, item, inStock)
 	return err
 }
 

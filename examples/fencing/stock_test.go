@@ -3,6 +3,7 @@
 package main
 
 import (
+	"database/sql"
 	"math"
 	"path/filepath"
 	"testing"
@@ -13,18 +14,18 @@ import (
 )
 
 // tables returns two ways to one table, as two processes have them.
-func tables(t *testing.T, j job) (one, other *stock) {
+func tables(t *testing.T, kind func(*sql.DB) *stock) (one, other *stock) {
 	t.Helper()
-	j.File = filepath.Join(t.TempDir(), "stock.db")
+	file := filepath.Join(t.TempDir(), "stock.db")
 	open := func() *stock {
-		s, err := openStock(j)
+		db, err := sql.Open("sqlite", file)
 		require.NoError(t, err)
-		t.Cleanup(func() { require.NoError(t, s.db.Close()) })
+		t.Cleanup(func() { require.NoError(t, db.Close()) })
+		s := kind(db)
+		require.NoError(t, s.create(t.Context()))
 		return s
 	}
-	one, other = open(), open()
-	require.NoError(t, one.fill(t.Context(), inStock))
-	return one, other
+	return open(), open()
 }
 
 func requireRow(t *testing.T, s *stock, amount int64, token lock.Token) {
@@ -44,7 +45,7 @@ func requireStale(t *testing.T, err error, token, highest lock.Token) {
 
 func TestALateWriteIsRefusedAsSoonAsTheNextHolderHasLooked(t *testing.T) {
 	t.Parallel()
-	old, next := tables(t, job{Guarded: true})
+	old, next := tables(t, guarded)
 	const before, after lock.Token = 17<<20 | 5, 23 << 20
 	_, err := old.look(t.Context(), before)
 	require.NoError(t, err)
@@ -61,7 +62,7 @@ func TestALateWriteIsRefusedAsSoonAsTheNextHolderHasLooked(t *testing.T) {
 
 func TestAHolderMayComeBack(t *testing.T) {
 	t.Parallel()
-	s, _ := tables(t, job{Guarded: true})
+	s, _ := tables(t, guarded)
 	for amount := range int64(3) {
 		_, err := s.look(t.Context(), math.MaxInt64)
 		require.NoError(t, err)
@@ -72,7 +73,7 @@ func TestAHolderMayComeBack(t *testing.T) {
 
 func TestUnguardedALateWriteIsAccepted(t *testing.T) {
 	t.Parallel()
-	old, next := tables(t, job{})
+	old, next := tables(t, unguarded)
 	amount, err := old.look(t.Context(), 17)
 	require.NoError(t, err)
 	require.EqualValues(t, inStock, amount)
@@ -83,7 +84,7 @@ func TestUnguardedALateWriteIsAccepted(t *testing.T) {
 
 func TestAMissingRowIsNotTakenForARefusal(t *testing.T) {
 	t.Parallel()
-	s, _ := tables(t, job{Guarded: true})
+	s, _ := tables(t, guarded)
 	_, err := s.db.ExecContext(t.Context(), `DELETE FROM stock`)
 	require.NoError(t, err)
 	require.ErrorContains(t, s.set(t.Context(), 1, 1), "no row affected")

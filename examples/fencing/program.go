@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/lease"
+	"github.com/conclave-go/conclave/lock"
+)
+
+// seller sells bolts under a lock, from a table that every seller writes to.
+type seller struct {
+	stock    *stock
+	sell     int64
+	approval string
+}
+
+// fencingMain is what main would be in a copy, beside the import of a driver named "sqlite":
+// it sells once.
+func fencingMain(ctx context.Context, args []string) error {
+	var s seller
+	fs := flag.NewFlagSet("fencing", flag.ExitOnError)
+	endpoints := fs.String("endpoints", os.Getenv("ETCDCTL_ENDPOINTS"), "etcd's client `addresses`, separated by commas")
+	ttl := fs.Duration("ttl", lease.DefaultTTL, "TTL of the lease: after a crash nobody sells for as long")
+	file := fs.String("db", "stock.db", "`file` of the database")
+	trusting := fs.Bool("unguarded", false, "leave out the condition on the token, and trust in the lock alone")
+	fs.Int64Var(&s.sell, "sell", 1, "`how many` bolts to sell")
+	fs.StringVar(&s.approval, "approval", "", "`URL` that answers with 200 if a sale may be; without, it may")
+	_ = fs.Parse(args) // it exits if it fails
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	db, err := sql.Open("sqlite", *file+"?_pragma=busy_timeout(5000)") // ms
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if s.stock = guarded(db); *trusting {
+		s.stock = unguarded(db)
+	}
+	if err := s.stock.create(ctx); err != nil {
+		return err
+	}
+	client, err := clientv3.New(clientv3.Config{Endpoints: strings.Split(*endpoints, ","), DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 5 * time.Second})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	start, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	session, err := lease.NewSession(start, client, lease.WithTTL(*ttl), lease.WithLogger(slog.Default()))
+	if err != nil {
+		return err
+	}
+	defer session.Close(ctx) // with a ctx that is done, too: the next has the lock at once
+	mutex, err := lock.NewMutex(session, "fencing/stock")
+	if err != nil {
+		return err
+	}
+	if err = s.run(ctx, mutex); ctx.Err() != nil {
+		return nil // told to end, and it has
+	}
+	return err
+}
+
+// run tries until the table accepts. After a refusal it takes the lock anew and looks again:
+// what it knew is out of date.
+func (s *seller) run(ctx context.Context, m *lock.Mutex) error {
+	for {
+		h, err := m.Lock(ctx)
+		if err != nil {
+			return err
+		}
+		err = s.once(ctx, h)
+		lost := h.Unlock(ctx)
+		slog.Info("unlocked", "error", lost)
+		if errors.Is(lost, lock.ErrLost) {
+			lost = nil // if the table accepted the sale, it counts all the same
+		}
+		if _, stale := errors.AsType[*lock.StaleTokenError](err); !stale {
+			return errors.Join(err, lost)
+		}
+	}
+}
+
+// once looks, and writes what is left after a sale.
+func (s *seller) once(ctx context.Context, h *lock.Hold) error {
+	amount, err := s.stock.look(ctx, h.Token())
+	if err != nil {
+		return err
+	}
+	slog.Info("looked", "token", h.Token(), "amount", amount)
+	// Real work runs under h.With(ctx), which stops most late writes on this side. This stands
+	// for those that it cannot stop because they are on their way already.
+	if err := s.approved(ctx); err != nil {
+		return err
+	}
+	err = s.stock.set(ctx, h.Token(), amount-s.sell)
+	slog.Info("wrote", "token", h.Token(), "amount", amount-s.sell, "error", err)
+	return err
+}
+
+// approved asks somebody else, who may take long.
+func (s *seller) approved(ctx context.Context) error {
+	if s.approval == "" {
+		return nil
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.approval, http.NoBody)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("no approval: %s", resp.Status)
+	}
+	return nil
+}
