@@ -84,7 +84,7 @@ func (p *Play) run(ctx context.Context, args []string, out *os.File) error {
 	if p.Flags != nil {
 		check = p.Flags(fs)
 	}
-	usage := "usage: " + p.Name + " [flags], -h explains them; with -endpoints it is the program itself"
+	usage := "usage: " + p.Name + " [flags]; -h explains them, -endpoints runs the program itself"
 	err := program.Help{Usage: usage, About: p.About}.Parse(fs, args, out, func() error { return errors.Join(check(), etcd.Check(s.TTL)) })
 	if err != nil {
 		return err
