@@ -13,7 +13,8 @@
 //     nothing in the queue.
 //   - A candidate or waiter whose session has died is told so, and not that it leads.
 //   - [Mutex.Unlock] removes only what Lock has put, and says if that was lost.
-//   - TryLock of a lock that is taken writes nothing.
+//   - TryLock of a lock that is taken writes nothing, and does not wait for another goroutine
+//     of its session.
 //   - [Mutex.Header] has the create revision of the lock's key, which is its fencing
 //     token, even after a wait.
 //   - A slow or vanished member costs neither the session nor a call that another could
@@ -31,7 +32,14 @@
 //     If the server makes lease checkpoints, which is off by default, and its leader
 //     changes, the keys may end before the session: stay below 300 s there.
 //   - After [Session.Orphan], and when the context of [WithContext] ends, keys stay until
-//     the lease ends. This process has lost whatever it held through the session.
+//     the lease ends, unless [Mutex.Unlock], [Election.Resign] or [Session.Close] removes
+//     them before. What is held through the session is over for this process, and Lock and
+//     Campaign return [ErrSessionExpired]: so a program that orphans a session on somebody
+//     else's lease at once, only to lock under that lease, has to leave that out.
+//   - A session on a lease of [WithLease] takes up what is there under the lease: the key
+//     that an earlier process has left, also one of several of a strict session.
+//   - [ResumeElection] is for keys of the session's lease: of another one Proclaim returns
+//     [ErrElectionNotLeader].
 //   - Errors that the other library returns unwrapped, for == comparisons, are returned
 //     unwrapped here: [ErrLocked], [ErrSessionExpired], [ErrLockReleased],
 //     [ErrElectionNotLeader], [ErrElectionNoLeader], and ctx's own error.

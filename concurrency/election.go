@@ -109,7 +109,7 @@ func (e *Election) claimKey() claimKey { return claimKey{e.prefix, true} }
 func (e *Election) obtain(ctx context.Context, val string) (*election.Term, error) {
 	anew := func(ctx context.Context) (*election.Term, error) { return e.inner.Campaign(ctx, val) }
 	if e.session.opts.strict {
-		return strictly(ctx, e.session, e.claimKey(), e, ways[*election.Term]{resume: e.resumeAs(val), anew: anew})
+		return strictly(ctx, e.session, e.claimKey(), e, ways[*election.Term]{e.resumeAs(val), anyPlace, anew})
 	}
 	c, leave := e.session.claim(e.claimKey())
 	defer leave()

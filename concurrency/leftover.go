@@ -70,28 +70,25 @@ func takeUp[T any](ctx context.Context, s *Session, all []leftover, resume func(
 	return got, false, nil
 }
 
-// heir returns what is left for a goroutine of a strict session to take up: to each its own.
-// It is read before anybody of the session queues, so none of it is the session's; that ends
-// with the claim. If mustBeFirst, it is nothing unless nobody is before it.
-func (c *claim) heir(ctx context.Context, user *Election, mustBeFirst bool) (*leftover, error) {
-	s := c.session
+// heir returns what is left for a goroutine of a strict session to take up: to each its own,
+// of what fits, given the create revision of the oldest key that anybody has. It was there
+// before anybody of the session queued, so none of it is the session's; that ends with the
+// claim.
+func (c *claim) heir(ctx context.Context, user *Election, fits func(l leftover, first int64) bool) (*leftover, error) {
 	release, err := c.take(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	var first int64
-	if !c.searched || mustBeFirst {
-		var all []leftover
-		if all, first, err = s.left(ctx, c.key.prefix); err != nil {
-			return nil, err
-		}
-		if !c.searched {
-			c.searched, c.left = true, all
-		}
+	all, first, err := c.session.left(ctx, c.key.prefix)
+	if err != nil {
+		return nil, err
 	}
-	i := slices.IndexFunc(c.left, func(l leftover) bool { return !s.resumedByOther(l.key, user) })
-	if i < 0 || mustBeFirst && c.left[i].created != first {
+	if !c.searched {
+		c.searched, c.left = true, all
+	}
+	i := slices.IndexFunc(c.left, func(l leftover) bool { return !c.session.resumedByOther(l.key, user) })
+	if i < 0 || !fits(c.left[i], first) {
 		return nil, nil //nolint:nilnil // there is none, which is no error here
 	}
 	l := c.left[i]
@@ -99,12 +96,15 @@ func (c *claim) heir(ctx context.Context, user *Election, mustBeFirst bool) (*le
 	return &l, nil
 }
 
+// anyPlace and firstPlace are where what is left may be in the queue.
+func anyPlace(leftover, int64) bool           { return true }
+func firstPlace(l leftover, first int64) bool { return l.created == first }
+
 // ways are how a mutex or a leadership is acquired.
 type ways[T interface{ Context() context.Context }] struct {
 	resume func(ctx context.Context, key string, rev int64) (T, error)
+	fits   func(l leftover, first int64) bool // what may be resumed
 	anew   func(ctx context.Context) (T, error)
-	// mustBeFirst is set if neither may wait.
-	mustBeFirst bool
 }
 
 // strictly acquires for a goroutine of a strict session: by taking up what is left, if there
@@ -125,7 +125,7 @@ func strictly[T interface{ Context() context.Context }](ctx context.Context, s *
 
 func inherit[T interface{ Context() context.Context }](ctx context.Context, c *claim, user *Election, w ways[T]) (T, error) {
 	for {
-		l, err := c.heir(ctx, user, w.mustBeFirst)
+		l, err := c.heir(ctx, user, w.fits)
 		if err != nil {
 			var none T
 			return none, err

@@ -91,7 +91,7 @@ func (m *Mutex) claimKey() claimKey { return claimKey{m.prefix, false} }
 // wait returns a hold on the mutex, which may be one that the session has already.
 func (m *Mutex) wait(ctx context.Context) (*lock.Hold, error) {
 	if m.session.opts.strict {
-		return strictly(ctx, m.session, m.claimKey(), nil, ways[*lock.Hold]{resume: m.inner.Resume, anew: m.inner.Lock})
+		return strictly(ctx, m.session, m.claimKey(), nil, ways[*lock.Hold]{m.inner.Resume, anyPlace, m.inner.Lock})
 	}
 	c, leave := m.session.claim(m.claimKey())
 	defer leave()
@@ -107,7 +107,8 @@ func (m *Mutex) wait(ctx context.Context) (*lock.Hold, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer c.wait()()
+	end := c.wait()
+	defer end()
 	h, ok, err := takeUp(ctx, m.session, left, m.inner.Resume)
 	if err == nil && !ok {
 		h, err = m.inner.Lock(ctx)
@@ -119,7 +120,7 @@ func (m *Mutex) wait(ctx context.Context) (*lock.Hold, error) {
 // try is wait for a mutex that nobody else has or waits for.
 func (m *Mutex) try(ctx context.Context) (*lock.Hold, error) {
 	if m.session.opts.strict {
-		return strictly(ctx, m.session, m.claimKey(), nil, ways[*lock.Hold]{resume: m.inner.Resume, anew: m.inner.TryLock, mustBeFirst: true})
+		return strictly(ctx, m.session, m.claimKey(), nil, ways[*lock.Hold]{m.inner.Resume, firstPlace, m.inner.TryLock})
 	}
 	c, leave := m.session.claim(m.claimKey())
 	defer leave()

@@ -61,14 +61,22 @@ func (f *follower) begun(ctx context.Context) error {
 	}
 }
 
-// saw notes who leads as of a revision. If what led to that is not known, it is noted also if
-// it is as before: an observer that has come meanwhile may have been told of another leader.
-func (f *follower) saw(leader Leader, revision int64, stepwise bool) {
+// saw notes who leads as of a revision, if that is not known. Nothing was missed since the
+// last time.
+func (f *follower) saw(leader Leader, revision int64) {
+	f.mu.Lock()
+	known := len(f.recent) > 0 && f.place.same(f.recent[len(f.recent)-1].leader, leader)
+	f.mu.Unlock()
+	if !known {
+		f.sawAgain(leader, revision)
+	}
+}
+
+// sawAgain notes who leads as of a revision, also if it is as before: something was missed, and
+// an observer that has come meanwhile may have been told of another leader.
+func (f *follower) sawAgain(leader Leader, revision int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if n := len(f.recent); stepwise && n > 0 && f.place.same(f.recent[n-1].leader, leader) {
-		return
-	}
 	f.recent = append(f.recent, sighting{leader, revision})
 	if len(f.recent) > maxBehind {
 		f.recent = slices.Delete(f.recent, 0, 1)
@@ -111,11 +119,15 @@ func (f *follower) take(candidates *roll, batch watch.Batch) {
 	stepwise := !batch.Snapshot && !batch.Resync // else what led to the state is not known
 	for i, ev := range batch.Events {
 		if stepwise && i > 0 && ev.Kv.ModRevision != batch.Events[i-1].Kv.ModRevision {
-			f.saw(candidates.leader(f.place), batch.Events[i-1].Kv.ModRevision, true)
+			f.saw(candidates.leader(f.place), batch.Events[i-1].Kv.ModRevision)
 		}
 		candidates.apply(ev)
 	}
-	f.saw(candidates.leader(f.place), batch.Revision, stepwise)
+	if stepwise {
+		f.saw(candidates.leader(f.place), batch.Revision)
+	} else {
+		f.sawAgain(candidates.leader(f.place), batch.Revision)
+	}
 }
 
 // clientLog passes warnings on to the client's logger: an observer has no other.

@@ -46,4 +46,4 @@ func WaitingNow(s *lease.Session) (owned func() int) {
 }
 
 // ReadLater reads the last entry that was created after a revision.
-var ReadLater = readLater //nolint:gochecknoglobals // as above
+var ReadLater = readLater
