@@ -125,7 +125,10 @@
 //   - ContextTimeoutEnabled: true is recommended. Without it go-redis ignores the
 //     deadline that comes with each call, and such calls end after ReadTimeout.
 //   - ReadTimeout, WriteTimeout (5 s): the upper limit of a call. A slower answer
-//     does not count; the default is right.
+//     does not count; the default is right with a TTL of 10 s or more. A renewal on a
+//     connection that has died without a word ends after ReadTimeout, and three may be
+//     under way at a node: with a shorter TTL, or where routers forget connections, set a
+//     third of the TTL.
 //   - MaxRetries (3) has no effect: only this package repeats requests, because it
 //     must know which were repeated.
 //   - DialTimeout (5 s), DialerRetries (5): how long a dial goes on, which occupies a

@@ -47,11 +47,14 @@ func TestAHoldLastsWhileItsRenewalsCanBeConfirmed(t *testing.T) {
 }
 
 // slowNodes are nodes whose clients heed contexts or do not.
-func slowNodes(t *testing.T, v *redistest.Virtual, n int, heeded bool) *redlock.Nodes {
+func slowNodes(t *testing.T, v *redistest.Virtual, n int, heeded bool, edit ...func(*redis.Options)) *redlock.Nodes {
 	t.Helper()
 	var clients []redis.UniversalClient
 	for i, opts := range v.Options() {
 		opts.ContextTimeoutEnabled = heeded
+		for _, edit := range edit {
+			edit(opts)
+		}
 		client := redis.NewClient(opts)
 		client.AddHook(v.Wire(i).Counter())
 		t.Cleanup(func() { _ = client.Close() })
@@ -90,4 +93,24 @@ func TestLockSucceedsAtNodesThatAreSlowerThanTheNodeTimeout(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Each connection that has died without a word takes up a renewal for the ReadTimeout, of
+// which the documentation says what is right then.
+func TestAHoldOutlivesTheConnectionsThatThereWere(t *testing.T) {
+	t.Parallel()
+	const conns, brief = 4, 6 * time.Second
+	onVirtualSizes(t, func(t *testing.T, v *redistest.Virtual, n int) {
+		nodes := slowNodes(t, v, n, true, func(o *redis.Options) { o.ReadTimeout = brief / 3 })
+		slowly(v, n, 10*time.Millisecond)
+		tryAll(t, nodes, conns)
+		slowly(v, n, 0)
+		h := lockVirtual(t, nodes, redlock.WithTTL(brief))
+		for i := range n {
+			v.Wire(i).Strand()
+		}
+		<-time.After(time.Minute)
+		require.NoError(t, h.Err())
+		require.NoError(t, h.Unlock(t.Context()))
+	})
 }

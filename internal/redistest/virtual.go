@@ -151,6 +151,16 @@ func (w *Wire) Reset() {
 	}
 }
 
+// Strand lets nothing pass any more on all connections that are open, as where a router has
+// forgotten them. New ones work.
+func (w *Wire) Strand() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for c := range w.conns {
+		c.stranded = true
+	}
+}
+
 func (w *Wire) set(cut bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -184,6 +194,7 @@ type wireConn struct {
 	near, far net.Conn
 	ended     chan struct{}
 	once      sync.Once
+	stranded  bool // guarded by the wire's mu
 }
 
 func (c *wireConn) close() {
@@ -215,7 +226,7 @@ func (w *Wire) forward(c *wireConn, dst io.Writer, src io.Reader) {
 	}()
 	defer w.forget(c)
 	for chunk := range chunks {
-		if !w.pass(c.ended) {
+		if !w.pass(c) {
 			return
 		}
 		if _, err := dst.Write(chunk); err != nil {
@@ -233,9 +244,9 @@ func (w *Wire) forget(c *wireConn) {
 
 // pass waits as long as the wire takes, and until it is not cut. It is false if the
 // connection ends first.
-func (w *Wire) pass(ended <-chan struct{}) bool {
+func (w *Wire) pass(c *wireConn) bool {
 	w.mu.Lock()
-	delay := w.delay
+	delay, ended := w.delay, c.ended
 	w.mu.Unlock()
 	if delay > 0 {
 		select {
@@ -246,7 +257,7 @@ func (w *Wire) pass(ended <-chan struct{}) bool {
 	}
 	for {
 		w.mu.Lock()
-		cut, changed := w.cut, w.changed
+		cut, changed := w.cut || c.stranded, w.changed
 		w.mu.Unlock()
 		if !cut {
 			return true
