@@ -99,6 +99,7 @@ func TestASessionThatDoesNotHealEndsWithItsLease(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, lease.Closed, session.State())
 		require.ErrorIs(t, r.Err(), lease.ErrLost)
+		require.ErrorIs(t, r.Update(t.Context(), "w"), lease.ErrLost)
 		_, err = lease.Register(t.Context(), session, "other", "v")
 		require.ErrorIs(t, err, lease.ErrLost)
 		vtime.Advance(time.Minute)

@@ -194,6 +194,39 @@ func TestClosingTheSessionEndsItsRegistrations(t *testing.T) {
 	g.op.requireNoKey(t, g.key)
 }
 
+func TestClosingARegistrationWithADoneContextRemovesTheKeyBeforeItReturns(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	require.NoError(t, g.register(t, "v").Close(ended(t)))
+	g.op.requireNoKey(t, g.key)
+}
+
+func TestARegistrationOnALeaseThatIsClosedGoesToTheNext(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	begun := make(chan struct{})
+	var once sync.Once
+	g.rec.Hook("Txn", func(ctx context.Context, _ any, invoke func() error) error {
+		first := false
+		once.Do(func() { first = true })
+		if first {
+			close(begun)
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		return invoke()
+	})
+	registered := make(chan error, 1)
+	go func() {
+		_, err := lease.Register(guarded(t), g.Session, g.key, "v")
+		registered <- err
+	}()
+	await(t, begun, "the put")
+	require.NoError(t, liveLease(t, g.Session).Close(guarded(t)))
+	require.NoError(t, await(t, registered, "Register"))
+	g.op.requireKey(t, g.key, "v", g.id(t))
+}
+
 func TestClosingARegistrationWithADoneContextStillRemovesTheKey(t *testing.T) {
 	t.Parallel()
 	g := newRegistry(t)

@@ -90,8 +90,11 @@ func (g *registrar) replace(old, r *Registration) {
 func (g *registrar) update(r *Registration, value string) (version int, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.closed != nil || r.closing {
+	switch {
+	case r.closing:
 		return 0, ErrClosed
+	case g.closed != nil:
+		return 0, g.closed
 	}
 	r.want = value
 	r.version++
@@ -154,7 +157,9 @@ func (g *registrar) run() {
 			err = g.place(ctx, l)
 		}
 		if err != nil {
-			g.failed(err)
+			if l == nil || l.ctx.Err() == nil { // else the next lease will do
+				g.failed(err)
+			}
 			attempt.Pause(ctx, pause)
 			pause = min(2*pause, longestPause)
 			continue
