@@ -76,6 +76,6 @@
 // A grant is one write. A round takes place a third of the TTL after the last one: one
 // keep-alive on a long-lived stream and one read for up to 128 keys, plus one more read
 // for every 128 keys beyond (above 1,000 keys, the lease's own keys are listed in one
-// request instead). A lease has one goroutine and one gRPC stream. A registration costs
-// one write; after a loss, 64 are written at a time.
+// request instead). A lease has one goroutine; the leases of a client share one
+// gRPC stream. A registration costs one write; after a loss, 64 are written at a time.
 package lease
