@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"os"
@@ -177,7 +178,7 @@ func (a *app) credentials(ctx context.Context) (*clientv3.AuthConfig, error) {
 		return nil, usagef("--user %q: needs a password: --user name:password, --password or ETCDCTL_PASSWORD", f.user)
 	}
 	secret, err := a.askPassword(ctx, name)
-	return &clientv3.AuthConfig{Username: name, Password: string(secret)}, err
+	return &clientv3.AuthConfig{Username: name, Password: secret}, err
 }
 
 // asks reports whether a password has to be asked for.
@@ -185,29 +186,44 @@ func (f *etcdFlags) asks() bool {
 	return f.user != "" && f.password == "" && !strings.Contains(f.user, ":")
 }
 
-// askPassword asks for a password on the terminal, which shows what is typed again when ctx ends first.
-func (a *app) askPassword(ctx context.Context, name string) (secret []byte, err error) {
+// console is a terminal in raw mode. It is read byte by byte: what is typed after a line is for the command.
+type console struct {
+	in io.Reader
+	io.Writer
+}
+
+// Read reads a byte.
+func (c console) Read(p []byte) (int, error) { return c.in.Read(p[:min(1, len(p))]) }
+
+// askPassword asks for a password on the terminal until ctx ends. The terminal's mode is set and restored here, not
+// where it is read, which may be stuck: whatever happens, what is typed later is shown again.
+func (a *app) askPassword(ctx context.Context, name string) (string, error) {
 	fd := int(a.in.Fd())
-	before, err := term.GetState(fd)
+	before, err := term.MakeRaw(fd)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	_, _ = fmt.Fprintf(a.err, "password of %s: ", name)
-	answered := make(chan struct{})
-	var typed []byte
-	var failed error
+	defer func() { _ = term.Restore(fd, before) }() // it could be set, too
+	type answer struct {
+		secret string
+		err    error
+	}
+	answers := make(chan answer, 1)
 	go func() { // ends with the answer, or with the process
-		defer close(answered)
-		typed, failed = term.ReadPassword(fd)
+		secret, err := term.NewTerminal(console{a.in, a.err}, "").ReadPassword("password of " + name + ": ")
+		answers <- answer{secret, err}
 	}()
 	select {
-	case <-answered:
-		secret, err = typed, failed
+	case got := <-answers:
+		if errors.Is(got.err, io.EOF) { // Ctrl-C, which is no signal in this mode, or Ctrl-D
+			_, _ = fmt.Fprint(a.err, "\r\n")
+			return "", interruption{os.Interrupt}
+		}
+		return got.secret, got.err
 	case <-ctx.Done():
-		err = errors.Join(context.Cause(ctx), term.Restore(fd, before))
+		_, _ = fmt.Fprint(a.err, "\r\n")
+		return "", context.Cause(ctx)
 	}
-	_, _ = fmt.Fprintln(a.err)
-	return secret, err
 }
 
 // explain adds endpoints, and the cause where the client only says that the time is over.

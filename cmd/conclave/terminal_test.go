@@ -156,15 +156,30 @@ func TestThePasswordIsAskedForOnATerminal(t *testing.T) {
 
 func TestThePasswordNeedNotBeGiven(t *testing.T) {
 	t.Parallel()
-	k := newProgram(t).terminal("bash", "-c", `
-		trap : INT
-		conclave lock a --user ann -- echo done; echo "code is $?"
-		stty -a | tr " " "\n" | grep -x -e "-\?echo"; echo end`)
-	k.says("password of ann: ")
-	k.types(ctrlC)
-	k.says("end")
-	require.Contains(t, k.stdout.String(), "code is 130\r\necho\r\n", "what is typed is shown again")
-	k.ends()
+	for code, leave := range map[string]func(k *terminal){
+		"130": func(k *terminal) { k.types(ctrlC) },
+		"143": func(k *terminal) { k.types("half"); send(k.t, k.child(), syscall.SIGTERM) },
+	} {
+		k := newProgram(t).terminal("bash", "-c", `
+			trap : INT
+			conclave lock a --user ann -- echo done; echo "code is $?"
+			stty -a | tr " " "\n" | grep -x -e "-\?echo"; echo end`)
+		k.says("password of ann: ")
+		leave(k)
+		k.says("end")
+		require.Contains(t, k.stdout.String(), "code is "+code+"\r\necho\r\n", "what is typed is shown again")
+		k.ends()
+	}
+}
+
+// child is the process that a shell waits for.
+func (k *terminal) child() int {
+	k.t.Helper()
+	out, err := exec.Command("pgrep", "-P", strconv.Itoa(k.Process.Pid)).Output()
+	require.NoError(k.t, err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(out)))
+	require.NoError(k.t, err)
+	return pid
 }
 
 func TestCompletionAsksForNoPassword(t *testing.T) {
