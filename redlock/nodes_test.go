@@ -246,7 +246,7 @@ func TestNewNodesTakesClientsThatCannotBeCompared(t *testing.T) {
 	var clients []redis.UniversalClient
 	for _, addr := range []string{"127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"} {
 		client := redis.NewClient(&redis.Options{Addr: addr})
-		defer func() { require.NoError(t, client.Close()) }()
+		t.Cleanup(func() { require.NoError(t, client.Close()) })
 		clients = append(clients, valueClient{UniversalClient: client})
 	}
 	nodes, err := redlock.NewNodes(clients)
