@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"syscall"
 	"testing"
@@ -14,7 +15,9 @@ func TestASignalThatComesBetweenTheWaitAndTheCommandIsHeeded(t *testing.T) {
 	t.Parallel()
 	a := &app{signals: make(chan os.Signal, 1)}
 	a.signals <- syscall.SIGTERM
+	over, end := context.WithCancel(t.Context()) // so that nothing is started in any case
+	end()
 	w := &work{path: "/no/such/program", options: &runOptions{}}
-	err := a.execute(t.Context(), w, &tenure{lease: leash{t.Context()}})
+	err := a.execute(t.Context(), w, &tenure{lease: leash{over}, cause: over.Err})
 	require.Equal(t, interruption{syscall.SIGTERM}, err, "it is not started")
 }
