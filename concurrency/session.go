@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -13,7 +12,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/conclave-go/conclave/election"
-	"github.com/conclave-go/conclave/internal/inside"
 	"github.com/conclave-go/conclave/lease"
 )
 
@@ -83,7 +81,7 @@ func (o sessionOptions) open(client *clientv3.Client) (*lease.Session, *lease.Le
 	var s *lease.Session
 	var err error
 	if id != clientv3.NoLease {
-		s, err = lease.Adopt(o.ctx, client, id, append(slices.Clone(o.inner), inside.AnyTTL())...)
+		s, err = lease.Adopt(o.ctx, client, id, o.inner...)
 	} else {
 		s, err = lease.NewSession(o.ctx, client, append([]lease.Option{lease.WithTTL(ttl), lease.WithoutHealing()}, o.inner...)...)
 	}

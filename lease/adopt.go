@@ -19,8 +19,8 @@ import (
 // Adopt returns a session on an existing lease: one that an earlier process of the program
 // has left, see [Session.Abandon], or that something else has granted. It keeps the lease
 // alive and does not heal, as with [WithoutHealing]; Close revokes it with all attached
-// keys, whoever has put them. [WithTTL] has no effect: the TTL is that of the lease, and one
-// above [MaxTTL] is refused, since its deadline could not be trusted.
+// keys, whoever has put them. [WithTTL] has no effect: the TTL is that of the lease, taken
+// for [MaxTTL] if it is longer.
 //
 // Adopt renews the lease and confirms that before it returns, so its deadline can be
 // trusted like that of any other. It knows nothing about the time before: what an earlier
@@ -98,10 +98,6 @@ func adopt(ctx context.Context, client *clientv3.Client, cfg config) (*Lease, er
 		return nil, fmt.Errorf("lease: adopting %x: %w: %w", int64(cfg.adopted), ErrLost, err)
 	case err != nil:
 		return nil, fmt.Errorf("lease: adopting %x: %w", int64(cfg.adopted), err)
-	}
-	if l.ttl > MaxTTL && !cfg.anyTTL {
-		return nil, fmt.Errorf("lease: adopting %x: its TTL is %v: must be at most %v, above which a server may not restart it in full",
-			int64(cfg.adopted), l.ttl, MaxTTL)
 	}
 	return newLease(client, cfg, l), nil
 }

@@ -13,7 +13,6 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
-	"github.com/conclave-go/conclave/internal/inside"
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/lease"
 )
@@ -108,22 +107,7 @@ func TestASessionThatDoesNotHealEndsWithItsLease(t *testing.T) {
 	})
 }
 
-// Above 300 s a TTL cannot be trusted.
-func TestALeaseWithATTLAboveTheLongestIsNotAdopted(t *testing.T) {
-	t.Parallel()
-	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
-		client := s.Client()
-		granted, err := client.Grant(t.Context(), 301)
-		require.NoError(t, err)
-		_, err = lease.Adopt(t.Context(), client, granted.ID)
-		require.ErrorContains(t, err, "TTL is 5m1s: must be at most 5m0s")
-		left, err := client.TimeToLive(t.Context(), granted.ID)
-		require.NoError(t, err)
-		require.Positive(t, left.TTL, "it is left alone")
-	})
-}
-
-// Package concurrency adopts such a lease all the same.
+// Above 300 s a TTL cannot be trusted; the lease has it all the same.
 func TestALongLeaseIsRenewedAndTrustedAsTheLongestThatCanBe(t *testing.T) {
 	t.Parallel()
 	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
@@ -131,7 +115,7 @@ func TestALongLeaseIsRenewedAndTrustedAsTheLongestThatCanBe(t *testing.T) {
 		granted, err := client.Grant(t.Context(), 3600)
 		require.NoError(t, err)
 		began := time.Now()
-		session, err := lease.Adopt(t.Context(), client, granted.ID, lease.WithClockDrift(0), inside.AnyTTL())
+		session, err := lease.Adopt(t.Context(), client, granted.ID, lease.WithClockDrift(0))
 		require.NoError(t, err)
 		l, err := session.Lease(t.Context())
 		require.NoError(t, err)

@@ -161,7 +161,7 @@ func (g *granting) exists(id clientv3.LeaseID) (granted, error) {
 
 // newLease starts to keep a lease.
 func newLease(client *clientv3.Client, cfg config, g granted) *Lease {
-	ttl := min(g.ttl, MaxTTL) // an adopted one may have more, see inside.AnyTTL
+	ttl := min(g.ttl, MaxTTL) // an adopted one may have more
 	//nolint:forbidigo // a lease's life is bounded by its deadline, not by the context of its grant
 	ctx, cancel := context.WithCancelCause(context.Background())
 	l := &Lease{client: client, id: g.id, ttl: ttl, cfg: cfg, ctx: ctx, cancel: cancel, look: look.New(ctx), done: make(chan struct{}), unreachable: make(chan struct{})}

@@ -20,10 +20,6 @@ func init() {
 	hooks.Session = func(session any) any { return (*inner)(session.(*Session)) }
 	//nolint:errcheck,forcetypeassert // as above
 	hooks.Keys = func(lease any) *look.List { return lease.(*Lease).look }
-	hooks.AnyTTL = option(func(c *config) error {
-		c.anyTTL = true
-		return nil
-	})
 }
 
 // Roomy returns a live lease of the session that carries fewer keys than would make it

@@ -42,10 +42,9 @@ type config struct {
 	listener func(l *Lease, s State)
 	observer Observer
 	// final is set if the session does not heal, and adopted if it begins with a lease
-	// that exists: one above MaxTTL only if anyTTL is set.
+	// that exists.
 	final   bool
 	adopted clientv3.LeaseID
-	anyTTL  bool
 	session *Session // whose lease it is, nil for one of Grant
 	caller  *attempt.Caller
 	store   *store

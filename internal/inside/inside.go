@@ -44,10 +44,3 @@ func Of(s *lease.Session) Session {
 
 // Keys returns the keys that the lease's rounds look at.
 func Keys(l *lease.Lease) *look.List { return hooks.Keys(l) }
-
-// AnyTTL has [lease.Adopt] take a lease of more than [lease.MaxTTL] for one of that. Its
-// deadline cannot be trusted where a server makes lease checkpoints.
-func AnyTTL() lease.Option {
-	//nolint:errcheck,forcetypeassert // lease sees to it
-	return hooks.AnyTTL.(lease.Option)
-}

@@ -10,6 +10,4 @@ var (
 	Session func(session any) any
 	// Keys returns what the rounds of an any that is a *lease.Lease look at.
 	Keys func(lease any) *look.List
-	// AnyTTL is a lease.Option.
-	AnyTTL any
 )
