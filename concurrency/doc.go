@@ -29,6 +29,8 @@
 //   - TTLs above 300 s: the lease has the TTL that was asked for, but the session trusts
 //     a renewal for no more than 300 s, since a server may not restart a longer one
 //     in full. So in a partition of that length it ends before its keys do.
+//     If the server makes lease checkpoints, which is off by default, and its leader
+//     changes, the keys may end before the session: stay below 300 s there.
 //   - After [Session.Orphan], and when the context of [WithContext] ends, keys stay until
 //     the lease ends, unless [Mutex.Unlock], [Election.Resign] or [Session.Close] removes
 //     them before. What is held through the session is over for this process, and Lock and

@@ -20,7 +20,9 @@ import (
 // has left, see [Session.Abandon], or that something else has granted. It keeps the lease
 // alive and does not heal, as with [WithoutHealing]; Close revokes it with all attached
 // keys, whoever has put them. [WithTTL] has no effect: the TTL is that of the lease, taken
-// for [MaxTTL] if it is longer.
+// for [MaxTTL] if it is longer. The deadline of such a lease cannot be trusted where the
+// server makes lease checkpoints, which is off by default: after a change of leader it may
+// expire before.
 //
 // Adopt renews the lease and confirms that before it returns, so its deadline can be
 // trusted like that of any other. It knows nothing about the time before: what an earlier
