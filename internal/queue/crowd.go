@@ -24,6 +24,8 @@ type crowd struct {
 	// The gates let through their requests, some at a time and in the order in which they
 	// came. Renewals, looks, releases and wake-ups do not pass them.
 	joining, opening gate
+	// The batches gather what is asked for at the same time.
+	enqueues, removals batches
 	// waiting are the entries that are put, or wait, by their keys.
 	waiting sync.Map
 }

@@ -105,6 +105,10 @@
 //   - delay: one transaction more after a wait, which finds no mark in the way and leaves
 //     the entry's own.
 //
+// Enqueues and releases of one session that are asked for at the same time share a
+// transaction, each of another name: see batch.go. Tries go out alone, because their
+// conditions often fail, as do entries of several keys, in etcd's layout, and with a delay.
+//
 // In a weighted lane the first who does not fit watches all of it for deletions, and
 // the others their predecessor, which is put again when it comes to own: so one release
 // is one deletion and one put for those who watch.

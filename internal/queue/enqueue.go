@@ -148,20 +148,24 @@ func (e *entry) absent() clientv3.Cmp {
 	return clientv3.Compare(clientv3.CreateRevision(e.key()), "=", 0)
 }
 
-// put sends a transaction that puts the entry if conds hold, of which one says that it is
-// not there, until it is answered. Its keys come and go together, so the first one tells
-// whether it is there: the answers to then come after one for each put, those to otherwise
-// after the read of the first key.
-func (e *entry) put(ctx context.Context, conds []clientv3.Cmp, then, otherwise []clientv3.Op) (*clientv3.TxnResponse, error) {
+// putting returns a transaction that puts the entry if conds hold, of which one says that it
+// is not there. Its keys come and go together, so the first one tells whether it is there:
+// the answers to then come after one for each put, those to otherwise after the read of the
+// first key.
+func (e *entry) putting(conds []clientv3.Cmp, then, otherwise []clientv3.Op) *part {
 	gets := append([]clientv3.Op{clientv3.OpGet(e.key())}, otherwise...)
 	puts := make([]clientv3.Op, 0, len(e.legs)+len(then))
 	for i := range e.legs {
 		puts = append(puts, clientv3.OpPut(e.legs[i].key, e.value, clientv3.WithLease(e.lease.ID())))
 	}
-	puts = append(puts, then...)
+	return &part{entry: e, conds: conds, then: append(puts, then...), otherwise: gets}
+}
+
+// put sends a transaction that puts the entry until it is answered.
+func (e *entry) put(ctx context.Context, p *part) (*clientv3.TxnResponse, error) {
 	resp, err := request(ctx, e, func(ctx context.Context) (*clientv3.TxnResponse, error) {
 		e.life.putSent()
-		resp, err := e.q.Session.Client().Txn(ctx).If(conds...).Then(puts...).Else(gets...).Commit()
+		resp, err := e.crowd.enqueues.commit(ctx, p)
 		e.life.putAnswered(resp, err)
 		return resp, err
 	})
@@ -185,11 +189,13 @@ func (e *entry) enqueue(ctx context.Context) error {
 	agreed, others := e.legs[0].lane.agreed()
 	conds := append(agreed, e.absent())
 	e.claimed = e.minds()
-	resp, err := e.put(ctx, append(conds, e.unmarked()...), then, others)
+	p := e.putting(append(conds, e.unmarked()...), then, others)
+	p.shared = e.shareable()
+	resp, err := e.put(ctx, p)
 	if err == nil && e.minds() && !resp.Succeeded && first(resp, 0) == nil {
 		// A mark is there, for which it is waited when nothing else is in the way.
 		e.claimed = false
-		resp, err = e.put(ctx, conds, then, others)
+		resp, err = e.put(ctx, e.putting(conds, then, others))
 	}
 	if err != nil {
 		return err

@@ -47,3 +47,40 @@ func WaitingNow(s *lease.Session) (owned func() int) {
 
 // ReadLater reads the last entry that was created after a revision.
 var ReadLater = readLater
+
+// Gathered is a kind of transactions of a session that are gathered, since as many as may be
+// are out, as far as it knows.
+type Gathered struct{ b *batches }
+
+// GatherEnqueues and GatherRemovals let nothing of a kind go out until Release.
+func GatherEnqueues(s *lease.Session) Gathered { return gather(&crowdOf(s).enqueues) }
+func GatherRemovals(s *lease.Session) Gathered { return gather(&crowdOf(s).removals) }
+
+func gather(b *batches) Gathered {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.out += mostOut
+	return Gathered{b}
+}
+
+// Asked returns how many are gathered.
+func (g Gathered) Asked() int {
+	g.b.mu.Lock()
+	defer g.b.mu.Unlock()
+	return len(g.b.asked)
+}
+
+// Out returns how many are out, without those that are not really.
+func (g Gathered) Out() int {
+	g.b.mu.Lock()
+	defer g.b.mu.Unlock()
+	return g.b.out
+}
+
+// Release lets one after the other go out, which is answered before the next: each takes
+// with it what is gathered.
+func (g Gathered) Release() {
+	for range mostOut {
+		g.b.done()
+	}
+}

@@ -178,7 +178,7 @@ func (e *entry) enqueueAfter(ctx context.Context, old *entry) error {
 	for i := range e.legs {
 		then = append(then, e.legs[i].lane.queued()...)
 	}
-	resp, err := e.put(ctx, conds, then, nil)
+	resp, err := e.put(ctx, e.putting(conds, then, nil))
 	switch {
 	case err != nil:
 		if attempt.Uncertain(err) {

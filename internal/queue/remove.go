@@ -55,13 +55,13 @@ func (e *entry) removeUnsettled(ctx context.Context) {
 // delete removes the entry if it is the one we made, trying until ctx ends, and
 // reports whether all of it was there.
 func (e *entry) delete(ctx context.Context) (removed bool, err error) {
-	conds, ops := e.removal()
+	p := &part{entry: e, shared: e.shareable() && e.created != 0}
+	p.conds, p.then = e.removal()
 	return request(ctx, e, func(ctx context.Context) (bool, error) {
 		e.life.deleteSent()
-		client := e.q.Session.Client()
-		resp, err := client.Txn(ctx).If(conds...).Then(ops...).Commit()
+		resp, err := e.crowd.removals.commit(ctx, p)
 		if err == nil && !resp.Succeeded && len(e.legs) > 1 {
-			_, err = client.Txn(ctx).Then(e.remains()...).Commit()
+			_, err = e.q.Session.Client().Txn(ctx).Then(e.remains()...).Commit()
 		}
 		removed := err == nil && resp.Succeeded
 		e.life.deleteAnswered(removed, err)

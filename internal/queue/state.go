@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 
@@ -95,11 +96,16 @@ func (l *life) putSent() {
 func (l *life) putAnswered(resp *clientv3.TxnResponse, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err != nil && attempt.Uncertain(err) {
+	if inDoubt(err) {
 		return
 	}
 	l.puts--
 	l.applied = l.applied || err == nil && resp.Succeeded
+}
+
+// inDoubt reports whether a request that has ended with err may take effect still.
+func inDoubt(err error) bool {
+	return err != nil && !errors.Is(err, errUnsent) && attempt.Uncertain(err)
 }
 
 // mayExist reports whether the key may be in the store, or come to be.
@@ -156,7 +162,7 @@ func (l *life) deleteSent() {
 func (l *life) deleteAnswered(removed bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err != nil && attempt.Uncertain(err) {
+	if inDoubt(err) {
 		return
 	}
 	l.deletes--

@@ -62,7 +62,7 @@ func (e *entry) sendTry(ctx context.Context) (resp *clientv3.TxnResponse, reads 
 	if e.q.Delay.marks() {
 		then, heads = append(then, e.putMark()), append(heads, e.q.Delay.reads()...)
 	}
-	resp, err = e.put(ctx, free, then, heads)
+	resp, err = e.put(ctx, e.putting(free, then, heads))
 	return resp, reads, err
 }
 

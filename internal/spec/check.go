@@ -195,12 +195,18 @@ func (c *checker) over(s cursor, key string, rev, created int64) {
 
 // txnSent checks what a transaction would do.
 func (c *checker) txnSent(s cursor, req *pb.TxnRequest) {
-	var group []*entry
+	groups := make(map[string][]*entry) // by what they say: the keys of one acquisition say the same
+	queues := make(map[string]bool)
 	all := operations(req, nil)
 	for _, o := range all {
 		if put := o.op.GetRequestPut(); put != nil && isEntry(string(put.Key), put.Lease) {
 			if fresh(all) {
-				group = append(group, c.putSent(s, put))
+				e := c.putSent(s, put)
+				groups[e.value] = append(groups[e.value], e)
+				if queues[e.lane.queue] {
+					c.violated(s, fmt.Sprintf("a transaction puts two entries into the queue of %q", e.key), e.past())
+				}
+				queues[e.lane.queue] = true
 			} else {
 				c.putAgainSent(s, o, put)
 			}
@@ -214,8 +220,10 @@ func (c *checker) txnSent(s cursor, req *pb.TxnRequest) {
 			}
 		}
 	}
-	for _, e := range group {
-		e.group = group
+	for _, group := range groups {
+		for _, e := range group {
+			e.group = group
+		}
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 
 // lane says which entries are in an entry's way, as its key tells.
 type lane struct {
+	// queue is what all keys of the queue begin with.
+	queue string
 	// behind is what the keys of those begin with that it waits for.
 	behind string
 	reads  bool // writers alone are in its way, unless they were put again
@@ -43,18 +45,18 @@ const own = "/~" // what Conclave's own segments begin with
 
 func laneOf(key string) lane {
 	dir := dirOf(key)
-	l := lane{behind: dir}
+	l := lane{queue: dir, behind: dir}
 	i := strings.LastIndex(dir, own)
 	if i < 0 {
 		return l // of another library's layout
 	}
 	_, below, _ := strings.Cut(dir[i+1:], "/")
-	base := dir[:len(dir)-len(below)]
+	l.queue = dir[:len(dir)-len(below)]
 	switch below {
 	case "w/":
-		l.behind = base
+		l.behind = l.queue
 	case "r/":
-		l.behind, l.reads = base+"w/", true
+		l.behind, l.reads = l.queue+"w/", true
 	default:
 		l.permits, _ = strconv.Atoi(strings.TrimSuffix(below, "/"))
 		if l.permits > 0 {

@@ -132,6 +132,13 @@ func lookMutants() group {
 
 func queueMutants() group {
 	return group{"queue", "internal/queue", []string{"internal/queue", "lock", "election"}, []change{
+		{name: "two of one name in a batch", file: "batch.go", fn: "batches.enter", old: "; out {", with: "; out && false {"},
+		{name: "what was not sent is in doubt", file: "state.go", fn: "inDoubt", old: "!errors.Is(err, errUnsent) && ", with: ""},
+		{name: "one that has left a refused batch is waited for", file: "batch.go", fn: "batches.apart", old: "if !p.left {", with: "if true {"},
+		{name: "a batch goes on that all have left", file: "batch.go", fn: "batch.leave", old: "t.cancel()", with: ""},
+		{name: "a batch in which a condition fails is taken for done", file: "batch.go", fn: "batches.send", old: "case err == nil && resp.Succeeded:", with: "case err == nil:"},
+		{name: "all of a batch are given the answer to the first", file: "batch.go", fn: "batch.answer", old: "answers = answers[n:]", with: ""},
+		{name: "a batch is as large as before when the server has refused it", file: "batch.go", fn: "batches.apart", old: "b.limit = max(len(t.parts)/2, 1)", with: ""},
 		{name: "no wake-up check", file: "wait.go", fn: "entry.check", old: "before, err := e.older(ctx, max(after, e.created))", with: "before, err := make([]position, len(e.legs)), error(nil)"},
 		{name: "the wake-up check may be older than the event", file: "wait.go", fn: "entry.check", old: "max(after, e.created)", with: "e.created"},
 		{name: "the wake-up check may be older than the entry", file: "wait.go", fn: "entry.check", old: "max(after, e.created)", with: "after"},

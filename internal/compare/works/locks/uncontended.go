@@ -92,10 +92,17 @@ func bare(client *clientv3.Client, key string) contender {
 // record is as long as what an entry of ours says of itself.
 const record = `{"nonce":"0123456789abcdef","owner":"host:12345","since":"2026-01-01T00:00:00.000000000Z"}`
 
-// guarded sends the two transactions that a lock like ours cannot do without: one puts an
-// entry under a lease if it is not there and reads who else is in the queue, the other
-// deletes it if it is the one that was put.
+// guarded is a contender that sends the two transactions that a lock like ours cannot do without.
 func (s *stage) guarded(ctx context.Context, prefix string) (contender, error) {
+	all, err := s.guardedNames(ctx, prefix)
+	if err != nil {
+		return nil, err
+	}
+	return all[0], nil
+}
+
+// guardedNames returns such contenders, of one client and lease.
+func (s *stage) guardedNames(ctx context.Context, prefixes ...string) (all []contender, err error) {
 	client, err := s.Client(ctx)
 	if err != nil {
 		return nil, err
@@ -108,9 +115,18 @@ func (s *stage) guarded(ctx context.Context, prefix string) (contender, error) {
 		_, err := client.Revoke(ctx, granted.ID)
 		return err
 	})
-	key := fmt.Sprintf("%s%x", prefix, int64(granted.ID))
+	for _, prefix := range prefixes {
+		all = append(all, guardedBy(client, granted.ID, prefix))
+	}
+	return all, nil
+}
+
+// guardedBy sends two transactions: one puts an entry under a lease if it is not there and
+// reads who else is in the queue, the other deletes it if it is the one that was put.
+func guardedBy(client *clientv3.Client, id clientv3.LeaseID, prefix string) contender {
+	key := fmt.Sprintf("%s%x", prefix, int64(id))
 	put := []clientv3.Op{
-		clientv3.OpPut(key, record, clientv3.WithLease(granted.ID)),
+		clientv3.OpPut(key, record, clientv3.WithLease(id)),
 		clientv3.OpGet(prefix, append(clientv3.WithLastCreate(), clientv3.WithPrefix(), clientv3.WithLimit(2), clientv3.WithKeysOnly())...),
 	}
 	absent, get := clientv3.Compare(clientv3.CreateRevision(key), "=", 0), clientv3.OpGet(key)
@@ -130,7 +146,7 @@ func (s *stage) guarded(ctx context.Context, prefix string) (contender, error) {
 			}
 			return err
 		}, nil
-	}, nil
+	}
 }
 
 // multi is locking and unlocking eight free names.

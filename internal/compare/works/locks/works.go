@@ -23,7 +23,7 @@ const (
 
 // Works returns the works of this package.
 func Works() []perf.Work {
-	return slices.Concat(uncontended(), contended(), handOvers(), underWrites(), crowds(), []perf.Work{tryHeld(), multi()})
+	return slices.Concat(uncontended(), contended(), handOvers(), underWrites(), crowds(), many(), []perf.Work{tryHeld(), multi()})
 }
 
 // round is what a side does once.

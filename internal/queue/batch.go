@@ -1,0 +1,280 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/internal/attempt"
+)
+
+const (
+	// mostOut is how many transactions of a kind are out before the next are gathered.
+	mostOut = 2
+	// mostParts is how many parts make a batch: of an enqueue's two operations half of what
+	// a transaction may have by default.
+	mostParts = 32
+	// mostShared is how long the value of an entry may be that goes out with others.
+	mostShared = 4 << 10
+)
+
+// errUnsent says that a part was withdrawn before it went out.
+var errUnsent = errors.New("queue: given up before it was sent")
+
+// batches sends the transactions of one kind, enqueues or removals, of a session: group
+// commit. While mostOut of them are out, what is asked for is gathered, and goes out
+// together as soon as one of them is answered: as one transaction with all conditions of
+// its parts, and all operations. Nobody waits for others to come. If a condition does not
+// hold, or the server refuses, nothing was done, and each part goes out alone. Without an
+// answer each part is without an answer.
+//
+// The idea is that of a database's log: DeWitt et al., Implementation Techniques for Main
+// Memory Database Systems, SIGMOD 1984.
+type batches struct {
+	mu    sync.Mutex
+	out   int     // transactions that are out
+	asked []*part // what is asked for meanwhile, in order
+	limit int     // parts in a batch, once the server has refused more; 0 is mostParts
+	// names are those of the parts that are out or asked for.
+	names map[string]struct{}
+}
+
+// part is a transaction of one entry.
+type part struct {
+	entry           *entry
+	conds           []clientv3.Cmp
+	then, otherwise []clientv3.Op
+	// shared is set if it may go out with others.
+	shared bool
+	// tried is set once it was tried: what goes out again does so alone, beside the first.
+	tried atomic.Bool
+
+	ctx     context.Context // the caller's
+	batch   *batch          // in which it is, nil as long as it is in none
+	left    bool            // set once the caller does not wait any more
+	outcome chan outcome
+}
+
+// outcome is what became of a part: it was answered, or its turn has come to go out alone.
+type outcome struct {
+	resp  *clientv3.TxnResponse
+	err   error
+	alone bool
+}
+
+// alone sends the part.
+func (p *part) alone(ctx context.Context) (*clientv3.TxnResponse, error) {
+	return p.entry.q.Session.Client().Txn(ctx).If(p.conds...).Then(p.then...).Else(p.otherwise...).Commit()
+}
+
+// shareable reports whether the entry's transactions can go out with those of others. In
+// etcd's layout one name's queue may be part of another's; the others are large, or their
+// conditions often fail.
+func (e *entry) shareable() bool {
+	return len(e.legs) == 1 && e.q.Delay == nil && !e.q.Raw && len(e.value) <= mostShared
+}
+
+// commit sends a part, alone or with others. The first attempt only goes with others: when
+// its answer is slow, or it has failed, the next is on its own.
+func (b *batches) commit(ctx context.Context, p *part) (*clientv3.TxnResponse, error) {
+	if !p.shared || p.tried.Swap(true) || !b.enter(p) {
+		return p.alone(ctx)
+	}
+	defer b.exit(p)
+	if b.ask(ctx, p) {
+		defer b.done()
+		return p.alone(ctx)
+	}
+	select {
+	case o := <-p.outcome:
+		return b.conclude(ctx, p, o)
+	case <-ctx.Done():
+		return b.giveUp(ctx, p)
+	}
+}
+
+// enter reports whether the part may go out with others: of each name one does, since two
+// entries of one queue must not have one create revision. Those of a crowd for one name are
+// no slower alone, side by side.
+func (b *batches) enter(p *part) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, out := b.names[p.entry.q.Name]; out {
+		return false
+	}
+	if b.names == nil {
+		b.names = make(map[string]struct{})
+	}
+	b.names[p.entry.q.Name] = struct{}{}
+	return true
+}
+
+// exit is called once the caller of a part that has entered does not wait any more.
+func (b *batches) exit(p *part) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.names, p.entry.q.Name)
+}
+
+// conclude returns what became of a part.
+func (b *batches) conclude(ctx context.Context, p *part, o outcome) (*clientv3.TxnResponse, error) {
+	if !o.alone {
+		return o.resp, o.err
+	}
+	defer b.done()
+	return p.alone(ctx)
+}
+
+// ask has the part go out, and reports whether it shall do so at once, alone.
+func (b *batches) ask(ctx context.Context, p *part) (now bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.out < mostOut {
+		b.out++
+		return true
+	}
+	p.ctx, p.outcome = ctx, make(chan outcome, 1)
+	b.asked = append(b.asked, p)
+	return false
+}
+
+// giveUp is for a part whose caller does not wait any more.
+func (b *batches) giveUp(ctx context.Context, p *part) (*clientv3.TxnResponse, error) {
+	b.mu.Lock()
+	if i := slices.Index(b.asked, p); i >= 0 {
+		b.asked = slices.Delete(b.asked, i, i+1)
+		b.mu.Unlock()
+		return nil, fmt.Errorf("%w: %w", errUnsent, ctx.Err())
+	}
+	select {
+	case o := <-p.outcome: // it came at the same time
+		b.mu.Unlock()
+		return b.conclude(ctx, p, o)
+	default:
+	}
+	p.left = true
+	b.mu.Unlock()
+	p.batch.leave()
+	return nil, ctx.Err()
+}
+
+// done notes that a transaction is not out any more, and sends the next.
+func (b *batches) done() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.out--
+	for b.out < mostOut && len(b.asked) > 0 {
+		b.out++
+		b.next()
+	}
+}
+
+// next sends what is asked for, as much as goes into one transaction: what is of the first
+// one's lease, since the server refuses all if a lease has ended. mu must be held.
+func (b *batches) next() {
+	var parts, rest []*part
+	for _, p := range b.asked {
+		if len(parts) < b.most() && p.entry.lease == b.asked[0].entry.lease {
+			parts = append(parts, p)
+		} else {
+			rest = append(rest, p)
+		}
+	}
+	b.asked = rest
+	if len(parts) == 1 {
+		parts[0].outcome <- outcome{alone: true}
+		return
+	}
+	together := newBatch(parts)
+	for _, p := range parts {
+		p.batch = together
+	}
+	go b.send(together)
+}
+
+// most returns how many parts make a batch. mu must be held.
+func (b *batches) most() int {
+	if b.limit > 0 {
+		return b.limit
+	}
+	return mostParts
+}
+
+// batch is parts that go out as one transaction.
+type batch struct {
+	parts  []*part
+	ctx    context.Context
+	cancel context.CancelFunc
+	// waiting counts the callers that wait for the answer.
+	waiting atomic.Int64
+}
+
+// newBatch returns a batch. Its context has the values of the first part's.
+func newBatch(parts []*part) *batch {
+	t := &batch{parts: parts}
+	t.waiting.Store(int64(len(parts)))
+	t.ctx, t.cancel = context.WithCancel(context.WithoutCancel(parts[0].ctx))
+	return t
+}
+
+// leave is called by each caller that does not wait any more: with the last of them the
+// transaction is given up.
+func (t *batch) leave() {
+	if t.waiting.Add(-1) == 0 {
+		t.cancel()
+	}
+}
+
+// send sends a batch and tells its parts what became of it.
+func (b *batches) send(t *batch) {
+	defer t.cancel()
+	var conds []clientv3.Cmp
+	var then []clientv3.Op
+	for _, p := range t.parts {
+		conds, then = append(conds, p.conds...), append(then, p.then...)
+	}
+	resp, err := t.parts[0].entry.q.Session.Client().Txn(t.ctx).If(conds...).Then(then...).Commit()
+	switch {
+	case err == nil && resp.Succeeded:
+		t.answer(resp)
+	case err != nil && (attempt.Uncertain(err) || attempt.Transient(err)):
+		for _, p := range t.parts {
+			p.outcome <- outcome{err: err}
+		}
+	default:
+		b.apart(t, err)
+	}
+	b.done()
+}
+
+// answer gives each part its part of the answer.
+func (t *batch) answer(resp *clientv3.TxnResponse) {
+	answers := resp.Responses
+	for _, p := range t.parts {
+		n := len(p.then)
+		p.outcome <- outcome{resp: &clientv3.TxnResponse{Header: resp.Header, Succeeded: true, Responses: answers[:n:n]}}
+		answers = answers[n:]
+	}
+}
+
+// apart has each part of a batch go out alone that did nothing, because the server has
+// refused it with err or, without one, a condition did not hold.
+func (b *batches) apart(t *batch, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if errors.Is(rpctypes.Error(err), rpctypes.ErrTooManyOps) || attempt.TooLarge(err) {
+		b.limit = max(len(t.parts)/2, 1)
+	}
+	for _, p := range t.parts {
+		if !p.left {
+			b.out++
+			p.outcome <- outcome{alone: true}
+		}
+	}
+}

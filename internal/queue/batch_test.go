@@ -1,0 +1,433 @@
+package queue_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/peertest"
+	"github.com/conclave-go/conclave/internal/queue"
+)
+
+// together is a peer whose entries of several names go out together.
+type together struct {
+	*peertest.Peer
+
+	t      *testing.T
+	prefix string
+}
+
+func newTogether(t *testing.T, opts ...peertest.Option) *together {
+	t.Helper()
+	c := etcdtest.New(t)
+	return &together{peertest.New(t, c, opts...), t, c.Prefix(t)}
+}
+
+// acquired is what Acquire has returned.
+type acquired struct {
+	name  string
+	grant *queue.Grant
+	err   error
+}
+
+// name returns the i-th name.
+func (p *together) name(i int) string { return fmt.Sprintf("%s%02d", p.prefix, i) }
+
+// ask acquires names in the background, and returns when their enqueues are gathered.
+func (p *together) ask(ctx context.Context, g queue.Gathered, names ...string) <-chan acquired {
+	p.t.Helper()
+	done := make(chan acquired, len(names))
+	for _, name := range names {
+		asked := g.Asked()
+		go func() {
+			grant, err := exclusive(p.Peer, name).Acquire(ctx)
+			done <- acquired{name, grant, err}
+		}()
+		peertest.Eventually(p.t, func() bool { return g.Asked() == asked+1 }, "%s is asked for", name)
+	}
+	return done
+}
+
+func (p *together) names(n int) (all []string) {
+	for i := range n {
+		all = append(all, p.name(i))
+	}
+	return all
+}
+
+// granted requires that n acquisitions have succeeded.
+func (p *together) granted(done <-chan acquired, n int) (all []*queue.Grant) {
+	p.t.Helper()
+	for range n {
+		a := peertest.Await(p.t, done, "Acquire returns")
+		require.NoError(p.t, a.err, a.name)
+		all = append(all, a.grant)
+	}
+	return all
+}
+
+// release releases grants one after the other.
+func (p *together) release(all []*queue.Grant) {
+	p.t.Helper()
+	for _, g := range all {
+		require.NoError(p.t, g.Release(peertest.Guarded(p.t)))
+	}
+}
+
+// left returns the keys that are there.
+func (p *together) left() (keys []string) {
+	p.t.Helper()
+	resp, err := p.Client.Get(peertest.Guarded(p.t), p.prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	require.NoError(p.t, err)
+	for _, kv := range resp.Kvs {
+		keys = append(keys, string(kv.Key))
+	}
+	return keys
+}
+
+// txns returns how many entries each transaction has put or deleted.
+func (p *together) txns() (sizes []int) {
+	for _, c := range p.Rec.Calls() {
+		if req, ok := c.Request.(*pb.TxnRequest); ok && c.IsWrite() {
+			sizes = append(sizes, writesOf(req))
+		}
+	}
+	return sizes
+}
+
+func writesOf(req *pb.TxnRequest) (n int) {
+	for _, op := range req.Success {
+		if op.GetRequestPut() != nil || op.GetRequestDeleteRange() != nil {
+			n++
+		}
+	}
+	return n
+}
+
+func TestLocksThatAreAskedForTogetherGoOutTogether(t *testing.T) {
+	t.Parallel()
+	p := newTogether(t)
+	const many = 20
+	g := queue.GatherEnqueues(p.Session)
+	done := p.ask(peertest.Guarded(t), g, p.names(many)...)
+	p.Rec.Reset()
+	g.Release()
+	all := p.granted(done, many)
+	require.Equal(t, []int{many}, p.txns())
+
+	removals := queue.GatherRemovals(p.Session)
+	released := make(chan error, many)
+	for _, grant := range all {
+		go func() { released <- grant.Release(peertest.Guarded(t)) }()
+	}
+	peertest.Eventually(t, func() bool { return removals.Asked() == many }, "they are released")
+	require.Len(t, p.left(), many)
+	p.Rec.Reset()
+	removals.Release()
+	for range many {
+		require.NoError(t, peertest.Await(t, released, "Release returns"))
+	}
+	require.Equal(t, []int{many}, p.txns())
+	require.Empty(t, p.left())
+	require.Zero(t, g.Out())
+	require.Zero(t, removals.Out())
+}
+
+func TestEachOfABatchLearnsWhoIsInItsWay(t *testing.T) {
+	t.Parallel()
+	p := newTogether(t)
+	const many = 5
+	holder := peertest.New(t, p.Cluster)
+	held, err := exclusive(holder, p.name(2)).Acquire(peertest.Guarded(t))
+	require.NoError(t, err)
+	g := queue.GatherEnqueues(p.Session)
+	done := p.ask(peertest.Guarded(t), g, p.names(many)...)
+	g.Release()
+	p.release(p.granted(done, many-1))
+	waits := peertest.Await(t, p.Waiting, "one waits")
+	require.Equal(t, held.Key(), waits.Predecessor)
+	require.Equal(t, held.Revision(), waits.Followed)
+	require.NoError(t, held.Release(peertest.Guarded(t)))
+	p.release(p.granted(done, 1))
+}
+
+func TestALoneLockGoesOutAtOnce(t *testing.T) {
+	t.Parallel()
+	p := newTogether(t)
+	q := exclusive(p.Peer, p.name(0))
+	for range 3 {
+		g, err := q.Acquire(peertest.Guarded(t))
+		require.NoError(t, err)
+		require.NoError(t, g.Release(peertest.Guarded(t)))
+	}
+	require.Equal(t, []int{1, 1, 1, 1, 1, 1}, p.txns())
+}
+
+// A crowd for one name goes out side by side, beside the batch that has one of it.
+func TestNoTransactionHasTwoEntriesOfOneName(t *testing.T) {
+	t.Parallel()
+	p := newTogether(t)
+	g := queue.GatherEnqueues(p.Session)
+	a, b := p.name(0), p.name(1)
+	done := p.ask(peertest.Guarded(t), g, a, b)
+	p.Rec.Reset()
+	other, err := exclusive(p.Peer, a).Acquire(peertest.Guarded(t))
+	require.NoError(t, err, "it waits for nobody")
+	require.Equal(t, []int{1}, p.txns())
+	require.Equal(t, 2, g.Asked())
+	g.Release()
+	require.Equal(t, b, peertest.Await(t, done, "b is granted").name)
+	require.Equal(t, []int{1, 2}, p.txns())
+	require.NoError(t, other.Release(peertest.Guarded(t)))
+	p.release(p.granted(done, 1))
+}
+
+// Somebody else has written to a key that is ours: one condition of many does not hold.
+func TestOneThatIsRefusedLeavesTheOthersAlone(t *testing.T) {
+	t.Parallel()
+	p := newTogether(t)
+	const many = 8
+	taken := fmt.Sprintf("%s%x", queue.Prefix(p.name(3), "mutex"), int64(p.LeaseID(t)))
+	peertest.Put(t, p.Client, taken, "somebody else's", clientv3.WithLease(p.LeaseID(t)))
+	g := queue.GatherEnqueues(p.Session)
+	done := p.ask(peertest.Guarded(t), g, p.names(many)...)
+	p.Rec.Reset()
+	g.Release()
+	for range many - 1 {
+		got := peertest.Await(t, done, "Acquire returns")
+		require.NoError(t, got.err)
+		require.NotEqual(t, p.name(3), got.name, "the other one is older")
+		require.NoError(t, got.grant.Release(peertest.Guarded(t)))
+	}
+	peertest.Remove(t, p.Client, taken)
+	p.release(p.granted(done, 1))
+	require.Equal(t, many, p.txns()[0], "they went out together first")
+	require.Empty(t, p.left())
+	require.Zero(t, g.Out())
+}
+
+func TestWhatTheServerRefusesIsTakenApart(t *testing.T) {
+	t.Parallel()
+	p := newTogether(t)
+	const many = 8
+	denied := p.name(5)
+	p.Rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
+		txn, _ := req.(*pb.TxnRequest)
+		for _, op := range txn.GetSuccess() {
+			if put := op.GetRequestPut(); put != nil && len(put.Key) > len(denied) && string(put.Key[:len(denied)]) == denied {
+				return rpctypes.ErrGRPCPermissionDenied
+			}
+		}
+		return invoke()
+	})
+	g := queue.GatherEnqueues(p.Session)
+	done := p.ask(peertest.Guarded(t), g, p.names(many)...)
+	g.Release()
+	for range many {
+		got := peertest.Await(t, done, "Acquire returns")
+		if got.name == denied {
+			require.ErrorIs(t, got.err, rpctypes.ErrPermissionDenied)
+			continue
+		}
+		require.NoError(t, got.err, got.name)
+		require.NoError(t, got.grant.Release(peertest.Guarded(t)))
+	}
+	require.Empty(t, p.left())
+	require.Zero(t, g.Out())
+}
+
+// A server may have been told to take fewer operations.
+func TestBatchesAreAsLargeAsTheServerTakes(t *testing.T) {
+	t.Parallel()
+	p := newTogether(t)
+	const many, takes = 16, 8
+	p.Rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
+		if txn, _ := req.(*pb.TxnRequest); len(txn.GetSuccess()) > takes {
+			return rpctypes.ErrGRPCTooManyOps
+		}
+		return invoke()
+	})
+	for range 4 {
+		g := queue.GatherEnqueues(p.Session)
+		done := p.ask(peertest.Guarded(t), g, p.names(many)...)
+		p.Rec.Reset()
+		g.Release()
+		all := p.granted(done, many)
+		p.release(all)
+		require.Zero(t, g.Out())
+	}
+	sizes := p.txns()
+	for _, n := range sizes {
+		require.LessOrEqual(t, 2*n, takes)
+	}
+	require.Contains(t, sizes, takes/2)
+}
+
+func TestALostAnswerToABatchLosesNoLock(t *testing.T) {
+	t.Parallel()
+	for what, lose := range map[string]func(p *together) <-chan struct{}{
+		"applied":     func(p *together) <-chan struct{} { return p.Rec.DropReplies("Txn", 1) },
+		"not applied": func(p *together) <-chan struct{} { return p.Rec.FailCalls("Txn", 1, codes.Unavailable) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			p := newTogether(t)
+			const many = 8
+			g := queue.GatherEnqueues(p.Session)
+			done := p.ask(peertest.Guarded(t), g, p.names(many)...)
+			lost := lose(p)
+			g.Release()
+			peertest.Await(t, lost, "the answer is lost")
+			all := p.granted(done, many)
+			require.Len(t, p.left(), many)
+
+			removals := queue.GatherRemovals(p.Session)
+			released := make(chan error, many)
+			for _, grant := range all {
+				go func() { released <- grant.Release(peertest.Guarded(t)) }()
+			}
+			peertest.Eventually(t, func() bool { return removals.Asked() == many }, "they are released")
+			lost = lose(p)
+			removals.Release()
+			peertest.Await(t, lost, "the answer is lost")
+			for range many {
+				require.NoError(t, peertest.Await(t, released, "Release returns"))
+			}
+			require.Empty(t, p.left())
+			require.Zero(t, g.Out())
+			require.Zero(t, removals.Out())
+		})
+	}
+}
+
+// What was not sent leaves nothing in doubt: the next entry has the same key.
+func TestOneThatIsGivenUpBeforeItIsSentLeavesNothing(t *testing.T) {
+	t.Parallel()
+	p := newTogether(t)
+	g := queue.GatherEnqueues(p.Session)
+	ctx, cancel := context.WithCancel(peertest.Guarded(t))
+	done := p.ask(ctx, g, p.name(0))
+	p.Rec.Reset()
+	cancel()
+	require.ErrorIs(t, peertest.Await(t, done, "Acquire returns").err, context.Canceled)
+	require.Zero(t, g.Asked())
+	g.Release()
+	require.Empty(t, p.txns())
+	next, err := exclusive(p.Peer, p.name(0)).Acquire(peertest.Guarded(t))
+	require.NoError(t, err)
+	require.Equal(t, fmt.Sprintf("%s%x", queue.Prefix(p.name(0), "mutex"), int64(p.LeaseID(t))), next.Key())
+	p.release([]*queue.Grant{next})
+}
+
+// One of those in a batch is given up while that is on its way: the others go on, and what
+// it brings is removed.
+func TestOneThatIsGivenUpInABatchLeavesTheOthersAlone(t *testing.T) {
+	t.Parallel()
+	p := newTogether(t)
+	const many = 8
+	g := queue.GatherEnqueues(p.Session)
+	ctx, cancel := context.WithCancel(peertest.Guarded(t))
+	one := p.ask(ctx, g, p.name(0))
+	others := p.ask(peertest.Guarded(t), g, p.names(many)[1:]...)
+	arrived, goOn := make(chan struct{}), make(chan struct{})
+	unhook := p.Rec.Hook("Txn", func(ctx context.Context, req any, invoke func() error) error {
+		if txn, _ := req.(*pb.TxnRequest); writesOf(txn) == many {
+			close(arrived)
+			<-goOn
+		}
+		return invoke()
+	})
+	g.Release()
+	peertest.Await(t, arrived, "the batch is on its way")
+	cancel()
+	require.ErrorIs(t, peertest.Await(t, one, "Acquire returns").err, context.Canceled)
+	close(goOn)
+	all := p.granted(others, many-1)
+	unhook()
+	p.release(all)
+	peertest.Eventually(t, func() bool { return len(p.left()) == 0 }, "what the batch has brought is removed")
+	require.Zero(t, g.Out())
+}
+
+// The batch is refused after one of its parts was given up: that one does not go out alone.
+func TestOneThatHasLeftARefusedBatchIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	p := newTogether(t)
+	const many = 4
+	g := queue.GatherEnqueues(p.Session)
+	ctx, cancel := context.WithCancel(peertest.Guarded(t))
+	one := p.ask(ctx, g, p.name(0))
+	others := p.ask(peertest.Guarded(t), g, p.names(many)[1:]...)
+	arrived, goOn := make(chan struct{}), make(chan struct{})
+	p.Rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
+		if txn, _ := req.(*pb.TxnRequest); writesOf(txn) == many {
+			close(arrived)
+			<-goOn
+			return rpctypes.ErrGRPCPermissionDenied
+		}
+		return invoke()
+	})
+	g.Release()
+	peertest.Await(t, arrived, "the batch is on its way")
+	cancel()
+	require.ErrorIs(t, peertest.Await(t, one, "Acquire returns").err, context.Canceled)
+	close(goOn)
+	p.release(p.granted(others, many-1))
+	peertest.Eventually(t, func() bool { return g.Out() == 0 }, "nothing is out")
+	require.Empty(t, p.left())
+}
+
+// Nobody waits any more for a batch: it is given up, and those who come next are not behind it.
+func TestABatchThatAllHaveGivenUpIsGivenUp(t *testing.T) {
+	t.Parallel()
+	p := newTogether(t)
+	const many = 4
+	g := queue.GatherEnqueues(p.Session)
+	ctx, cancel := context.WithCancel(peertest.Guarded(t))
+	done := p.ask(ctx, g, p.names(many)...)
+	arrived := make(chan struct{})
+	unhook := p.Rec.Hook("Txn", func(ctx context.Context, req any, invoke func() error) error {
+		if txn, _ := req.(*pb.TxnRequest); writesOf(txn) == many {
+			close(arrived)
+			<-ctx.Done() // no member answers
+			return status.FromContextError(ctx.Err()).Err()
+		}
+		return invoke()
+	})
+	defer unhook()
+	g.Release()
+	peertest.Await(t, arrived, "the batch is on its way")
+	cancel()
+	for range many {
+		require.ErrorIs(t, peertest.Await(t, done, "Acquire returns").err, context.Canceled)
+	}
+	peertest.Eventually(t, func() bool { return g.Out() == 0 }, "the batch is given up")
+}
+
+// A member does not answer a batch: each of its parts goes out again, alone, in time.
+func TestABatchThatIsNotAnsweredKeepsNobodyWaiting(t *testing.T) {
+	t.Parallel()
+	p := newTogether(t, peertest.WithTTL(peertest.Unhurried))
+	const many = 4
+	g := queue.GatherEnqueues(p.Session)
+	done := p.ask(peertest.Guarded(t), g, p.names(many)...)
+	p.Rec.Hook("Txn", func(ctx context.Context, req any, invoke func() error) error {
+		if txn, _ := req.(*pb.TxnRequest); writesOf(txn) == many {
+			<-ctx.Done()
+			return status.FromContextError(ctx.Err()).Err()
+		}
+		return invoke()
+	})
+	g.Release()
+	p.release(p.granted(done, many))
+	require.Zero(t, g.Out())
+	require.Empty(t, p.left())
+}
