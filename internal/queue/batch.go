@@ -1,12 +1,14 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -20,6 +22,9 @@ const (
 	// mostParts is how many parts make a batch: of an enqueue's two operations half of what
 	// a transaction may have by default.
 	mostParts = 32
+	// mostWait is how long a part is gathered at most. By then those that are out are slow, or
+	// their member has vanished, and the part goes out alone: it has nothing to do with them.
+	mostWait = 50 * time.Millisecond
 	// mostShared is how long the value of an entry may be that goes out with others.
 	mostShared = 4 << 10
 )
@@ -38,9 +43,10 @@ var errUnsent = errors.New("queue: given up before it was sent")
 // Memory Database Systems, SIGMOD 1984.
 type batches struct {
 	mu    sync.Mutex
-	out   int     // transactions that are out
-	asked []*part // what is asked for meanwhile, in order
-	limit int     // parts in a batch, once the server has refused more; 0 is mostParts
+	out   int           // transactions that are out
+	asked []*part       // what is asked for meanwhile, in order
+	limit int           // parts in a batch, once the server has refused more; 0 is mostParts
+	wait  time.Duration // how long a part is gathered at most, in tests; 0 is mostWait
 	// names are those of the parts that are out or asked for.
 	names map[string]struct{}
 }
@@ -91,11 +97,24 @@ func (b *batches) commit(ctx context.Context, p *part) (*clientv3.TxnResponse, e
 		defer b.done()
 		return p.alone(ctx)
 	}
-	select {
-	case o := <-p.outcome:
-		return b.conclude(ctx, p, o)
-	case <-ctx.Done():
-		return b.giveUp(ctx, p)
+	return b.await(ctx, p)
+}
+
+// await waits for what becomes of a part that is gathered.
+func (b *batches) await(ctx context.Context, p *part) (*clientv3.TxnResponse, error) {
+	timer := time.NewTimer(cmp.Or(b.wait, mostWait))
+	defer timer.Stop()
+	for {
+		select {
+		case o := <-p.outcome:
+			return b.conclude(ctx, p, o)
+		case <-ctx.Done():
+			return b.giveUp(ctx, p)
+		case <-timer.C:
+			if b.withdraw(p) {
+				return p.alone(ctx)
+			}
+		}
 	}
 }
 
@@ -144,14 +163,24 @@ func (b *batches) ask(ctx context.Context, p *part) (now bool) {
 	return false
 }
 
+// withdraw takes back what is asked for, and reports whether it has not been sent.
+func (b *batches) withdraw(p *part) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	i := slices.Index(b.asked, p)
+	if i < 0 {
+		return false
+	}
+	b.asked = slices.Delete(b.asked, i, i+1)
+	return true
+}
+
 // giveUp is for a part whose caller does not wait any more.
 func (b *batches) giveUp(ctx context.Context, p *part) (*clientv3.TxnResponse, error) {
-	b.mu.Lock()
-	if i := slices.Index(b.asked, p); i >= 0 {
-		b.asked = slices.Delete(b.asked, i, i+1)
-		b.mu.Unlock()
+	if b.withdraw(p) {
 		return nil, fmt.Errorf("%w: %w", errUnsent, ctx.Err())
 	}
+	b.mu.Lock()
 	select {
 	case o := <-p.outcome: // it came at the same time
 		b.mu.Unlock()
@@ -180,7 +209,7 @@ func (b *batches) done() {
 func (b *batches) next() {
 	var parts, rest []*part
 	for _, p := range b.asked {
-		if len(parts) < b.most() && p.entry.lease == b.asked[0].entry.lease {
+		if len(parts) < cmp.Or(b.limit, mostParts) && p.entry.lease == b.asked[0].entry.lease {
 			parts = append(parts, p)
 		} else {
 			rest = append(rest, p)
@@ -196,14 +225,6 @@ func (b *batches) next() {
 		p.batch = together
 	}
 	go b.send(together)
-}
-
-// most returns how many parts make a batch. mu must be held.
-func (b *batches) most() int {
-	if b.limit > 0 {
-		return b.limit
-	}
-	return mostParts
 }
 
 // batch is parts that go out as one transaction.

@@ -3,18 +3,23 @@ package queue_test
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/peertest"
 	"github.com/conclave-go/conclave/internal/queue"
+	"github.com/conclave-go/conclave/internal/vtime"
+	"github.com/conclave-go/conclave/lease"
 )
 
 // together is a peer whose entries of several names go out together.
@@ -430,4 +435,41 @@ func TestABatchThatIsNotAnsweredKeepsNobodyWaiting(t *testing.T) {
 	p.release(p.granted(done, many))
 	require.Zero(t, g.Out())
 	require.Empty(t, p.left())
+}
+
+// Two requests are out whose member takes its time: what is asked for meanwhile has nothing to
+// do with them.
+func TestSlowRequestsKeepOthersOnlyAMoment(t *testing.T) {
+	t.Parallel()
+	var slow atomic.Int64
+	slow.Store(2)
+	late := grpc.UnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+		if txn, ok := req.(*pb.TxnRequest); ok && writesOf(txn) > 0 && slow.Add(-1) >= 0 {
+			vtime.Sleep(time.Second)
+		}
+		return handle(ctx, req)
+	})
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		session, err := lease.NewSession(t.Context(), s.Client(), lease.WithTTL(time.Minute))
+		require.NoError(t, err)
+		p := &peertest.Peer{Session: session}
+		began := time.Now()
+		took := make(chan time.Duration, 2)
+		for _, name := range []string{"a", "b"} {
+			go func() {
+				_, err := exclusive(p, name).Acquire(t.Context())
+				if err != nil {
+					t.Error(err)
+				}
+				took <- time.Since(began)
+			}()
+		}
+		vtime.Advance(10 * time.Millisecond)
+		asked := time.Now()
+		_, err = exclusive(p, "c").Acquire(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 50*time.Millisecond, time.Since(asked))
+		require.Equal(t, []time.Duration{time.Second, time.Second}, []time.Duration{<-took, <-took})
+		require.NoError(t, session.Close(t.Context()))
+	}, vtime.WithServerOptions(late))
 }

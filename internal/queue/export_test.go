@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"time"
 	"weak"
 
 	"github.com/conclave-go/conclave/lease"
@@ -59,7 +60,7 @@ func GatherRemovals(s *lease.Session) Gathered { return gather(&crowdOf(s).remov
 func gather(b *batches) Gathered {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.out += mostOut
+	b.out, b.wait = b.out+mostOut, time.Hour
 	return Gathered{b}
 }
 
