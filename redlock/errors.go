@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// ErrLocked is what errors.Is finds in a [*LockedError]: TryLock found the lock taken.
+// ErrLocked is what [errors.Is] finds in a [*LockedError]: TryLock found the lock taken.
 var ErrLocked = errors.New("redlock: locked")
 
 // ErrLost is the cause of a hold's end when it was not unlocked: its deadline passed, or so

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// ErrCompacted is what errors.Is finds in a [*CompactedError].
+// ErrCompacted is what [errors.Is] finds in a [*CompactedError].
 var ErrCompacted = errors.New("watch: history is compacted")
 
 // CompactedError ends a stream without [WithSnapshot] that needs history which
@@ -27,7 +27,7 @@ func (e *CompactedError) Error() string {
 // Is reports whether target is [ErrCompacted].
 func (e *CompactedError) Is(target error) bool { return target == ErrCompacted }
 
-// ErrFutureRevision is what errors.Is finds in a [*FutureRevisionError].
+// ErrFutureRevision is what [errors.Is] finds in a [*FutureRevisionError].
 var ErrFutureRevision = errors.New("watch: revision is in the future")
 
 // FutureRevisionError ends a stream that should resume from a revision more than one above
@@ -49,7 +49,7 @@ func (e *FutureRevisionError) Error() string {
 // Is reports whether target is [ErrFutureRevision].
 func (e *FutureRevisionError) Is(target error) bool { return target == ErrFutureRevision }
 
-// ErrCluster is what errors.Is finds in a [*ClusterError].
+// ErrCluster is what [errors.Is] finds in a [*ClusterError].
 var ErrCluster = errors.New("watch: another cluster answers")
 
 // ClusterError ends a stream when its client's endpoints lead to a different cluster than
@@ -70,7 +70,7 @@ func (e *ClusterError) Error() string {
 // Is reports whether target is [ErrCluster].
 func (e *ClusterError) Is(target error) bool { return target == ErrCluster }
 
-// ErrTooLarge is what errors.Is finds in a [*TooLargeError].
+// ErrTooLarge is what [errors.Is] finds in a [*TooLargeError].
 var ErrTooLarge = errors.New("watch: message is larger than the client accepts")
 
 // TooLargeError ends a stream that needs a message larger than its client accepts, see
