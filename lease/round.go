@@ -273,7 +273,11 @@ func (k *keeper) renew(ctx context.Context, r *round, pass *look.Look) (answer, 
 	case r.superseded.Load(), k.lease.ctx.Err() != nil:
 		return answer{}, errOverdue
 	}
-	term, err := pass.Step(attempt.RequireLeader(ctx))
+	confirm := pass.Step
+	if unknown { // the keys have gone with the lease, which is what their users are to hear
+		confirm = pass.Term
+	}
+	term, err := confirm(attempt.RequireLeader(ctx))
 	switch {
 	case err != nil:
 		return answer{}, err

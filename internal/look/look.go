@@ -138,6 +138,12 @@ func (k *Look) Step(ctx context.Context) (term uint64, err error) {
 	return term, err
 }
 
+// Term returns the raft term of a linearizable read that looks at nobody's key.
+func (k *Look) Term(ctx context.Context) (term uint64, err error) {
+	header, err := k.list.probe(ctx, k.client)
+	return header.GetRaftTerm(), err
+}
+
 // read looks at the keys of one transaction.
 func (k *Look) read(ctx context.Context, batch []finding) (term uint64, err error) {
 	resp, err := k.txn(ctx, gets(batch))
