@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -112,7 +113,12 @@ func TestAHoldOutlivesTheMoveOfItsSlotToAnotherServer(t *testing.T) {
 	require.NoError(t, stays.Err())
 	host, port, err := net.SplitHostPort(addrs[to])
 	require.NoError(t, err)
-	require.NoError(t, c.Node(from).Admin().Migrate(guarded(t), host, port, name, 0, brief).Err())
+	keys, err := c.Node(from).Admin().ClusterGetKeysInSlot(guarded(t), int(slot), 100).Result()
+	require.NoError(t, err)
+	require.Contains(t, keys, name)
+	for _, key := range keys { // a busy machine leaves tombstones, too
+		require.NoError(t, c.Node(from).Admin().Migrate(guarded(t), host, port, key, 0, brief).Err())
+	}
 	<-time.After(2 * brief)
 	require.NoError(t, stays.Err())
 	require.NoError(t, stays.Unlock(guarded(t)))
@@ -123,32 +129,68 @@ func TestAHoldOutlivesTheMoveOfItsSlotToAnotherServer(t *testing.T) {
 	require.NoError(t, nodes.Close(guarded(t)))
 }
 
-// The connections that there are to other servers of a cluster are of no use to a lock.
-func TestTheTimeToConnectIsGivenForEachServerOfACluster(t *testing.T) {
+// commands keeps what was sent to a server, in order.
+type commands struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (*commands) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (*commands) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (c *commands) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		c.mu.Lock()
+		c.all = append(c.all, cmd.Name())
+		c.mu.Unlock()
+		return next(ctx, cmd)
+	}
+}
+
+// before reports whether the first command was sent before the second.
+func (c *commands) before(first, second string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i, j := slices.Index(c.all, first), slices.Index(c.all, second)
+	return i >= 0 && i < j
+}
+
+// Those that there are to other servers of a cluster are of no use to a lock.
+func TestAConnectionIsMadeFirstToEachServerOfACluster(t *testing.T) {
 	t.Parallel()
-	const dial, timeout = 1500 * time.Millisecond, time.Second
 	c := redistest.NewRedisCluster(t, 3)
-	client := redis.NewClusterClient(&redis.ClusterOptions{
-		Addrs: []string{c.Node(0).Addr()},
-		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			select {
-			case <-time.After(dial):
-			case <-ctx.Done():
-				return nil, ctx.Err()
-			}
-			return new(net.Dialer).DialContext(ctx, network, addr)
-		},
-	})
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{c.Node(0).Addr()}})
 	defer func() { require.NoError(t, client.Close()) }()
-	require.NoError(t, client.Ping(guarded(t)).Err()) // it knows who serves what
-	nodes, err := redlock.NewNodes([]redis.UniversalClient{client}, redlock.WithNodeTimeout(timeout))
+	var mu sync.Mutex
+	sent := make(map[string]*commands)
+	client.OnNewNode(func(server *redis.Client) {
+		mu.Lock()
+		defer mu.Unlock()
+		sent[server.Options().Addr] = &commands{}
+		server.AddHook(sent[server.Options().Addr])
+	})
+	nodes, err := redlock.NewNodes([]redis.UniversalClient{client}, redlock.WithTTL(calm), redlock.WithNodeTimeout(patient))
 	require.NoError(t, err)
+	cold := 0
 	for _, name := range []string{"a", "b", "c", "d"} { // on all servers
+		server, err := client.MasterForKey(guarded(t), name)
+		require.NoError(t, err)
+		connects := server.PoolStats().TotalConns == 0
 		m, err := redlock.NewMutex(nodes, name)
 		require.NoError(t, err)
 		h, err := m.TryLock(guarded(t))
-		require.NoError(t, err, name)
+		require.NoError(t, err)
 		unlock(t, h)
+		if connects {
+			mu.Lock()
+			require.True(t, sent[server.Options().Addr].before("ping", "evalsha"), name)
+			mu.Unlock()
+			cold++
+		}
 	}
+	require.Positive(t, cold, "who serves what was asked of some only")
 	require.NoError(t, nodes.Close(guarded(t)))
 }
