@@ -30,6 +30,7 @@ type stock struct {
 	elects   bool
 	patience time.Duration
 	open     func(client *clientv3.Client, seconds int) (stockSession, error)
+	told     bool // its sessions promise to be over before their keys are gone
 	session  stockSession
 }
 
@@ -88,7 +89,7 @@ func NewStock(client *clientv3.Client, kind, name, owner string, ttl, patience t
 	s := &stock{client: client, name: name, owner: owner, ttl: ttl, patience: patience, open: openOfficial}
 	s.elects = kind == KindStockElection || kind == KindConcurrencyElection
 	if kind == KindConcurrencyMutex || kind == KindConcurrencyElection {
-		s.open = openConcurrency
+		s.open, s.told = openConcurrency, true
 	}
 	return s, s.renew()
 }
@@ -136,8 +137,12 @@ func (s *stock) look(ctx context.Context, h *stockHold) {
 	if err != nil {
 		return
 	}
-	if h.phantom = len(resp.Kvs) == 0; !h.phantom {
+	switch {
+	case len(resp.Kvs) > 0:
 		h.revision = resp.Kvs[0].CreateRevision
+	case s.told && h.Err() != nil: // it has gone with the session since, of which the holder is told in time
+	default:
+		h.phantom = true
 	}
 }
 
