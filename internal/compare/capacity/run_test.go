@@ -51,7 +51,8 @@ func TestEverythingIsMeasuredOnARealServer(t *testing.T) {
 		require.Greater(t, load(name, capacity.Requests), 0.0, "%s: renewals", name)
 	}
 	for _, name := range []string{"hold", "waiter", "waiter of another session"} {
-		require.InDelta(t, 1, load(name, capacity.AddRevisions), 0, "%s: a put is a revision", name)
+		require.LessOrEqual(t, load(name, capacity.AddRevisions), 1.0, "%s: a put is a revision, or shares one", name)
+		require.Greater(t, load(name, capacity.AddRevisions), 0.0, name)
 		require.Greater(t, load(name, capacity.AddWAL), 100.0, name)
 	}
 	require.Greater(t, load("waiter", "hand-over, mean"), 0.0)
