@@ -83,6 +83,7 @@ func knownBy() map[string]string {
 		"queue/a try puts although somebody waits":                               "TestTryLock|TestF9",
 		"queue/a writer who has become a reader is waited for":                   "TestDowngrade|TestReadersWhoComeAfter",
 		"queue/no mark of who has come to own":                                   "TestWaitingForPermits|TestOneReleaseOfPermits",
+		"election/a state after a gap is not told if it is as before":            "TestAStateThatIsAsBefore",
 		"election/steps within a snapshot are told as changes of the leader":     "TestObserversAreNotTold",
 		"queue/no nonce":                                                  "TestEtcdLayoutSharesALease|TestLockTakesAnotherKey",
 		"queue/nothing is adopted":                                        "TestLockRecognises|TestF6",

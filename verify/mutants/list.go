@@ -224,7 +224,8 @@ func lockMutants() group {
 
 func electionMutants() group {
 	return group{"election", "election", []string{"election"}, []change{
-		{name: "steps within a snapshot are told as changes of the leader", file: "follower.go", fn: "follower.follow", old: "!batch.Snapshot && !batch.Resync", with: "true"},
+		{name: "steps within a snapshot are told as changes of the leader", file: "follower.go", fn: "follower.take", old: "!batch.Snapshot && !batch.Resync", with: "true"},
+		{name: "a state after a gap is not told if it is as before", file: "follower.go", fn: "follower.take", old: "f.sawAgain(", with: "f.saw("},
 		{name: "a transfer's outcome is told by key", file: "transfer.go", fn: "Term.Transfer", old: "l.Token != to.Token || ", with: ""},
 		{name: "those ahead are removed by key", file: "transfer.go", fn: "removals", old: "\"=\", o.CreateRevision", with: "\">\", int64(0)"},
 		{name: "a candidate is told by key", file: "transfer.go", fn: "Term.ahead", old: " && o.CreateRevision == to.Token.Revision()", with: ""},
