@@ -158,7 +158,8 @@ func TestAKeyThatNeverExpiresIsToldAsThat(t *testing.T) {
 			require.NoError(t, c.Node(i).Admin().Set(guarded(t), "locks:"+name, "cron@web-1", 0).Err())
 		}
 		var l log
-		p := newPeer(t, c, redlock.WithKeyPrefix("locks:"), redlock.WithLogger(slog.New(slog.NewTextHandler(&l, nil))))
+		opts := []redlock.Option{redlock.WithKeyPrefix("locks:"), redlock.WithLogger(slog.New(slog.NewTextHandler(&l, nil)))}
+		p := newPeer(t, c, opts...)
 		_, err := p.mutex(t, name).TryLock(guarded(t))
 		var locked *redlock.LockedError
 		require.ErrorAs(t, err, &locked)
@@ -167,6 +168,8 @@ func TestAKeyThatNeverExpiresIsToldAsThat(t *testing.T) {
 		require.ErrorContains(t, err, `key "locks:job" has no expiry on `+p.net.To(0).Addr())
 		require.ErrorContains(t, err, "an operator deletes it (DEL)")
 
+		require.NoError(t, p.Close(guarded(t))) // what the try has left is removed
+		p = newPeer(t, c, opts...)
 		ctx, cancel := context.WithCancel(guarded(t))
 		next := p.lockSoon(ctx, t, name)
 		eventually(t, func() bool { return strings.Contains(l.text(), "never expires") }, "the log says so")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -16,6 +17,8 @@ const (
 	// maxVotes bounds the releases that a topic has heard of from fewer than a
 	// quorum of the nodes.
 	maxVotes = 64
+	// maxTokens is how many attempts a waiter remembers the tokens of.
+	maxTokens = 8
 )
 
 // hub has the calls of Lock. Of those for one lock only the first asks the nodes: the rest
@@ -56,6 +59,7 @@ type waiter struct {
 	ttl    time.Duration // of its hold, if it comes to that
 	signal chan struct{} // buffered: it is first now, or is to ask
 	asking bool          // it was let ask, and has had no answer; its goroutine's own
+	tokens []string      // of its last attempts, which nodes may have until they are removed
 }
 
 func newHub(n *Nodes) *hub { return &hub{nodes: n, topics: make(map[string]*topic)} }
@@ -116,12 +120,25 @@ func (h *hub) asked(ctx context.Context, w *waiter, r *round, why error) {
 	if h.closed {
 		return
 	}
-	t.last = why
-	h.warn(t, why)
+	if met := w.met(r); !met || t.last == nil { // else the attempt before says more
+		t.last = why
+		h.warn(t, why)
+	}
 	t.next = time.Now().Add(t.pacer.pause(r, h.pollEvery(t)))
 	if r != nil && !r.unreachable() && !t.subscribes {
 		h.subscribe(ctx, t)
 	}
+}
+
+// met reports whether round r, which may be nil, found what an attempt of w before has left
+// on a node. It remembers r's token.
+func (w *waiter) met(r *round) bool {
+	if r == nil {
+		return false
+	}
+	met := slices.ContainsFunc(r.answers, func(a answer) bool { return a.state == NodeLocked && slices.Contains(w.tokens, a.owner) })
+	w.tokens = append(w.tokens[max(0, len(w.tokens)+1-maxTokens):], r.claim.token)
+	return met
 }
 
 // warn tells an operator of a key that never expires, once. mu must be held.
