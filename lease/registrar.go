@@ -468,7 +468,6 @@ func (g *registrar) refused(w sending, l *Lease, err error) {
 	if r.lease == nil || r.lease == l || r.lease.Err() != nil {
 		g.observe(r, l)
 	} // else it is on the list of its lease, which is not closed therefore
-	r.item.ReadAlways()
 	g.dealt(r, r.version)
 }
 

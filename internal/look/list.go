@@ -182,15 +182,29 @@ type Item struct {
 	key   string
 	judge Judge
 	ended func()
-	// always is set if the key is to be read with each look; protected by the list's mu.
-	always bool
+	// created is set if judge need not be told of the entry of that create revision.
+	created int64
 }
 
 // Add puts key on the list until the item is removed. judge is called with each
 // look's finding, by the goroutine that looks. ended, if not nil, is called when the
 // lease has ended, before it is revoked.
 func (l *List) Add(key string, judge Judge, ended func()) *Item {
-	it := &Item{list: l, key: key, judge: judge, ended: ended}
+	return l.add(&Item{list: l, key: key, judge: judge, ended: ended})
+}
+
+// Expect is Add for who only wants to know whether the entry of create revision created is
+// under key: gone is called when a look finds that it is not. That costs a look less.
+func (l *List) Expect(key string, created int64, gone, ended func()) *Item {
+	judge := func(kv *mvccpb.KeyValue, rev int64) {
+		if rev >= created && kv.GetCreateRevision() != created {
+			gone()
+		}
+	}
+	return l.add(&Item{list: l, key: key, judge: judge, ended: ended, created: created})
+}
+
+func (l *List) add(it *Item) *Item {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.items[it] = struct{}{}
@@ -203,12 +217,4 @@ func (it *Item) Remove() {
 	it.list.mu.Lock()
 	defer it.list.mu.Unlock()
 	delete(it.list.items, it)
-}
-
-// ReadAlways has each look read the key: one at very many leaves out those that the lease
-// still has.
-func (it *Item) ReadAlways() {
-	it.list.mu.Lock()
-	defer it.list.mu.Unlock()
-	it.always = true
 }

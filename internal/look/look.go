@@ -18,24 +18,25 @@ const (
 	// defaultMaxOps is how many operations a server takes in one transaction
 	// unless it is told otherwise.
 	defaultMaxOps = 128
-	// manyKeys is the size from which a look asks for the lease's own keys
-	// first and reads only the others: 1,000 keys are eight transactions,
-	// 100,000 would be 800.
-	manyKeys = 1000
+	// fewEntries is how many entries at least are compared: conditions, and the read beside
+	// them, are longer than the answers about fewer.
+	fewEntries = 3
 	// probeKey is read when there is nothing to look at; it need not exist.
 	probeKey = "conclave"
 )
 
-// Look is one pass over a list, a step at a time. It belongs to one goroutine.
+// Look is one pass over a list, a step at a time. It belongs to one goroutine. Entries that
+// somebody expects are compared, many in one transaction, whose answer is a few bytes if all
+// are there. The other keys are read, and those of a comparison that failed.
 type Look struct {
-	list   *List
-	client *clientv3.Client
-	lease  clientv3.LeaseID
-	hinted bool
-	probed bool
-	left   []finding
-	found  []orphan // entries in doubt, to be removed
-	header *pb.ResponseHeader
+	list     *List
+	client   *clientv3.Client
+	lease    clientv3.LeaseID
+	probed   bool
+	expected []finding // to be compared
+	left     []finding // to be read
+	found    []orphan  // entries in doubt, to be removed
+	header   *pb.ResponseHeader
 	// patience is how long a request is waited for before another is made beside it; 0
 	// is for ever.
 	patience time.Duration
@@ -43,10 +44,10 @@ type Look struct {
 
 // finding is who wants to know about a key.
 type finding struct {
-	key    string
-	judges []Judge
-	slot   *Slot // set if the key is in doubt
-	always bool  // read also if the lease has the key
+	key     string
+	judges  []Judge
+	created int64 // if set, they want to know only whether this entry is there
+	slot    *Slot // set if the key is in doubt
 }
 
 // Begin starts a look at what is on the list now.
@@ -54,35 +55,54 @@ func (l *List) Begin(client *clientv3.Client, lease clientv3.LeaseID) *Look {
 	k := &Look{list: l, client: client, lease: lease}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	all := make([]finding, 0, len(l.items))
 	byKey := make(map[string]int, len(l.items))
-	add := func(key string) *finding {
+	add := func(key string, created int64) *finding {
 		i, ok := byKey[key]
 		if !ok {
-			i = len(k.left)
+			i = len(all)
 			byKey[key] = i
-			k.left = append(k.left, finding{key: key})
+			all = append(all, finding{key: key, created: created})
 		}
-		return &k.left[i]
+		if all[i].created != created {
+			all[i].created = 0
+		}
+		return &all[i]
 	}
 	for it := range l.items {
-		f := add(it.key)
+		f := add(it.key, it.created)
 		f.judges = append(f.judges, it.judge)
-		f.always = f.always || it.always
 	}
 	for key, s := range l.slots {
 		if s.doubtful {
-			add(key).slot = s
+			add(key, 0).slot = s
 		}
 	}
-	k.hinted = len(k.left) <= manyKeys
-	k.probed = len(k.left) > 0
+	k.sort(all)
+	k.probed = len(all) > 0
 	return k
+}
+
+// sort says what is compared and what is read.
+func (k *Look) sort(all []finding) {
+	for _, f := range all {
+		if f.created > 0 {
+			k.expected = append(k.expected, f)
+		} else {
+			k.left = append(k.left, f)
+		}
+	}
+	if len(k.expected) < fewEntries {
+		k.expected, k.left = nil, append(k.left, k.expected...)
+	}
 }
 
 // Done reports whether everything has been looked at, and what was found in doubt has
 // been removed. It is false at first: a look at an empty list is a linearizable read all
 // the same.
-func (k *Look) Done() bool { return len(k.left) == 0 && len(k.found) == 0 && k.probed }
+func (k *Look) Done() bool {
+	return len(k.expected) == 0 && len(k.left) == 0 && len(k.found) == 0 && k.probed
+}
 
 // Answer returns which cluster has answered last, and the revision of its store: both 0
 // if that is not known.
@@ -104,9 +124,9 @@ func (k *Look) Next(ctx context.Context, patience time.Duration) error {
 }
 
 // txn makes a request that reads.
-func (k *Look) txn(ctx context.Context, ops []clientv3.Op) (*clientv3.TxnResponse, error) {
+func (k *Look) txn(ctx context.Context, conds []clientv3.Cmp, then, otherwise []clientv3.Op) (*clientv3.TxnResponse, error) {
 	read := func(ctx context.Context) (*clientv3.TxnResponse, error) {
-		return k.client.Txn(ctx).Then(ops...).Commit()
+		return k.client.Txn(ctx).If(conds...).Then(then...).Else(otherwise...).Commit()
 	}
 	if k.patience == 0 {
 		return read(ctx)
@@ -114,16 +134,17 @@ func (k *Look) txn(ctx context.Context, ops []clientv3.Op) (*clientv3.TxnRespons
 	return attempt.Hedge(ctx, attempt.Limits{Patience: k.patience}, read)
 }
 
-// Step reads the next keys with a linearizable transaction and tells their judges. It
+// Step looks at the next keys with a linearizable transaction and tells their judges. It
 // returns the raft term of the answer; the state is at least as new as the moment of the call. A step that fails
 // can be repeated.
 func (k *Look) Step(ctx context.Context) (term uint64, err error) {
-	if !k.hinted {
-		if err := k.dropAttached(ctx); err != nil {
-			return 0, err
+	if len(k.expected) > 0 {
+		batch := k.expected[:min(len(k.expected), k.list.batch())]
+		term, err = k.compare(ctx, batch)
+		if err == nil {
+			k.expected = k.expected[len(batch):]
 		}
-		k.hinted = true
-		k.probed = len(k.left) > 0
+		return term, err
 	}
 	if len(k.left) == 0 {
 		k.header, err = k.list.probe(ctx, k.client)
@@ -138,6 +159,36 @@ func (k *Look) Step(ctx context.Context) (term uint64, err error) {
 	return term, err
 }
 
+// compare asks whether all entries of a batch are there. If not, the keys are read later;
+// if that may not be asked, now.
+func (k *Look) compare(ctx context.Context, batch []finding) (term uint64, err error) {
+	conds := make([]clientv3.Cmp, len(batch))
+	for i, f := range batch {
+		conds[i] = clientv3.Compare(clientv3.CreateRevision(f.key), "=", f.created)
+	}
+	// Without a linearizable read in both branches the answer would be of any age.
+	read := []clientv3.Op{clientv3.OpGet(batch[0].key, clientv3.WithCountOnly())}
+	resp, err := k.txn(ctx, conds, read, read)
+	switch {
+	case attempt.Code(err) == codes.PermissionDenied:
+		return k.read(ctx, batch)
+	case err != nil:
+		return 0, k.refused(err)
+	case !resp.Succeeded:
+		k.left = append(k.left, batch...)
+	}
+	k.header = resp.Header
+	return resp.Header.RaftTerm, nil
+}
+
+// refused returns why a request has failed, and makes the next smaller if it was too large.
+func (k *Look) refused(err error) error {
+	if errors.Is(err, rpctypes.ErrTooManyOps) || attempt.TooLarge(err) {
+		k.list.shrink()
+	}
+	return err
+}
+
 // Term returns the raft term of a linearizable read that looks at nobody's key.
 func (k *Look) Term(ctx context.Context) (term uint64, err error) {
 	header, err := k.list.probe(ctx, k.client)
@@ -146,17 +197,14 @@ func (k *Look) Term(ctx context.Context) (term uint64, err error) {
 
 // read looks at the keys of one transaction.
 func (k *Look) read(ctx context.Context, batch []finding) (term uint64, err error) {
-	resp, err := k.txn(ctx, gets(batch))
+	resp, err := k.txn(ctx, nil, gets(batch), nil)
 	switch {
 	case attempt.Code(err) == codes.PermissionDenied:
 		return k.readAlone(ctx, batch)
 	case attempt.TooLarge(err) && len(batch) == 1:
 		return k.readAlone(ctx, batch)
-	case errors.Is(err, rpctypes.ErrTooManyOps), attempt.TooLarge(err):
-		k.list.shrink()
-		return 0, err
 	case err != nil:
-		return 0, err
+		return 0, k.refused(err)
 	}
 	k.found = append(k.found, k.tell(batch, resp)...)
 	k.header = resp.Header
@@ -253,32 +301,6 @@ func (k *Look) settle(ctx context.Context, patience time.Duration) {
 		}
 		return nil
 	})
-}
-
-// dropAttached drops the keys that the lease still has. The answer comes from the
-// leader's memory without a quorum, so it is only a hint that a key is there; absence
-// is always confirmed by a read. A role that may not read them all gets no hint, nor does
-// who has so many that they are more than a message may be.
-func (k *Look) dropAttached(ctx context.Context) error {
-	resp, err := k.client.TimeToLive(ctx, k.lease, clientv3.WithAttachedKeys())
-	if attempt.Code(err) == codes.PermissionDenied || attempt.TooLarge(err) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	attached := make(map[string]struct{}, len(resp.Keys))
-	for _, key := range resp.Keys {
-		attached[string(key)] = struct{}{}
-	}
-	left := k.left[:0]
-	for _, f := range k.left {
-		if _, ok := attached[f.key]; !ok || f.slot != nil || f.always {
-			left = append(left, f)
-		}
-	}
-	k.left = left
-	return nil
 }
 
 // batch returns how many keys one transaction may read.

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/attempt"
@@ -84,9 +83,9 @@ func (g *Grant) start(ctx context.Context, c *Call, t turn) (*Grant, error) {
 	g.mu.Lock() // both of these may end the grant before it is complete
 	defer g.mu.Unlock()
 	g.items = g.one[:0]
-	judge, ended := g.judge, g.leaseEnded
+	deleted, ended := g.deleted, g.leaseEnded
 	for i := range e.legs {
-		g.items = append(g.items, e.keys.Add(e.legs[i].key, judge, ended))
+		g.items = append(g.items, e.keys.Expect(e.legs[i].key, e.created, deleted, ended))
 	}
 	if !g.quiet { // nobody waits for the end of the others: it is enough to be told of it
 		g.unbind = context.AfterFunc(e.lease.Context(), ended)
@@ -193,13 +192,6 @@ func (g *Grant) Guard() []clientv3.Cmp {
 		conds[0] = clientv3.Compare(clientv3.CreateRevision(g.entry.key()), "<", 0)
 	}
 	return conds
-}
-
-// judge ends the grant if a look finds its entry gone.
-func (g *Grant) judge(kv *mvccpb.KeyValue, rev int64) {
-	if rev >= g.entry.created && !g.entry.is(kv) {
-		g.deleted()
-	}
 }
 
 // deleted ends the grant because its entry is known to be gone.

@@ -70,11 +70,7 @@ func (v *watching) observe() (done func()) {
 	e, before := v.e, v.leg.before
 	items := make([]*look.Item, 0, len(e.legs)+1)
 	for i := range e.legs {
-		items = append(items, e.keys.Add(e.legs[i].key, func(kv *mvccpb.KeyValue, rev int64) {
-			if rev >= e.created && !e.is(kv) {
-				v.end(wakeup{why: ownDeleted})
-			}
-		}, nil))
+		items = append(items, e.keys.Expect(e.legs[i].key, e.created, func() { v.end(wakeup{why: ownDeleted}) }, nil))
 	}
 	items = append(items, e.keys.Add(before.key, func(kv *mvccpb.KeyValue, rev int64) {
 		if rev >= before.seen && v.leg.lane.kind.worthCheck(before, kv) {

@@ -109,8 +109,10 @@ func leaseMutants() group {
 
 func lookMutants() group {
 	return group{"look", "internal/look", []string{"internal/look", "lock", "lease"}, []change{
-		{name: "keys in doubt are dropped from large looks", file: "look.go", fn: "Look.dropAttached", old: " || f.slot != nil", with: ""},
-		{name: "a large look believes the hint", file: "look.go", fn: "Look.dropAttached", old: "!ok || f.slot != nil", with: "ok || f.slot != nil"},
+		{name: "a comparison is of any age", file: "look.go", fn: "Look.compare", old: "k.txn(ctx, conds, read, read)", with: "k.txn(ctx, conds, nil, nil)"},
+		{name: "a comparison that has failed says nothing", file: "look.go", fn: "Look.compare", old: "case !resp.Succeeded:\n\t\tk.left = append(k.left, batch...)", with: "case !resp.Succeeded:"},
+		{name: "what another wants to know of an entry is not read", file: "look.go", fn: "List.Begin", old: "all[i].created = 0", with: ""},
+		{name: "an entry is gone before it was made", file: "list.go", fn: "List.Expect", old: "rev >= created && ", with: ""},
 		{name: "a look at nothing is done", file: "look.go", fn: "Look.Done", old: " && k.probed", with: ""},
 		{name: "what another lease has put is removed", file: "slot.go", fn: "Slot.has", old: "if kv == nil || clientv3.LeaseID(kv.Lease) != lease {", with: "if kv == nil {"},
 		{name: "absent once is gone for ever", file: "slot.go", fn: "Slot.notFound", old: "s.created = 0", with: "s.created, s.puts = 0, 0"},
@@ -124,7 +126,7 @@ func lookMutants() group {
 		{name: "a key in use is reserved", file: "slot.go", fn: "List.Reserve", old: "!used", with: "!used || n > 0"},
 		{name: "keys in doubt are not looked at", file: "look.go", fn: "List.Begin", old: "if s.doubtful {", with: "if false {"},
 		{name: "judges are told a revision that is too new", file: "look.go", fn: "Look.tell", old: "judge(kv, rev)", with: "judge(kv, rev+1)"},
-		{name: "the server's limit of operations is not learnt", file: "look.go", fn: "Look.read", old: "k.list.shrink()", with: ""},
+		{name: "the server's limit of operations is not learnt", file: "look.go", fn: "Look.refused", old: "k.list.shrink()", with: ""},
 		{name: "those on the list are not told of the end", file: "list.go", fn: "List.End", old: "fn()", with: "_ = fn"},
 		{name: "a removed item is judged for ever", file: "list.go", fn: "Item.Remove", old: "delete(it.list.items, it)", with: ""},
 	}}
@@ -157,7 +159,6 @@ func queueMutants() group {
 		{name: "a watch that is never created is waited for", file: "watching.go", fn: "watching.run", old: "v.end(wakeup{why: watchOverdue, after: seen})", with: "_ = seen"},
 		{name: "a look does not notice that the predecessor is gone", file: "watching.go", fn: "watching.observe", old: "v.end(wakeup{why: lookNoticed, after: rev})", with: ""},
 		{name: "a look does not notice that the own entry is gone", file: "watching.go", fn: "watching.observe", old: "v.end(wakeup{why: ownDeleted})", with: ""},
-		{name: "an old look is believed about the own entry", file: "watching.go", fn: "watching.observe", old: "rev >= e.created && !e.is(kv)", with: "!e.is(kv)"},
 		{name: "a silent stream is used again", file: "wait.go", fn: "entry.wait", old: "stream.Abandon()", with: ""},
 		{name: "ctx does not end a wait", file: "watching.go", fn: "entry.awaitPredecessor", old: "v.end(wakeup{why: callerDone})", with: ""},
 		{name: "the predecessor is judged by its key", file: "kind.go", fn: "position.is", old: "kv != nil && kv.CreateRevision == p.created", with: "kv != nil"},
@@ -182,8 +183,7 @@ func queueMutants() group {
 		{name: "a lost lease ends the wait", file: "acquire.go", fn: "entry.giveUp", old: "case e.lease.Err() != nil:", with: "case e.lease.Err() != nil && why == nil:"},
 		{name: "a deleted entry ends the wait", file: "acquire.go", fn: "entry.giveUp", old: "case errors.Is(why, errOwnGone):", with: "case false:"},
 		{name: "no last look at the deadline before a grant", file: "grant.go", fn: "Grant.start", old: "if err := e.lease.Err(); err != nil {", with: "if err := e.lease.Err(); err != nil && false {"},
-		{name: "a holder's deleted key is not noticed", file: "grant.go", fn: "Grant.judge", old: "g.deleted()", with: ""},
-		{name: "an old look ends a hold", file: "grant.go", fn: "Grant.judge", old: "rev >= g.entry.created && ", with: ""},
+		{name: "a holder's deleted key is not noticed", file: "grant.go", fn: "Grant.start", old: "deleted, ended := g.deleted, ", with: "deleted, ended := func() {}, "},
 		{name: "the deadline is not capped by the end", file: "grant.go", fn: "Grant.end", old: "g.deadline = now", with: ""},
 		{name: "derived contexts outlive the hold", file: "grant.go", fn: "Grant.end", old: "(*cancel)(cause)", with: "_ = cancel"},
 		{name: "the guard is true after the end", file: "grant.go", fn: "Grant.Guard", old: "if g.ended {", with: "if false {"},
