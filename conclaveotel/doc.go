@@ -13,7 +13,8 @@
 //
 // They are children of the span in the caller's context, and parents of those that an
 // instrumented etcd client makes for the requests. But with local hand-off, the requests
-// to get a lock are made for all waiters of the process, and belong to no span. Work done
+// to get a lock are made for all waiters of the process, and belong to no span; and a request
+// that locks of several names share (see package lock) belongs to that of one. Work done
 // with a hold's context is a child of the caller's span, as without this package. A lost
 // hold adds the event conclave.lost to that span, if it has not ended.
 //

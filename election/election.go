@@ -79,7 +79,7 @@ func New(s *lease.Session, name string, opts ...Option) (*Election, error) {
 	return &Election{
 		cfg: c, place: p, local: localOf(s, p),
 		queue: queue.Queue{
-			Session: s, Kind: kind, Name: strings.ToValidUTF8(name, "\uFFFD"), Lanes: []queue.Lane{queue.Exclusive(p.prefix)}, Owner: c.owner, Raw: p.raw,
+			Session: s, Kind: kind, Name: strings.ToValidUTF8(name, "\uFFFD"), Lanes: []queue.Lane{queue.Exclusive(p.prefix)}, Owner: c.owner, Raw: p.raw, Nests: p.raw,
 			Errors: queue.Errors{Lost: ErrLost, Released: ErrResigned},
 		},
 	}, nil

@@ -114,9 +114,10 @@
 // Locks of different names that one session asks for at the same time share requests, and so do
 // their releases: while two of a kind are under way, what is asked for is gathered, up to 32, and
 // goes out in one transaction when one of the two is answered. Nothing waits for more to come, and
-// what is refused is taken apart, so that none fails because of another. Shared are those of a
-// Mutex, an RWMutex, a Semaphore and an election, not attempts, a Multi's, those with a lock delay,
-// and those in etcd's layout.
+// what is refused is taken apart, so that none fails because of another. A shared request has the
+// context values of one of the calls: its span, say, or the metadata of that one. Shared are those
+// of a Mutex, an RWMutex and an election, not attempts, a Semaphore's or a Multi's, those with a
+// lock delay, and those in etcd's layout.
 //
 // If a crowd of waiters arrives at once in one process, 32 at a time are put into the
 // queue, in their order, so that the holder's renewals get through.

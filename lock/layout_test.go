@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
 
@@ -166,6 +167,60 @@ func TestEtcdLayoutLockWaitsForLocksWhoseNamesExtendItsOwn(t *testing.T) {
 	_, err := p.mutex(t, prefix+"a", layout).TryLock(guarded(t))
 	require.ErrorIs(t, err, lock.ErrLocked, "as documented, and as it is in that library")
 	unlock(t, h)
+}
+
+// A lock of that layout has others within it, whose entries must not have its revision.
+func TestNoTwoLocksOfEtcdLayoutArePutTogether(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	p, prefix := newPeer(t, c, withTTL(calm)), c.Prefix(t)
+	const many = 50
+	done := make(chan error, many)
+	for i := range many {
+		go func() {
+			m, err := lock.NewMutex(p.Session, fmt.Sprintf("%s%d", prefix, i), lock.WithEtcdLayout())
+			if err == nil {
+				err = m.Do(guarded(t), func(context.Context, *lock.Hold) error { return nil })
+			}
+			done <- err
+		}()
+	}
+	for range many {
+		require.NoError(t, await(t, done, "Do returns"))
+	}
+	for _, call := range p.Rec.Calls() {
+		if req, ok := call.Request.(*pb.TxnRequest); ok && call.IsWrite() {
+			n := 0
+			for _, op := range req.Success {
+				if op.GetRequestPut() != nil || op.GetRequestDeleteRange() != nil {
+					n++
+				}
+			}
+			require.Equal(t, 1, n)
+		}
+	}
+}
+
+// One session waits for "a" behind its own entry of "a/b". That this was the oldest of its own
+// queue says nothing of the queue that it is within.
+func TestEtcdLayoutLockBehindOneOfTheSessionsOwnWithinIt(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	layout, a := lock.WithEtcdLayout(), c.Prefix(t)+"a"
+	b := a + "/b"
+	first, other, p := newPeer(t, c, withTTL(calm)), newPeer(t, c, withTTL(calm)), newPeer(t, c, withTTL(calm))
+	held := first.lock(t, b, layout)
+	others, _ := other.queueUp(guarded(t), t, a, layout)
+	inner, _ := p.queueUp(guarded(t), t, b, layout)
+	outer, e := p.queueUp(guarded(t), t, a, layout)
+	unlock(t, held)
+	holder, within := granted(t, others), granted(t, inner)
+	require.Equal(t, within.Key(), e.Predecessor)
+	unlock(t, within)
+	p.AwaitWatch(t, holder.Key(), e.Key)
+	stillWaits(t, outer)
+	unlock(t, holder)
+	unlock(t, granted(t, outer))
 }
 
 func TestEtcdLayoutTakesAnyPrefixByteForByte(t *testing.T) {

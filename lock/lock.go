@@ -24,7 +24,7 @@ func newQueue(s *lease.Session, kind, name string, opts []Option) (*queue.Queue,
 	}
 	return &queue.Queue{
 		Session: s, Kind: kind, Name: strings.ToValidUTF8(name, "\uFFFD"), Owner: c.owner, // a name for people
-		Errors: queue.Errors{Lost: ErrLost, Released: ErrReleased, Taken: ErrLocked},
+		Nests: c.layout, Errors: queue.Errors{Lost: ErrLost, Released: ErrReleased, Taken: ErrLocked},
 	}, c, nil
 }
 

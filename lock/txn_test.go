@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
@@ -46,6 +47,31 @@ func TestTxnTakesEffectWhileTheLockIsHeld(t *testing.T) {
 	_, err = h.Txn(guarded(t)).Then(clientv3.OpPut("", "no key")).Commit()
 	require.Error(t, err)
 	require.NoError(t, h.Err(), "a transaction that fails does not end the hold")
+	unlock(t, h)
+}
+
+// Without a read through a quorum any member answers from what it has: of a hold that has just
+// been granted that it is lost, or of one that is lost that it is held.
+func TestTxnThatOnlyReadsIsNotAnsweredByOneMemberAlone(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	p, k := newPeer(t, c), c.Prefix(t)+"k"
+	h := p.lock(t, c.Prefix(t)+"m")
+	for what, ops := range map[string][]clientv3.Op{
+		"nothing":            nil,
+		"serializable reads": {clientv3.OpGet(k, clientv3.WithSerializable()), clientv3.OpGet(h.Key(), clientv3.WithSerializable())},
+	} {
+		p.Rec.Reset()
+		resp, err := h.Txn(guarded(t)).Then(ops...).Commit()
+		require.NoError(t, err, what)
+		require.Len(t, resp.Responses, len(ops), what)
+		for _, call := range p.Rec.Calls() {
+			if req, ok := call.Request.(*pb.TxnRequest); ok {
+				require.False(t, local(req), what)
+			}
+		}
+		require.Equal(t, 1, p.Rec.Count("Txn"), what)
+	}
 	unlock(t, h)
 }
 

@@ -29,7 +29,7 @@ const (
 // Transient reports whether err may go away by itself, so that a repetition
 // makes sense. It says nothing about whether the failed call took effect.
 func Transient(err error) bool {
-	if errors.Is(err, errOverdue) {
+	if _, shared := errors.AsType[sharedError](err); shared || errors.Is(err, errOverdue) {
 		return true
 	}
 	switch Code(err) {
@@ -55,6 +55,14 @@ func Transient(err error) bool {
 		return false
 	}
 }
+
+// Shared returns the error for each of those whose requests went out as one, which failed
+// with err: it may be another's, so that a repetition of each alone makes sense.
+func Shared(err error) error { return sharedError{err} }
+
+type sharedError struct{ error }
+
+func (e sharedError) Unwrap() error { return e.error }
 
 // Uncertain reports whether a call that failed with err may have taken effect, or
 // may still. A refusal by the server is certain.

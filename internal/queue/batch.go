@@ -37,7 +37,7 @@ var errUnsent = errors.New("queue: given up before it was sent")
 // together as soon as one of them is answered: as one transaction with all conditions of
 // its parts, and all operations. Nobody waits for others to come. If a condition does not
 // hold, or the server refuses, nothing was done, and each part goes out alone. Without an
-// answer each part is without an answer.
+// answer each part is without an answer, and is repeated alone.
 //
 // The idea is that of a database's log: DeWitt et al., Implementation Techniques for Main
 // Memory Database Systems, SIGMOD 1984.
@@ -48,7 +48,7 @@ type batches struct {
 	limit int           // parts in a batch, once the server has refused more; 0 is mostParts
 	wait  time.Duration // how long a part is gathered at most, in tests; 0 is mostWait
 	// names are those of the parts that are out or asked for.
-	names map[string]struct{}
+	names map[string]*part
 }
 
 // part is a transaction of one entry.
@@ -79,11 +79,11 @@ func (p *part) alone(ctx context.Context) (*clientv3.TxnResponse, error) {
 	return p.entry.q.Session.Client().Txn(ctx).If(p.conds...).Then(p.then...).Else(p.otherwise...).Commit()
 }
 
-// shareable reports whether the entry's transactions can go out with those of others. In
-// etcd's layout one name's queue may be part of another's; the others are large, or their
-// conditions often fail.
+// shareable reports whether the entry's transactions can go out with those of others. Two
+// entries in a queue that has another within it could have one create revision; the others
+// are large, or their conditions often fail.
 func (e *entry) shareable() bool {
-	return len(e.legs) == 1 && e.q.Delay == nil && !e.q.Raw && len(e.value) <= mostShared
+	return len(e.legs) == 1 && !e.q.Nests && e.q.Delay == nil && e.legs[0].lane.permits == 0 && len(e.value) <= mostShared
 }
 
 // commit sends a part, alone or with others. The first attempt only goes with others: when
@@ -120,18 +120,31 @@ func (b *batches) await(ctx context.Context, p *part) (*clientv3.TxnResponse, er
 
 // enter reports whether the part may go out with others: of each name one does, since two
 // entries of one queue must not have one create revision. Those of a crowd for one name are
-// no slower alone, side by side.
+// no slower alone, side by side, and the first must not wait while others overtake it.
 func (b *batches) enter(p *part) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if _, out := b.names[p.entry.q.Name]; out {
+	if b.limit == 1 { // the server takes no two
+		return false
+	}
+	if other, out := b.names[p.entry.q.Name]; out {
+		b.hasten(other)
 		return false
 	}
 	if b.names == nil {
-		b.names = make(map[string]struct{})
+		b.names = make(map[string]*part)
 	}
-	b.names[p.entry.q.Name] = struct{}{}
+	b.names[p.entry.q.Name] = p
 	return true
+}
+
+// hasten sends a part alone if it is gathered. mu must be held.
+func (b *batches) hasten(p *part) {
+	if i := slices.Index(b.asked, p); i >= 0 {
+		b.asked = slices.Delete(b.asked, i, i+1)
+		b.out++
+		p.outcome <- outcome{alone: true}
+	}
 }
 
 // exit is called once the caller of a part that has entered does not wait any more.
@@ -147,6 +160,9 @@ func (b *batches) conclude(ctx context.Context, p *part, o outcome) (*clientv3.T
 		return o.resp, o.err
 	}
 	defer b.done()
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("%w: %w", errUnsent, ctx.Err())
+	}
 	return p.alone(ctx)
 }
 
@@ -264,12 +280,15 @@ func (b *batches) send(t *batch) {
 	switch {
 	case err == nil && resp.Succeeded:
 		t.answer(resp)
+		b.look(t)
 	case err != nil && (attempt.Uncertain(err) || attempt.Transient(err)):
+		b.learn(t, err)
 		for _, p := range t.parts {
-			p.outcome <- outcome{err: err}
+			p.outcome <- outcome{err: attempt.Shared(err)}
 		}
 	default:
-		b.apart(t, err)
+		b.learn(t, err)
+		b.apart(t)
 	}
 	b.done()
 }
@@ -284,14 +303,32 @@ func (t *batch) answer(resp *clientv3.TxnResponse) {
 	}
 }
 
-// apart has each part of a batch go out alone that did nothing, because the server has
-// refused it with err or, without one, a condition did not hold.
-func (b *batches) apart(t *batch, err error) {
+// look has the parts of a batch that were done and whose callers had left looked for: what
+// those have removed meanwhile may have come after that.
+func (b *batches) look(t *batch) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	for _, p := range t.parts {
+		if p.left {
+			p.entry.keys.Soon()
+		}
+	}
+}
+
+// learn makes batches smaller if one was refused as too large, or its answer was.
+func (b *batches) learn(t *batch, err error) {
 	if errors.Is(rpctypes.Error(err), rpctypes.ErrTooManyOps) || attempt.TooLarge(err) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
 		b.limit = max(len(t.parts)/2, 1)
 	}
+}
+
+// apart has each part of a batch go out alone that did nothing, because the server has
+// refused it or a condition did not hold.
+func (b *batches) apart(t *batch) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	for _, p := range t.parts {
 		if !p.left {
 			b.out++

@@ -47,9 +47,9 @@ type acquired struct {
 func (p *together) name(i int) string { return fmt.Sprintf("%s%02d", p.prefix, i) }
 
 // ask acquires names in the background, and returns when their enqueues are gathered.
-func (p *together) ask(ctx context.Context, g queue.Gathered, names ...string) <-chan acquired {
+func (p *together) ask(ctx context.Context, g queue.Gathered, names ...string) chan acquired {
 	p.t.Helper()
-	done := make(chan acquired, len(names))
+	done := make(chan acquired, len(names)+1)
 	for _, name := range names {
 		asked := g.Asked()
 		go func() {
@@ -176,7 +176,8 @@ func TestALoneLockGoesOutAtOnce(t *testing.T) {
 	require.Equal(t, []int{1, 1, 1, 1, 1, 1}, p.txns())
 }
 
-// A crowd for one name goes out side by side, beside the batch that has one of it.
+// A crowd for one name goes out side by side: the first of it does not wait for a batch while
+// the others overtake it.
 func TestNoTransactionHasTwoEntriesOfOneName(t *testing.T) {
 	t.Parallel()
 	p := newTogether(t)
@@ -184,14 +185,50 @@ func TestNoTransactionHasTwoEntriesOfOneName(t *testing.T) {
 	a, b := p.name(0), p.name(1)
 	done := p.ask(peertest.Guarded(t), g, a, b)
 	p.Rec.Reset()
-	other, err := exclusive(p.Peer, a).Acquire(peertest.Guarded(t))
-	require.NoError(t, err, "it waits for nobody")
-	require.Equal(t, []int{1}, p.txns())
-	require.Equal(t, 2, g.Asked())
+	go func() {
+		grant, err := exclusive(p.Peer, a).Acquire(peertest.Guarded(t))
+		done <- acquired{a, grant, err}
+	}()
+	for range 2 {
+		got := peertest.Await(t, done, "both are granted, in turn")
+		require.NoError(t, got.err)
+		require.Equal(t, a, got.name)
+		require.NoError(t, got.grant.Release(peertest.Guarded(t)))
+	}
+	require.Equal(t, 1, g.Asked(), "the other name waits")
 	g.Release()
-	require.Equal(t, b, peertest.Await(t, done, "b is granted").name)
-	require.Equal(t, []int{1, 2}, p.txns())
-	require.NoError(t, other.Release(peertest.Guarded(t)))
+	p.release(p.granted(done, 1))
+	for _, n := range p.txns() {
+		require.Equal(t, 1, n)
+	}
+	require.Zero(t, g.Out())
+}
+
+// The queue of "a" has that of "a/b" within it: if entries of both had one create revision,
+// neither would be in the other's way.
+func TestEntriesOfQueuesWithinEachOtherGoOutAlone(t *testing.T) {
+	t.Parallel()
+	p := newTogether(t)
+	nested := func(name string) *queue.Queue {
+		q := exclusive(p.Peer, name)
+		q.Lanes, q.Nests = []queue.Lane{queue.Exclusive(name + "/")}, true
+		return q
+	}
+	a, b := p.prefix+"a", p.prefix+"a/b"
+	peertest.Put(t, p.Client, a+"/1", "somebody else's")
+	g := queue.GatherEnqueues(p.Session)
+	inner, err := nested(b).Acquire(peertest.Guarded(t))
+	require.NoError(t, err, "it is not gathered")
+	done := make(chan acquired, 1)
+	go func() {
+		grant, err := nested(a).Acquire(peertest.Guarded(t))
+		done <- acquired{a, grant, err}
+	}()
+	require.Equal(t, inner.Revision(), peertest.Await(t, p.Waiting, "a waits").Followed)
+	g.Release()
+	p.release([]*queue.Grant{inner})
+	require.Empty(t, done, "a waits for the other")
+	peertest.Remove(t, p.Client, a+"/1")
 	p.release(p.granted(done, 1))
 }
 
@@ -274,6 +311,70 @@ func TestBatchesAreAsLargeAsTheServerTakes(t *testing.T) {
 		require.LessOrEqual(t, 2*n, takes)
 	}
 	require.Contains(t, sizes, takes/2)
+}
+
+// Each answer alone is small enough, or it was about another name: who was done with the batch
+// learns so alone.
+func TestAnErrorOfABatchIsNobodysUntilHeGetsItAlone(t *testing.T) {
+	t.Parallel()
+	for what, failure := range map[string]error{
+		"too large": status.Error(codes.ResourceExhausted, "grpc: received message larger than max (5000000 vs. 4194304)"),
+		"unknown":   status.Error(codes.Unknown, "one of them is not as it should be"),
+		"no space":  rpctypes.ErrGRPCNoSpace,
+	} {
+		for _, applied := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, applied %t", what, applied), func(t *testing.T) {
+				t.Parallel()
+				p := newTogether(t)
+				const many = 8
+				p.Rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
+					if txn, _ := req.(*pb.TxnRequest); writesOf(txn) <= 1 {
+						return invoke()
+					}
+					if applied {
+						if err := invoke(); err != nil {
+							return err
+						}
+					}
+					return failure
+				})
+				g := queue.GatherEnqueues(p.Session)
+				done := p.ask(peertest.Guarded(t), g, p.names(many)...)
+				g.Release()
+				all := p.granted(done, many)
+				require.Len(t, p.left(), many)
+				p.release(all)
+				require.Empty(t, p.left())
+				require.Zero(t, g.Out())
+			})
+		}
+	}
+}
+
+// A server that takes no two gets all of them at once, one by one.
+func TestNothingIsGatheredForAServerThatTakesNoTwo(t *testing.T) {
+	t.Parallel()
+	p := newTogether(t)
+	const many = 8
+	p.Rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
+		if txn, _ := req.(*pb.TxnRequest); len(txn.GetSuccess()) > 2 {
+			return rpctypes.ErrGRPCTooManyOps
+		}
+		return invoke()
+	})
+	for n := many; n > 1; n /= 2 {
+		g := queue.GatherEnqueues(p.Session)
+		done := p.ask(peertest.Guarded(t), g, p.names(n)...)
+		g.Release()
+		p.release(p.granted(done, n))
+	}
+	g := queue.GatherEnqueues(p.Session)
+	defer g.Release()
+	for _, name := range p.names(many) {
+		grant, err := exclusive(p.Peer, name).Acquire(peertest.Guarded(t))
+		require.NoError(t, err, "it goes out although others are out")
+		p.release([]*queue.Grant{grant})
+	}
 }
 
 func TestALostAnswerToABatchLosesNoLock(t *testing.T) {
@@ -360,6 +461,50 @@ func TestOneThatIsGivenUpInABatchLeavesTheOthersAlone(t *testing.T) {
 	p.release(all)
 	peertest.Eventually(t, func() bool { return len(p.left()) == 0 }, "what the batch has brought is removed")
 	require.Zero(t, g.Out())
+}
+
+// It takes place after the removal of what was given up, and after the look that goes with it.
+func TestWhatABatchBringsAfterItsRemovalIsLookedFor(t *testing.T) {
+	t.Parallel()
+	const many, late = 4, 1500 * time.Millisecond
+	slow := grpc.UnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+		if txn, ok := req.(*pb.TxnRequest); ok && writesOf(txn) == many {
+			vtime.Sleep(late)
+		}
+		return handle(ctx, req)
+	})
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		client := s.Client()
+		session, err := lease.NewSession(t.Context(), client, lease.WithTTL(10*time.Second))
+		require.NoError(t, err)
+		p := &peertest.Peer{Session: session}
+		g := queue.GatherEnqueues(session)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, many)
+		for i := range many {
+			within := t.Context()
+			if i == 0 {
+				within = ctx
+			}
+			go func() {
+				_, err := exclusive(p, fmt.Sprint(i)).Acquire(within)
+				done <- err
+			}()
+		}
+		vtime.Advance(10 * time.Millisecond)
+		g.Release()
+		vtime.Advance(10 * time.Millisecond)
+		cancel()
+		require.ErrorIs(t, <-done, context.Canceled)
+		for range many - 1 {
+			require.NoError(t, <-done)
+		}
+		vtime.Advance(1400 * time.Millisecond) // the next round of the lease is not due yet
+		resp, err := client.Get(t.Context(), "", clientv3.WithPrefix(), clientv3.WithCountOnly())
+		require.NoError(t, err)
+		require.EqualValues(t, many-1, resp.Count)
+		require.NoError(t, session.Close(t.Context()))
+	}, vtime.WithServerOptions(slow))
 }
 
 // The batch is refused after one of its parts was given up: that one does not go out alone.

@@ -107,7 +107,8 @@
 //
 // Enqueues and releases of one session that are asked for at the same time share a
 // transaction, each of another name: see batch.go. Tries go out alone, because their
-// conditions often fail, as do entries of several keys, in etcd's layout, and with a delay.
+// conditions often fail, as do entries of several keys, of weighted lanes, with a delay, and in
+// etcd's layout, where one queue is within another.
 //
 // In a weighted lane the first who does not fit watches all of it for deletions, and
 // the others their predecessor, which is put again when it comes to own: so one release

@@ -31,6 +31,9 @@ type Queue struct {
 	// Raw makes entries consist of Value alone, as those of other libraries do. Nothing
 	// then tells them from what somebody else puts under the same key, lease and value.
 	Raw bool
+	// Nests is set if other queues may be within this one, or this one within others: in the
+	// layout of other libraries the queue of "a" has the entries of "a/b".
+	Nests bool
 	// Errors are the errors of grants.
 	Errors Errors
 	// Delay makes the next grant wait after one that was lost; nil is not at all.

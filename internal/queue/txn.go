@@ -113,7 +113,18 @@ func (t *guardedTxn) commit(ctx context.Context) (*clientv3.TxnResponse, error) 
 	if t.nested() {
 		return txn.Then(clientv3.OpTxn(t.conds, t.then, t.other)).Commit()
 	}
-	return txn.Then(t.then...).Commit()
+	then := t.then
+	if t.local() {
+		then = append(slices.Clip(then), clientv3.OpGet(t.grant.Key(), clientv3.WithCountOnly()))
+	}
+	return txn.Then(then...).Commit()
+}
+
+// local reports whether a member would answer the transaction from what it has, however old
+// that is: it would say of a grant that it is over, or is not, as of some time ago.
+func (t *guardedTxn) local() bool {
+	quorum := func(op clientv3.Op) bool { return !op.IsGet() || !op.IsSerializable() }
+	return !t.nested() && !slices.ContainsFunc(t.then, quorum)
 }
 
 const (
@@ -134,6 +145,7 @@ func refused(err error) bool {
 // answer returns the response to the caller's own transaction.
 func (t *guardedTxn) answer(resp *clientv3.TxnResponse) *clientv3.TxnResponse {
 	if !t.nested() {
+		resp.Responses = resp.Responses[:len(t.then)]
 		return resp
 	}
 	own := (*clientv3.TxnResponse)(resp.Responses[0].GetResponseTxn())

@@ -68,7 +68,7 @@ func (e *entry) wait(ctx context.Context) error {
 	pause := firstWatchPause
 	for g := e.waitsAt(); g != nil; g = e.waitsAt() {
 		before := g.before
-		e.follow(before)
+		e.follow(g)
 		stream := e.keys.Stream()
 		w := e.awaitPredecessor(ctx, stream, g)
 		switch w.why {
@@ -103,11 +103,16 @@ func (e *entry) endOf(ctx context.Context) error {
 	return attempt.Ended(ctx, nil)
 }
 
-// follow notes whom the entry waits for, if that is known.
-func (e *entry) follow(before position) {
-	if before.created != unknownRevision {
-		e.followed = before
-		e.ahead = e.crowd.at(before.key)
+// follow notes whom the entry waits for in the leg, if that is known. What an entry of the
+// session's own knows of its queue holds for the other if that is the same: one in another
+// layout may be within it.
+func (e *entry) follow(g *leg) {
+	if g.before.created == unknownRevision {
+		return
+	}
+	e.followed, e.ahead = g.before, nil
+	if ahead := e.crowd.at(g.before.key); ahead != nil && ahead.legs[0].lane.behind == g.lane.behind {
+		e.ahead = ahead
 	}
 }
 

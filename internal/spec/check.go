@@ -196,19 +196,19 @@ func (c *checker) over(s cursor, key string, rev, created int64) {
 // txnSent checks what a transaction would do.
 func (c *checker) txnSent(s cursor, req *pb.TxnRequest) {
 	groups := make(map[string][]*entry) // by what they say: the keys of one acquisition say the same
-	queues := make(map[string]bool)
+	var put []*entry
 	all := operations(req, nil)
 	for _, o := range all {
-		if put := o.op.GetRequestPut(); put != nil && isEntry(string(put.Key), put.Lease) {
+		if kv := o.op.GetRequestPut(); kv != nil && isEntry(string(kv.Key), kv.Lease) {
 			if fresh(all) {
-				e := c.putSent(s, put)
+				e := c.putSent(s, kv)
 				groups[e.value] = append(groups[e.value], e)
-				if queues[e.lane.queue] {
+				if slices.ContainsFunc(put, e.sharesQueue) {
 					c.violated(s, fmt.Sprintf("a transaction puts two entries into the queue of %q", e.key), e.past())
 				}
-				queues[e.lane.queue] = true
+				put = append(put, e)
 			} else {
-				c.putAgainSent(s, o, put)
+				c.putAgainSent(s, o, kv)
 			}
 		}
 		if del := o.op.GetRequestDeleteRange(); del != nil && len(del.RangeEnd) == 0 && c.known[string(del.Key)] {
@@ -459,7 +459,7 @@ func (c *checker) judge(s cursor, req *pb.TxnRequest, resp *pb.TxnResponse, all 
 			c.owns(s, e, rev, "put where it was free")
 			continue
 		}
-		if e.next != 0 && rev >= e.next && (e.alone || e.ordered() && c.owned[identity{s.process, e.before, e.beforeCreated}]) {
+		if e.next != 0 && rev >= e.next && (e.alone || e.ordered() && c.led(s, e)) {
 			c.owns(s, e, rev, "it is there, and the oldest before it is not")
 			continue
 		}
@@ -471,6 +471,12 @@ func (c *checker) judge(s cursor, req *pb.TxnRequest, resp *pb.TxnResponse, all 
 			c.compare(s, e, r, other.resp.GetResponseRange(), rev)
 		}
 	}
+}
+
+// led reports whether the one before e, of the same process, has owned in e's own queue: of one
+// that this is within, that says nothing.
+func (c *checker) led(s cursor, e *entry) bool {
+	return laneOf(e.before).behind == e.lane.behind && c.owned[identity{s.process, e.before, e.beforeCreated}]
 }
 
 // shown returns the entry that an operation shows to be there.

@@ -69,6 +69,13 @@ type event struct {
 // longestTrail is how much of an entry's past is kept.
 const longestTrail = 24
 
+// sharesQueue reports whether one of two entries is in the queue of the other, which one of
+// another layout may be within.
+func (e *entry) sharesQueue(other *entry) bool {
+	return strings.HasPrefix(e.key, other.lane.queue) || strings.HasPrefix(other.key, e.lane.queue)
+}
+
+
 func (e *entry) note(s cursor, what string, revision int64) {
 	if len(e.trail) == longestTrail {
 		e.trail = append(e.trail[:1], e.trail[2:]...)

@@ -3,6 +3,7 @@ package spec_test
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -283,6 +284,36 @@ func TestTheOnlyOneBeforeAnEntryMayBeSeenToGo(t *testing.T) {
 		}}})
 		a.granted(5)
 		require.Equal(t, tt.fine, len(run.Check(spec.History{})) == 0, name)
+	}
+}
+
+// The queue of another layout has those within it that are called after it.
+func TestNoTransactionPutsTwoEntriesIntoOneQueue(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		keys []string
+		fine bool
+	}{
+		{[]string{"m/~mutex/ab", "n/~mutex/ab"}, true},
+		{[]string{"m/~mutex/ab", "m/n/~mutex/ab"}, true},
+		{[]string{"m/~mutex/ab", "m/~mutex/ab-1"}, false},
+		{[]string{"m/~rw/r/ab", "m/~rw/w/ab-1"}, false},
+		{[]string{"m/ab", "n/ab"}, true},
+		{[]string{"m/ab", "m/n/ab"}, false},
+		{[]string{"m/n/ab", "m/ab"}, false},
+		{[]string{"m/n/~mutex/ab", "m/ab"}, false},
+	} {
+		run := spec.NewRun()
+		a := &actor{Process: run.Process()}
+		txn := new(pb.TxnRequest)
+		for i, key := range tt.keys {
+			put := &pb.PutRequest{Key: []byte(key), Value: []byte(record(strconv.Itoa(i))), Lease: leaseID}
+			txn.Compare = append(txn.Compare, is(key, 0))
+			txn.Success = append(txn.Success, &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: put}})
+		}
+		a.call(txn)
+		wrong := run.Check(spec.History{})
+		require.Equal(t, tt.fine, len(wrong) == 0, "%q: %v", tt.keys, wrong)
 	}
 }
 

@@ -109,7 +109,7 @@ func leaseMutants() group {
 
 func lookMutants() group {
 	return group{"look", "internal/look", []string{"internal/look", "lock", "lease"}, []change{
-		{name: "a comparison is of any age", file: "look.go", fn: "Look.compare", old: "k.txn(ctx, conds, read, read)", with: "k.txn(ctx, conds, nil, nil)"},
+		{name: "a comparison is of any age", file: "look.go", fn: "Look.compare", old: "k.txn(ctx, conds, read, read)", with: "k.txn(ctx, conds, read[:0], nil)"},
 		{name: "a comparison that has failed says nothing", file: "look.go", fn: "Look.compare", old: "case !resp.Succeeded:\n\t\tk.left = append(k.left, batch...)", with: "case !resp.Succeeded:"},
 		{name: "what another wants to know of an entry is not read", file: "look.go", fn: "List.Begin", old: "all[i].created = 0", with: ""},
 		{name: "an entry is gone before it was made", file: "list.go", fn: "List.Expect", old: "rev >= created && ", with: ""},
@@ -140,7 +140,14 @@ func queueMutants() group {
 		{name: "a batch goes on that all have left", file: "batch.go", fn: "batch.leave", old: "t.cancel()", with: ""},
 		{name: "a batch in which a condition fails is taken for done", file: "batch.go", fn: "batches.send", old: "case err == nil && resp.Succeeded:", with: "case err == nil:"},
 		{name: "all of a batch are given the answer to the first", file: "batch.go", fn: "batch.answer", old: "answers = answers[n:]", with: ""},
-		{name: "a batch is as large as before when the server has refused it", file: "batch.go", fn: "batches.apart", old: "b.limit = max(len(t.parts)/2, 1)", with: ""},
+		{name: "a batch is as large as before when the server has refused it", file: "batch.go", fn: "batches.learn", old: "b.limit = max(len(t.parts)/2, 1)", with: ""},
+		{name: "queues within each other share transactions", file: "batch.go", fn: "entry.shareable", old: " && !e.q.Nests", with: ""},
+		{name: "the first of a crowd stays behind", file: "batch.go", fn: "batches.enter", old: "b.hasten(other)", with: "_ = other"},
+		{name: "an error of a batch is everybody's", file: "batch.go", fn: "batches.send", old: "attempt.Shared(err)", with: "err"},
+		{name: "what a batch brings is not looked for", file: "batch.go", fn: "batches.look", old: "p.entry.keys.Soon()", with: ""},
+		{name: "batches of one are gathered", file: "batch.go", fn: "batches.enter", old: "b.limit == 1", with: "false"},
+		{name: "the oldest of another queue is the oldest of the own", file: "wait.go", fn: "entry.follow", old: " && ahead.legs[0].lane.behind == g.lane.behind", with: ""},
+		{name: "a transaction is answered by any member", file: "txn.go", fn: "guardedTxn.commit", old: "if t.local() {", with: "if false {"},
 		{name: "no wake-up check", file: "wait.go", fn: "entry.check", old: "before, err := e.older(ctx, max(after, e.created))", with: "before, err := make([]position, len(e.legs)), error(nil)"},
 		{name: "the wake-up check may be older than the event", file: "wait.go", fn: "entry.check", old: "max(after, e.created)", with: "e.created"},
 		{name: "the wake-up check may be older than the entry", file: "wait.go", fn: "entry.check", old: "max(after, e.created)", with: "after"},
