@@ -176,8 +176,7 @@ func TestALoneLockGoesOutAtOnce(t *testing.T) {
 	require.Equal(t, []int{1, 1, 1, 1, 1, 1}, p.txns())
 }
 
-// A crowd for one name goes out side by side: the first of it does not wait for a batch while
-// the others overtake it.
+// A crowd for one name goes out side by side.
 func TestNoTransactionHasTwoEntriesOfOneName(t *testing.T) {
 	t.Parallel()
 	p := newTogether(t)
@@ -348,32 +347,6 @@ func TestAnErrorOfABatchIsNobodysUntilHeGetsItAlone(t *testing.T) {
 				require.Zero(t, g.Out())
 			})
 		}
-	}
-}
-
-// A server that takes no two gets all of them at once, one by one.
-func TestNothingIsGatheredForAServerThatTakesNoTwo(t *testing.T) {
-	t.Parallel()
-	p := newTogether(t)
-	const many = 8
-	p.Rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
-		if txn, _ := req.(*pb.TxnRequest); len(txn.GetSuccess()) > 2 {
-			return rpctypes.ErrGRPCTooManyOps
-		}
-		return invoke()
-	})
-	for n := many; n > 1; n /= 2 {
-		g := queue.GatherEnqueues(p.Session)
-		done := p.ask(peertest.Guarded(t), g, p.names(n)...)
-		g.Release()
-		p.release(p.granted(done, n))
-	}
-	g := queue.GatherEnqueues(p.Session)
-	defer g.Release()
-	for _, name := range p.names(many) {
-		grant, err := exclusive(p.Peer, name).Acquire(peertest.Guarded(t))
-		require.NoError(t, err, "it goes out although others are out")
-		p.release([]*queue.Grant{grant})
 	}
 }
 
@@ -617,4 +590,74 @@ func TestSlowRequestsKeepOthersOnlyAMoment(t *testing.T) {
 		require.Equal(t, []time.Duration{time.Second, time.Second}, []time.Duration{<-took, <-took})
 		require.NoError(t, session.Close(t.Context()))
 	}, vtime.WithServerOptions(late))
+}
+
+// alone is a session in virtual time whose enqueues are gathered.
+func alone(t *testing.T, s *vtime.Server) (p *peertest.Peer, g queue.Gathered) {
+	t.Helper()
+	session, err := lease.NewSession(t.Context(), s.Client(), lease.WithTTL(time.Minute))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, session.Close(context.Background())) })
+	return &peertest.Peer{Session: session}, queue.GatherEnqueues(session)
+}
+
+// The first of a crowd for one name is gathered. Once the second comes, which goes out at once,
+// it does not wait for others.
+func TestTheFirstOfACrowdIsNotKeptForABatch(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		p, g := alone(t, s)
+		began := time.Now()
+		done := make(chan time.Duration, 2)
+		for range 2 {
+			go func() {
+				grant, err := exclusive(p, "a").Acquire(t.Context())
+				if err == nil {
+					err = grant.Release(t.Context())
+				}
+				if err != nil {
+					t.Error(err)
+				}
+				done <- time.Since(began)
+			}()
+		}
+		require.Equal(t, []time.Duration{0, 0}, []time.Duration{<-done, <-done})
+		g.Release()
+	})
+}
+
+func TestNothingIsGatheredForAServerThatTakesNoTwo(t *testing.T) {
+	t.Parallel()
+	const many = 8
+	small := grpc.UnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+		if txn, ok := req.(*pb.TxnRequest); ok && len(txn.Success) > 2 {
+			return nil, rpctypes.ErrGRPCTooManyOps
+		}
+		return handle(ctx, req)
+	})
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		p, g := alone(t, s)
+		done := make(chan error, many)
+		for n := many; n > 1; n /= 2 { // it is learnt
+			for i := range n {
+				go func() {
+					_, err := exclusive(p, fmt.Sprint(n, i)).Acquire(t.Context())
+					done <- err
+				}()
+			}
+			vtime.Advance(time.Millisecond)
+			g.Release()
+			for range n {
+				require.NoError(t, <-done)
+			}
+			g = queue.GatherEnqueues(p.Session)
+		}
+		began := time.Now()
+		for i := range many {
+			_, err := exclusive(p, fmt.Sprint("after", i)).Acquire(t.Context())
+			require.NoError(t, err)
+		}
+		require.Zero(t, time.Since(began), "they go out although others are out")
+		g.Release()
+	}, vtime.WithServerOptions(small))
 }

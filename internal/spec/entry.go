@@ -66,15 +66,14 @@ type event struct {
 	state    state // after it
 }
 
-// longestTrail is how much of an entry's past is kept.
-const longestTrail = 24
-
 // sharesQueue reports whether one of two entries is in the queue of the other, which one of
 // another layout may be within.
 func (e *entry) sharesQueue(other *entry) bool {
 	return strings.HasPrefix(e.key, other.lane.queue) || strings.HasPrefix(other.key, e.lane.queue)
 }
 
+// longestTrail is how much of an entry's past is kept.
+const longestTrail = 24
 
 func (e *entry) note(s cursor, what string, revision int64) {
 	if len(e.trail) == longestTrail {

@@ -54,7 +54,7 @@ func knownBy() map[string]string {
 		"queue/all of a batch are given the answer to the first":                 "TestEachOfABatch",
 		"queue/a batch is as large as before when the server has refused it":     "TestBatchesAreAsLarge",
 		"queue/queues within each other share transactions":                      "TestEntriesOfQueuesWithin|TestNoTwoLocksOfEtcdLayout",
-		"queue/the first of a crowd stays behind":                                "TestNoTransactionHasTwo",
+		"queue/the first of a crowd stays behind":                                "TestTheFirstOfACrowd",
 		"queue/an error of a batch is everybody's":                               "TestAnErrorOfABatch",
 		"queue/what a batch brings is not looked for":                            "TestWhatABatchBrings",
 		"queue/batches of one are gathered":                                      "TestNothingIsGathered",
