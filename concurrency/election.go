@@ -77,9 +77,9 @@ func (e *Election) Campaign(ctx context.Context, val string) error {
 	if err := e.check(ctx); err != nil {
 		return err
 	}
-	t, err := e.obtain(ctx, val)
+	t, err := acquire(ctx, e.session, func(ctx context.Context) (*election.Term, error) { return e.obtain(ctx, val) })
 	if err != nil {
-		return plain(ctx, err)
+		return err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -63,12 +63,12 @@ func (m *Mutex) take(ctx context.Context, how func(context.Context) (*lock.Hold,
 	if err := m.check(ctx); err != nil {
 		return err
 	}
-	h, err := how(ctx)
+	h, err := acquire(ctx, m.session, how)
 	switch {
 	case errors.Is(err, lock.ErrLocked):
 		return ErrLocked
 	case err != nil:
-		return plain(ctx, err)
+		return err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

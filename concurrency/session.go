@@ -39,6 +39,10 @@ type Session struct {
 	terms    map[string]*election.Term // those that last, by their keys
 	// resumed are the elections that lead with a key of no term of this process.
 	resumed map[string]*Election
+	// calls counts those that put or delete keys, and idle, if not nil, is closed when there
+	// are none any more.
+	calls int
+	idle  chan struct{}
 }
 
 // NewSession grants a lease, or adopts one, and keeps it alive. The context of
@@ -107,6 +111,7 @@ func (s *Session) watch() {
 		// Beside: a listener to the lease's state may ask for Done, and is waited for there.
 		go func() {
 			defer close(left)
+			s.awaitCalls()
 			abandon(s.ctx, s.inner)
 		}()
 		<-s.lease.Context().Done()
@@ -114,6 +119,66 @@ func (s *Session) watch() {
 	s.cancel(context.Cause(s.lease.Context()))
 	close(s.done)
 	<-left
+}
+
+// awaitCalls waits for the calls under way: what a waiter has put is removed only while the
+// lease lives. The end of the session ends them, but not at once if the program hangs in a
+// callback, or for a removal without an answer.
+func (s *Session) awaitCalls() {
+	s.mu.Lock()
+	if s.calls == 0 {
+		s.mu.Unlock()
+		return
+	}
+	idle := make(chan struct{})
+	s.idle = idle
+	s.mu.Unlock()
+	timer := time.NewTimer(lease.DefaultGrace)
+	defer timer.Stop()
+	select {
+	case <-idle:
+	case <-timer.C:
+	case <-s.lease.Context().Done():
+	}
+}
+
+
+// called is call. mu must be held.
+func (s *Session) called() (end func()) {
+	s.calls++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.calls--; s.calls == 0 && s.idle != nil {
+			close(s.idle)
+			s.idle = nil
+		}
+	}
+}
+
+// acquire calls how, with a context that ends also with the session, and returns the error as
+// the other library would.
+func acquire[T any](ctx context.Context, s *Session, how func(context.Context) (T, error)) (got T, err error) {
+	if ctx.Err() != nil {
+		return got, ctx.Err()
+	}
+	s.mu.Lock()
+	if s.ctx.Err() != nil { // nobody waits for what begins now
+		s.mu.Unlock()
+		return got, ErrSessionExpired
+	}
+	end := s.called()
+	s.mu.Unlock()
+	defer end()
+	within, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(s.ctx, func() { cancel(lease.ErrClosed) })
+	defer stop()
+	got, err = how(within)
+	if err != nil && ctx.Err() == nil && within.Err() != nil && errors.Is(err, within.Err()) {
+		return got, ErrSessionExpired
+	}
+	return got, plain(ctx, err)
 }
 
 // abandon ends a session and leaves its lease to the server.
@@ -169,9 +234,10 @@ func (s *Session) look() {
 func (s *Session) Conclave() *lease.Session { return s.inner }
 
 // Orphan ends the session and leaves the lease to the server: it is not renewed any more,
-// and the keys that are attached stay until it expires. For this process whatever was held
-// through the session is over; [Mutex.Unlock] and [Election.Resign] still delete what it has
-// put, also if another process has taken that up.
+// and the keys that are attached stay until it expires; but those who still wait leave the
+// queue before. For this process whatever was held through the session is over;
+// [Mutex.Unlock] and [Election.Resign] still delete what it has put, also if another process
+// has taken that up.
 func (s *Session) Orphan() {
 	s.mu.Lock()
 	s.orphaned = true
