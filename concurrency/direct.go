@@ -45,6 +45,13 @@ func (s *Session) resumedByOther(key string, user *Election) bool {
 	return e != nil && e != user
 }
 
+// resumes notes that e leads with a key that somebody else has put.
+func (s *Session) resumes(key string, e *Election) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.resumed[key] = e
+}
+
 // unresumed notes that e does not lead any more with a key that somebody else has put.
 func (s *Session) unresumed(key string, e *Election) {
 	s.mu.Lock()
@@ -54,9 +61,9 @@ func (s *Session) unresumed(key string, e *Election) {
 	}
 }
 
-// replace puts a value under a key of the session's lease for e, if it is still the one that
-// was created at rev, and else fails with [election.ErrLost].
-func (s *Session) replace(ctx context.Context, e *Election, key string, rev int64, val string) (*pb.ResponseHeader, error) {
+// replace puts a value under a key of the session's lease if it is still the one that was
+// created at rev, and else fails with [election.ErrLost].
+func (s *Session) replace(ctx context.Context, key string, rev int64, val string) (*pb.ResponseHeader, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(s.lease.Context(), cancel)
@@ -76,9 +83,6 @@ func (s *Session) replace(ctx context.Context, e *Election, key string, rev int6
 	case !resp.Succeeded:
 		return nil, election.ErrLost
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.resumed[key] = e
 	return resp.Header, nil
 }
 

@@ -173,6 +173,15 @@ func (e *Election) leading() (t *election.Term, key string, rev int64) {
 	return nil, e.key, e.rev
 }
 
+// has reports whether the election has what leading has returned, and not another term since.
+// mu must be held.
+func (e *Election) has(t *election.Term, key string, rev int64) bool {
+	if t != nil {
+		return e.term == t
+	}
+	return e.resume && e.key == key && e.rev == rev
+}
+
 // Proclaim replaces the value that the session leads with, and returns
 // [ErrElectionNotLeader] if it does not lead. It removes nothing, whatever becomes of it.
 func (e *Election) Proclaim(ctx context.Context, val string) error {
@@ -188,17 +197,24 @@ func (e *Election) Proclaim(ctx context.Context, val string) error {
 			h = header(t.Header())
 		}
 	case key != "":
-		h, err = e.session.replace(ctx, e, key, rev, val)
+		h, err = e.session.replace(ctx, key, rev, val)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	has := e.has(t, key, rev)
 	switch {
 	case errors.Is(err, election.ErrLost), errors.Is(err, election.ErrResigned):
-		e.session.unresumed(e.key, e)
-		e.key, e.resume = "", false
+		if has {
+			e.session.unresumed(e.key, e)
+			e.key, e.resume = "", false
+		}
 		return ErrElectionNotLeader
 	case err != nil:
 		return plain(ctx, err)
+	case !has:
+		return nil
+	case key != "":
+		e.session.resumes(key, e)
 	}
 	e.header = h
 	return nil
@@ -208,35 +224,48 @@ func (e *Election) Proclaim(ctx context.Context, val string) error {
 // lost, it returns nil.
 //
 // ctx bounds the wait: when it ends, its error is returned, the term is over for this
-// process, and its key is removed in the background. A resumed election that was not
-// campaigned in is given up in one request: if that fails, Resign may be called again. So is
-// one after [Session.Orphan], or when the context of [WithContext] has ended.
+// process, and its key is removed in the background. Resign may then be called again, to wait
+// again. A resumed election that was not campaigned in is given up in one request: if that
+// fails, Resign may be called again. So is one after [Session.Orphan], or when the context of
+// [WithContext] has ended.
 func (e *Election) Resign(ctx context.Context) error {
 	if err := e.check(ctx); err != nil {
 		return err
 	}
 	t, key, rev := e.leading()
-	var err error
+	err := e.giveUp(ctx, t, key, rev)
+	e.mu.Lock()
+	switch {
+	case !e.has(t, key, rev):
+	case err == nil, errors.Is(err, lease.ErrClosed), errors.Is(err, lease.ErrLost):
+		e.session.unresumed(e.key, e)
+		e.term, e.resume, e.key = nil, false, ""
+	case t != nil: // it is over, but its key may be there
+		e.session.unresumed(e.key, e)
+		e.key = ""
+	}
+	e.mu.Unlock()
+	e.session.given(e.claimKey())
+	return plain(ctx, err)
+}
+
+// giveUp gives up what leading has returned.
+func (e *Election) giveUp(ctx context.Context, t *election.Term, key string, rev int64) (err error) {
+	end := e.session.call()
+	defer end()
 	if t != nil {
 		err = t.Resign(ctx)
-		if errors.Is(err, election.ErrLost) && e.session.abandoned() {
+		if err != nil && e.session.abandoned() {
 			key, rev = t.Key(), t.Token().Revision()
 		}
 	}
 	if key != "" {
-		if err = e.session.remove(ctx, key, rev); err != nil && !errors.Is(err, election.ErrLost) {
-			return plain(ctx, err)
-		}
+		err = e.session.remove(ctx, key, rev)
 	}
-	e.mu.Lock()
-	e.session.unresumed(e.key, e)
-	e.term, e.resume, e.key = nil, false, ""
-	e.mu.Unlock()
-	e.session.given(e.claimKey())
-	if err != nil && !errors.Is(err, election.ErrLost) {
-		return plain(ctx, err)
+	if errors.Is(err, election.ErrLost) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 // Leader returns the key of the present leader as Get would, but for the count, which is

@@ -34,6 +34,8 @@ type Mutex struct {
 	mu     sync.Mutex
 	hold   *lock.Hold
 	header *pb.ResponseHeader
+	// removed is the hold whose key was removed after the end of the session, or may have been.
+	removed *lock.Hold
 }
 
 // NewMutex returns a mutex whose keys begin with pfx and a slash, whatever bytes pfx has.
@@ -184,15 +186,33 @@ func (m *Mutex) Unlock(ctx context.Context) error {
 
 // unlock gives a hold up. It fails with [lock.ErrLost] if it was lost before.
 func (m *Mutex) unlock(ctx context.Context, h *lock.Hold) error {
+	end := m.session.call()
+	defer end()
 	err := h.Unlock(ctx)
-	if !errors.Is(err, lock.ErrLost) || !m.session.abandoned() {
+	if err == nil || !m.session.abandoned() {
 		return err
 	}
+	again := m.removes(ctx, h)
 	direct := m.session.remove(ctx, h.Key(), h.Token().Revision())
-	if errors.Is(direct, election.ErrLost) {
+	switch {
+	case !errors.Is(direct, election.ErrLost):
+		return direct
+	case errors.Is(err, lock.ErrLost) && !again:
 		return err
 	}
-	return direct
+	return nil // it was given up, and a removal of ours has come through
+}
+
+// removes notes that the key of a hold is about to be removed although the session is over,
+// and reports whether it was before: then that may have come through without an answer.
+func (m *Mutex) removes(ctx context.Context, h *lock.Hold) (again bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	again = m.removed == h
+	if ctx.Err() == nil {
+		m.removed = h
+	}
+	return again
 }
 
 // IsOwner returns a condition that is true while the mutex is held as its Lock has put it,

@@ -25,8 +25,8 @@ type hindered struct {
 }
 
 type hindrance struct {
-	of     func(r *pb.TxnRequest) bool
-	before func(ctx context.Context) error
+	of            func(r *pb.TxnRequest) bool
+	before, after func(ctx context.Context) error
 }
 
 func newHindered(t *testing.T, c *etcdtest.Cluster) *hindered {
@@ -39,6 +39,10 @@ func newHindered(t *testing.T, c *etcdtest.Cluster) *hindered {
 				if err := next.before(ctx); err != nil {
 					return err
 				}
+				if err := invoke(ctx, method, req, reply, conn, opts...); err != nil {
+					return err
+				}
+				return next.after(ctx)
 			}
 			return invoke(ctx, method, req, reply, conn, opts...)
 		})))
@@ -48,8 +52,16 @@ func newHindered(t *testing.T, c *etcdtest.Cluster) *hindered {
 // hinder calls before instead of the next transaction that is one of those given, or, if that
 // returns nil, before it.
 func (h *hindered) hinder(of func(r *pb.TxnRequest) bool, before func(ctx context.Context) error) {
-	h.next.Store(&hindrance{of, before})
+	h.next.Store(&hindrance{of, before, nothing})
 }
+
+// hinderAnswer calls after before the answer to the next transaction that is one of those
+// given, or, if that does not return nil, instead of it.
+func (h *hindered) hinderAnswer(of func(r *pb.TxnRequest) bool, after func(ctx context.Context) error) {
+	h.next.Store(&hindrance{of, nothing, after})
+}
+
+func nothing(context.Context) error { return nil }
 
 // until waits for ch as a request that takes long does.
 func until(ctx context.Context, ch <-chan struct{}) error {

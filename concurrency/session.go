@@ -142,6 +142,12 @@ func (s *Session) awaitCalls() {
 	}
 }
 
+// call notes a call that puts or deletes keys, until end is called.
+func (s *Session) call() (end func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.called()
+}
 
 // called is call. mu must be held.
 func (s *Session) called() (end func()) {
