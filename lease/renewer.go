@@ -139,7 +139,7 @@ func (r *renewer) pick(a *renewal) *stream {
 		if last == nil || s.heard > last.heard {
 			last = s
 		}
-		if !s.late(a.sent) && !s.owes(a.id) && (best == nil || s.heard > best.heard) {
+		if !s.silent(a.sent) && !s.owes(a.id) && (best == nil || s.heard > best.heard) {
 			best = s
 		}
 	}
@@ -150,7 +150,7 @@ func (r *renewer) pick(a *renewal) *stream {
 		switch stale := r.stalest(); {
 		case a.sent.Sub(stale.heard) > spareStream:
 			r.end(stale, errStreamEnded)
-		case last == nil || r.silent():
+		case last == nil || r.silent(a.sent):
 			// The oldest stays: answers may be slower than all patience.
 			r.end(r.streams[1], errStreamEnded)
 		default:
@@ -160,10 +160,9 @@ func (r *renewer) pick(a *renewal) *stream {
 	return r.open(a.sent)
 }
 
-// silent reports whether every stream owes an answer, and has brought none since that was
-// asked for. mu must be held.
-func (r *renewer) silent() bool {
-	return !slices.ContainsFunc(r.streams, func(s *stream) bool { return len(s.owed) == 0 || s.heard > s.owed[0].sent })
+// silent reports whether all streams are. mu must be held.
+func (r *renewer) silent(now clock.Instant) bool {
+	return !slices.ContainsFunc(r.streams, func(s *stream) bool { return !s.silent(now) })
 }
 
 // distrust takes a stream out of use that leads to a deposed leader. What it owes others

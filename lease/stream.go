@@ -30,10 +30,14 @@ type stream struct {
 	deposed bool
 }
 
-// late reports whether an answer is overdue and none has come since it was asked for: a
-// stream that is merely slow answers all the time. The renewer's mu must be held.
-func (s *stream) late(now clock.Instant) bool {
-	return len(s.owed) > 0 && now.Sub(s.owed[0].sent) >= s.owed[0].patience && s.heard <= s.owed[0].sent
+// silent reports whether an answer is overdue and none has come for as long: a stream that is
+// merely slow answers all the time. The renewer's mu must be held.
+func (s *stream) silent(now clock.Instant) bool {
+	if len(s.owed) == 0 {
+		return false
+	}
+	patience := s.owed[0].patience
+	return now.Sub(s.owed[0].sent) >= patience && now.Sub(s.heard) >= patience
 }
 
 // owes reports whether a renewal of the lease is not answered. The renewer's mu must be

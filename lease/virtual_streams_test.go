@@ -130,3 +130,36 @@ func TestALeaseOutlivesAsManyLostStreamsAsThereMayBe(t *testing.T) {
 		require.NoError(t, l.Close(t.Context()))
 	})
 }
+
+// The first stream answers one of the leases and then dies, so that it has answered after the
+// other has asked.
+func TestLeasesOfAClientOutliveAsManyLostStreamsAsThereMayBe(t *testing.T) {
+	t.Parallel()
+	const lost, apart = 4, 10 * time.Millisecond
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		var rec etcdtest.Recorder
+		onAcknowledgement(&rec, func(n int, _ *pb.LeaseKeepAliveResponse) (bool, error) {
+			if n == 1 {
+				vtime.Sleep(2 * apart)
+				return false, nil
+			}
+			return rec.Count("LeaseKeepAliveStream") <= lost, nil
+		})
+		client := s.Client(vtime.WithDialOptions(rec.DialOptions()...))
+		var leases []*lease.Lease
+		for range 2 {
+			l, err := lease.Grant(t.Context(), client, lease.WithTTL(10*time.Second))
+			require.NoError(t, err)
+			leases = append(leases, l)
+			vtime.Advance(apart)
+		}
+		vtime.Advance(30 * time.Second)
+		for _, l := range leases {
+			require.NoError(t, l.Err())
+		}
+		require.Equal(t, lost+1, rec.Count("LeaseKeepAliveStream"))
+		for _, l := range leases {
+			require.NoError(t, l.Close(t.Context()))
+		}
+	})
+}
