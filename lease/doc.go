@@ -51,9 +51,10 @@
 // between a check of the deadline and the act that relies on it; only the resource
 // itself can refuse a late write, see the fencing tokens of package lock. On platforms
 // other than Linux, a suspension is noticed when the next renewal is refused. With
-// etcd 3.4 and a role that may not read the key "conclave", renewals of a lease without
-// locks or registrations are not confirmed, because the member list is not
-// linearizable there.
+// etcd 3.4 and a role that may not read the key "conclave", the member list is asked for
+// instead, which is not linearizable there: renewals of a lease without locks or
+// registrations are not confirmed, and any lease is lost when a deposed leader says that it
+// does not know it.
 //
 // # Failures
 //
@@ -75,7 +76,6 @@
 //
 // A grant is one write. A round takes place a third of the TTL after the last one: one
 // keep-alive on a long-lived stream and one read for up to 128 keys, plus one more read
-// for every 128 keys beyond (above 1,000 keys, the lease's own keys are listed in one
-// request instead). A lease has one goroutine; the leases of a client share one
+// for every 128 keys beyond. A lease has one goroutine; the leases of a client share one
 // gRPC stream. A registration costs one write; after a loss, 64 are written at a time.
 package lease
