@@ -128,13 +128,16 @@ func (r *Registration) Err() error {
 }
 
 // Close removes the key, unless somebody else has put it since, in one write. ctx bounds
-// only the wait, which goes on after its end for the grace of [WithGrace]. After that Close
-// returns ctx's error, and the removal goes on in the background while the session lives,
-// or happens with the end of the session's lease.
+// only the wait, which goes on after its end for the grace of [WithGrace], or until it turns
+// out that the server cannot be reached. After that Close returns ctx's error, and the removal
+// goes on in the background while the session lives, or happens with the end of the session's
+// lease.
 // Close may be called again, even after the session's.
 func (r *Registration) Close(ctx context.Context) error {
 	wait, cancel := graced(ctx, r.reg.session.cfg.grace)
 	defer cancel()
+	wait, end := whileReachable(ctx, wait, r.reg.session.client)
+	defer end()
 	err := r.await(wait, r.reg.remove(r))
 	if err != nil && !errors.Is(err, ErrClosed) {
 		return within(fmt.Sprintf("closing %q", r.key), err)

@@ -2,6 +2,7 @@ package lease
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/connectivity"
 
 	"github.com/conclave-go/conclave/internal/attempt"
 )
@@ -242,6 +244,47 @@ func graced(ctx context.Context, grace time.Duration) (within context.Context, c
 		context.AfterFunc(within, func() { timer.Stop() })
 	})
 	return within, func() { stop(); end(nil) }
+}
+
+// errUnreachable says that nobody waits for a server that cannot be reached.
+var errUnreachable = errors.New("the server cannot be reached")
+
+// whileReachable returns within, which ends also when ctx is done and the client finds no
+// connection. A request is no sign of that: clientv3 has it wait for one.
+func whileReachable(ctx, within context.Context, client *clientv3.Client) (reachable context.Context, end func()) {
+	reachable, cancel := context.WithCancelCause(within)
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() { // ends with reachable
+		defer close(done)
+		if awaitFailure(reachable, client) {
+			cancel(attempt.Ended(ctx, errUnreachable))
+		}
+	})
+	return reachable, func() {
+		cancel(nil)
+		if !stop() {
+			<-done
+		}
+	}
+}
+
+// awaitFailure waits until no connection can be made, and reports whether that came before the
+// end of ctx.
+func awaitFailure(ctx context.Context, client *clientv3.Client) bool {
+	connection := client.ActiveConnection()
+	for {
+		state := connection.GetState()
+		switch state {
+		case connectivity.TransientFailure:
+			return true
+		case connectivity.Idle:
+			connection.Connect()
+		default:
+		}
+		if !connection.WaitForStateChange(ctx, state) {
+			return false
+		}
+	}
 }
 
 // chain returns all leases of which something may still go on.

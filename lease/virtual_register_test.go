@@ -1,6 +1,7 @@
 package lease_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -78,4 +79,36 @@ func TestADeletedRegistrationIsBackWithinARound(t *testing.T) {
 		require.NoError(t, r.Err())
 		require.NoError(t, session.Close(t.Context()))
 	})
+}
+
+func TestClosingARegistrationWithADoneContextDoesNotWaitForAServerThatCannotBeReached(t *testing.T) {
+	t.Parallel()
+	const grace = 10 * time.Second
+	for _, before := range []bool{true, false} {
+		vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+			session, err := lease.NewSession(t.Context(), s.Client(), lease.WithTTL(time.Minute), lease.WithGrace(grace))
+			require.NoError(t, err)
+			r, err := lease.Register(t.Context(), session, "registered", "value")
+			require.NoError(t, err)
+			s.Stop()
+			ctx, cancel := context.WithCancel(t.Context())
+			if before {
+				cancel()
+			} else {
+				time.AfterFunc(grace, cancel)
+			}
+			began := time.Now()
+			require.ErrorIs(t, r.Close(ctx), context.Canceled)
+			took := time.Since(began)
+			if !before {
+				took -= grace
+			}
+			require.Less(t, took, grace/5)
+			cancel()
+			s.Start()
+			require.NoError(t, r.Close(anHour(t)))
+			require.Nil(t, value(t, s.Client(), "registered"))
+			require.NoError(t, session.Close(t.Context()))
+		})
+	}
 }
