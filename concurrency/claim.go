@@ -29,6 +29,8 @@ type claim struct {
 	// The fields below are protected by the session's mu.
 
 	users int
+	// back is what was taken from left and could not be taken up.
+	back []leftover
 	// waits is closed while whoever has the turn may wait for another session.
 	waits chan struct{}
 }

@@ -1,6 +1,7 @@
 package concurrency
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -87,6 +88,7 @@ func (c *claim) heir(ctx context.Context, user *Election, fits func(l leftover, 
 	if !c.searched {
 		c.searched, c.left = true, all
 	}
+	c.left = c.withBack(c.left)
 	i := slices.IndexFunc(c.left, func(l leftover) bool { return !c.session.resumedByOther(l.key, user) })
 	if i < 0 || !fits(c.left[i], first) {
 		return nil, nil //nolint:nilnil // there is none, which is no error here
@@ -94,6 +96,24 @@ func (c *claim) heir(ctx context.Context, user *Election, fits func(l leftover, 
 	l := c.left[i]
 	c.left = slices.Delete(c.left, i, i+1)
 	return &l, nil
+}
+
+// withBack returns left with what was given back, oldest first.
+func (c *claim) withBack(left []leftover) []leftover {
+	c.session.mu.Lock()
+	defer c.session.mu.Unlock()
+	left = append(left, c.back...)
+	c.back = nil
+	slices.SortFunc(left, func(a, b leftover) int { return cmp.Compare(a.created, b.created) })
+	return left
+}
+
+// giveBack gives back what heir has returned, for another to take up. If it is gone, or about
+// to be, that one will find out.
+func (c *claim) giveBack(l leftover) {
+	c.session.mu.Lock()
+	defer c.session.mu.Unlock()
+	c.back = append(c.back, l)
 }
 
 // anyPlace and firstPlace are where what is left may be in the queue.
@@ -133,7 +153,11 @@ func inherit[T interface{ Context() context.Context }](ctx context.Context, c *c
 		if l == nil {
 			return w.anew(ctx)
 		}
-		if got, ok, err := takeUp(ctx, c.session, []leftover{*l}, w.resume); ok || err != nil {
+		got, ok, err := takeUp(ctx, c.session, []leftover{*l}, w.resume)
+		if err != nil {
+			c.giveBack(*l)
+		}
+		if ok || err != nil {
 			return got, err
 		}
 	}

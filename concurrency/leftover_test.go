@@ -204,3 +204,37 @@ func TestASessionKeepsNothingOfNamesThatItIsDoneWith(t *testing.T) {
 		eventually(t, func() bool { return concurrency.Names(m.Session) == 0 }, "nothing is kept")
 	}
 }
+
+// Else it stays, renewed, and everybody waits behind it.
+func TestWhatAGoroutineOfAStrictSessionHasNotTakenUpInTimeIsLeftForTheNext(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	name, before := c.Prefix(t)+"m", newMember(t, c)
+	key := fmt.Sprintf("%s/%x", name, int64(before.Lease()))
+	put(t, c.Client(t), key, "", clientv3.WithLease(before.Lease()))
+	rev := put(t, c.Client(t), key+"-1", "", clientv3.WithLease(before.Lease()))
+	before.Orphan()
+	after := newMember(t, c, concurrency.WithLease(before.Lease()), concurrency.WithStrict())
+	first := concurrency.NewMutex(after.Session, name)
+	require.NoError(t, first.Lock(guarded(t)))
+	require.Equal(t, key, first.Key())
+
+	ctx, cancel := context.WithCancel(guarded(t))
+	stop := after.rec.Hook("Range", func(ctx context.Context, _ any, _ func() error) error {
+		cancel()
+		return until(ctx, nil)
+	})
+	require.Equal(t, context.Canceled, concurrency.NewMutex(after.Session, name).Lock(ctx))
+	stop()
+	ctx, cancel = context.WithTimeout(guarded(t), 10*time.Second)
+	defer cancel()
+	next := concurrency.NewMutex(after.Session, name)
+	for len(after.waits) > 0 {
+		<-after.waits
+	}
+	done := after.waiting(t, func() error { return next.Lock(ctx) })
+	require.NoError(t, first.Unlock(guarded(t)))
+	requireSuccess(t, done)
+	require.Equal(t, rev, next.Header().Revision)
+	require.NoError(t, next.Unlock(guarded(t)))
+}
