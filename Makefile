@@ -30,10 +30,11 @@ test:
 short:
 	go test -short ./...
 
-# long is test with all of what is random or virtual; by default tests do a quarter of it.
+# long is test with all of what is random or virtual, of which tests do a quarter by default,
+# and checks what lock and election do against the specification, see spec.
 .PHONY: long
 long:
-	CONCLAVE_LONG=1 go test -timeout 20m ./...
+	CONCLAVE_LONG=1 CONCLAVE_SPEC=1 go test -timeout 20m ./...
 
 # Under the race detector fewer tests run at once: leases of several members want to be
 # renewed in time.

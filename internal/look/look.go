@@ -277,7 +277,7 @@ const opsPerOrphan = 4
 // repeated, since of two removals one would find nothing, and not know why.
 const settleTimes = 3
 
-// settle removes orphans, each guarded by its revision: a user of the key may have put it
+// settle removes orphans, each guarded by its revisions: a user of the key may have put it
 // since, see Reclaim. What fails is found again by the next look.
 func (k *Look) settle(ctx context.Context, patience time.Duration) {
 	// The server allows as many operations in all levels together.
@@ -286,7 +286,10 @@ func (k *Look) settle(ctx context.Context, patience time.Duration) {
 	ops := make([]clientv3.Op, len(batch))
 	for i, o := range batch {
 		ops[i] = clientv3.OpTxn(
-			[]clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(o.slot.key), "=", o.modified)},
+			[]clientv3.Cmp{
+				clientv3.Compare(clientv3.CreateRevision(o.slot.key), "=", o.created),
+				clientv3.Compare(clientv3.ModRevision(o.slot.key), "=", o.modified),
+			},
 			append([]clientv3.Op{clientv3.OpDelete(o.slot.key)}, o.slot.with...), nil)
 	}
 	_ = attempt.Once(ctx, settleTimes*patience, func(ctx context.Context) error {

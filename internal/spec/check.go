@@ -422,7 +422,7 @@ func (c *checker) deleteAnswered(s cursor, o operation, del *pb.DeleteRangeReque
 
 // read follows the answer to a read of one of the process's own keys.
 func (c *checker) read(s cursor, req *pb.RangeRequest, resp *pb.RangeResponse, rev int64) {
-	if len(req.RangeEnd) != 0 {
+	if len(req.RangeEnd) != 0 || req.CountOnly && resp.Count > 0 {
 		return
 	}
 	var created int64
