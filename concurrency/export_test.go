@@ -1,5 +1,11 @@
 package concurrency
 
+import "github.com/conclave-go/conclave/internal/inside"
+
+// Closing returns a channel that is closed once the session's Close has begun, or the session
+// has ended.
+func Closing(s *Session) <-chan struct{} { return inside.Of(s.inner).Context().Done() }
+
 // Names returns how many mutexes and elections a session knows.
 func Names(s *Session) int {
 	s.mu.Lock()

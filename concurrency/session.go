@@ -264,11 +264,16 @@ func (s *Session) Close() error {
 	}
 	ctx, cancel := context.WithTimeout(s.opts.ctx, s.lease.TTL())
 	defer cancel()
+	err := s.inner.Close(ctx)
+	// The lease may have been left, before or meanwhile.
 	s.mu.Lock()
 	orphaned := s.orphaned && !s.closed
 	s.mu.Unlock()
-	err := s.inner.Close(ctx)
-	if err == nil && orphaned {
+	switch over := s.opts.ctx.Err(); {
+	case err != nil:
+	case over != nil:
+		err = over
+	case orphaned:
 		err = s.revoke(ctx)
 	}
 	if err == nil {

@@ -97,6 +97,51 @@ func TestCloseRevokesALeaseThatWasLeft(t *testing.T) {
 	require.Equal(t, concurrency.ErrSessionExpired, mutex.Unlock(guarded(t)))
 }
 
+func TestCloseSaysWhatHasBecomeOfALeaseThatIsLeftMeanwhile(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	for range 10 {
+		for what, end := range map[string]func(s *concurrency.Session, cancel context.CancelFunc){
+			"orphaned":          func(s *concurrency.Session, _ context.CancelFunc) { s.Orphan() },
+			"its context's end": func(_ *concurrency.Session, cancel context.CancelFunc) { cancel() },
+		} {
+			ctx, cancel := context.WithCancel(guarded(t))
+			client := newHindered(t, c)
+			s := newSession(t, client.Client, concurrency.WithContext(ctx))
+			mutex := concurrency.NewMutex(s, c.Prefix(t)+what)
+			require.NoError(t, mutex.Lock(guarded(t)))
+			removing, release := make(chan struct{}), make(chan struct{})
+			client.hinder(deletes, func(ctx context.Context) error {
+				close(removing)
+				return until(ctx, release)
+			})
+			over, stop := context.WithCancel(guarded(t))
+			stop()
+			require.Equal(t, context.Canceled, mutex.Unlock(over), what)
+			requireClosed(t, removing)
+			closed := soon(s.Close)
+			requireClosed(t, concurrency.Closing(s))
+			ended := soon(func() error {
+				end(s, cancel)
+				return nil
+			})
+			requireClosed(t, s.Ctx().Done())
+			close(release)
+			err := await(t, closed, "Close returns")
+			requireSuccess(t, ended)
+			left, ttlErr := c.Client(t).TimeToLive(guarded(t), s.Lease())
+			require.NoError(t, ttlErr)
+			if what == "orphaned" {
+				require.NoError(t, err)
+				require.EqualValues(t, -1, left.TTL, "%s: the lease is gone", what)
+			} else {
+				require.Equal(t, context.Canceled, err, what)
+			}
+			cancel()
+		}
+	}
+}
+
 func TestAListenerMayAskWhetherTheSessionIsDone(t *testing.T) {
 	t.Parallel()
 	client := etcdtest.New(t).Client(t)
