@@ -71,10 +71,12 @@ func (s *Session) replace(ctx context.Context, key string, rev int64, val string
 	if err := s.lease.Err(); err != nil {
 		return nil, err
 	}
-	resp, err := s.client.Txn(ctx).
-		If(clientv3.Compare(clientv3.CreateRevision(key), "=", rev), clientv3.Compare(clientv3.LeaseValue(key), "=", s.Lease())).
-		Then(clientv3.OpPut(key, val, clientv3.WithLease(s.Lease()))).
-		Commit()
+	resp, err := led(ctx, func(ctx context.Context) (*clientv3.TxnResponse, error) {
+		return s.client.Txn(ctx).
+			If(clientv3.Compare(clientv3.CreateRevision(key), "=", rev), clientv3.Compare(clientv3.LeaseValue(key), "=", s.Lease())).
+			Then(clientv3.OpPut(key, val, clientv3.WithLease(s.Lease()))).
+			Commit()
+	})
 	switch {
 	case err != nil && s.lease.Err() != nil:
 		return nil, s.lease.Err()
@@ -89,7 +91,9 @@ func (s *Session) replace(ctx context.Context, key string, rev int64, val string
 // remove deletes a key if it is still the one that was created at rev, and else fails with
 // [election.ErrLost].
 func (s *Session) remove(ctx context.Context, key string, rev int64) error {
-	resp, err := s.client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(key), "=", rev)).Then(clientv3.OpDelete(key)).Commit()
+	resp, err := led(ctx, func(ctx context.Context) (*clientv3.TxnResponse, error) {
+		return s.client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(key), "=", rev)).Then(clientv3.OpDelete(key)).Commit()
+	})
 	if err == nil && !resp.Succeeded {
 		return election.ErrLost
 	}

@@ -26,10 +26,12 @@ func (s *Session) left(ctx context.Context, prefix string) (all []leftover, firs
 		return nil, 0, nil
 	}
 	own := fmt.Sprintf("%s%x", prefix, int64(s.Lease()))
-	resp, err := s.client.Txn(ctx).Then(
-		clientv3.OpGet(own, clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend)), // with the leases, which keys alone have not
-		clientv3.OpGet(prefix, append(clientv3.WithFirstCreate(), clientv3.WithKeysOnly())...),
-	).Commit()
+	resp, err := beside(ctx, func(ctx context.Context) (*clientv3.TxnResponse, error) {
+		return s.client.Txn(ctx).Then(
+			clientv3.OpGet(own, clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend)), // with the leases, which keys alone have not
+			clientv3.OpGet(prefix, append(clientv3.WithFirstCreate(), clientv3.WithKeysOnly())...),
+		).Commit()
+	})
 	if err != nil {
 		return nil, 0, err
 	}

@@ -76,7 +76,9 @@ func NewSession(client *clientv3.Client, opts ...SessionOption) (*Session, error
 func (o sessionOptions) open(client *clientv3.Client) (*lease.Session, *lease.Lease, error) {
 	id, ttl := o.leaseID, time.Duration(o.ttl)*time.Second
 	if id == clientv3.NoLease && ttl > lease.MaxTTL {
-		granted, err := client.Grant(o.ctx, int64(o.ttl))
+		granted, err := led(o.ctx, func(ctx context.Context) (*clientv3.LeaseGrantResponse, error) {
+			return client.Grant(ctx, int64(o.ttl))
+		})
 		if err != nil {
 			return nil, nil, err
 		}
@@ -288,7 +290,9 @@ func (s *Session) Close() error {
 
 // revoke revokes the lease of a session that has left it.
 func (s *Session) revoke(ctx context.Context) error {
-	_, err := s.client.Revoke(ctx, s.Lease())
+	_, err := beside(ctx, func(ctx context.Context) (*clientv3.LeaseRevokeResponse, error) {
+		return s.client.Revoke(ctx, s.Lease())
+	})
 	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
 		return nil
 	}
