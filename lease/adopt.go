@@ -93,7 +93,7 @@ func (l *Lease) left() bool { return l.cfg.session != nil && l.cfg.session.aband
 func adopt(ctx context.Context, client *clientv3.Client, cfg config) (*Lease, error) {
 	limits := attempt.Limits{Patience: grantPatience, Caller: cfg.caller, What: "lease: adoption"}
 	l, err := attempt.Hedge(ctx, limits, func(ctx context.Context) (granted, error) {
-		return renewOnce(ctx, client, cfg.adopted)
+		return renewOnce(ctx, client, cfg)
 	})
 	switch {
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
@@ -105,7 +105,8 @@ func adopt(ctx context.Context, client *clientv3.Client, cfg config) (*Lease, er
 }
 
 // renewOnce renews a lease that is to be adopted, and has that confirmed.
-func renewOnce(ctx context.Context, client *clientv3.Client, id clientv3.LeaseID) (granted, error) {
+func renewOnce(ctx context.Context, client *clientv3.Client, cfg config) (granted, error) {
+	id := cfg.adopted
 	awaitConnection(ctx, client)
 	sent := now()
 	acked, err := keepAlive(ctx, client, id)
@@ -122,7 +123,7 @@ func renewOnce(ctx context.Context, client *clientv3.Client, id clientv3.LeaseID
 		return granted{}, rpctypes.ErrLeaderChanged
 	case ttl <= 0:
 		return granted{}, rpctypes.ErrLeaseNotFound
-	case clock.Now().Sub(sent.start) > min(ttl, MaxTTL)*3/4:
+	case clock.Now().Sub(sent.start) > cfg.useful(ttl):
 		return granted{}, errOld
 	}
 	return granted{id, ttl, sent}, nil

@@ -41,7 +41,7 @@ func grant(ctx context.Context, client *clientv3.Client, cfg config) (*Lease, er
 	if client.Ctx().Err() != nil {
 		return nil, fmt.Errorf("lease: grant: %w: %w", ErrClosed, errClientClosed)
 	}
-	g := granting{client: client, ttl: cfg.ttl}
+	g := granting{client: client, ttl: cfg.ttl, useful: cfg.useful(cfg.ttl)}
 	limits := attempt.Limits{
 		Patience: min(max(cfg.ttl/callsPerTTL, grantPatience), cfg.ttl/lastShare),
 		Caller:   cfg.caller,
@@ -78,20 +78,22 @@ func now() moment { return moment{clock.Now(), time.Now()} }
 type granting struct {
 	client *clientv3.Client
 	ttl    time.Duration
+	useful time.Duration // how old an answer may be
 
 	mu    sync.Mutex
 	id    clientv3.LeaseID
 	first moment // when a grant with that ID was sent first
 }
 
-// useful is how old an answer may be for the lease to have enough left.
-func (g *granting) useful() time.Duration { return g.ttl * 3 / 4 }
+// useful is how old the answer to a grant or an adoption may be for the lease to have enough
+// left.
+func (c config) useful(ttl time.Duration) time.Duration { return c.valid(ttl) * 3 / 4 }
 
 var errOld = status.Error(codes.DeadlineExceeded, "a lease was not granted in time to be of use")
 
 // attempt asks for the lease once.
 func (g *granting) attempt(ctx context.Context) (granted, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, g.useful(), errOld)
+	ctx, cancel := context.WithTimeoutCause(ctx, g.useful, errOld)
 	defer cancel()
 	l, err := g.ask(ctx)
 	if err != nil && errors.Is(context.Cause(ctx), errOld) {
@@ -152,7 +154,7 @@ func (g *granting) exists(id clientv3.LeaseID) (granted, error) {
 	if g.id != id {
 		return granted{}, errOld
 	}
-	if clock.Now().Sub(g.first.start) > g.useful() {
+	if clock.Now().Sub(g.first.start) > g.useful {
 		g.id = clientv3.NoLease // the next attempt asks for another
 		return granted{}, errOld
 	}
@@ -166,7 +168,7 @@ func newLease(client *clientv3.Client, cfg config, g granted) *Lease {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	l := &Lease{client: client, id: g.id, ttl: ttl, cfg: cfg, ctx: ctx, cancel: cancel, look: look.New(ctx), done: make(chan struct{}), unreachable: make(chan struct{})}
 	l.mu.Lock() // the timer may fire before it is assigned
-	l.until, l.wall, l.confirmed = g.start.Add(l.valid(ttl)), g.wall.Add(l.valid(ttl)), g.start
+	l.until, l.wall, l.confirmed = g.start.Add(cfg.valid(ttl)), g.wall.Add(cfg.valid(ttl)), g.start
 	l.note(change{to: Healthy, first: true})
 	l.timer = clock.AfterFunc(l.until, l.expire)
 	l.mu.Unlock()

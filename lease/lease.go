@@ -208,7 +208,7 @@ func (l *Lease) expire() {
 // it did: not if the lease ended before, because a reply to a request from before a
 // lapse revives nothing.
 func (l *Lease) extend(start clock.Instant, wall time.Time, ttl time.Duration) bool {
-	valid := l.valid(ttl)
+	valid := l.cfg.valid(ttl)
 	l.mu.Lock()
 	if l.state.Ended() || clock.Until(l.until) <= 0 {
 		l.mu.Unlock()
@@ -233,9 +233,9 @@ func (l *Lease) extend(start clock.Instant, wall time.Time, ttl time.Duration) b
 }
 
 // valid returns how much of a TTL can be relied on.
-func (l *Lease) valid(ttl time.Duration) time.Duration {
+func (c config) valid(ttl time.Duration) time.Duration {
 	ttl = min(ttl, MaxTTL)
-	return ttl - time.Duration(float64(ttl)*l.cfg.drift)
+	return ttl - time.Duration(float64(ttl)*c.drift)
 }
 
 // suspend notes that a renewal is overdue.

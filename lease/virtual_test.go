@@ -64,6 +64,33 @@ func TestADelayedReplyToTheGrantLeavesLessOfTheLease(t *testing.T) {
 	})
 }
 
+func TestNoLeaseIsBornWithItsDeadlinePassed(t *testing.T) {
+	t.Parallel()
+	const ttl = 10 * time.Second
+	for what, begin := range map[string]func(ctx context.Context, client *clientv3.Client, id clientv3.LeaseID, opts ...lease.Option) (*lease.Session, error){
+		"granted": func(ctx context.Context, client *clientv3.Client, _ clientv3.LeaseID, opts ...lease.Option) (*lease.Session, error) {
+			return lease.NewSession(ctx, client, append(opts, lease.WithoutHealing())...)
+		},
+		"adopted": lease.Adopt,
+	} {
+		vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+			client, cut := s.CutClient()
+			granted, err := s.Client().Grant(t.Context(), int64(ttl/time.Second))
+			require.NoError(t, err)
+			_, err = client.Get(t.Context(), "warm up")
+			require.NoError(t, err)
+			cut.HoldToClient()
+			time.AfterFunc(7*time.Second, cut.Heal)
+			session, err := begin(anHour(t), client, granted.ID, lease.WithTTL(ttl), lease.WithClockDrift(0.4))
+			require.NoError(t, err, what)
+			l, err := session.Lease(t.Context())
+			require.NoError(t, err, what)
+			require.Greater(t, l.Remaining(), time.Second, what)
+			require.NoError(t, session.Close(t.Context()), what)
+		})
+	}
+}
+
 func TestAReplyHeldPastTheDeadlineRevivesNothing(t *testing.T) {
 	t.Parallel()
 	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
