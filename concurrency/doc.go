@@ -43,9 +43,10 @@
 //   - Errors that the other library returns unwrapped, for == comparisons, are returned
 //     unwrapped here: [ErrLocked], [ErrSessionExpired], [ErrLockReleased],
 //     [ErrElectionNotLeader], [ErrElectionNoLeader], and ctx's own error.
-//   - If a candidate's key was deleted while it waited, it gets ErrSessionExpired, where the
-//     other library tells it that it leads. For the same reason, a program whose
-//     credentials may not read the other candidates is refused.
+//   - If a candidate's key was deleted while it waited, it queues again and goes on waiting,
+//     and if its lease was lost it gets ErrSessionExpired, where the other library tells it
+//     that it leads. For the same reason, a program whose credentials may not read the other
+//     candidates is refused.
 //
 // # The next step
 //

@@ -69,7 +69,7 @@ func ResumeElection(s *Session, pfx, leaderKey string, leaderRev int64) *Electio
 // Campaign waits until the session leads, with val for others to see; at once if it leads
 // already, with val from then on, unless [WithStrict]. When ctx ends it returns ctx's error,
 // and when the session does [ErrSessionExpired]: nobody is a candidate then, and what was
-// written is removed.
+// written is removed. But with a ctx that is done already it does nothing: who leads goes on.
 //
 // It returns no context that ends with the term: watch [Session.Done], which does not
 // report when an operator deletes the key.
@@ -184,6 +184,9 @@ func (e *Election) has(t *election.Term, key string, rev int64) bool {
 
 // Proclaim replaces the value that the session leads with, and returns
 // [ErrElectionNotLeader] if it does not lead. It removes nothing, whatever becomes of it.
+//
+// In a resumed election that was not campaigned in, a Proclaim that has failed without an
+// answer may still take effect, and replace the value of one that was called after it.
 func (e *Election) Proclaim(ctx context.Context, val string) error {
 	if err := e.check(ctx); err != nil {
 		return err

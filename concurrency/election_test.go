@@ -237,7 +237,15 @@ func TestACandidateWhoseKeyIsDeletedWhileItWaitsDoesNotLead(t *testing.T) {
 	e := concurrency.NewElection(first.Session, name)
 	require.NoError(t, e.Campaign(guarded(t), "a"))
 	done := second.waiting(t, func() error { return concurrency.NewElection(second.Session, name).Campaign(guarded(t), "b") })
-	revoke(t, c.Client(t), second.Lease())
+	op, key := c.Client(t), fmt.Sprintf("%s/%x", name, int64(second.Lease()))
+	before := get(t, op, key)
+	remove(t, op, key)
+	eventually(t, func() bool {
+		again, err := op.Get(guarded(t), key, clientv3.WithPrefix())
+		return err == nil && len(again.Kvs) == 1 && again.Kvs[0].CreateRevision > before.CreateRevision
+	}, "it queues again")
+	requirePending(t, done)
+	revoke(t, op, second.Lease())
 	require.NoError(t, e.Resign(guarded(t)))
 	require.Equal(t, concurrency.ErrSessionExpired, await(t, done, "Campaign returns"))
 }
