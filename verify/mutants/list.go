@@ -87,7 +87,7 @@ func leaseMutants() group {
 		{name: "an answer after the end revives", file: "lease.go", fn: "Lease.extend", old: "l.state.Ended() || ", with: "", equivalent: "the end caps the deadline, which the other condition sees"},
 		{name: "a renewal shortens", file: "lease.go", fn: "Lease.extend", old: "until > l.until", with: "until != l.until"},
 		{name: "the timer stays where it was", file: "lease.go", fn: "Lease.extend", old: "l.timer.Reset(l.until)", with: ""},
-		{name: "no allowance for drift", file: "lease.go", fn: "Lease.valid", old: "*l.cfg.drift", with: "*l.cfg.drift*0"},
+		{name: "no allowance for drift", file: "lease.go", fn: "config.valid", old: "*c.drift", with: "*c.drift*0"},
 		{name: "the context ends after the state", file: "lease.go", fn: "Lease.end", old: "l.cancel(cause)\n", with: "defer l.cancel(cause)\n"},
 		{name: "the deadline is in the future after the end", file: "lease.go", fn: "Lease.end", old: "l.wall = now", with: ""},
 		{name: "Err does not look at the clock", file: "lease.go", fn: "Lease.Err", old: "clock.Until(l.until) <= 0", with: "false"},
