@@ -38,6 +38,16 @@ func TestTheExitCodeIsTheCommands(t *testing.T) {
 	require.Equal(t, outcome{stdout: "data"}, p.feed("data", "lock", "a", "--", "cat"))
 }
 
+func TestArgumentsNeedNotBeText(t *testing.T) {
+	t.Parallel()
+	const bytes = "\xff\xe9 caf\xe9"
+	p := newProgram(t)
+	require.Equal(t, bytes, p.good("lock", "a", "--", "printf", "%s", bytes))
+	script := filepath.Join(p.dir, "caf\xe9")
+	require.NoError(t, os.WriteFile(script, []byte("#!/bin/sh\necho runs\n"), 0o700)) //nolint:gosec // it is a program
+	require.Equal(t, "runs\n", p.good("lock", "a", "--", script))
+}
+
 func TestWhatCannotBeDoneIsSaidWithACodeOfItsOwn(t *testing.T) {
 	t.Parallel()
 	p := newProgram(t)

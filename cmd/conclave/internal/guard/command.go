@@ -68,12 +68,35 @@ type StartError struct {
 // Error names the command.
 func (e *StartError) Error() string { return fmt.Sprintf("guard: starting %q: %s", e.Path, e.Reason) }
 
-// plan is the first message to a guard.
+// plan is the first message to a guard: a Command without its environment, which is the guard's own. What the
+// caller has chosen need not be text, and JSON would change what is not.
 type plan struct {
-	Command
+	Path       []byte
+	Args       [][]byte
+	OnLost     []byte
+	KillBefore time.Duration
+	First      int
+	Join       int   // the process group of the command: conclave's, or 0 for one of its own
+	Deadline   int64 // by the clock of now; 0 for none
+}
 
-	Join     int   // the process group of the command: conclave's, or 0 for one of its own
-	Deadline int64 // by the clock of now; 0 for none
+func newPlan(c Command, join int, deadline int64) plan {
+	p := plan{
+		Path: []byte(c.Path), OnLost: []byte(c.OnLost), KillBefore: c.KillBefore, First: c.First, Join: join, Deadline: deadline,
+	}
+	for _, arg := range c.Args {
+		p.Args = append(p.Args, []byte(arg))
+	}
+	return p
+}
+
+// args are those of the command.
+func (p *plan) args() []string {
+	args := make([]string, len(p.Args))
+	for i, arg := range p.Args {
+		args[i] = string(arg)
+	}
+	return args
 }
 
 // order is what a guard is told later.

@@ -60,7 +60,7 @@ func TestACommandThatWouldBeEndedAtOnceIsNotStarted(t *testing.T) {
 	require.NoError(t, unix.Close(theirs))
 	socket := os.NewFile(uintptr(ours), "guard")
 	defer func() { require.NoError(t, socket.Close()) }()
-	require.NoError(t, json.NewEncoder(socket).Encode(plan{Command: touch(file), Deadline: now() + int64(time.Second)}))
+	require.NoError(t, json.NewEncoder(socket).Encode(newPlan(touch(file), 0, now()+int64(time.Second))))
 	var said report
 	require.NoError(t, json.NewDecoder(socket).Decode(&said))
 	require.Equal(t, report{Exited: true, Result: Result{Ended: true, Unstarted: true}}, said)

@@ -141,7 +141,7 @@ func (w *warden) start() error {
 		return os.NewSyscallError("getsid", err)
 	}
 	w.session, w.deadline = sid, w.plan.Deadline
-	w.pid, err = syscall.ForkExec(w.plan.Path, w.plan.Args, &syscall.ProcAttr{
+	w.pid, err = syscall.ForkExec(string(w.plan.Path), w.plan.args(), &syscall.ProcAttr{
 		Env: os.Environ(), Files: []uintptr{0, 1, 2}, Sys: attributes(w.plan.Join),
 	})
 	if err != nil {
@@ -306,7 +306,7 @@ func (w *warden) lose() {
 	}
 	w.becomeEnding()
 	switch {
-	case w.plan.OnLost != "":
+	case len(w.plan.OnLost) > 0:
 		w.ask()
 	case w.plan.First != 0:
 		w.terminate(unix.Signal(w.plan.First))
@@ -339,7 +339,7 @@ func (w *warden) ask() {
 	if group == 0 {
 		group = w.pid
 	}
-	if err := shell(w.plan.OnLost, env, group); err != nil {
+	if err := shell(string(w.plan.OnLost), env, group); err != nil {
 		w.terminate(unix.SIGTERM)
 	}
 }

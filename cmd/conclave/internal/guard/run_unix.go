@@ -108,7 +108,7 @@ func (r *runner) start(c Command) error {
 		group = unix.Getpgrp()
 	}
 	r.due = r.deadline()
-	r.say(plan{Command: c, Join: group, Deadline: r.due})
+	r.say(newPlan(c, group, r.due))
 	return detach(0, 1) // the command's own now
 }
 
