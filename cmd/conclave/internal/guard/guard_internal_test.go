@@ -39,7 +39,43 @@ func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == Name {
 		os.Exit(Main(os.Args[1:]))
 	}
+	if os.Getenv(unannounced) != "" {
+		os.Exit(runUnannounced())
+	}
 	os.Exit(m.Run())
+}
+
+// unannounced is the variable that makes the test's program run a command under a lease of which nobody says that it
+// has been renewed. Run takes its standard output away, which the tests need.
+const unannounced = "CONCLAVE_GUARD_UNANNOUNCED"
+
+// renewed is a lease that is renewed as soon as somebody has looked at it.
+type renewed struct {
+	end  time.Time
+	seen bool
+}
+
+func (r *renewed) Remaining() time.Duration {
+	left := time.Until(r.end)
+	if r.seen {
+		left += time.Hour
+	}
+	r.seen = true
+	return left
+}
+
+func (*renewed) Context() context.Context { return context.Background() }
+
+// runUnannounced runs a command that ends half a second after it would be ended, but for the renewal.
+func runUnannounced() int {
+	const ttl, killBefore = 4 * time.Second, 2 * time.Second
+	c := Command{Path: "/bin/sh", Args: []string{"sh", "-c", "sleep 2.5; exit 7"}, Env: os.Environ(), KillBefore: killBefore}
+	result, err := Run(c, &renewed{end: time.Now().Add(ttl)}, nil, nil)
+	if err != nil || result.Ended {
+		fmt.Fprintln(os.Stderr, result, err)
+		return 1
+	}
+	return result.Code
 }
 
 // hang bounds what should have happened long before.
@@ -84,6 +120,18 @@ func TestACommandWhoseLeaseIsOverIsNotStarted(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Result{Ended: true, Unstarted: true}, result)
 	require.NoFileExists(t, file)
+}
+
+func TestACommandGoesOnUnderALeaseOfWhichNobodySaysThatItWasRenewed(t *testing.T) {
+	t.Parallel()
+	program, err := os.Executable()
+	require.NoError(t, err)
+	process := exec.CommandContext(t.Context(), program)
+	process.Env = append(os.Environ(), unannounced+"=1")
+	process.Stderr = os.Stderr
+	process.SysProcAttr = &unix.SysProcAttr{Setsid: true} // nobody's terminal is its terminal
+	_ = process.Run()                                     // the code says more
+	require.Equal(t, 7, process.ProcessState.ExitCode())
 }
 
 func TestAProcessWhoseMainThreadHasEndedIsNotOver(t *testing.T) {

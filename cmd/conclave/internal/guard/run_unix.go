@@ -168,6 +168,14 @@ func (r *runner) extend() {
 	}
 }
 
+// catchUp tells the guard a deadline that has moved without anybody saying so: of a renewal that was given up, and confirmed
+// later, nobody does.
+func (r *runner) catchUp() {
+	if r.due != 0 && r.deadline() > r.due {
+		r.extend()
+	}
+}
+
 // lose tells the guard that the lease is lost. It then has less time than until the deadline.
 func (r *runner) lose() {
 	if r.due != 0 {
@@ -194,6 +202,7 @@ func (r *runner) wait(renewed <-chan struct{}, signals <-chan os.Signal) (Result
 		case s := <-signals:
 			r.pass(s)
 		case <-ticker.C:
+			r.catchUp()
 			r.overdue()
 		}
 	}
