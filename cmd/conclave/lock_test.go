@@ -162,11 +162,12 @@ func TestAWaiterWhoseScriptIsGoneEnds(t *testing.T) {
 func TestALineForARequestEndsWithTheCommand(t *testing.T) {
 	t.Parallel()
 	p := newProgram(t)
-	k := p.start("lock", "a", "--on-request", "echo >asked; exec sleep 300", "--", "sh", "-c",
-		"echo ready; while [ ! -e asked ]; do sleep 0.02; done")
+	k := p.start("lock", "a", "--on-request", `sh -c 'echo $$ >>pids; exec sleep 60'; true`, "--", "sh", "-c",
+		"echo ready; while [ ! -s pids ]; do sleep 0.02; done")
 	k.says("ready")
 	p.good("release", "a")
 	require.Zero(t, k.ends())
+	require.Eventually(t, func() bool { return left(t, p.dir) == "left: 0\n" }, hang, poll)
 	require.Empty(t, k.stderr.String())
 	p.good("lock", "--try", "a", "--", "true")
 }

@@ -5,7 +5,6 @@ package main_test
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strconv"
@@ -31,9 +30,6 @@ const stubborn = `
 	while [ "$(wc -l <pids)" -lt 4 ]; do sleep 0.02; done
 	echo ready
 	while :; do sleep 0.02; done`
-
-// count counts the processes in "pids" that still live.
-const count = `n=0; for pid in $(cat pids); do kill -0 "$pid" 2>/dev/null && n=$((n+1)); done; echo "left: $n"`
 
 // shortTTL leaves SIGKILL 0.3 s on a busy machine.
 const shortTTL = "3s"
@@ -309,16 +305,6 @@ func TestAReaderSeesTheEndWhenTheCommandClosesItsOutput(t *testing.T) {
 	require.NoError(t, syscall.Mkfifo(fifo, 0o600))
 	out := p.script(`{ conclave lock a -- sh -c 'echo all; exec >&-; read line <go-on' & } | { cat; echo end; echo >go-on; }`)
 	require.Equal(t, "all\nend\n", out)
-}
-
-// left is what count says in a directory.
-func left(t *testing.T, dir string) string {
-	t.Helper()
-	cmd := exec.Command("sh", "-c", count)
-	cmd.Dir = dir
-	out, err := cmd.Output()
-	require.NoError(t, err)
-	return string(out)
 }
 
 func send(t *testing.T, pid int, s syscall.Signal) {

@@ -250,6 +250,19 @@ func (o *output) await(t *testing.T, words string, done <-chan struct{}) {
 	}
 }
 
+// count counts the processes in "pids" that still live.
+const count = `n=0; for pid in $(cat pids); do kill -0 "$pid" 2>/dev/null && n=$((n+1)); done; echo "left: $n"`
+
+// left is what count says in a directory.
+func left(t *testing.T, dir string) string {
+	t.Helper()
+	cmd := exec.Command("sh", "-c", count)
+	cmd.Dir = dir
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	return string(out)
+}
+
 // poll is how often tests look for what nobody tells them.
 const poll = 5 * time.Millisecond
 

@@ -240,7 +240,7 @@ func (r *registrar) ready(ctx context.Context) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.options.readyTimeout)
 	defer cancel()
-	cmd := shell(ctx, r.options.readyCmd)
+	cmd := wholeShell(ctx, r.options.readyCmd)
 	cmd.Env, cmd.Stderr = environment(), os.Stderr
 	return cmd.Run() == nil
 }

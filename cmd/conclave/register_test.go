@@ -84,6 +84,16 @@ func TestAReadyCommandThatHangsHasFailed(t *testing.T) {
 	require.Zero(t, k.ends())
 }
 
+func TestNothingIsLeftOfAReadyCommandThatHangs(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	k := p.start("register", "services/a", "v", "--ready-cmd", `sh -c 'echo $$ >>pids; exec sleep 60' && true`,
+		"--ready-interval", "20ms", "--ready-timeout", "300ms", "--", "sh", "-c", "echo runs; while [ ! -e pids ] || [ $(wc -l <pids) -lt 3 ]; do sleep 0.02; done")
+	k.says("runs")
+	require.Zero(t, k.ends())
+	require.Eventually(t, func() bool { return left(t, p.dir) == "left: 0\n" }, hang, poll)
+}
+
 func TestACommandGoesOnWhenItsKeyCannotBeRemoved(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)

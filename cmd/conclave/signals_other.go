@@ -26,6 +26,8 @@ func shell(ctx context.Context, line string) *exec.Cmd {
 	return exec.CommandContext(ctx, "cmd", "/c", line)
 }
 
+func wholeShell(ctx context.Context, line string) *exec.Cmd { return shell(ctx, line) }
+
 func runLine(ctx context.Context, line string, env []string) error {
 	cmd := shell(ctx, line)
 	cmd.Env, cmd.Stdout, cmd.Stderr = env, os.Stderr, os.Stderr

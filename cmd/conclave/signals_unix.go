@@ -40,9 +40,18 @@ func shell(ctx context.Context, line string) *exec.Cmd {
 	return exec.CommandContext(ctx, "/bin/sh", "-c", line)
 }
 
+// wholeShell is a line for sh of which nothing is left when ctx has ended: neither sh nor what it has started. It does not
+// belong to the terminal's foreground.
+func wholeShell(ctx context.Context, line string) *exec.Cmd {
+	cmd := shell(ctx, line)
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
+	return cmd
+}
+
 // runLine runs a line with sh, until ctx ends.
 func runLine(ctx context.Context, line string, env []string) error {
-	cmd := shell(ctx, line)
+	cmd := wholeShell(ctx, line)
 	cmd.Env, cmd.Stdout, cmd.Stderr = env, os.Stderr, os.Stderr
 	return cmd.Run()
 }
