@@ -298,7 +298,10 @@ func (a *app) heedRequests(ctx context.Context, w *work, t *tenure, signals chan
 			return
 		}
 		if number, line := signalOrLine(w.options.onRequest); line == "" {
-			signals <- syscall.Signal(number)
+			select {
+			case signals <- guard.Direct(number):
+			case <-ctx.Done(): // the command has ended
+			}
 		} else if err := runLine(ctx, line, env); err != nil && ctx.Err() == nil {
 			a.note("--on-request %q: %v", line, err)
 		}

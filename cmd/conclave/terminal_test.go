@@ -84,6 +84,19 @@ func TestTheTerminalsInterruptReachesTheCommandOnce(t *testing.T) {
 	require.Zero(t, k.ends())
 }
 
+func TestASignalForARequestReachesACommandOnATerminal(t *testing.T) {
+	t.Parallel()
+	for _, s := range []string{"INT", "QUIT"} {
+		p := newProgram(t)
+		k := p.terminal(binary, "lock", "a", "--on-request", s, "--", "bash", "-c",
+			`trap 'echo got it; exit 3' `+s+`; echo ready; while :; do sleep 0.02; done`)
+		k.says("ready")
+		p.good("release", "a")
+		k.says("got it")
+		require.Equal(t, 3, k.ends())
+	}
+}
+
 func TestAShellThatIsInterruptedDoesNotGoOnWithItsLoop(t *testing.T) {
 	t.Parallel()
 	p := newProgram(t)

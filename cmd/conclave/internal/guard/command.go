@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"syscall"
 	"time"
 )
 
@@ -33,6 +34,15 @@ type Command struct {
 	// OnLost, if it is not empty, is run by sh instead of the first signal.
 	OnLost string
 }
+
+// Direct is a signal for the command that no terminal has sent: it is passed on also while one sends its own.
+type Direct syscall.Signal
+
+// Signal marks it as one.
+func (Direct) Signal() {}
+
+// String is that of the signal.
+func (d Direct) String() string { return syscall.Signal(d).String() }
 
 // Forever is what remains of a lease without a deadline.
 const Forever time.Duration = math.MaxInt64

@@ -238,7 +238,10 @@ func (r *runner) pass(s os.Signal) {
 	if slices.Contains([]os.Signal{unix.SIGINT, unix.SIGQUIT}, s) && r.foreground() {
 		return
 	}
-	if number, ok := s.(unix.Signal); ok {
+	switch number := s.(type) {
+	case unix.Signal:
+		r.say(order{Signal: int(number)})
+	case Direct:
 		r.say(order{Signal: int(number)})
 	}
 }
