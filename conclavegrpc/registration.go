@@ -118,14 +118,28 @@ func (r *Registration) put(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.mu.Lock()
-	r.kept = kept
-	newer := r.value
-	r.mu.Unlock()
-	if newer != value {
-		return kept.Update(ctx, newer)
+	// As long as kept is not known, Update leaves a newer endpoint to this: an older one cannot overtake it.
+	for err == nil && !r.keep(kept, &value) {
+		err = kept.Update(ctx, value)
 	}
-	return nil
+	if err != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.kept = kept
+	}
+	return err
+}
+
+// keep makes kept known if it has the newest endpoint, and else puts that into value.
+func (r *Registration) keep(kept *lease.Registration, value *string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.value != *value {
+		*value = r.value
+		return false
+	}
+	r.kept = kept
+	return true
 }
 
 // remove takes the address out of the registry if it is there. When ctx ends first it goes on, and can be waited for

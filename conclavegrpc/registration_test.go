@@ -2,15 +2,20 @@ package conclavegrpc_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
 	healthgrpc "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/conclave-go/conclave/conclavegrpc"
@@ -67,6 +72,49 @@ func TestAServerIsRegisteredOnceTheKeyOfTheInstanceBeforeHasGone(t *testing.T) {
 	s.health.SetServingStatus("", healthgrpc.HealthCheckResponse_NOT_SERVING)
 	require.Eventually(t, func() bool { return errors.Is(r.Err(), conclavegrpc.ErrNotServing) }, guard, tick)
 	require.NoError(t, r.Update(guarded(t), conclavegrpc.Endpoint{Addr: "later:1"}))
+}
+
+func TestTheLastOfManyUpdatesCounts(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	var writes atomic.Int64
+	client, err := clientv3.New(clientv3.Config{Endpoints: c.Endpoints(), Logger: zap.NewNop(), DialOptions: []grpc.DialOption{
+		grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+			err := invoke(ctx, method, req, reply, cc, opts...)
+			if strings.HasSuffix(method, "/Txn") {
+				writes.Add(1)
+			}
+			return err
+		}),
+	}})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	s, name, reader := newServer(t), service(t, c), c.Client(t)
+	r := register(t, newSession(t, client), name, "a", s.addr, conclavegrpc.WithHealth(s.health, ""))
+	defer func() { require.NoError(t, r.Close(guarded(t))) }()
+	for round := range 100 {
+		s.health.SetServingStatus("", healthgrpc.HealthCheckResponse_NOT_SERVING)
+		require.Eventually(t, func() bool { return errors.Is(r.Err(), conclavegrpc.ErrNotServing) && count(t, reader, name) == 0 }, guard, time.Millisecond)
+		before := writes.Load()
+		s.health.SetServingStatus("", healthgrpc.HealthCheckResponse_SERVING)
+		addr := ""
+		for i := 0; i == 0 || writes.Load() < before+2; i++ { // until one was put that is newer than what was registered
+			addr = fmt.Sprintf("%d:%d", round, i)
+			require.NoError(t, r.Update(guarded(t), conclavegrpc.Endpoint{Addr: addr}))
+		}
+		require.Eventually(t, func() bool { return r.Err() == nil }, guard, time.Millisecond)
+		resp, err := reader.Get(guarded(t), name+"/a")
+		require.NoError(t, err)
+		require.Contains(t, string(resp.Kvs[0].Value), `"`+addr+`"`)
+	}
+}
+
+// count is how many keys a service has.
+func count(t *testing.T, client *clientv3.Client, service string) int64 {
+	t.Helper()
+	resp, err := client.Get(guarded(t), service+"/", clientv3.WithPrefix(), clientv3.WithCountOnly())
+	require.NoError(t, err)
+	return resp.Count
 }
 
 func TestADrainDoesNotWaitForAnEtcdThatIsDown(t *testing.T) {
