@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -145,37 +144,96 @@ func exhausted(in io.Reader) <-chan struct{} {
 }
 
 // stay waits for the end of the wish to hold, or of the tenure. Whoever uses the lock is warned
-// by --on-lost as early as a command would be, once.
+// by --on-lost as early as a command would be.
 func (a *app) stay(ctx context.Context, w *work, o *holdOptions, t *tenure, out io.Writer) error {
 	stop := a.heedHolderRequests(ctx, w, t)
 	defer stop()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	warn := sync.OnceFunc(func() { a.warn(w, t) })
+	alarm := a.newAlarm(ctx, w, t)
+	defer alarm.end(ctx, w.killBefore(t.ttl))
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-t.lease.Context().Done():
-			warn()
+			alarm.give()
 			return a.gone(o, t, out)
 		case <-timer.C:
 		case <-t.renewed:
 		}
 		left := t.lease.Remaining() - w.killBefore(t.ttl)
 		if left <= 0 {
-			warn()
+			alarm.give()
+		} else {
+			alarm.given = false
 		}
 		timer.Reset(min(time.Hour, max(left, 100*time.Millisecond)))
 	}
 }
 
-// warn runs the line of --on-lost.
-func (a *app) warn(w *work, t *tenure) {
+// alarm is the line of --on-lost for whoever holds without a command. It is run beside the wait, which has to notice what
+// else happens.
+type alarm struct {
+	run   func()             // runs the line, nil if there is none
+	kill  context.CancelFunc // ends it
+	given bool               // since the deadline was far away last
+	ended chan struct{}      // closed while it is not running
+}
+
+func (a *app) newAlarm(ctx context.Context, w *work, t *tenure) *alarm {
+	ctx, kill := context.WithCancel(context.WithoutCancel(ctx))
+	v := &alarm{kill: kill, ended: make(chan struct{})}
+	close(v.ended)
 	if _, line := signalOrLine(w.options.onLost); line != "" {
-		if err := runLine(context.Background(), line, append(environment(), t.env()...)); err != nil {
-			a.note("--on-lost %q: %v", line, err)
+		v.run = func() {
+			if err := runLine(ctx, line, append(environment(), t.env()...)); err != nil {
+				a.note("--on-lost %q: %v", line, err)
+			}
 		}
+	}
+	return v
+}
+
+// give runs the line, once in an outage, and not beside itself.
+func (v *alarm) give() {
+	if v.given || v.run == nil {
+		return
+	}
+	v.given = true
+	select {
+	case <-v.ended:
+	default:
+		return
+	}
+	ended := make(chan struct{})
+	v.ended = ended
+	go func() { // ends with the line, at the latest in end
+		defer close(ended)
+		v.run()
+	}()
+}
+
+// lastWords is how long a line has that is still running when nobody wants to hold any more. It may have brought that about
+// itself, and have something left to do.
+const lastWords = time.Second
+
+// end waits for a line that is running, for no longer than patience, or than lastWords from when ctx ends, and kills it then.
+func (v *alarm) end(ctx context.Context, patience time.Duration) {
+	defer func() {
+		v.kill()
+		<-v.ended
+	}()
+	select {
+	case <-v.ended:
+		return
+	case <-time.After(patience):
+		return
+	case <-ctx.Done():
+	}
+	select {
+	case <-v.ended:
+	case <-time.After(min(patience, lastWords)):
 	}
 }
 

@@ -178,6 +178,65 @@ func TestWhoeverHoldsWithoutACommandIsToldWhenAnOperatorTakesTheLockAway(t *test
 	require.Equal(t, "told\n", string(said), "once")
 }
 
+func TestALineForALossThatHangsKeepsNoLock(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(t *testing.T, p *program, k *task) (code int){
+		"a signal": func(t *testing.T, _ *program, k *task) int {
+			t.Helper()
+			send(t, k.Process.Pid, syscall.SIGTERM)
+			return 0
+		},
+		"the end of the input": func(t *testing.T, _ *program, k *task) int {
+			t.Helper()
+			require.NoError(t, k.in.Close())
+			return 0
+		},
+		"a loss": func(_ *testing.T, p *program, k *task) int {
+			p.takeAway()
+			k.says(`"event":"lost"`)
+			return 76
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, k := heldThroughAnOutage(t, "echo $$ >>pids; sleep 300; true")
+			code := end(t, p, k)
+			require.Equal(t, code, k.ends(), k.stderr)
+			require.Equal(t, "left: 0\n", left(t, p.dir))
+			p.good("lock", "a", "--try", "--", "true")
+		})
+	}
+}
+
+func TestALineForALossRunsAgainWhenTheOutageWasOver(t *testing.T) {
+	t.Parallel()
+	p, k := heldThroughAnOutage(t, "echo $$ >>pids")
+	p.takeAway()
+	require.Equal(t, 76, k.ends())
+	require.Equal(t, 2, p.lines("pids"), "it was over, and this is another loss: %s %s", k.stdout, k.stderr)
+}
+
+// heldThroughAnOutage returns who holds lock "a", of which a line has said that it is about to be lost, but which was not.
+// The line writes to "pids".
+func heldThroughAnOutage(t *testing.T, line string) (*program, *task) {
+	t.Helper()
+	c := etcdtest.New(t)
+	p, net := newProgram(t).via(c.Endpoints()...), c.Net(t)
+	k := p.via(net.Endpoints()...).start("lock", "a", "-o", "json", "--debug", "--ttl", "8", "--kill-before", "4s", "--on-lost", line)
+	k.says(`"event":"held"`)
+	net.Cut()
+	require.Eventually(t, func() bool { return p.lines("pids") == 1 }, hang, poll)
+	net.Heal()
+	k.stderr.await(t, "lease: healthy again", k.done)
+	return p, k
+}
+
+// lines is how many lines a file has.
+func (p *program) lines(file string) int {
+	text, _ := os.ReadFile(filepath.Join(p.dir, file)) // which it has not, if it is not there
+	return strings.Count(string(text), "\n")
+}
+
 func TestALossThatComesToLightAtTheReleaseIsTold(t *testing.T) {
 	t.Parallel()
 	p := newProgram(t)
