@@ -2,11 +2,13 @@ package redlock_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -51,5 +53,44 @@ func TestAcquisitionsThatWereGivenUpBeforeTheyBeganAreNoOutage(t *testing.T) {
 		require.Less(t, granted.Load(), int64(crowd/2), "the others had no time")
 		require.Zero(t, outages.Load())
 		require.Empty(t, l.text())
+	})
+}
+
+// What the node that is left has is of the waiter's own first attempt.
+func TestAWaiterThatMeetsWhatItHasLeftSaysThatTheOthersAreGone(t *testing.T) {
+	t.Parallel()
+	bubble(t, 3, func(t *testing.T, v *redistest.Virtual) {
+		nodes := virtualNodes(t, v, 3)
+		require.NoError(t, lockVirtual(t, nodes).Unlock(t.Context())) // connections, and scripts
+		synctest.Wait()
+		for i := range 2 {
+			require.NoError(t, v.Wire(i).Redis().Set(name, "another"))
+			v.Wire(i).Redis().SetTTL(name, time.Hour)
+		}
+		v.Wire(2).Delay(timeout / 10)
+		m, err := redlock.NewMutex(nodes, name)
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // it asks every second, and soon again
+		defer cancel()
+		locked := make(chan error)
+		go func() {
+			_, err := m.Lock(ctx)
+			locked <- err
+		}()
+		for !v.Wire(2).Redis().Exists(name) {
+			<-time.After(time.Millisecond)
+		}
+		token, err := v.Wire(2).Redis().Get(name)
+		require.NoError(t, err)
+		for v.Wire(2).Redis().Exists(name) {
+			<-time.After(time.Millisecond)
+		}
+		v.Wire(0).Cut()
+		v.Wire(1).Cut()
+		require.NoError(t, v.Wire(2).Redis().Set(name, token)) // by a request that comes very late
+		err = <-locked
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		_, quorum := errors.AsType[*redlock.QuorumError](err)
+		require.True(t, quorum, "%v", err)
 	})
 }

@@ -120,7 +120,7 @@ func (h *hub) asked(ctx context.Context, w *waiter, r *round, why error) {
 	if h.closed {
 		return
 	}
-	if met := w.met(r); !met || t.last == nil { // else the attempt before says more
+	if met := w.met(r); !met || r.unreachable() || t.last == nil { // else the attempt before says more
 		t.last = why
 		h.warn(t, why)
 	}
