@@ -115,10 +115,10 @@ type Stopper interface {
 // After a signal ctx is often already done: use [context.WithTimeout] on
 // [context.WithoutCancel].
 func (r *Registration) Drain(ctx context.Context, server Stopper) error {
-	removal, giveUp := context.WithCancelCause(ctx)
-	defer giveUp(nil)
 	removing := make(chan error, 1)
-	go func() { removing <- r.Close(removal) }() // ends with removal
+	removal, giveUp := context.WithCancel(ctx)
+	defer giveUp()
+	go func() { removing <- r.Close(removal) }() // ends with removal and the session's grace, which nobody waits for
 	select {
 	case <-time.After(r.cfg.grace):
 	case <-ctx.Done():
@@ -126,9 +126,14 @@ func (r *Registration) Drain(ctx context.Context, server Stopper) error {
 	stop := context.AfterFunc(ctx, server.Stop) // which ends GracefulStop
 	server.GracefulStop()
 	served := stop()
-	patience := time.AfterFunc(lease.DefaultGrace, func() { giveUp(errUnconfirmed) })
+	patience := time.NewTimer(lease.DefaultGrace)
 	defer patience.Stop()
-	err := <-removing
+	var err error
+	select {
+	case err = <-removing:
+	case <-patience.C:
+		err = fmt.Errorf("%w: key %q", errUnconfirmed, r.key)
+	}
 	if !served {
 		return errors.Join(context.Cause(ctx), err)
 	}
