@@ -7,8 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 
+	"github.com/redis/go-redis/v9"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -118,8 +120,12 @@ func isLoss(err error) bool {
 	return errors.Is(err, lock.ErrLost) || errors.Is(err, election.ErrLost) || errors.Is(err, redlock.ErrLost) || errors.Is(err, lease.ErrLost)
 }
 
-// refused reports whether etcd knows the user, or the permission, not to be right.
+// refused reports whether etcd, or so many Redis nodes that the others are no quorum, know the user, or the permission, not
+// to be right.
 func refused(err error) bool {
+	if quorum, ok := errors.AsType[*redlock.QuorumError](err); ok {
+		return denials(quorum) > len(quorum.Nodes)-quorum.Quorum
+	}
 	for _, known := range []error{
 		rpctypes.ErrAuthFailed, rpctypes.ErrUserEmpty, rpctypes.ErrPermissionDenied, rpctypes.ErrPermissionNotGranted,
 		rpctypes.ErrInvalidAuthToken, rpctypes.ErrAuthNotEnabled,
@@ -136,10 +142,23 @@ func refused(err error) bool {
 	}
 }
 
+// denials is how many nodes have refused the user. Up to Redis 6.2, the reply to a script only quotes why.
+func denials(quorum *redlock.QuorumError) int {
+	n := 0
+	for _, node := range quorum.Nodes {
+		for _, prefix := range []string{"NOAUTH", "WRONGPASS", "NOPERM"} {
+			if node.Err != nil && (redis.HasErrorPrefix(node.Err, prefix) || strings.Contains(node.Err.Error(), ": -"+prefix)) {
+				n++
+				break
+			}
+		}
+	}
+	return n
+}
+
 // unreachable reports whether there was no answer.
 func unreachable(err error) bool {
-	var quorum *redlock.QuorumError
-	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &quorum) || grpcCode(err) == codes.Unavailable
+	return errors.Is(err, context.DeadlineExceeded) || unanswered(err) || grpcCode(err) == codes.Unavailable
 }
 
 // grpcCode is that of the first error in the chain that has one.

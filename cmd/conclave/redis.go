@@ -110,7 +110,7 @@ func (a *app) redisLock(ctx context.Context, o *redisOptions, names, command []s
 	a.note("redis: this lock has no fencing token, and two may hold it when a node restarts, fails over, evicts the key or has its clock set")
 	ctx, leave := a.attended(ctx, work, &o.holdOptions)
 	defer leave()
-	h, err := o.acquire(ctx, nodes, names[0])
+	h, err := o.acquire(ctx, nodes, names[0], a.etcd.commandTimeout)
 	if err != nil {
 		return interruptedOnly(ctx, err)
 	}
@@ -161,26 +161,62 @@ func (a *app) redisNodes(o *redisOptions, renewed chan<- struct{}) (nodes *redlo
 	}, nil
 }
 
-// acquire waits for the lock as the flags say, once enough nodes have answered at all.
-func (o *redisOptions) acquire(ctx context.Context, nodes *redlock.Nodes, name string) (*redlock.Hold, error) {
+// acquire waits for the lock as the flags say, once enough nodes have answered at all, which they have to do within a time.
+func (o *redisOptions) acquire(ctx context.Context, nodes *redlock.Nodes, name string, within time.Duration) (*redlock.Hold, error) {
 	m, err := redlock.NewMutex(nodes, name)
 	if err != nil {
 		return nil, usage(err)
 	}
-	h, err := m.TryLock(ctx)
-	if o.try || !errors.Is(err, redlock.ErrLocked) {
-		return h, err
+	if o.try {
+		return m.TryLock(ctx)
 	}
+	waiting := ctx
 	if o.wait > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, o.wait, errWaited)
+		waiting, cancel = context.WithTimeoutCause(ctx, o.wait, errWaited)
 		defer cancel()
+		within = min(within, o.wait)
 	}
-	h, err = m.Lock(ctx)
-	if err != nil && errors.Is(context.Cause(ctx), errWaited) {
-		return nil, &exitError{code: exitNotObtained, err: fmt.Errorf("redis lock: %q: not obtained within --wait %s: %w", name, o.wait, err)}
+	h, err := answered(ctx, m, within)
+	if !errors.Is(err, redlock.ErrLocked) {
+		return h, err
 	}
-	return h, err
+	h, err = m.Lock(waiting)
+	if err == nil || !errors.Is(context.Cause(waiting), errWaited) {
+		return h, err
+	}
+	err = fmt.Errorf("redis lock: %q: not obtained within --wait %s: %w", name, o.wait, err)
+	if unanswered(err) {
+		return nil, err
+	}
+	return nil, &exitError{code: exitNotObtained, err: err}
+}
+
+// answered tries to take the lock until enough nodes have answered, or refuse for good. Nodes that are slower than the node
+// timeout, or about to start, have that long. That is for those who wait: what one attempt has left can look to the next like
+// somebody else's lock.
+func answered(ctx context.Context, m *redlock.Mutex, within time.Duration) (*redlock.Hold, error) {
+	const pause = 50 * time.Millisecond
+	end := time.After(within)
+	for {
+		h, err := m.TryLock(ctx)
+		if !unanswered(err) || refused(err) {
+			return h, err
+		}
+		select {
+		case <-time.After(pause):
+		case <-end:
+			return nil, err
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
+// unanswered reports whether too many nodes have failed.
+func unanswered(err error) bool {
+	_, ok := errors.AsType[*redlock.QuorumError](err)
+	return ok
 }
 
 // errWaited is the cause when --wait is over.

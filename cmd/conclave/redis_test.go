@@ -53,6 +53,61 @@ func TestALockOnRedisIsWaitedFor(t *testing.T) {
 	require.Zero(t, next.ends())
 }
 
+func TestNodesThatDieDuringAWaitAreNobodyElse(t *testing.T) {
+	t.Parallel()
+	p, c := onRedis(t, 1)
+	p.start("redis", "lock", "cache").says("cache")
+	next := p.start("redis", "lock", "cache", "--wait", "5s", "--debug", "--", "echo", "never")
+	require.Eventually(t, func() bool { // it has been told that somebody has it, and waits for the release
+		n, err := c.Node(0).Admin().PubSubNumSub(t.Context(), "cache:released").Result()
+		return err == nil && n["cache:released"] > 0
+	}, hang, poll)
+	c.Node(0).Kill(t)
+	require.Equal(t, 69, next.ends(), next.stderr)
+	require.Contains(t, next.stderr.String(), "not obtained within --wait 5s")
+	require.Contains(t, next.stderr.String(), "no quorum")
+}
+
+func TestNodesThatAnswerLateAreWaitedFor(t *testing.T) {
+	t.Parallel()
+	p, c := onRedis(t, 3)
+	for i := range 2 {
+		c.Node(i).Kill(t)
+	}
+	k := p.start("redis", "lock", "cache", "--command-timeout", "1m", "--", "echo", "at last")
+	k.stderr.await(t, "no quorum", k.done)
+	for i := range 2 {
+		c.Node(i).Restart(t)
+	}
+	k.says("at last")
+	require.Zero(t, k.ends())
+	for i := range 2 {
+		c.Node(i).Kill(t)
+	}
+	require.Equal(t, 69, p.run("redis", "lock", "cache", "--try", "--", "echo", "never").code)
+}
+
+func TestAnUnknownUserOfRedisIsRefused(t *testing.T) {
+	t.Parallel()
+	p, c := onRedis(t, 3)
+	addrs := make(map[string][]string)
+	for _, node := range c.Nodes() {
+		require.NoError(t, node.Admin().Do(t.Context(), "ACL", "SETUSER", "ann", "on", ">secret", "~*", "&*", "+ping", "+hello").Err())
+		addrs["WRONGPASS"] = append(addrs["WRONGPASS"], "redis://ann:guess@"+node.Addr())
+		addrs["NOPERM"] = append(addrs["NOPERM"], "redis://ann:secret@"+node.Addr())
+	}
+	for says, nodes := range addrs {
+		for _, flag := range []string{"--try", "--wait=1m"} {
+			o := p.run("redis", "lock", "cache", flag, "--nodes", strings.Join(nodes, ","), "--", "echo", "never")
+			require.Equal(t, 77, o.code, o.stderr)
+			require.Contains(t, o.stderr, says)
+			require.NotContains(t, o.stderr, "guess")
+		}
+	}
+	mixed := append(addrs["WRONGPASS"][:1:1], "127.0.0.1:1", "127.0.0.1:2")
+	require.Equal(t, 69, p.run("redis", "lock", "cache", "--try", "--nodes", strings.Join(mixed, ","), "--", "echo", "never").code)
+}
+
 func TestACommandUnderALockOnRedisEndsBeforeTheNextBegins(t *testing.T) {
 	t.Parallel()
 	p, _ := onRedis(t, 3)
@@ -99,7 +154,7 @@ func TestWhatIsWrongWithALockOnRedisIsSaid(t *testing.T) {
 		{64, "no --nodes, and no CONCLAVE_REDIS_NODES", []string{"cache", "--", "true"}},
 		{64, "0 names", []string{"--nodes", "127.0.0.1:1", "--", "true"}},
 		{64, "must be one, or three or more", []string{"cache", "--nodes", "127.0.0.1:1,127.0.0.1:2", "--", "true"}},
-		{69, "connection refused", []string{"cache", "--nodes", "127.0.0.1:1", "--", "true"}},
+		{69, "connection refused", []string{"cache", "--nodes", "127.0.0.1:1", "--command-timeout", "500ms", "--", "true"}},
 		{64, "--nodes: ", []string{"cache", "--nodes", "http://:secret@127.0.0.1:1", "--", "true"}},
 	} {
 		o := p.run(append([]string{"redis", "lock"}, c.args...)...)
