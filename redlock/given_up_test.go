@@ -77,14 +77,7 @@ func TestAWaiterThatMeetsWhatItHasLeftSaysThatTheOthersAreGone(t *testing.T) {
 			_, err := m.Lock(ctx)
 			locked <- err
 		}()
-		for !v.Wire(2).Redis().Exists(name) {
-			<-time.After(time.Millisecond)
-		}
-		token, err := v.Wire(2).Redis().Get(name)
-		require.NoError(t, err)
-		for v.Wire(2).Redis().Exists(name) {
-			<-time.After(time.Millisecond)
-		}
+		token := tokenOfAttempt(t, v.Wire(2))
 		v.Wire(0).Cut()
 		v.Wire(1).Cut()
 		require.NoError(t, v.Wire(2).Redis().Set(name, token)) // by a request that comes very late
@@ -93,4 +86,46 @@ func TestAWaiterThatMeetsWhatItHasLeftSaysThatTheOthersAreGone(t *testing.T) {
 		_, quorum := errors.AsType[*redlock.QuorumError](err)
 		require.True(t, quorum, "%v", err)
 	})
+}
+
+// The first attempt is granted when its deadline has passed.
+func TestAWaiterThatMeetsWhatALateAttemptHasLeftDoesNotNameItself(t *testing.T) {
+	t.Parallel()
+	const short, deadline = 5 * time.Millisecond, 550 * time.Microsecond
+	bubble(t, 1, func(t *testing.T, v *redistest.Virtual) {
+		nodes := virtualNodes(t, v, 1, redlock.WithDrift(0.49), redlock.WithNodeTimeout(short/3))
+		require.NoError(t, lockVirtual(t, nodes).Unlock(t.Context())) // connections, and scripts
+		synctest.Wait()
+		v.Wire(0).Delay(deadline)
+		m, err := redlock.NewMutex(nodes, name, redlock.WithTTL(short))
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // it asks every second
+		defer cancel()
+		locked := make(chan error)
+		go func() {
+			_, err := m.Lock(ctx)
+			locked <- err
+		}()
+		token := tokenOfAttempt(t, v.Wire(0))
+		require.NoError(t, v.Wire(0).Redis().Set(name, token)) // by a request that comes very late
+		err = <-locked
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorContains(t, err, "after the deadline")
+		require.NotErrorIs(t, err, redlock.ErrLocked)
+	})
+}
+
+// tokenOfAttempt waits until a node has given up what an attempt had got there, and returns its token.
+func tokenOfAttempt(t *testing.T, w *redistest.Wire) string {
+	t.Helper()
+	const look = 100 * time.Microsecond
+	for !w.Redis().Exists(name) {
+		<-time.After(look)
+	}
+	token, err := w.Redis().Get(name)
+	require.NoError(t, err)
+	for w.Redis().Exists(name) {
+		<-time.After(look)
+	}
+	return token
 }

@@ -137,8 +137,13 @@ func (w *waiter) met(r *round) bool {
 		return false
 	}
 	met := slices.ContainsFunc(r.answers, func(a answer) bool { return a.state == NodeLocked && slices.Contains(w.tokens, a.owner) })
-	w.tokens = append(w.tokens[max(0, len(w.tokens)+1-maxTokens):], r.claim.token)
+	w.remember(r)
 	return met
+}
+
+// remember remembers r's token.
+func (w *waiter) remember(r *round) {
+	w.tokens = append(w.tokens[max(0, len(w.tokens)+1-maxTokens):], r.claim.token)
 }
 
 // warn tells an operator of a key that never expires, once. mu must be held.

@@ -143,7 +143,7 @@ func (m *Mutex) check(ctx context.Context) error {
 }
 
 // attempt asks every node once, on behalf of call by, and waits for each as long as timeout.
-// It returns the hold, or the round that failed.
+// It returns the hold, or the round that failed, if there was one.
 func (m *Mutex) attempt(ctx context.Context, by *call, timeout time.Duration) (*Hold, *round, error) {
 	if ctx.Err() != nil {
 		return nil, nil, ended(ctx, nil)
@@ -172,7 +172,7 @@ func (m *Mutex) attempt(ctx context.Context, by *call, timeout time.Duration) (*
 		}
 	}
 	c.abandon(ctx)
-	return nil, nil, err
+	return nil, r, err
 }
 
 // validity is for how long a lock is valid from when its keys were set.

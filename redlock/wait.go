@@ -45,6 +45,7 @@ func (m *Mutex) lock(ctx context.Context, c *call) (h *Hold, err error) {
 		case h != nil:
 			return h, nil
 		case errors.Is(err, errLate):
+			w.remember(r)
 			hub.asked(ctx, w, nil, err)
 		case err != nil && ctx.Err() != nil && last != nil:
 			return nil, ended(ctx, last)
