@@ -146,5 +146,7 @@
 // A client of a cluster, or of a fail-over group, is one node. A lock's keys are in one
 // slot there. While the slot moves to another server, holds go on, and Lock waits for the
 // end of the move. After an unanswered call, a client of a cluster is told to refresh its
-// map of the cluster, which by itself it does once a minute. A ring is refused.
+// map of the cluster, which by itself it does once a minute. Whether it answers is known of it
+// as a whole: when one of its servers hangs, locks on the others may wait as well, or fail, until
+// the calls to that one have ended. A ring is refused.
 package redlock
