@@ -318,11 +318,30 @@ func TestWhatACommandLeavesRunningInItsSessionEndsWithIt(t *testing.T) {
 		setsid sh -c 'echo $$ >daemon; exec sleep 60' >/dev/null 2>&1 &
 		while [ ! -s pids ] || [ ! -s daemon ]; do sleep 0.02; done`)
 	require.Equal(t, "left: 0\n", left(t, p.dir))
-	pid, err := os.ReadFile(filepath.Join(p.dir, "daemon"))
-	require.NoError(t, err)
-	daemon, err := strconv.Atoi(strings.TrimSpace(string(pid)))
-	require.NoError(t, err)
-	send(t, daemon, syscall.SIGKILL) // which fails if it is gone: a daemon has left on purpose
+	send(t, p.daemon(), syscall.SIGKILL) // which fails if it is gone: a daemon has left on purpose
+}
+
+func TestADaemonStaysWhenConclaveIsKilledAfterTheCommandHasEnded(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	k := p.start("lock", "a", "--ttl", "15", "--", "sh", "-c", `
+		setsid sh -c 'echo $$ >daemon; exec sleep 60' >/dev/null 2>&1 &
+		sh -c 'trap "echo told" TERM; echo $$ >>pids; while :; do sleep 0.02; done' &
+		while [ ! -s pids ] || [ ! -s daemon ]; do sleep 0.02; done`)
+	k.says("told")
+	send(t, k.Process.Pid, syscall.SIGKILL)
+	require.Eventually(t, func() bool { return left(t, p.dir) == "left: 0\n" }, hang, poll)
+	send(t, p.daemon(), syscall.SIGKILL)
+}
+
+// daemon is the process in the file "daemon".
+func (p *program) daemon() int {
+	p.t.Helper()
+	text, err := os.ReadFile(filepath.Join(p.dir, "daemon"))
+	require.NoError(p.t, err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	require.NoError(p.t, err)
+	return pid
 }
 
 func TestSignalsArePassedOn(t *testing.T) {

@@ -294,9 +294,10 @@ func (w *warden) tick() {
 	}
 }
 
-// lose begins to end the command, once.
+// lose begins to end the command, once. One that has ended by itself has not lost anything: what is left of it is being
+// ended already, and a daemon of it may stay.
 func (w *warden) lose() {
-	if w.lost {
+	if w.lost || w.result != nil {
 		return
 	}
 	w.lost = true
