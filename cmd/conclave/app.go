@@ -103,9 +103,9 @@ func (a *app) note(format string, args ...any) {
 	_, _ = fmt.Fprintf(a.err, "conclave: "+format+"\n", args...) // there is nobody else to tell
 }
 
-// ending are the signals that ask the program to end.
+// ending are the signals that end the program in good order, unless there is a command that they are passed on to.
 func ending() []os.Signal {
-	return []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT}
+	return append([]os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT}, forwarded()...)
 }
 
 // catch has signals sent to c, but for those that whoever has started the program wants to be ignored.

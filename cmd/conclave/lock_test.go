@@ -121,20 +121,22 @@ func TestAWaiterThatIsToldToEndLeavesNothing(t *testing.T) {
 	awaitWaiters(t, p, 0)
 }
 
-func TestAQuitLeavesNothing(t *testing.T) {
+func TestAnySignalLeavesNothing(t *testing.T) {
 	t.Parallel()
-	p := newProgram(t)
-	holder := p.start("lock", "a", "--ttl", "300")
-	holder.says("a/~mutex/")
-	waiter := p.start("lock", "a", "--ttl", "300", "--", "echo", "never")
-	awaitWaiters(t, p, 1)
-	require.NoError(t, waiter.Process.Signal(syscall.SIGQUIT))
-	require.Equal(t, 131, waiter.ends())
-	require.Empty(t, waiter.stderr.String())
-	awaitWaiters(t, p, 0)
-	require.NoError(t, holder.Process.Signal(syscall.SIGQUIT))
-	require.Zero(t, holder.ends())
-	p.good("lock", "--try", "a", "--", "true")
+	for _, s := range []syscall.Signal{syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM} {
+		p := newProgram(t)
+		holder := p.start("lock", "a", "--ttl", "300")
+		holder.says("a/~mutex/")
+		waiter := p.start("lock", "a", "--ttl", "300", "--", "echo", "never")
+		awaitWaiters(t, p, 1)
+		require.NoError(t, waiter.Process.Signal(s))
+		require.Equal(t, 128+int(s), waiter.ends())
+		require.Empty(t, waiter.stderr.String())
+		awaitWaiters(t, p, 0)
+		require.NoError(t, holder.Process.Signal(s))
+		require.Zero(t, holder.ends())
+		p.good("lock", "--try", "a", "--", "true")
+	}
 }
 
 func TestAWaiterWhoseScriptIsGoneEnds(t *testing.T) {
