@@ -91,6 +91,57 @@ func TestWhatOthersWantToKnowOfAnEntryIsRead(t *testing.T) {
 	require.Equal(t, map[string]int{"Txn": 1}, b.rec.Counts(), "the other two are read with them")
 }
 
+func TestOtherKeysAreReadWithTheComparison(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	keys, _, gone := b.entries(t, 128)
+	var all []*[]sighting
+	for i := range 128 {
+		_, seen := b.observe(fmt.Sprintf("%sother%d", b.prefix, i))
+		all = append(all, seen)
+	}
+	b.look(t)
+	require.Equal(t, map[string]int{"Txn": 1}, b.rec.Counts())
+	for _, seen := range all {
+		require.Len(t, *seen, 1)
+	}
+	_, err := b.client.Delete(guarded(t), keys[3])
+	require.NoError(t, err)
+	b.look(t)
+	require.Equal(t, map[int]int{3: 1}, gone)
+	for _, seen := range all {
+		require.Len(t, *seen, 2, "also if it fails")
+	}
+}
+
+// A look may have time for one step only.
+func TestWhatAComparisonHasMissedTheNextLookReadsFirst(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	keys, items, gone := b.entries(t, 6)
+	_, err := b.client.Delete(guarded(t), keys[3])
+	require.NoError(t, err)
+	step := func() {
+		t.Helper()
+		_, err := b.Begin(b.client, b.lease).Step(guarded(t))
+		require.NoError(t, err)
+	}
+	step()
+	require.Empty(t, gone)
+	step()
+	require.Equal(t, map[int]int{3: 1}, gone)
+	items[3].Remove()
+	compared := 0
+	b.rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
+		txn, ok := req.(*pb.TxnRequest)
+		require.True(t, ok)
+		compared = len(txn.Compare)
+		return invoke()
+	})
+	step()
+	require.Equal(t, 5, compared, "those that are there are compared again")
+}
+
 func TestAComparisonThatMayNotBeMadeIsARead(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -184,6 +184,9 @@ type Item struct {
 	ended func()
 	// created is set if judge need not be told of the entry of that create revision.
 	created int64
+	// missed is set if it is not known whether that is there, since a comparison of many has
+	// failed: until it is, looks read the key. It is protected by the list's mu.
+	missed bool
 }
 
 // Add puts key on the list until the item is removed. judge is called with each
@@ -202,6 +205,37 @@ func (l *List) Expect(key string, created int64, gone, ended func()) *Item {
 		}
 	}
 	return l.add(&Item{list: l, key: key, judge: judge, ended: ended, created: created})
+}
+
+// expects returns the create revision of the entry that is to be compared, 0 if the key is to
+// be read. The list's mu must be held.
+func (it *Item) expects() int64 {
+	if it.missed {
+		return 0
+	}
+	return it.created
+}
+
+// distrust has the next look, too, read what was compared, and not found as it should be: this
+// one may have no time for that.
+func (l *List) distrust(expected []finding) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, f := range expected {
+		for _, it := range f.items {
+			it.missed = true
+		}
+	}
+}
+
+// tell tells the judge how the key stood.
+func (it *Item) tell(kv *mvccpb.KeyValue, rev int64) {
+	if it.created > 0 {
+		it.list.mu.Lock()
+		it.missed = kv.GetCreateRevision() != it.created
+		it.list.mu.Unlock()
+	}
+	it.judge(kv, rev)
 }
 
 func (l *List) add(it *Item) *Item {

@@ -3,6 +3,7 @@ package look
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -27,7 +28,8 @@ const (
 
 // Look is one pass over a list, a step at a time. It belongs to one goroutine. Entries that
 // somebody expects are compared, many in one transaction, whose answer is a few bytes if all
-// are there. The other keys are read, and those of a comparison that failed.
+// are there. The other keys are read, in the same transactions, and so are those of a
+// comparison that has failed.
 type Look struct {
 	list     *List
 	client   *clientv3.Client
@@ -45,7 +47,7 @@ type Look struct {
 // finding is who wants to know about a key.
 type finding struct {
 	key     string
-	judges  []Judge
+	items   []*Item
 	created int64 // if set, they want to know only whether this entry is there
 	slot    *Slot // set if the key is in doubt
 }
@@ -70,8 +72,8 @@ func (l *List) Begin(client *clientv3.Client, lease clientv3.LeaseID) *Look {
 		return &all[i]
 	}
 	for it := range l.items {
-		f := add(it.key, it.created)
-		f.judges = append(f.judges, it.judge)
+		f := add(it.key, it.expects())
+		f.items = append(f.items, it)
 	}
 	for key, s := range l.slots {
 		if s.doubtful {
@@ -92,8 +94,8 @@ func (k *Look) sort(all []finding) {
 			k.left = append(k.left, f)
 		}
 	}
-	if len(k.expected) < fewEntries {
-		k.expected, k.left = nil, append(k.left, k.expected...)
+	if len(k.left) == 0 && len(k.expected) < fewEntries {
+		k.expected, k.left = nil, k.expected
 	}
 }
 
@@ -123,8 +125,17 @@ func (k *Look) Next(ctx context.Context, patience time.Duration) error {
 	return err
 }
 
-// txn makes a request that reads.
-func (k *Look) txn(ctx context.Context, conds []clientv3.Cmp, then, otherwise []clientv3.Op) (*clientv3.TxnResponse, error) {
+// txn makes a request that reads what is left if what is expected is there. Without a
+// linearizable read in both branches the answer would be of any age.
+func (k *Look) txn(ctx context.Context, expected, left []finding) (*clientv3.TxnResponse, error) {
+	conds, then := conditions(expected), gets(left)
+	var otherwise []clientv3.Op
+	if len(expected) > 0 {
+		otherwise = []clientv3.Op{clientv3.OpGet(expected[0].key, clientv3.WithCountOnly())}
+	}
+	if len(left) == 0 {
+		then = otherwise
+	}
 	read := func(ctx context.Context) (*clientv3.TxnResponse, error) {
 		return k.client.Txn(ctx).If(conds...).Then(then...).Else(otherwise...).Commit()
 	}
@@ -138,47 +149,52 @@ func (k *Look) txn(ctx context.Context, conds []clientv3.Cmp, then, otherwise []
 // returns the raft term of the answer; the state is at least as new as the moment of the call. A step that fails
 // can be repeated.
 func (k *Look) Step(ctx context.Context) (term uint64, err error) {
-	if len(k.expected) > 0 {
-		batch := k.expected[:min(len(k.expected), k.list.batch())]
-		term, err = k.compare(ctx, batch)
-		if err == nil {
-			k.expected = k.expected[len(batch):]
-		}
-		return term, err
-	}
-	if len(k.left) == 0 {
+	most := k.list.batch()
+	expected, left := k.expected[:min(len(k.expected), most)], k.left[:min(len(k.left), most)]
+	if len(expected)+len(left) == 0 {
 		k.header, err = k.list.probe(ctx, k.client)
 		k.probed = err == nil
 		return k.header.GetRaftTerm(), err
 	}
-	batch := k.left[:min(len(k.left), k.list.batch())]
-	term, err = k.read(ctx, batch)
-	if err == nil {
-		k.left = k.left[len(batch):]
+	there, term, err := k.ask(ctx, expected, left)
+	if err != nil {
+		return 0, err
 	}
-	return term, err
+	k.expected = k.expected[len(expected):]
+	if there {
+		k.left = k.left[len(left):]
+	} else {
+		k.list.distrust(expected)
+		k.left = slices.Concat(expected, k.left)
+	}
+	return term, nil
 }
 
-// compare asks whether all entries of a batch are there. If not, the keys are read later;
-// if that may not be asked, now.
-func (k *Look) compare(ctx context.Context, batch []finding) (term uint64, err error) {
-	conds := make([]clientv3.Cmp, len(batch))
-	for i, f := range batch {
-		conds[i] = clientv3.Compare(clientv3.CreateRevision(f.key), "=", f.created)
-	}
-	// Without a linearizable read in both branches the answer would be of any age.
-	read := []clientv3.Op{clientv3.OpGet(batch[0].key, clientv3.WithCountOnly())}
-	resp, err := k.txn(ctx, conds, read, read)
+// ask compares and reads the keys of one transaction. It reports whether all that are expected
+// are there: else nothing was read.
+func (k *Look) ask(ctx context.Context, expected, left []finding) (there bool, term uint64, err error) {
+	resp, err := k.txn(ctx, expected, left)
 	switch {
-	case attempt.Code(err) == codes.PermissionDenied:
-		return k.read(ctx, batch)
+	case attempt.Code(err) == codes.PermissionDenied, attempt.TooLarge(err) && len(expected)+len(left) == 1:
+		term, err = k.readAlone(ctx, slices.Concat(expected, left))
+		return true, term, err
 	case err != nil:
-		return 0, k.refused(err)
-	case !resp.Succeeded:
-		k.left = append(k.left, batch...)
+		return false, 0, k.refused(err)
+	}
+	if resp.Succeeded {
+		k.found = append(k.found, k.tell(left, resp)...)
 	}
 	k.header = resp.Header
-	return resp.Header.RaftTerm, nil
+	return resp.Succeeded, resp.Header.RaftTerm, nil
+}
+
+// conditions are those under which entries are there.
+func conditions(expected []finding) []clientv3.Cmp {
+	conds := make([]clientv3.Cmp, len(expected))
+	for i, f := range expected {
+		conds[i] = clientv3.Compare(clientv3.CreateRevision(f.key), "=", f.created)
+	}
+	return conds
 }
 
 // refused returns why a request has failed, and makes the next smaller if it was too large.
@@ -195,22 +211,6 @@ func (k *Look) Term(ctx context.Context) (term uint64, err error) {
 	return header.GetRaftTerm(), err
 }
 
-// read looks at the keys of one transaction.
-func (k *Look) read(ctx context.Context, batch []finding) (term uint64, err error) {
-	resp, err := k.txn(ctx, nil, gets(batch), nil)
-	switch {
-	case attempt.Code(err) == codes.PermissionDenied:
-		return k.readAlone(ctx, batch)
-	case attempt.TooLarge(err) && len(batch) == 1:
-		return k.readAlone(ctx, batch)
-	case err != nil:
-		return 0, k.refused(err)
-	}
-	k.found = append(k.found, k.tell(batch, resp)...)
-	k.header = resp.Header
-	return resp.Header.RaftTerm, nil
-}
-
 // readAlone looks at keys of which one may not be read, by a role that may only
 // write it. That one cannot be judged; the others, and the lease, need not suffer.
 func (k *Look) readAlone(ctx context.Context, batch []finding) (term uint64, err error) {
@@ -219,7 +219,7 @@ func (k *Look) readAlone(ctx context.Context, batch []finding) (term uint64, err
 		return k.header.GetRaftTerm(), err
 	}
 	for _, f := range batch {
-		if term, err = k.read(ctx, []finding{f}); err != nil {
+		if _, term, err = k.ask(ctx, nil, []finding{f}); err != nil {
 			return 0, err
 		}
 	}
@@ -249,8 +249,8 @@ func (k *Look) tell(batch []finding, resp *clientv3.TxnResponse) (found []orphan
 		if kvs := resp.Responses[i].GetResponseRange().GetKvs(); len(kvs) > 0 {
 			kv = kvs[0]
 		}
-		for _, judge := range f.judges {
-			judge(kv, rev)
+		for _, it := range f.items {
+			it.tell(kv, rev)
 		}
 		switch {
 		case f.slot == nil || !f.slot.current():

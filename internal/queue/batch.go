@@ -320,7 +320,7 @@ func (b *batches) learn(t *batch, err error) {
 	if errors.Is(rpctypes.Error(err), rpctypes.ErrTooManyOps) || attempt.TooLarge(err) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		b.limit = max(len(t.parts)/2, 1)
+		b.limit = min(cmp.Or(b.limit, mostParts), max(len(t.parts)/2, 1))
 	}
 }
 

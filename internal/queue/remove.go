@@ -48,6 +48,10 @@ func (e *entry) removeUnsettled(ctx context.Context) {
 	case attempt.Pause(ctx, latePause):
 		// Of the puts cancelled on their way, one in a hundred is overtaken by
 		// its own removal. Everybody would wait for it until the next look.
+		if removed, err := e.delete(ctx); removed && err == nil {
+			e.removed()
+			return
+		}
 		e.keys.Soon()
 	}
 }

@@ -113,11 +113,11 @@ func (t *guardedTxn) commit(ctx context.Context) (*clientv3.TxnResponse, error) 
 	if t.nested() {
 		return txn.Then(clientv3.OpTxn(t.conds, t.then, t.other)).Commit()
 	}
-	then := t.then
+	txn = txn.Then(t.then...)
 	if t.local() {
-		then = append(slices.Clip(then), clientv3.OpGet(t.grant.Key(), clientv3.WithCountOnly()))
+		txn = txn.Else(clientv3.OpGet(t.grant.Key(), clientv3.WithCountOnly()))
 	}
-	return txn.Then(then...).Commit()
+	return txn.Commit()
 }
 
 // local reports whether a member would answer the transaction from what it has, however old
@@ -145,7 +145,6 @@ func refused(err error) bool {
 // answer returns the response to the caller's own transaction.
 func (t *guardedTxn) answer(resp *clientv3.TxnResponse) *clientv3.TxnResponse {
 	if !t.nested() {
-		resp.Responses = resp.Responses[:len(t.then)]
 		return resp
 	}
 	own := (*clientv3.TxnResponse)(resp.Responses[0].GetResponseTxn())

@@ -63,6 +63,8 @@ func knownBy() map[string]string {
 		"look/an orphan is removed without its revision":                         "TestWhatAnotherLeaseHasPutBetween",
 		"look/a comparison is of any age":                                        "TestEntriesThatAreThere",
 		"look/a comparison that has failed says nothing":                         "TestAnEntryThatIsGone",
+		"look/a comparison that has failed is forgotten":                         "TestWhatAComparisonHasMissed",
+		"look/what a comparison has missed is never compared again":              "TestWhatAComparisonHasMissed",
 		"look/what another wants to know of an entry is not read":                "TestWhatOthersWantToKnow",
 		"look/an entry is gone before it was made":                               "TestAnEntryIsNotGone",
 		"look/a look at nothing is done":                                         "TestAnEmptyList",

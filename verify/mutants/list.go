@@ -109,8 +109,10 @@ func leaseMutants() group {
 
 func lookMutants() group {
 	return group{"look", "internal/look", []string{"internal/look", "lock", "lease"}, []change{
-		{name: "a comparison is of any age", file: "look.go", fn: "Look.compare", old: "k.txn(ctx, conds, read, read)", with: "k.txn(ctx, conds, read[:0], nil)"},
-		{name: "a comparison that has failed says nothing", file: "look.go", fn: "Look.compare", old: "case !resp.Succeeded:\n\t\tk.left = append(k.left, batch...)", with: "case !resp.Succeeded:"},
+		{name: "a comparison is of any age", file: "look.go", fn: "Look.txn", old: "otherwise = []clientv3.Op{clientv3.OpGet(expected[0].key, clientv3.WithCountOnly())}", with: "_ = otherwise"},
+		{name: "a comparison that has failed says nothing", file: "look.go", fn: "Look.Step", old: "k.left = slices.Concat(expected, k.left)", with: ""},
+		{name: "a comparison that has failed is forgotten", file: "look.go", fn: "Look.Step", old: "k.list.distrust(expected)", with: ""},
+		{name: "what a comparison has missed is never compared again", file: "list.go", fn: "Item.tell", old: "it.missed = kv.GetCreateRevision() != it.created", with: ""},
 		{name: "what another wants to know of an entry is not read", file: "look.go", fn: "List.Begin", old: "all[i].created = 0", with: ""},
 		{name: "an entry is gone before it was made", file: "list.go", fn: "List.Expect", old: "rev >= created && ", with: ""},
 		{name: "a look at nothing is done", file: "look.go", fn: "Look.Done", old: " && k.probed", with: ""},
@@ -140,7 +142,7 @@ func queueMutants() group {
 		{name: "a batch goes on that all have left", file: "batch.go", fn: "batch.leave", old: "t.cancel()", with: ""},
 		{name: "a batch in which a condition fails is taken for done", file: "batch.go", fn: "batches.send", old: "case err == nil && resp.Succeeded:", with: "case err == nil:"},
 		{name: "all of a batch are given the answer to the first", file: "batch.go", fn: "batch.answer", old: "answers = answers[n:]", with: ""},
-		{name: "a batch is as large as before when the server has refused it", file: "batch.go", fn: "batches.learn", old: "b.limit = max(len(t.parts)/2, 1)", with: ""},
+		{name: "a batch is as large as before when the server has refused it", file: "batch.go", fn: "batches.learn", old: "b.limit = min(cmp.Or(b.limit, mostParts), max(len(t.parts)/2, 1))", with: ""},
 		{name: "queues within each other share transactions", file: "batch.go", fn: "entry.shareable", old: " && !e.q.Nests", with: ""},
 		{name: "the first of a crowd stays behind", file: "batch.go", fn: "batches.enter", old: "b.hasten(other)", with: "_ = other"},
 		{name: "an error of a batch is everybody's", file: "batch.go", fn: "batches.send", old: "attempt.Shared(err)", with: "err"},
