@@ -207,3 +207,32 @@ func TestAProclamationThatAResignationHasOvertakenLeavesNothing(t *testing.T) {
 	requireSuccess(t, late)
 	require.Zero(t, concurrency.Names(s))
 }
+
+// After a TTL its key has gone with its lease, whatever the network does.
+func TestAnUnlockOrResignOfALeftSessionIsNotTriedForEver(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	for kind, begin := range holders() {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			client := newHindered(t, c)
+			s := newSession(t, client.Client, concurrency.WithTTL(1))
+			_, giveUp := begin(t, s, c.Prefix(t)+kind)
+			deleting := make(chan struct{}, 1)
+			var hang func(ctx context.Context) error
+			hang = func(ctx context.Context) error {
+				client.hinder(deletes, hang)
+				select {
+				case deleting <- struct{}{}:
+				default: // again
+				}
+				return until(ctx, nil)
+			}
+			client.hinder(deletes, hang)
+			done := soon(func() error { return giveUp(context.WithoutCancel(t.Context())) })
+			await(t, deleting, "it is deleted")
+			s.Orphan()
+			require.Error(t, await(t, done, "it returns"))
+		})
+	}
+}

@@ -88,6 +88,18 @@ func (s *Session) replace(ctx context.Context, key string, rev int64, val string
 	return resp.Header, nil
 }
 
+// removeLeft is remove after the session was left while the key was being given up, which failed
+// with before. After a TTL the lease has ended, whatever becomes of the request.
+func (s *Session) removeLeft(ctx context.Context, key string, rev int64, before error) error {
+	within, cancel := context.WithTimeout(ctx, s.lease.TTL())
+	defer cancel()
+	err := s.remove(within, key, rev)
+	if err != nil && within.Err() != nil && ctx.Err() == nil {
+		return before
+	}
+	return err
+}
+
 // remove deletes a key if it is still the one that was created at rev, and else fails with
 // [election.ErrLost].
 func (s *Session) remove(ctx context.Context, key string, rev int64) error {

@@ -256,13 +256,12 @@ func (e *Election) Resign(ctx context.Context) error {
 func (e *Election) giveUp(ctx context.Context, t *election.Term, key string, rev int64) (err error) {
 	end := e.session.call()
 	defer end()
-	if t != nil {
-		err = t.Resign(ctx)
-		if err != nil && e.session.abandoned() {
-			key, rev = t.Key(), t.Token().Revision()
+	switch {
+	case t != nil:
+		if err = t.Resign(ctx); err != nil && e.session.abandoned() {
+			err = e.session.removeLeft(ctx, t.Key(), t.Token().Revision(), err)
 		}
-	}
-	if key != "" {
+	case key != "":
 		err = e.session.remove(ctx, key, rev)
 	}
 	if errors.Is(err, election.ErrLost) {

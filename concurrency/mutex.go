@@ -193,7 +193,7 @@ func (m *Mutex) unlock(ctx context.Context, h *lock.Hold) error {
 		return err
 	}
 	again := m.removes(ctx, h)
-	direct := m.session.remove(ctx, h.Key(), h.Token().Revision())
+	direct := m.session.removeLeft(ctx, h.Key(), h.Token().Revision(), err)
 	switch {
 	case !errors.Is(direct, election.ErrLost):
 		return direct

@@ -75,7 +75,7 @@
 // # Cost
 //
 // A grant is one write. A round takes place a third of the TTL after the last one: one
-// keep-alive on a long-lived stream and one read for up to 128 keys, plus one more read
-// for every 128 keys beyond. A lease has one goroutine; the leases of a client share one
+// keep-alive on a long-lived stream and one read, which compares up to 128 entries of locks and
+// elections and reads up to 128 other keys, and one more for every 128 beyond. A lease has one goroutine; the leases of a client share one
 // gRPC stream. A registration costs one write; after a loss, 64 are written at a time.
 package lease
