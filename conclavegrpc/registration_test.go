@@ -97,10 +97,11 @@ func TestTheLastOfManyUpdatesCounts(t *testing.T) {
 		require.Eventually(t, func() bool { return errors.Is(r.Err(), conclavegrpc.ErrNotServing) && count(t, reader, name) == 0 }, guard, time.Millisecond)
 		before := writes.Load()
 		s.health.SetServingStatus("", healthgrpc.HealthCheckResponse_SERVING)
-		addr := ""
+		addr, ctx := "", guarded(t)
 		for i := 0; i == 0 || writes.Load() < before+2; i++ { // until one was put that is newer than what was registered
 			addr = fmt.Sprintf("%d:%d", round, i)
-			require.NoError(t, r.Update(guarded(t), conclavegrpc.Endpoint{Addr: addr}))
+			require.NoError(t, r.Update(ctx, conclavegrpc.Endpoint{Addr: addr}))
+			<-time.After(10 * time.Microsecond) // what registers needs a processor, too
 		}
 		require.Eventually(t, func() bool { return r.Err() == nil }, guard, time.Millisecond)
 		resp, err := reader.Get(guarded(t), name+"/a")
