@@ -226,6 +226,7 @@ func heldThroughAnOutage(t *testing.T, line string) (*program, *task) {
 	k.says(`"event":"held"`)
 	net.Cut()
 	require.Eventually(t, func() bool { return p.lines("pids") == 1 }, hang, poll)
+	k.stderr.await(t, "lease: renewal overdue", k.done) // else nothing would say that it is over
 	net.Heal()
 	k.stderr.await(t, "lease: healthy again", k.done)
 	return p, k

@@ -57,14 +57,14 @@ func TestNodesThatDieDuringAWaitAreNobodyElse(t *testing.T) {
 	t.Parallel()
 	p, c := onRedis(t, 1)
 	p.start("redis", "lock", "cache").says("cache")
-	next := p.start("redis", "lock", "cache", "--wait", "5s", "--debug", "--", "echo", "never")
+	next := p.start("redis", "lock", "cache", "--wait", "12s", "--debug", "--", "echo", "never")
 	require.Eventually(t, func() bool { // it has been told that somebody has it, and waits for the release
 		n, err := c.Node(0).Admin().PubSubNumSub(t.Context(), "cache:released").Result()
 		return err == nil && n["cache:released"] > 0
 	}, hang, poll)
 	c.Node(0).Kill(t)
 	require.Equal(t, 69, next.ends(), next.stderr)
-	require.Contains(t, next.stderr.String(), "not obtained within --wait 5s")
+	require.Contains(t, next.stderr.String(), "not obtained within --wait 12s")
 	require.Contains(t, next.stderr.String(), "no quorum")
 }
 

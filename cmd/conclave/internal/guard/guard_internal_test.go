@@ -68,8 +68,8 @@ func (*renewed) Context() context.Context { return context.Background() }
 
 // runUnannounced runs a command that ends half a second after it would be ended, but for the renewal.
 func runUnannounced() int {
-	const ttl, killBefore = 4 * time.Second, 2 * time.Second
-	c := Command{Path: "/bin/sh", Args: []string{"sh", "-c", "sleep 2.5; exit 7"}, Env: os.Environ(), KillBefore: killBefore}
+	const ttl, killBefore = 10 * time.Second, 5 * time.Second
+	c := Command{Path: "/bin/sh", Args: []string{"sh", "-c", "sleep 5.5; exit 7"}, Env: os.Environ(), KillBefore: killBefore}
 	result, err := Run(c, &renewed{end: time.Now().Add(ttl)}, nil, nil)
 	if err != nil || result.Ended {
 		fmt.Fprintln(os.Stderr, result, err)
