@@ -120,7 +120,7 @@ func (h *hub) asked(ctx context.Context, w *waiter, r *round, why error) {
 	if h.closed {
 		return
 	}
-	if met := w.met(r); !met || r.unreachable() || t.last == nil { // else the attempt before says more
+	if misled := w.misled(r); !misled || r.unreachable() || t.last == nil { // else the attempt before says more
 		t.last = why
 		h.warn(t, why)
 	}
@@ -130,15 +130,18 @@ func (h *hub) asked(ctx context.Context, w *waiter, r *round, why error) {
 	}
 }
 
-// met reports whether round r, which may be nil, found what an attempt of w before has left
-// on a node. It remembers r's token.
-func (w *waiter) met(r *round) bool {
+// misled reports whether round r, which may be nil, found what an attempt of w before has left on a node, and nobody else
+// who has the lock. It remembers r's token.
+func (w *waiter) misled(r *round) bool {
 	if r == nil {
 		return false
 	}
-	met := slices.ContainsFunc(r.answers, func(a answer) bool { return a.state == NodeLocked && slices.Contains(w.tokens, a.owner) })
+	own := func(a answer) bool { return a.state == NodeLocked && slices.Contains(w.tokens, a.owner) }
+	owner, n := r.owner()
+	held := n > r.spare() && !slices.Contains(w.tokens, owner)
+	misled := slices.ContainsFunc(r.answers, own) && !held
 	w.remember(r)
-	return met
+	return misled
 }
 
 // remember remembers r's token.
