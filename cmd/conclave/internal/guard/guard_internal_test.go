@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -132,6 +133,37 @@ func TestACommandGoesOnUnderALeaseOfWhichNobodySaysThatItWasRenewed(t *testing.T
 	process.SysProcAttr = &unix.SysProcAttr{Setsid: true} // nobody's terminal is its terminal
 	_ = process.Run()                                     // the code says more
 	require.Equal(t, 7, process.ProcessState.ExitCode())
+}
+
+func TestWhatAppearsAfterTheEndOfTheCommandIsEndedToo(t *testing.T) {
+	t.Parallel()
+	child := exec.CommandContext(t.Context(), "/bin/sh", "-c", `trap "" TERM; echo ready; while :; do sleep 0.02; done`)
+	child.SysProcAttr = &unix.SysProcAttr{Setsid: true} // the warden sees nothing else of this process's
+	out, err := child.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, child.Start())
+	defer func() { _ = child.Process.Kill() }()
+	_, err = fmt.Fscanln(out, new(string))
+	require.NoError(t, err)
+	over := make(chan struct{})
+	w := &warden{
+		pid: child.Process.Pid, session: child.Process.Pid, reports: json.NewEncoder(io.Discard), wake: time.NewTimer(look),
+		deadline: now() - int64(time.Second), result: &Result{Code: 3}, // no look has found anything when the command ended
+	}
+	go func() {
+		defer close(over)
+		w.run()
+	}()
+	ended := make(chan error, 1)
+	go func() { ended <- child.Wait() }()
+	select {
+	case err := <-ended:
+		require.EqualError(t, err, "signal: killed")
+	case <-time.After(hang):
+		require.Fail(t, "it goes on")
+	}
+	<-over
+	require.Equal(t, Result{Code: 3}, *w.result)
 }
 
 func TestAProcessWhoseMainThreadHasEndedIsNotOver(t *testing.T) {

@@ -191,6 +191,12 @@ func (w *warden) say(r report) { _ = w.reports.Encode(r) }
 
 func (w *warden) run() {
 	for w.result == nil || len(w.left()) > 0 {
+		// What the command has left behind in its session ends with it, because the lock does. Of a process that was just
+		// being started a look may know nothing yet.
+		if w.result != nil && w.state == running {
+			w.becomeEnding()
+			w.terminate(unix.SIGTERM)
+		}
 		w.wake.Reset(w.pause())
 		select {
 		case o, ok := <-w.orders:
@@ -261,8 +267,7 @@ func (w *warden) obey(o order) {
 	}
 }
 
-// note takes down how the command has ended. What it has left behind in its session ends
-// with it, because the lock does.
+// note takes down how the command has ended.
 func (w *warden) note(c child) {
 	if c.pid != w.pid {
 		return
@@ -271,10 +276,6 @@ func (w *warden) note(c child) {
 	if c.status.Signaled() {
 		w.result.Signal = int(c.status.Signal())
 		w.result.Code = 128 + w.result.Signal
-	}
-	if w.state == running && len(w.left()) > 0 {
-		w.becomeEnding()
-		w.terminate(unix.SIGTERM)
 	}
 }
 
