@@ -31,6 +31,7 @@ type Registration struct {
 	// kept is nil while the address is not in the registry; until its removal is confirmed it is leaving.
 	kept    *lease.Registration
 	leaving bool
+	given   string // the endpoint that kept was given last
 }
 
 // open registers, or begins to mind the health.
@@ -101,22 +102,22 @@ func (r *Registration) note(ctx context.Context, err error) (registered bool) {
 	return err == nil
 }
 
-// put registers the address if it is not. One that is still being removed is waited for first.
+// put registers the address if it is not, with the newest endpoint. One that is still being removed is waited for first.
 func (r *Registration) put(ctx context.Context) error {
 	r.mu.Lock()
-	kept, leaving, value := r.kept, r.leaving, r.value
+	kept, leaving, value := r.kept, r.leaving, r.given
 	r.mu.Unlock()
-	switch {
-	case leaving:
+	if leaving {
 		if err := r.remove(ctx); err != nil {
 			return err
 		}
-	case kept != nil:
-		return nil
+		kept = nil
 	}
-	kept, err := lease.Register(ctx, r.session, r.key, value, r.cfg.lease...)
-	if err != nil {
-		return err
+	var err error
+	if kept == nil {
+		if kept, value, err = r.register(ctx); err != nil {
+			return err
+		}
 	}
 	// As long as kept is not known, Update leaves a newer endpoint to this: an older one cannot overtake it.
 	for err == nil && !r.keep(kept, &value) {
@@ -125,9 +126,18 @@ func (r *Registration) put(ctx context.Context) error {
 	if err != nil {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.kept = kept
+		r.kept, r.given = kept, value
 	}
 	return err
+}
+
+// register registers the address with the endpoint that it returns.
+func (r *Registration) register(ctx context.Context) (kept *lease.Registration, value string, err error) {
+	r.mu.Lock()
+	value = r.value
+	r.mu.Unlock()
+	kept, err = lease.Register(ctx, r.session, r.key, value, r.cfg.lease...)
+	return kept, value, err
 }
 
 // keep makes kept known if it has the newest endpoint, and else puts that into value.
@@ -138,7 +148,7 @@ func (r *Registration) keep(kept *lease.Registration, value *string) bool {
 		*value = r.value
 		return false
 	}
-	r.kept = kept
+	r.kept, r.given = kept, *value
 	return true
 }
 
@@ -174,6 +184,9 @@ func (r *Registration) Update(ctx context.Context, e Endpoint) error {
 	r.value = value
 	if r.leaving {
 		kept = nil
+	}
+	if kept != nil {
+		r.given = value
 	}
 	r.mu.Unlock()
 	switch {

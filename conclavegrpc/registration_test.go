@@ -16,7 +16,9 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	healthgrpc "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 
 	"github.com/conclave-go/conclave/conclavegrpc"
 	"github.com/conclave-go/conclave/internal/etcdtest"
@@ -108,6 +110,48 @@ func TestTheLastOfManyUpdatesCounts(t *testing.T) {
 		require.NoError(t, err)
 		require.Contains(t, string(resp.Kvs[0].Value), `"`+addr+`"`)
 	}
+}
+
+func TestAnUpdateCountsThoughTheOneBeforeWasRefused(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	writes, answers := make(chan struct{}), make(chan error)
+	client, err := clientv3.New(clientv3.Config{Endpoints: c.Endpoints(), Logger: zap.NewNop(), DialOptions: []grpc.DialOption{
+		grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+			if strings.HasSuffix(method, "/Txn") {
+				select {
+				case writes <- struct{}{}:
+					if err := <-answers; err != nil {
+						return err
+					}
+				case <-t.Context().Done():
+				}
+			}
+			return invoke(ctx, method, req, reply, cc, opts...)
+		}),
+	}})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	s, name, reader := newServer(t), service(t, c), c.Client(t)
+	r := register(t, newSession(t, client), name, "a", s.addr, conclavegrpc.WithHealth(s.health, ""))
+	s.health.SetServingStatus("", healthgrpc.HealthCheckResponse_SERVING)
+	for i, answer := range []error{nil, status.Error(codes.InvalidArgument, "etcdserver: request is too large")} { // the registration, and the first update
+		<-writes
+		require.NoError(t, r.Update(guarded(t), conclavegrpc.Endpoint{Addr: fmt.Sprintf("update:%d", i)}))
+		answers <- answer
+	}
+	go func() {
+		for range writes {
+			answers <- nil
+		}
+	}()
+	require.Eventually(t, func() bool {
+		resp, err := reader.Get(guarded(t), name+"/a")
+		return err == nil && len(resp.Kvs) == 1 && strings.Contains(string(resp.Kvs[0].Value), `"update:1"`)
+	}, guard, tick)
+	require.Eventually(t, func() bool { return r.Err() == nil }, guard, tick)
+	require.NoError(t, r.Close(guarded(t)))
+	close(writes)
 }
 
 // count is how many keys a service has.
