@@ -120,7 +120,7 @@ func TestAReleaseIsAskedForAndHeeded(t *testing.T) {
 func TestAnEntryIsDeletedOnlyByItsTokenAndAfterAWarning(t *testing.T) {
 	t.Parallel()
 	p := newProgram(t)
-	k := p.start("lock", "a", "--owner", "ann", "--ttl", "3", "--", "sh", "-c", "echo ready; exec sleep 60")
+	k := p.start("lock", "a", "--owner", "ann", "--", "sh", "-c", "echo ready; exec sleep 60")
 	k.says("ready")
 	token := p.inspect("a").Entries[0].Token
 	for code, force := range map[int]string{64: "x", 75: "1"} {
@@ -139,7 +139,7 @@ func TestAnEntryIsDeletedOnlyByItsTokenAndAfterAWarning(t *testing.T) {
 func TestAnEntryOfTheOtherLayoutIsDeletedByItsToken(t *testing.T) {
 	t.Parallel()
 	p := newProgram(t)
-	k := p.start("lock", "a", "--etcd-layout", "--ttl", "3", "--", "sh", "-c", "echo ready; exec sleep 60")
+	k := p.start("lock", "a", "--etcd-layout", "--", "sh", "-c", "echo ready; exec sleep 60")
 	k.says("ready")
 	shown := p.good("inspect", "a", "--etcd-layout", "-o", "json")
 	token := regexp.MustCompile(`"token": *"([^"]+)"`).FindStringSubmatch(shown)

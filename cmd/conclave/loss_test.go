@@ -31,8 +31,8 @@ const stubborn = `
 	echo ready
 	while :; do sleep 0.02; done`
 
-// shortTTL leaves SIGKILL 0.3 s on a busy machine.
-const shortTTL = "3s"
+// shortTTL leaves SIGKILL 0.6 s on a busy machine.
+const shortTTL = "6s"
 
 func TestNothingOfACommandIsLeftWhenTheNextHasTheLock(t *testing.T) {
 	t.Parallel()
@@ -100,7 +100,7 @@ func TestACommandThatHeedsSIGTERMHasTimeToTidyUp(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
 	p, net := newProgram(t).via(c.Endpoints()...), c.Net(t)
-	k := p.via(net.Endpoints()...).start("lock", "a", "--ttl", shortTTL, "--", "sh", "-c",
+	k := p.via(net.Endpoints()...).start("lock", "a", "--ttl", "9s", "--kill-before", "4500ms", "--", "sh", "-c",
 		`trap 'sleep 0.2; echo tidy; exit 9' TERM; echo ready; while :; do sleep 0.02; done`)
 	k.says("ready")
 	net.Cut()
@@ -112,7 +112,7 @@ func TestAStoppedCommandIsContinuedToHeedSIGTERM(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
 	p, net := newProgram(t).via(c.Endpoints()...), c.Net(t)
-	k := p.via(net.Endpoints()...).start("lock", "a", "--ttl", shortTTL, "--", "sh", "-c",
+	k := p.via(net.Endpoints()...).start("lock", "a", "--ttl", "9s", "--kill-before", "4500ms", "--", "sh", "-c",
 		`trap 'echo tidy; exit 9' TERM; echo ready; kill -STOP $$; sleep 60`)
 	k.says("ready")
 	net.Cut()
@@ -132,7 +132,7 @@ func TestWhatACommandGetsWhenTheLockIsLostCanBeChosen(t *testing.T) {
 			t.Parallel()
 			p, net := newProgram(t).via(c.Endpoints()...), c.Net(t)
 			name := fmt.Sprintf("lost/%d", len(option))
-			k := p.via(net.Endpoints()...).start("lock", name, "--ttl", shortTTL, "--on-lost", option, "--", "sh", "-c",
+			k := p.via(net.Endpoints()...).start("lock", name, "--ttl", "9s", "--kill-before", "4500ms", "--on-lost", option, "--", "sh", "-c",
 				`trap 'echo got USR1 >>said; exit' USR1; trap 'echo got INT >>said; exit' INT; echo ready; while :; do sleep 0.02; done`)
 			k.says("ready")
 			net.Cut()
@@ -147,7 +147,7 @@ func TestWhatACommandGetsWhenTheLockIsLostCanBeChosen(t *testing.T) {
 func TestACommandEndsWhenAnOperatorTakesTheLockAway(t *testing.T) {
 	t.Parallel()
 	p := newProgram(t)
-	k := p.start("lock", "a", "--ttl", shortTTL, "--", "sh", "-c", `echo ready; trap 'echo told' TERM; while :; do sleep 0.02; done`)
+	k := p.start("lock", "a", "--ttl", "9s", "--kill-before", "4500ms", "--", "sh", "-c", `echo ready; trap 'echo told' TERM; while :; do sleep 0.02; done`)
 	k.says("ready")
 	p.takeAway()
 	k.says("told")
@@ -169,7 +169,7 @@ func TestACommandHasTimeToTidyUpWhenAnOperatorTakesTheLockAway(t *testing.T) {
 func TestWhoeverHoldsWithoutACommandIsToldWhenAnOperatorTakesTheLockAway(t *testing.T) {
 	t.Parallel()
 	p := newProgram(t)
-	k := p.start("lock", "a", "--ttl", shortTTL, "--on-lost", "echo told >>said")
+	k := p.start("lock", "a", "--ttl", "9s", "--kill-before", "4500ms", "--on-lost", "echo told >>said")
 	k.says("a/~mutex/")
 	p.takeAway()
 	require.Equal(t, 76, k.ends())
@@ -263,9 +263,9 @@ func TestALeaseThatIsRenewedInTimeEndsNothing(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
 	p, net := newProgram(t).via(c.Endpoints()...), c.Net(t)
-	k := p.via(net.Endpoints()...).start("lock", "a", "--ttl", "1s", "--", "sh", "-c", "trap 'echo told' TERM; echo ready; read line")
+	k := p.via(net.Endpoints()...).start("lock", "a", "--ttl", "5s", "--kill-before", "100ms", "--", "sh", "-c", "trap 'echo told' TERM; echo ready; read line")
 	k.says("ready")
-	for range 3 { // beyond the first deadline
+	for range 2 { // beyond the first deadline
 		client := p.client()
 		entries, err := lock.Inspect(t.Context(), client, "a")
 		require.NoError(t, err)

@@ -123,7 +123,7 @@ func TestAJobIsStoppedAndContinued(t *testing.T) {
 	k.says("you said hello")
 	k.types("echo code is $?\n")
 	k.says("code is 0")
-	k.types(ctrlD)
+	k.types("exit\n")
 	k.ends()
 }
 
@@ -140,7 +140,7 @@ func TestAJobInTheBackgroundIsBroughtForward(t *testing.T) {
 	k.says("hello\r\nhello")
 	k.types("echo code is $?\n")
 	k.says("code is 0")
-	k.types(ctrlD)
+	k.types("exit\n")
 	k.ends()
 }
 
@@ -217,7 +217,7 @@ func TestPeopleSeeColoursUnlessTheyDoNotWantThem(t *testing.T) {
 func TestADeletionIsConfirmedByTypingTheToken(t *testing.T) {
 	t.Parallel()
 	p := newProgram(t)
-	holder := p.start("lock", "a", "--ttl", "3")
+	holder := p.start("lock", "a")
 	holder.says("a/~mutex/")
 	token := p.inspect("a").Entries[0].Token
 	k := p.terminal(binary, "release", "a", "--force", token)
