@@ -50,7 +50,7 @@ func TestAServerIsRegisteredOnceTheKeyOfTheInstanceBeforeHasGone(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
 	client, name := c.Client(t), service(t, c)
-	killed, err := client.Grant(guarded(t), 2)
+	killed, err := client.Grant(guarded(t), 300)
 	require.NoError(t, err)
 	_, err = client.Put(guarded(t), name+"/a", `{"Op":0,"Addr":"before:1"}`, clientv3.WithLease(killed.ID))
 	require.NoError(t, err)
@@ -64,6 +64,8 @@ func TestAServerIsRegisteredOnceTheKeyOfTheInstanceBeforeHasGone(t *testing.T) {
 	}
 	require.Eventually(t, func() bool { return taken(r.Err()) }, guard, tick)
 	require.True(t, taken(r.Update(guarded(t), conclavegrpc.Endpoint{Addr: "after:1"})))
+	_, err = client.Revoke(guarded(t), killed.ID) // as if it had expired
+	require.NoError(t, err)
 	require.Eventually(t, func() bool { return r.Err() == nil }, guard, tick)
 	resp, err := client.Get(guarded(t), name+"/a")
 	require.NoError(t, err)

@@ -140,7 +140,7 @@ var endings = map[string]func(t *testing.T, c *etcdtest.Cluster, how how, name s
 	},
 	"dead": func(t *testing.T, c *etcdtest.Cluster, how how, name string) func() {
 		t.Helper()
-		p := newPeer(t, c, withTTL(c.MinTTL(t)))
+		p := newPeer(t, c, withTTL(unhurried))
 		ctx, cancel := context.WithCancel(guarded(t))
 		done, _ := p.queueUpTo(ctx, t, how, name)
 		return func() {

@@ -71,7 +71,7 @@ func TestWaiterIsGrantedAfterTheEntryBeforeItEnds(t *testing.T) {
 		},
 		"dead": func(t *testing.T, name string) func() {
 			t.Helper()
-			p := newPeer(t, c, withTTL(c.MinTTL(t)))
+			p := newPeer(t, c, withTTL(unhurried))
 			ctx, cancel := context.WithCancel(guarded(t))
 			done, _ := p.queueUp(ctx, t, name)
 			return func() {
@@ -107,10 +107,10 @@ func TestWaiterIsGrantedAfterTheEntryBeforeItEnds(t *testing.T) {
 		"of a dead client": func(t *testing.T, name string) func() {
 			t.Helper()
 			client := c.Client(t)
-			l, err := client.Grant(guarded(t), 1)
+			l, err := client.Grant(guarded(t), 300)
 			require.NoError(t, err)
 			put(t, client, name+"/~mutex/dead", "{}", clientv3.WithLease(l.ID))
-			return func() {} // expires by itself
+			return func() { revoke(t, client, l.ID) } // as if it had expired
 		},
 	}
 	for what, enter := range entries {

@@ -142,7 +142,7 @@ func TestExpiredLeasesDeleteTheirKeysInTheStream(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
 	client, prefix := c.Client(t), c.Prefix(t)
-	grant, err := client.Grant(guarded(t), 1)
+	grant, err := client.Grant(guarded(t), 5) // enough for a snapshot on a busy machine
 	require.NoError(t, err)
 	commit(t, client, clientv3.OpPut(prefix+"a", "1", clientv3.WithLease(grant.ID)), clientv3.OpPut(prefix+"b", "1", clientv3.WithLease(grant.ID)))
 	p := newTap(t, client, prefix, watch.WithPrefix(), watch.WithSnapshot())
