@@ -8,7 +8,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/conclave-go/conclave/internal/redistest"
-	"github.com/conclave-go/conclave/redlock"
 )
 
 // What other Redis locks get wrong, shown absent. Clients have go-redis's default
@@ -60,7 +59,7 @@ func TestUnlockLeavesNoKeyOnANodeThatHungAllTheTime(t *testing.T) {
 	t.Parallel()
 	onBoth(t, 3, func(t *testing.T, c *redistest.Cluster) {
 		newPeer(t, c).prepare(t, c)
-		p := newPeer(t, c, redlock.WithNodeTimeout(time.Second))
+		p := newPeer(t, c)
 		p.net.To(0).Blackhole()
 		h := p.lock(t, name)
 		unlock(t, h)

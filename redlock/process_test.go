@@ -21,7 +21,8 @@ import (
 func init() { roles["redlock"] = program } //nolint:gochecknoinits // where there are signals
 
 // program does what the first program with this package does: it works under the lock until
-// it is asked to end. Its arguments are the addresses of the nodes.
+// it is asked to end, but for a node timeout that a busy machine does not reach. Its arguments are
+// the addresses of the nodes.
 func program(ctx context.Context, line *proctest.Line, addrs []string) (err error) {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM)
 	defer stop()
@@ -29,7 +30,7 @@ func program(ctx context.Context, line *proctest.Line, addrs []string) (err erro
 	for _, addr := range addrs {
 		clients = append(clients, redis.NewClient(&redis.Options{Addr: addr}))
 	}
-	nodes, err := redlock.NewNodes(clients, redlock.WithTTL(calm))
+	nodes, err := redlock.NewNodes(clients, redlock.WithTTL(calm), redlock.WithNodeTimeout(patient))
 	if err != nil {
 		return err
 	}
