@@ -157,6 +157,7 @@ func (a *app) stay(ctx context.Context, w *work, o *holdOptions, t *tenure, out 
 		case <-ctx.Done():
 			return nil
 		case <-t.lease.Context().Done():
+			alarm.lost = true
 			alarm.give()
 			return a.gone(o, t, out)
 		case <-timer.C:
@@ -178,6 +179,7 @@ type alarm struct {
 	run   func()             // runs the line, nil if there is none
 	kill  context.CancelFunc // ends it
 	given bool               // since the deadline was far away last
+	lost  bool               // nothing is held any more
 	ended chan struct{}      // closed while it is not running
 }
 
@@ -195,17 +197,18 @@ func (a *app) newAlarm(ctx context.Context, w *work, t *tenure) *alarm {
 	return v
 }
 
-// give runs the line, once in an outage, and not beside itself.
+// give runs the line, once in an outage, and not beside itself: while that of an outage before runs it has to be called
+// again.
 func (v *alarm) give() {
 	if v.given || v.run == nil {
 		return
 	}
-	v.given = true
 	select {
 	case <-v.ended:
 	default:
 		return
 	}
+	v.given = true
 	ended := make(chan struct{})
 	v.ended = ended
 	go func() { // ends with the line, at the latest in end
@@ -218,23 +221,43 @@ func (v *alarm) give() {
 // itself, and have something left to do.
 const lastWords = time.Second
 
+// afterLoss is how long a line has in any case when nothing is held any more: nobody waits for its end.
+const afterLoss = 10 * time.Second
+
 // end waits for a line that is running, for no longer than patience, or than lastWords from when ctx ends, and kills it then.
+// After a loss that was not told because another line was running, it is told first.
 func (v *alarm) end(ctx context.Context, patience time.Duration) {
 	defer func() {
 		v.kill()
 		<-v.ended
 	}()
+	if v.lost {
+		patience = max(patience, afterLoss)
+	}
+	over := time.After(patience)
+	if !v.await(ctx, over) || !v.lost {
+		return
+	}
+	v.give()
+	v.await(ctx, over)
+}
+
+// await waits for the line until over, or for lastWords from when ctx ends, and reports whether it has ended.
+func (v *alarm) await(ctx context.Context, over <-chan time.Time) bool {
 	select {
 	case <-v.ended:
-		return
-	case <-time.After(patience):
-		return
+		return true
+	case <-over:
+		return false
 	case <-ctx.Done():
 	}
 	select {
 	case <-v.ended:
-	case <-time.After(min(patience, lastWords)):
+		return true
+	case <-over:
+	case <-time.After(lastWords):
 	}
+	return false
 }
 
 // gone tells of a loss.

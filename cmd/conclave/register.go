@@ -242,5 +242,9 @@ func (r *registrar) ready(ctx context.Context) bool {
 	defer cancel()
 	cmd := wholeShell(ctx, r.options.readyCmd)
 	cmd.Env, cmd.Stderr = environment(), os.Stderr
-	return cmd.Run() == nil
+	err := runWhole(ctx, cmd)
+	if errors.Is(err, errImmortal) {
+		r.app.note("--ready-cmd %q: %v", r.options.readyCmd, err)
+	}
+	return err == nil
 }

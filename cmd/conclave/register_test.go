@@ -4,7 +4,9 @@ package main_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -92,6 +94,21 @@ func TestNothingIsLeftOfAReadyCommandThatHangs(t *testing.T) {
 	k.says("runs")
 	require.Zero(t, k.ends())
 	require.Eventually(t, func() bool { return left(t, p.dir) == "left: 0\n" }, hang, poll)
+}
+
+func TestNoZombieIsLeftOfAReadyCommandThatHangs(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	k := p.start("register", "services/a", "v", "--ready-cmd", `touch pids; [ $(wc -l <pids) -ge 3 ] && exit 1; sh -c 'echo $$ >>pids; exec sleep 60' && true`,
+		"--ready-interval", "20ms", "--ready-timeout", "300ms", "--", "sh", "-c", "echo runs; read line; exit 0")
+	k.says("runs")
+	require.Eventually(t, func() bool { return p.lines("pids") == 3 && left(t, p.dir) == "left: 0\n" }, hang, poll)
+	require.Eventually(t, func() bool {
+		out, _ := exec.Command("ps", "--ppid", strconv.Itoa(k.Process.Pid), "-o", "stat=").Output()
+		return !strings.Contains(string(out), "Z")
+	}, hang, 20*poll)
+	require.NoError(t, k.in.Close())
+	require.Zero(t, k.ends(), k.stderr)
 }
 
 func TestACommandGoesOnWhenItsKeyCannotBeRemoved(t *testing.T) {

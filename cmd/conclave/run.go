@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"strconv"
 	"strings"
@@ -302,9 +303,43 @@ func (a *app) heedRequests(ctx context.Context, w *work, t *tenure, signals chan
 			case signals <- guard.Direct(number):
 			case <-ctx.Done(): // the command has ended
 			}
-		} else if err := runLine(ctx, line, env); err != nil && ctx.Err() == nil {
+		} else if err := runLine(ctx, line, env); err != nil && (ctx.Err() == nil || errors.Is(err, errImmortal)) {
 			a.note("--on-request %q: %v", line, err)
 		}
 	}()
 	return func() { cancel(); <-done }
+}
+
+// runLine runs a line with sh, until ctx ends.
+func runLine(ctx context.Context, line string, env []string) error {
+	cmd := wholeShell(ctx, line)
+	cmd.Env, cmd.Stdout, cmd.Stderr = env, os.Stderr, os.Stderr
+	return runWhole(ctx, cmd)
+}
+
+// errImmortal is that of a line which goes on: it belongs to another user, perhaps.
+var errImmortal = errors.New("could not be killed, and goes on")
+
+// runWhole runs a line of wholeShell. What cannot be killed when ctx ends is not waited for.
+func runWhole(ctx context.Context, cmd *exec.Cmd) error {
+	const patience = time.Second
+	done := make(chan error, 1)
+	go func() { // ends with the line
+		err := cmd.Run()
+		if ctx.Err() != nil && cmd.Process != nil {
+			bury(cmd.Process.Pid)
+		}
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(patience):
+		return errImmortal
+	}
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -45,15 +46,34 @@ func shell(ctx context.Context, line string) *exec.Cmd {
 func wholeShell(ctx context.Context, line string) *exec.Cmd {
 	cmd := shell(ctx, line)
 	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
+	cmd.Cancel = func() error {
+		err := unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
+		if errors.Is(err, unix.ESRCH) {
+			return os.ErrProcessDone
+		}
+		return err
+	}
 	return cmd
 }
 
-// runLine runs a line with sh, until ctx ends.
-func runLine(ctx context.Context, line string, env []string) error {
-	cmd := wholeShell(ctx, line)
-	cmd.Env, cmd.Stdout, cmd.Stderr = env, os.Stderr, os.Stderr
-	return cmd.Run()
+// bury waits for what is left of a process group that was killed: of the orphans in it this process may be the parent.
+func bury(group int) {
+	const poll, patience = 10 * time.Millisecond, 500 * time.Millisecond
+	tick := time.NewTicker(poll)
+	defer tick.Stop()
+	for end := time.After(patience); ; {
+		switch pid, err := unix.Wait4(-group, nil, unix.WNOHANG, nil); {
+		case pid > 0 || errors.Is(err, unix.EINTR):
+			continue
+		case err != nil: // there are none
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-end:
+			return
+		}
+	}
 }
 
 // die ends this process as a signal does. It returns if that does not work.
