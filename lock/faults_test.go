@@ -19,7 +19,7 @@ func (p *peer) awaitRounds(t *testing.T, n int) {
 	t.Helper()
 	looks := func() (done int) {
 		for _, c := range p.Rec.Calls() {
-			if txn, ok := c.Request.(*pb.TxnRequest); ok && c.Response != nil && !c.IsWrite() && len(txn.Compare) == 0 {
+			if txn, ok := c.Request.(*pb.TxnRequest); ok && c.Response != nil && !c.IsWrite() && !local(txn) {
 				done++
 			}
 		}
