@@ -407,7 +407,7 @@ func TestAWaiterIsGrantedSoonAfterTheKeysExpireAndAsksSeldom(t *testing.T) {
 		require.GreaterOrEqual(t, took, ttl)
 		require.Less(t, took, ttl+130*time.Millisecond)
 		for i := range n {
-			require.LessOrEqual(t, v.Wire(i).Calls(), 16)
+			require.LessOrEqual(t, v.Wire(i).Calls(), 20, "12 at most in the nine seconds, and what comes before")
 		}
 		require.NoError(t, h.Unlock(t.Context()))
 	})
