@@ -1,10 +1,37 @@
 package watch
 
+import (
+	"context"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
 // Difference is the diff of a Resync.
 var Difference = difference
 
 // StreamKey is the metadata that tells gRPC streams apart.
 const StreamKey = streamKey
+
+// AfterGaps returns what a stream with snapshots delivers whose watches all tell of a gap, until
+// there are no more of them.
+func AfterGaps(ctx context.Context, client *clientv3.Client, key string, gaps int) (all []Batch, err error) {
+	cfg, err := newConfig(client, key, []Option{WithSnapshot()})
+	if err != nil {
+		return nil, err
+	}
+	d := newDelivery(client, keyRange(key, cfg), cfg, nil)
+	for range gaps {
+		b, ok, err := d.load(ctx, item{gap: true})
+		if err != nil {
+			return all, err
+		}
+		if ok {
+			d.last = b.Revision
+			all = append(all, b)
+		}
+	}
+	return all, nil
+}
 
 // Buffer is what a stream reads ahead into.
 type Buffer struct{ *buffer }

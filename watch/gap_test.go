@@ -93,3 +93,17 @@ func TestCachesThatComeBackTogetherOnASlowLinkMissNothing(t *testing.T) {
 		net.Heal()
 	}
 }
+
+// A follower whose history was compacted away may tell of a gap although the state is being read
+// because of the last one.
+func TestAStateIsToldOnceHoweverManyGapsThereAre(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t, etcdtest.WithMembers(1))
+	client := c.Client(t)
+	revision := put(t, client, c.Prefix(t)+"k", "v")
+	all, err := watch.AfterGaps(guarded(t), client, c.Prefix(t), 3)
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+	require.True(t, all[0].Snapshot)
+	require.GreaterOrEqual(t, all[0].Revision, revision)
+}

@@ -175,6 +175,8 @@ func (d *delivery) load(ctx context.Context, gap item) (b Batch, ok bool, err er
 		b.Snapshot, b.Rebuilt = true, true
 		d.progress.rebuilt(revision)
 		clear(d.memory)
+	case revision == d.last: // the state was read since the history was missing
+		return Batch{}, false, nil
 	default:
 		b.Resync = true
 		d.progress.resynced()
