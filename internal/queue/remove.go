@@ -40,21 +40,23 @@ func (e *entry) removeUnsettled(ctx context.Context) {
 	case e.lease.Err() != nil: // which takes the entry with it
 	case err != nil:
 		e.tell(slog.LevelWarn, "queue: entry not removed; tried again with each look", "error", err)
-	case e.created == 0 && e.q.Raw && e.life.undeleted() > 0:
-		// Another deletion of that value may be on its way, and would delete what is put under
-		// the key next. The key stays in doubt.
+	case e.deletesLate(): // the key stays in doubt
 	case removed || e.created != 0:
 		e.removed()
 	case attempt.Pause(ctx, latePause):
 		// Of the puts cancelled on their way, one in a hundred is overtaken by
 		// its own removal. Everybody would wait for it until the next look.
-		if removed, err := e.delete(ctx); removed && err == nil {
+		if removed, err := e.delete(ctx); removed && err == nil && !e.deletesLate() {
 			e.removed()
 			return
 		}
 		e.keys.Soon()
 	}
 }
+
+// deletesLate reports whether another deletion of the entry's value may be on its way, which
+// would delete what is put under the key next.
+func (e *entry) deletesLate() bool { return e.created == 0 && e.q.Raw && e.life.undeleted() > 0 }
 
 // delete removes the entry if it is the one we made, trying until ctx ends, and
 // reports whether all of it was there.
