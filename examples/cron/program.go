@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -23,7 +23,6 @@ const (
 	lockName  = "cron/lock/"   // and the job: its lock
 	stateKey  = "cron/state/"  // and the job: its latest run, finished or not
 	resultKey = "cron/result/" // and the job and the time: a run that is finished
-	pageTime  = 100 * time.Millisecond
 )
 
 // page is a piece of a run, and who has written it.
@@ -40,11 +39,7 @@ type record struct {
 	Done   bool
 }
 
-// errTwice is that a run has a result already. The lock is there to prevent it.
-var errTwice = errors.New("the run has taken place already")
-
-// cronMain is what main would be in a copy: it takes turns at all jobs until SIGTERM or
-// Ctrl-C.
+// cronMain is what main would be in a copy: it takes turns at all jobs until SIGTERM or Ctrl-C.
 func cronMain(ctx context.Context, args []string) error {
 	host, _ := os.Hostname()
 	fs := flag.NewFlagSet("cron", flag.ExitOnError)
@@ -52,17 +47,11 @@ func cronMain(ctx context.Context, args []string) error {
 	ttl := fs.Duration("ttl", lease.DefaultTTL, "TTL of the lease: after a crash a run rests for as long")
 	name := fs.String("name", host, "`name` that pages are signed with")
 	_ = fs.Parse(args) // it exits if it fails
-	report, err := newJob("report", "* * * * * *", 4)
-	if err != nil {
-		return err
-	}
-	mail, err := newJob("mail", "*/2 * * * * *", 1)
-	if err != nil {
-		return err
-	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	client, err := clientv3.New(clientv3.Config{Endpoints: strings.Split(*endpoints, ","), DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 5 * time.Second})
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints: strings.Split(*endpoints, ","), DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 5 * time.Second,
+	})
 	if err != nil {
 		return err
 	}
@@ -76,14 +65,11 @@ func cronMain(ctx context.Context, args []string) error {
 	defer session.Close(ctx) // with a ctx that is done, too: the next has the locks at once
 	slog.Info("started", "name", *name)
 	all, running := errgroup.WithContext(ctx) // the first that fails ends all
-	for _, j := range []job{report, mail} {
+	for _, j := range jobs() {
 		w := &worker{name: *name, client: client, job: j}
 		all.Go(func() error { return w.keep(running, session) })
 	}
-	if err = all.Wait(); ctx.Err() != nil {
-		return nil // told to end, and it has
-	}
-	return err
+	return all.Wait()
 }
 
 // worker is one process's part in a job.
@@ -101,69 +87,51 @@ func (w *worker) keep(ctx context.Context, session *lease.Session) error {
 	if err != nil {
 		return err
 	}
-	for {
-		var next time.Time
-		err := mutex.Do(ctx, func(_ context.Context, h *lock.Hold) (err error) {
-			// The context that is left out ends with the lock; work that can be stopped takes it.
-			// This work stands for what cannot: the guard alone keeps it from doing harm.
-			next, err = w.turn(ctx, h)
-			return err
-		})
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case errors.Is(err, errTwice):
-			return err
-		case err != nil:
-			// Another has the run by now, or a reply was lost, and the page is stored or not: the
-			// next turn begins with what etcd has.
+	for ctx.Err() == nil {
+		next := time.Now().Add(time.Second) // if this fails
+		// The context that is left out ends with the lock: for work that can be stopped. This work
+		// stands for what cannot, and the guard alone keeps it from doing harm.
+		err := mutex.Do(ctx, func(_ context.Context, h *lock.Hold) error { return w.turn(ctx, h, &next) })
+		if err != nil && ctx.Err() == nil {
+			// Another has the run by now, or a reply was lost: the next turn begins with what etcd has.
 			slog.Warn("to be tried again", "job", w.job.name, "error", err)
-			next = time.Now().Add(time.Second)
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
 		case <-time.After(time.Until(next)):
 		}
 	}
+	return nil
 }
 
-// turn does what is due of the job, and returns when it is due again.
-func (w *worker) turn(ctx context.Context, h *lock.Hold) (time.Time, error) {
-	var rec record
+// turn does what is due of the job, and finds out when it is due next.
+func (w *worker) turn(ctx context.Context, h *lock.Hold, next *time.Time) error {
+	rec := record{Slot: time.Now().UTC(), Done: true} // a job that is new is due from now on
 	resp, err := w.client.Get(ctx, stateKey+w.job.name)
 	switch {
 	case err != nil:
-		return time.Time{}, err
-	case len(resp.Kvs) == 0: // the job is new: it is due from now on
-		rec = record{Slot: time.Now().UTC(), Done: true}
-		return w.job.schedule.Next(rec.Slot), w.store(ctx, h, rec)
+	case len(resp.Kvs) == 0:
+		err = w.store(ctx, h, rec)
+	default:
+		err = json.Unmarshal(resp.Kvs[0].Value, &rec)
 	}
-	if err := json.Unmarshal(resp.Kvs[0].Value, &rec); err != nil {
-		return time.Time{}, err
+	if err != nil {
+		return err
 	}
-	if rec.Done {
-		slot, missed := w.job.due(rec.Slot, time.Now().UTC())
-		if slot.IsZero() {
-			return w.job.schedule.Next(rec.Slot), nil
-		}
+	if slot, missed := w.job.due(rec.Slot, time.Now().UTC()); rec.Done && !slot.IsZero() {
 		rec = record{Slot: slot, Missed: missed}
 	}
 	for !rec.Done { // begun by another, perhaps
-		select {
-		case <-time.After(pageTime): // in place of work of yours
-		case <-ctx.Done():
-			return time.Time{}, ctx.Err()
-		}
+		<-time.After(100 * time.Millisecond) // in place of work of yours
 		rec.Pages = append(rec.Pages, page{w.name, h.Token()})
 		rec.Done = len(rec.Pages) == w.job.pages
 		if err := w.store(ctx, h, rec); err != nil {
-			slog.Warn("not stored", "job", w.job.name, "page", len(rec.Pages), "error", err)
-			return time.Time{}, err
+			return fmt.Errorf("page %d: %w", len(rec.Pages), err)
 		}
 		slog.Info("stored", "job", w.job.name, "page", len(rec.Pages))
 	}
-	return w.job.schedule.Next(rec.Slot), nil
+	*next = w.job.schedule.Next(rec.Slot)
+	return nil
 }
 
 // store writes a run under the lock: neither key changes if that is lost. The result comes to
@@ -173,15 +141,10 @@ func (w *worker) store(ctx context.Context, h *lock.Hold, rec record) error {
 	if err != nil {
 		return err
 	}
-	txn, ops := h.Txn(ctx), []clientv3.Op{clientv3.OpPut(stateKey+w.job.name, string(value))}
+	puts := []clientv3.Op{clientv3.OpPut(stateKey+w.job.name, string(value))}
 	if rec.Done && len(rec.Pages) > 0 {
-		result := resultKey + w.job.name + "/" + rec.Slot.Format(time.RFC3339)
-		txn = txn.If(clientv3.Compare(clientv3.CreateRevision(result), "=", 0))
-		ops = append(ops, clientv3.OpPut(result, string(value)))
+		puts = append(puts, clientv3.OpPut(resultKey+w.job.name+"/"+rec.Slot.Format(time.RFC3339), string(value)))
 	}
-	resp, err := txn.Then(ops...).Commit()
-	if err == nil && !resp.Succeeded {
-		err = errTwice
-	}
+	_, err = h.Txn(ctx).Then(puts...).Commit()
 	return err
 }

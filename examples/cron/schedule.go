@@ -18,18 +18,24 @@ type job struct {
 	schedule cron.ScheduleWithPrev
 }
 
-// newJob reads a schedule of six fields, seconds first.
-func newJob(name, spec string, pages int) (job, error) {
+// jobs returns what there is to do: a report every second, and a mail every other.
+func jobs() []job {
+	return []job{newJob("report", "* * * * * *", 4), newJob("mail", "*/2 * * * * *", 1)}
+}
+
+// newJob reads a schedule of six fields, seconds first. It panics if the schedule is wrong,
+// which is part of the program.
+func newJob(name, spec string, pages int) job {
 	parser := cron.MustNewParser(cron.Second | cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor)
 	parsed, err := parser.Parse(spec)
 	if err != nil {
-		return job{}, fmt.Errorf("%s: schedule %q: %w", name, spec, err)
+		panic(fmt.Errorf("%s: schedule %q: %w", name, spec, err))
 	}
 	schedule, ok := parsed.(cron.ScheduleWithPrev)
 	if !ok {
-		return job{}, fmt.Errorf("%s: schedule %q does not say what was before", name, spec)
+		panic(fmt.Errorf("%s: schedule %q does not say what was before", name, spec))
 	}
-	return job{name, pages, schedule}, nil
+	return job{name, pages, schedule}
 }
 
 // due returns the latest time at which the job should have run since the last, zero if

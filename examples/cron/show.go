@@ -57,28 +57,27 @@ func (s *show) hear(l theatre.Line) error {
 		Page       int
 	}
 	switch l.Msg {
-	case "stored", "not stored", "to be tried again":
+	case "stored", "to be tried again":
 	default:
 		return nil
 	}
 	if err := l.Read(&a); err != nil {
 		return err
 	}
-	why, _, _ := strings.Cut(a.Error, "\n")
-	switch l.Msg {
-	case "stored":
+	if l.Msg == "stored" {
 		if a.Job == "report" {
 			s.stored = ""
 			if a.Page == half {
 				s.stored = l.Copy
 			}
 		}
-	case "not stored":
-		s.refused[l.Copy] = why
-		if strings.HasPrefix(why, lock.ErrLost.Error()) {
-			s.TellAt(l.Time, s.Styles.Good, "page %d of %s is refused: %s", a.Page, l.Copy, why)
-		}
-	default:
+		return nil
+	}
+	why, _, _ := strings.Cut(a.Error, "\n")
+	page, reason, refused := strings.Cut(why, ": ")
+	if s.refused[l.Copy] = reason; refused && strings.HasPrefix(reason, lock.ErrLost.Error()) {
+		s.TellAt(l.Time, s.Styles.Good, "%s of %s is refused: %s", page, l.Copy, reason)
+	} else {
 		s.TellAt(l.Time, s.Styles.Dim, "%s has to try the %s again: %s", l.Copy, a.Job, why)
 	}
 	return nil
@@ -173,7 +172,8 @@ func (s *show) catch(ctx context.Context) (name string, rec record) {
 		return false
 	})
 	s.Do(func() error {
-		s.Tell(lipgloss.Style{}, "%s is half done with the report of %s, under token %s", name, rec.Slot.Format(time.TimeOnly), rec.Pages[half-1].Token)
+		s.Tell(lipgloss.Style{}, "%s is half done with the report of %s, under token %s",
+			name, rec.Slot.Format(time.TimeOnly), rec.Pages[half-1].Token)
 		return nil
 	})
 	return name, rec
@@ -291,5 +291,6 @@ func checkRuns(all []*clientv3.Event) (summary string, err error) {
 	if runs["report"] == 0 || runs["mail"] == 0 {
 		return "", errors.New("there were no runs")
 	}
-	return fmt.Sprintf("%d reports and %d mails, %d of them resumed by another: none twice, and tokens only rose", runs["report"], runs["mail"], resumed), nil
+	return fmt.Sprintf("%d reports and %d mails, %d of them resumed by another: none twice, and tokens only rose",
+		runs["report"], runs["mail"], resumed), nil
 }
