@@ -7,8 +7,9 @@
 //	go run ./examples/optimistic -work 50ms -duration 2s
 //	go run ./examples/optimistic -endpoints localhost:2379     # the program itself: one of them
 //
-// program.go is to be copied, and needs none of the other files. show.go runs copies of it,
-// one for each measurement. The exit code is 1 if one of the two ways has lost a change.
+// number.go has both ways, and program.go a program around them. They are to be copied, and
+// need none of the other files. show.go runs copies of the program, one for each
+// measurement. The exit code is 1 if one of the two ways has lost a change.
 package main
 
 import "github.com/conclave-go/conclave/examples/internal/theatre"

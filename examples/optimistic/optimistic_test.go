@@ -87,7 +87,7 @@ func TestBlindAdditionsAreLost(t *testing.T) {
 
 func TestACopyOfTheProgramNeedsNothingElse(t *testing.T) {
 	t.Parallel()
-	programtest.RequireCopy(t, "optimisticMain")
+	programtest.RequireCopy(t, "optimisticMain", "number.go")
 }
 
 func TestBadCommandLinesGetUsageAndCode2(t *testing.T) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,20 +32,43 @@ type config map[string]part
 // change is what is to be set, by part.
 type change map[string]settings
 
-// version returns the version that all parts have, 0 if there are none. It fails if they
-// do not have the same.
-func (c config) version() (int, error) {
+// take takes note of keys that were written or deleted, and returns the version that all
+// parts have, 0 if there are none. It fails if they do not have the same.
+func (c config) take(events ...*clientv3.Event) (version int, err error) {
+	for _, e := range events {
+		name := strings.TrimPrefix(string(e.Kv.Key), configKey)
+		if e.Type == clientv3.EventTypeDelete {
+			delete(c, name)
+			continue
+		}
+		var p part
+		if err := json.Unmarshal(e.Kv.Value, &p); err != nil {
+			return 0, fmt.Errorf("%s: %w", name, err)
+		}
+		c[name] = p
+	}
 	versions := make(map[int]string)
 	for name := range c {
-		versions[c[name].Version] = name
+		version = c[name].Version
+		versions[version] = name
 	}
 	if len(versions) > 1 {
 		return 0, fmt.Errorf("a mixture of versions: %v", versions)
 	}
-	for v := range versions {
-		return v, nil
+	return version, nil
+}
+
+// load reads all parts, and returns their version.
+func (c config) load(ctx context.Context, client *clientv3.Client) (version int, err error) {
+	resp, err := client.Get(ctx, configKey, clientv3.WithPrefix())
+	if err != nil {
+		return 0, err
 	}
-	return 0, nil
+	var events []*clientv3.Event
+	for _, kv := range resp.Kvs {
+		events = append(events, &clientv3.Event{Kv: kv})
+	}
+	return c.take(events...)
 }
 
 // merged returns the next version: c with a change.
@@ -81,23 +105,11 @@ func (c config) validate() error {
 	return nil
 }
 
-// take takes note of a key that was written or deleted.
-func (c config) take(e *clientv3.Event) error {
-	name := strings.TrimPrefix(string(e.Kv.Key), configKey)
-	if e.Type == clientv3.EventTypeDelete {
-		delete(c, name)
-		return nil
-	}
-	var p part
-	if err := json.Unmarshal(e.Kv.Value, &p); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	c[name] = p
-	return nil
-}
-
-// puts writes all parts.
+// puts writes all parts, if they fit together.
 func (c config) puts() (ops []clientv3.Op, err error) {
+	if err := c.validate(); err != nil {
+		return nil, fmt.Errorf("%w: %w", errInvalid, err)
+	}
 	for name := range c {
 		value, err := json.Marshal(c[name])
 		if err != nil {

@@ -9,9 +9,9 @@
 //	go run ./examples/rollout -endpoints localhost:2379 -reader eu/1
 //	go run ./examples/rollout -endpoints localhost:2379 -set '{"routes": {"blue": 100}}'
 //
-// program.go and config.go are to be copied: a reader and a writer, and what fits together.
-// They need none of the other files. show.go does things to copies of the program. The exit
-// code is 1 if there ever was a mixture of versions.
+// program.go, writer.go and config.go are to be copied: a reader, a writer, and what fits
+// together. They need none of the other files. show.go does things to copies of the program.
+// The exit code is 1 if there ever was a mixture of versions.
 package main
 
 import "github.com/conclave-go/conclave/examples/internal/theatre"

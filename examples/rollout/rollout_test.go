@@ -53,7 +53,7 @@ func TestWhatIsNotWrittenAsAWholeIsFound(t *testing.T) {
 
 func TestACopyOfTheProgramNeedsNothingElse(t *testing.T) {
 	t.Parallel()
-	programtest.RequireCopy(t, "rolloutMain", "config.go")
+	programtest.RequireCopy(t, "rolloutMain", "config.go", "writer.go")
 }
 
 func TestBadCommandLinesGetUsageAndCode2(t *testing.T) {

@@ -87,8 +87,9 @@ func (s *show) hear(l theatre.Line) error {
 	case "registered":
 		s.has[l.Copy] = 0
 	case "applied":
-		s.has[l.Copy] = a.Version
-		s.applied[a.Version] = append(s.applied[a.Version], l.Time)
+		if s.has[l.Copy] = a.Version; a.Version > 0 { // before that there was nothing yet
+			s.applied[a.Version] = append(s.applied[a.Version], l.Time)
+		}
 	case "holding":
 		s.TellAt(l.Time, lipgloss.Style{}, "%s has the lock, token %s, and finds version %d", l.Copy, a.Token, a.Version)
 	case "written":
@@ -214,7 +215,8 @@ func (s *show) finish(ctx context.Context, name string) {
 		if len(at) == 0 {
 			return fmt.Errorf("nobody has applied the version of %s", name)
 		}
-		s.Say(s.Styles.Good, "all readers that are alive have version %d: %d switched within %s", s.wrote[name], len(at), screen.Short(at[len(at)-1].Sub(at[0])))
+		s.Say(s.Styles.Good, "all readers that are alive have version %d: %d switched within %s",
+			s.wrote[name], len(at), screen.Short(at[len(at)-1].Sub(at[0])))
 		return nil
 	})
 }
@@ -233,14 +235,13 @@ func text(c config) string {
 func checkVersions(all []*clientv3.Event) error {
 	has, last := make(config), 0
 	var highest lock.Fence
-	for i, e := range all {
-		if err := has.take(e); err != nil {
-			return err
+	for len(all) > 0 {
+		revision, n := all[0].Kv.ModRevision, 1
+		for n < len(all) && all[n].Kv.ModRevision == revision {
+			n++
 		}
-		if i+1 < len(all) && all[i+1].Kv.ModRevision == e.Kv.ModRevision {
-			continue // there is more of this
-		}
-		version, err := has.version()
+		version, err := has.take(all[:n]...)
+		all = all[n:]
 		if err == nil && version != last+1 {
 			err = fmt.Errorf("version %d after %d", version, last)
 		}
@@ -248,7 +249,7 @@ func checkVersions(all []*clientv3.Event) error {
 			err = errors.Join(err, highest.Check(has[name].Token))
 		}
 		if err != nil {
-			return fmt.Errorf("revision %d: %w", e.Kv.ModRevision, err)
+			return fmt.Errorf("revision %d: %w", revision, err)
 		}
 		last = version
 	}

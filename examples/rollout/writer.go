@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strconv"
+	"strings"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/lease"
+	"github.com/conclave-go/conclave/lock"
+	"github.com/conclave-go/conclave/watch"
+)
+
+// write makes a change under the lock. When it returns nil, every reader that is alive has
+// applied it. When it fails, readers have the version before it or the new one, all the same
+// sooner or later, and the next writer sees to that.
+func write(ctx context.Context, client *clientv3.Client, session *lease.Session, c change) error {
+	mutex, err := lock.NewMutex(session, lockName)
+	if err != nil {
+		return err
+	}
+	for {
+		err := mutex.Do(ctx, func(ctx context.Context, h *lock.Hold) error { return update(ctx, client, h, c) })
+		if err == nil || errors.Is(err, errInvalid) || ctx.Err() != nil {
+			return err
+		}
+		// The lock is lost, or a reply was. It begins anew, from what there is then: it makes no
+		// difference whether that has the change already.
+		slog.Warn("to be tried again", "error", err)
+		<-time.After(time.Second)
+	}
+}
+
+func update(ctx context.Context, client *clientv3.Client, h *lock.Hold, c change) error {
+	old := make(config)
+	version, err := old.load(ctx, client)
+	if err != nil {
+		return err
+	}
+	slog.Info("holding", "token", h.Token(), "version", version)
+	// A writer that died may have left this. So there are never more than two versions.
+	if err := await(ctx, client, version); err != nil {
+		return err
+	}
+	next := old.merged(c, version+1, h.Token())
+	puts, err := next.puts()
+	if err != nil {
+		return err
+	}
+	slog.Info("writing", "version", version+1)
+	if _, err := h.Txn(ctx).Then(puts...).Commit(); err != nil {
+		return err
+	}
+	slog.Info("written", "version", version+1, "config", next)
+	return await(ctx, client, version+1)
+}
+
+// await waits until every reader that is alive has applied a version. Who dies is waited for
+// no longer than its lease lasts. Who comes later reads the configuration later.
+func await(ctx context.Context, client *clientv3.Client, version int) error {
+	decode := func(_ string, value []byte) (int, error) { return strconv.Atoi(string(value)) }
+	applied, err := watch.NewCache(ctx, client, appliedKey, decode)
+	if err != nil {
+		return err
+	}
+	defer applied.Close(ctx)
+	for now, err := range applied.Snapshots(ctx) {
+		if err != nil {
+			return err
+		}
+		var behind []string
+		for key, item := range now.All() {
+			if item.Err != nil || item.Value < version {
+				behind = append(behind, strings.TrimPrefix(key, appliedKey))
+			}
+		}
+		if len(behind) == 0 {
+			break
+		}
+		slog.Info("waiting", "version", version, "readers", behind)
+	}
+	return nil
+}
