@@ -36,8 +36,8 @@ type party struct {
 func newParty(t *testing.T, s *vtime.Server) *party {
 	t.Helper()
 	p := &party{server: s, rec: &etcdtest.Recorder{}}
-	specified := peertest.SpecifiedAlone(t, p.rec)
-	p.client, p.cut = s.CutClient(vtime.WithDialOptions(p.rec.DialOptions()...))
+	specified := peertest.SpecifiedAlone(t)
+	p.client, p.cut = s.CutClient(vtime.WithDialOptions(append(specified.DialOptions(), p.rec.DialOptions()...)...))
 	var err error
 	p.session, err = lease.NewSession(t.Context(), p.client, lease.WithTTL(partyTTL),
 		lease.WithObserver(p.observer()), lease.WithObserver(specified.Observer()))

@@ -175,9 +175,8 @@ type historyWorker struct {
 
 // join starts the worker's client and session.
 func (w *historyWorker) join(ctx context.Context) (err error) {
-	rec := &etcdtest.Recorder{Forget: true}
-	specified := peertest.Specified(w.t, w.cluster, rec)
-	w.client, err = w.cluster.NewClient(etcdtest.ViaNet(w.net), etcdtest.WithFastReconnect(), etcdtest.WithRecorder(rec))
+	specified := peertest.Specified(w.t, w.cluster)
+	w.client, err = w.cluster.NewClient(etcdtest.ViaNet(w.net), etcdtest.WithFastReconnect(), etcdtest.WithDialOptions(specified.DialOptions()...))
 	if err != nil {
 		return err
 	}

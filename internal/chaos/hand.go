@@ -58,6 +58,7 @@ func (h *hand) start() error {
 		h.job.Worker = fmt.Sprintf("w%d.%d", h.index+1, h.lives)
 	}
 	h.job.Seed += uint64(h.lives)
+	h.job.Trace = h.trial.trace(h.job.Worker)
 	name, log := h.job.Worker, h.trial.log
 	p, err := process.Start(h.trial.Lock+" "+name, worker.Role, h.job,
 		func(e history.Event) {

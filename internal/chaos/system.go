@@ -54,7 +54,7 @@ const trialShards = 3
 func Systems() []System {
 	etcd := []history.Property{
 		history.S1, history.S2, history.S3, history.S4, history.S5,
-		history.L, history.Live, history.Real, history.InTime, history.Order, history.Kept,
+		history.L, history.Live, history.Real, history.InTime, history.Order, history.Kept, history.Spec,
 	}
 	redis := []history.Property{history.S3, history.Live, history.InTime, history.Order}
 	return []System{
@@ -91,6 +91,12 @@ func without(all []history.Property, some ...history.Property) []history.Propert
 
 // onEtcd reports whether the lock is kept on etcd.
 func (s System) onEtcd() bool { return s.Nodes == 0 }
+
+// specified reports whether what workers do is checked against the specification, which does
+// not know of package concurrency.
+func (s System) specified() bool {
+	return s.ours() && s.Kind != worker.KindConcurrencyMutex && s.Kind != worker.KindConcurrencyElection
+}
 
 // locks returns the names of the locks of a trial of this name.
 func (s System) locks(name string) (all []string) {

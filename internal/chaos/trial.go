@@ -15,6 +15,8 @@ import (
 	"github.com/conclave-go/conclave/internal/chaos/worker"
 	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/internal/servers"
+	"github.com/conclave-go/conclave/internal/spec"
+	"github.com/conclave-go/conclave/internal/tempdir"
 	"github.com/conclave-go/conclave/shard"
 )
 
@@ -45,6 +47,8 @@ type trial struct {
 
 	watching  sync.WaitGroup
 	stopWatch context.CancelFunc
+	history   spec.History // of the trial's keys
+	traces    *tempdir.Dir // a file for each worker; nil if the specification is not asked
 }
 
 // newTrial starts the workers and returns when the lock goes round among them. The
@@ -61,6 +65,12 @@ func newTrial(ctx context.Context, a *arena, s System, e Entry, seed uint64) (*t
 	t.locks = s.locks(t.Lock)
 	for _, name := range t.locks {
 		a.resource.record(name, t.log)
+	}
+	var err error
+	if s.specified() {
+		if t.traces, err = tempdir.Make("chaos"); err != nil {
+			return t, err
+		}
 	}
 	addrs, err := t.servers(ctx)
 	if err != nil {
@@ -163,5 +173,5 @@ func (t *trial) finish(ctx context.Context) error {
 	}
 	t.stopWatch()
 	t.watching.Wait()
-	return errors.Join(errs...)
+	return errors.Join(append(errs, t.specify())...)
 }

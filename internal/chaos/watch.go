@@ -11,6 +11,7 @@ import (
 	"github.com/conclave-go/conclave/internal/chaos/history"
 	"github.com/conclave-go/conclave/internal/chaos/worker"
 	"github.com/conclave-go/conclave/internal/process"
+	"github.com/conclave-go/conclave/internal/spec"
 )
 
 // folder is what all keys of the trial begin with.
@@ -29,6 +30,7 @@ func (t *trial) watch(ctx context.Context) error {
 		if err := resp.Err(); err != nil {
 			return fmt.Errorf("watching %s: %w", t.folder(), err)
 		}
+		t.history = spec.History{Known: true, Revision: resp.Header.Revision}
 		t.watching.Go(func() { t.follow(watching, events, resp.Header.Revision) })
 		return nil
 	case <-ctx.Done():
@@ -44,9 +46,11 @@ func (t *trial) follow(ctx context.Context, events clientv3.WatchChan, seen int6
 			if resp.CompactRevision > seen+1 {
 				t.note(history.Event{Kind: history.Gap, Detail: fmt.Sprintf("compacted at %d after %d", resp.CompactRevision, seen)})
 				seen = resp.CompactRevision - 1
+				t.history.Known = false
 			}
 			for _, e := range resp.Events {
 				seen = e.Kv.ModRevision
+				t.history.Add(e)
 				t.learn(e)
 			}
 		}

@@ -26,10 +26,6 @@ import (
 type Recorder struct {
 	// Forget makes it keep no calls, only counts. Set it before the first.
 	Forget bool
-	// Trace, if not nil, is shown each message: one that is sent before that, one that is
-	// received, or the error that came instead, before the client gets it. Set it before the
-	// first.
-	Trace func(Traced)
 
 	mu          sync.Mutex
 	counts      map[string]int
@@ -40,26 +36,6 @@ type Recorder struct {
 	open        map[string]int           // streams, by method
 
 	sent, received atomic.Int64
-	traced         atomic.Int64 // calls and streams
-}
-
-// Traced is a message as [Recorder.Trace] is shown it.
-type Traced struct {
-	// Call is the same for a request and its answer, and for all messages on one stream.
-	Call int64
-	// Stream is set for a message on a stream.
-	Stream bool
-	// Request is set for what is sent, and Response or Err for the answer. They must not be
-	// changed.
-	Request, Response proto.Message
-	Err               error
-}
-
-// show shows a message to who traces.
-func (r *Recorder) show(m Traced) {
-	if r.Trace != nil {
-		r.Trace(m)
-	}
 }
 
 // UnaryHook stands in for a call: it runs invoke, or not, and returns what the
@@ -223,8 +199,6 @@ func (r *Recorder) unary(
 ) error {
 	short := path.Base(method)
 	call := r.record(&Call{Method: short, Request: clone(req)})
-	id := r.traced.Add(1)
-	r.show(Traced{Call: id, Request: call.Request})
 	invoke := func() error { return invoker(ctx, method, req, reply, cc, opts...) }
 	for _, h := range r.hooksFor(short) {
 		inner := invoke
@@ -232,7 +206,6 @@ func (r *Recorder) unary(
 	}
 	err := invoke()
 	r.finish(call, reply, err)
-	r.show(Traced{Call: id, Response: call.Response, Err: err})
 	return err
 }
 

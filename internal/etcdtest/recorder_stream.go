@@ -108,7 +108,7 @@ func (r *Recorder) stream(
 	}
 	r.opened(short, 1)
 	context.AfterFunc(ctx, func() { r.opened(short, -1) })
-	return &recordedStream{ClientStream: inner, recorder: r, id: r.traced.Add(1), method: short, ctx: ctx, cancel: cancel}, nil
+	return &recordedStream{ClientStream: inner, recorder: r, method: short, ctx: ctx, cancel: cancel}, nil
 }
 
 // opened counts open streams.
@@ -125,7 +125,6 @@ func (r *Recorder) opened(method string, n int) {
 type recordedStream struct {
 	grpc.ClientStream
 	recorder *Recorder
-	id       int64 // for who traces
 	method   string
 	ctx      context.Context
 	cancel   context.CancelFunc // breaks the stream; called when it has ended, too
@@ -133,8 +132,7 @@ type recordedStream struct {
 
 // SendMsg sends msg unless a hook has it dropped.
 func (s *recordedStream) SendMsg(msg any) error {
-	call := s.recorder.record(&Call{Method: sentKind(s.method, msg), Stream: true, Request: clone(msg)})
-	s.recorder.show(Traced{Call: s.id, Stream: true, Request: call.Request})
+	s.recorder.record(&Call{Method: sentKind(s.method, msg), Stream: true, Request: clone(msg)})
 	drop, err := s.ask(Send, msg)
 	if drop || err != nil {
 		return err
@@ -161,7 +159,6 @@ func (s *recordedStream) RecvMsg(msg any) error {
 			return err
 		}
 		if !drop {
-			s.recorder.show(Traced{Call: s.id, Stream: true, Response: received})
 			return nil
 		}
 	}

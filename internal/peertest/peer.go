@@ -10,6 +10,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/spec"
 	"github.com/conclave-go/conclave/lease"
 )
 
@@ -61,11 +62,13 @@ func New(tb testing.TB, c *etcdtest.Cluster, opts ...Option) *Peer {
 	observed := []lease.Option{
 		lease.WithTTL(cfg.ttl), lease.WithObserver(lease.Observer{Waiting: func(e lease.Event) { p.Waiting <- e }}),
 	}
+	var specified *spec.Process
 	if _, measured := tb.(*testing.B); !measured && cfg.unspecified == "" {
-		observed = append(observed, lease.WithObserver(Specified(tb, c, p.Rec).Observer()))
+		specified = Specified(tb, c)
+		observed = append(observed, lease.WithObserver(specified.Observer()))
 	}
 	p.Client = c.Client(tb, append([]etcdtest.ClientOption{
-		etcdtest.WithRecorder(p.Rec), etcdtest.ViaNet(p.Net), etcdtest.WithFastReconnect(),
+		etcdtest.WithDialOptions(specified.DialOptions()...), etcdtest.WithRecorder(p.Rec), etcdtest.ViaNet(p.Net), etcdtest.WithFastReconnect(),
 	}, cfg.client...)...)
 	var err error
 	p.Session, err = lease.NewSession(Guarded(tb), p.Client, observed...)

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
@@ -27,35 +26,26 @@ const scheduled = 2 * time.Second
 func specified() bool { return os.Getenv("CONCLAVE_SPEC") != "" }
 
 // Specified returns a process of what the test does on the cluster: its messages and its
-// session's events are checked against the specification at the end of the test. rec is its
-// client's, before the first call. Without CONCLAVE_SPEC nothing is checked.
-func Specified(tb testing.TB, c *etcdtest.Cluster, rec *etcdtest.Recorder) *spec.Process {
+// session's events are checked against the specification at the end of the test. Its dial
+// options are the first of its client. Without CONCLAVE_SPEC it is nil: nothing is checked.
+func Specified(tb testing.TB, c *etcdtest.Cluster) *spec.Process {
 	tb.Helper()
 	if !specified() {
-		return spec.NewRun().Process()
+		return nil
 	}
-	return traced(checkedRun(tb, c), rec)
+	return checkedRun(tb, c).Process()
 }
 
 // SpecifiedAlone is [Specified] for a process in virtual time, of which the store's history
 // is not known.
-func SpecifiedAlone(tb testing.TB, rec *etcdtest.Recorder) *spec.Process {
+func SpecifiedAlone(tb testing.TB) *spec.Process {
 	tb.Helper()
-	r := spec.NewRun()
 	if !specified() {
-		return r.Process()
+		return nil
 	}
+	r := spec.NewRun()
 	tb.Cleanup(func() { check(tb, r, spec.History{}) })
-	return traced(r, rec)
-}
-
-// traced returns another process of a run, with what a recorder sees.
-func traced(r *spec.Run, rec *etcdtest.Recorder) *spec.Process {
-	p := r.Process()
-	rec.Trace = func(m etcdtest.Traced) {
-		p.Message(spec.Message{Call: m.Call, Stream: m.Stream, Request: m.Request, Response: m.Response, Err: m.Err})
-	}
-	return p
+	return r.Process()
 }
 
 func check(tb testing.TB, r *spec.Run, h spec.History) {
@@ -133,7 +123,7 @@ func recordHistory(tb testing.TB, c *etcdtest.Cluster) *chronicle {
 		return h
 	}
 	for _, kv := range resp.Kvs {
-		h.history.Changes = append(h.history.Changes, put(kv))
+		h.history.Changes = append(h.history.Changes, spec.Put(kv))
 	}
 	h.history.Known, h.history.Revision = true, resp.Header.Revision
 	reading.Go(func() {
@@ -144,22 +134,11 @@ func recordHistory(tb testing.TB, c *etcdtest.Cluster) *chronicle {
 	return h
 }
 
-func put(kv *mvccpb.KeyValue) spec.Change {
-	return spec.Change{
-		Key: string(kv.Key), Revision: kv.ModRevision, Created: kv.CreateRevision, Version: kv.Version, Lease: kv.Lease, Value: string(kv.Value),
-	}
-}
-
 func (h *chronicle) add(events []*clientv3.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, ev := range events {
-		change := spec.Change{Key: string(ev.Kv.Key), Revision: ev.Kv.ModRevision}
-		if ev.Type == mvccpb.Event_PUT {
-			change = put(ev.Kv)
-		}
-		h.history.Changes = append(h.history.Changes, change)
-		h.history.Revision = change.Revision
+		h.history.Add(ev)
 	}
 	close(h.changed)
 	h.changed = make(chan struct{})

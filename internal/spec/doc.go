@@ -12,6 +12,7 @@
 //     or it was found missing at a revision not older than itself, and no put without an
 //     answer can bring it back.
 //   - An entry is taken for one's own only if it is what was put.
+//   - A transaction puts entries of one lease, each into a queue of its own.
 //   - A condition on an entry names its revision (or, while that is not known, its value), and
 //     so does what deletes it.
 //   - An entry is deleted by its process only after the hold has ended there.

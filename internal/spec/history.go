@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // Change is a change of a key in the store.
@@ -30,6 +33,23 @@ type History struct {
 	Changes  []Change
 }
 
+// Add adds an event of a watch.
+func (h *History) Add(ev *clientv3.Event) {
+	change := Change{Key: string(ev.Kv.Key), Revision: ev.Kv.ModRevision}
+	if ev.Type == clientv3.EventTypePut {
+		change = Put(ev.Kv)
+	}
+	h.Changes = append(h.Changes, change)
+	h.Revision = change.Revision
+}
+
+// Put returns the change that has put a key.
+func Put(kv *mvccpb.KeyValue) Change {
+	return Change{
+		Key: string(kv.Key), Revision: kv.ModRevision, Created: kv.CreateRevision, Version: kv.Version, Lease: kv.Lease, Value: string(kv.Value),
+	}
+}
+
 // claim is that an entry owned at a revision, as an answer has shown.
 type claim struct {
 	entry    *entry
@@ -38,7 +58,7 @@ type claim struct {
 }
 
 // verify reports the claims that the history contradicts.
-func (h History) verify(claims []claim, contradict func(c claim, by string)) {
+func (h *History) verify(claims []claim, contradict func(c claim, by string)) {
 	if !h.Known {
 		return
 	}

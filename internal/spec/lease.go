@@ -116,18 +116,15 @@ const rounding = time.Millisecond
 
 // claimed checks a deadline that a lease has told.
 func (c *checker) claimed(s cursor, t told) {
-	d := c.leases[s.process][t.lease]
+	d := c.leases[s.process][t.Lease]
 	if d == nil || !d.known { // not granted under our eyes
 		return
 	}
-	if claim := t.deadline.Sub(c.run.began); !t.deadline.IsZero() && claim > d.until+rounding {
-		c.violated(s, fmt.Sprintf("lease %x says that its deadline is %v, which nothing justifies: it is %v", t.lease, claim, d.until), d.trail)
+	if t.Deadline != 0 && t.Deadline > d.until+rounding {
+		c.violated(s, fmt.Sprintf("lease %x says that its deadline is %v, which nothing justifies: it is %v", t.Lease, t.Deadline, d.until), d.trail)
 	}
-	if t.kind != granted {
-		return
-	}
-	if now := t.now.Sub(c.run.began); now-c.run.Slack >= d.until {
-		c.violated(s, fmt.Sprintf("%q was granted at %v, after the deadline %v of its lease", t.event.Key, now, d.until), d.trail)
+	if t.Kind == granted && s.at-c.run.Slack >= d.until {
+		c.violated(s, fmt.Sprintf("%q was granted at %v, after the deadline %v of its lease", t.Key, s.at, d.until), d.trail)
 	}
 }
 

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"sync"
@@ -8,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/conclave-go/conclave/internal/clock"
 	"github.com/conclave-go/conclave/lease"
 )
 
@@ -20,8 +22,9 @@ type Run struct {
 	// Drift is the sessions' allowance for clocks.
 	Drift float64
 
+	began clock.Instant
+
 	mu    sync.Mutex
-	began time.Time
 	steps []step
 	names []string // of the processes
 	high  int64    // the highest revision in an answer
@@ -50,13 +53,15 @@ type Message struct {
 
 // told is what a session has told its observer.
 type told struct {
-	kind  tale
-	event lease.Event
-	now   time.Time
-	// lease is the one that it is about, and deadline what that has said; zero if it was not
-	// asked.
-	lease    int64
-	deadline time.Time
+	Kind     tale         `json:"kind"`
+	Key      string       `json:"key,omitempty"`
+	Revision int64        `json:"revision,omitempty"`
+	Via      lease.Via    `json:"via,omitempty"`
+	Reason   lease.Reason `json:"reason,omitempty"`
+	// Lease is the one that it is about, and Deadline what that has said, since the process
+	// began; 0 if it was not asked.
+	Lease    int64         `json:"lease,omitempty"`
+	Deadline time.Duration `json:"deadline,omitempty"`
 }
 
 type tale int
@@ -69,46 +74,74 @@ const (
 )
 
 // NewRun returns a run of which nothing has happened yet.
-func NewRun() *Run { return &Run{Drift: lease.DefaultClockDrift, began: time.Now()} }
+func NewRun() *Run { return &Run{Drift: lease.DefaultClockDrift, began: clock.Now()} }
 
-// Process is one of a run: a client, and a session on it.
+// Process is one of a run: a client, and a session on it. A nil one takes note of nothing.
 type Process struct {
-	run    *Run
-	number int
+	sink sink
 
 	mu     sync.Mutex
 	leases map[int64]*lease.Lease
 }
 
-// Process adds one.
-func (r *Run) Process() *Process {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.names = append(r.names, fmt.Sprintf("process %d", len(r.names)))
-	return &Process{run: r, number: len(r.names) - 1, leases: make(map[int64]*lease.Lease)}
+// sink is where the steps of a process go.
+type sink interface {
+	since() time.Duration // since it began
+	note(what any)
 }
 
-// Message takes note of a message: one that is sent before that, one that is received
-// before anybody acts on it.
-func (p *Process) Message(m Message) { p.note(m) }
+func newProcess(s sink) *Process { return &Process{sink: s, leases: make(map[int64]*lease.Lease)} }
 
-func (p *Process) note(what any) {
-	r := p.run
+// Process adds one.
+func (r *Run) Process() *Process { return newProcess(&member{r, r.process("")}) }
+
+// process adds a process and returns its number.
+func (r *Run) process(name string) (number int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.steps = append(r.steps, step{p.number, time.Since(r.began), what})
+	r.names = append(r.names, cmp.Or(name, fmt.Sprintf("process %d", len(r.names))))
+	return len(r.names) - 1
+}
+
+// member is a process of this run.
+type member struct {
+	run    *Run
+	number int
+}
+
+func (m *member) since() time.Duration { return clock.Now().Sub(m.run.began) }
+
+func (m *member) note(what any) { m.run.add(m.number, m.since(), what) }
+
+func (r *Run) add(process int, at time.Duration, what any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.steps = append(r.steps, step{process, at, what})
 	if m, ok := what.(Message); ok {
 		r.high = max(r.high, revisionOf(m.Response))
 	}
 }
 
-// Claimed takes note of what a lease says is its deadline.
-func (p *Process) Claimed(id int64, deadline time.Time) {
-	p.note(told{kind: claimed, now: time.Now(), lease: id, deadline: deadline})
+// Message takes note of a message: one that is sent before that, one that is received
+// before anybody acts on it.
+func (p *Process) Message(m Message) { p.sink.note(m) }
+
+// Claimed takes note of how long a lease says that it lasts.
+func (p *Process) Claimed(id int64, remaining func() time.Duration) {
+	p.sink.note(told{Kind: claimed, Lease: id, Deadline: p.deadline(remaining)})
+}
+
+// deadline is not later than the one that is claimed.
+func (p *Process) deadline(remaining func() time.Duration) time.Duration {
+	now := p.sink.since()
+	return now + remaining()
 }
 
 // Observer takes note of what the process's session tells.
 func (p *Process) Observer() lease.Observer {
+	if p == nil {
+		return lease.Observer{}
+	}
 	event := func(kind tale) func(lease.Event) {
 		return func(e lease.Event) { p.tell(kind, e) }
 	}
@@ -119,16 +152,16 @@ func (p *Process) Observer() lease.Observer {
 			defer p.mu.Unlock()
 			p.leases[int64(l.ID())] = l
 		},
-		Renewed: func(l *lease.Lease, _ time.Duration) { p.Claimed(int64(l.ID()), l.Deadline()) },
+		Renewed: func(l *lease.Lease, _ time.Duration) { p.Claimed(int64(l.ID()), l.Remaining) },
 	}
 }
 
 func (p *Process) tell(kind tale, e lease.Event) {
-	t := told{kind: kind, event: e, now: time.Now(), lease: leaseOf(e.Key)}
-	if l := p.lease(t.lease); l != nil && kind == granted {
-		t.deadline = l.Deadline()
+	t := told{Kind: kind, Key: e.Key, Revision: e.Revision, Via: e.Via, Reason: e.Reason, Lease: leaseOf(e.Key)}
+	if l := p.lease(t.Lease); l != nil && kind == granted {
+		t.Deadline = p.deadline(l.Remaining)
 	}
-	p.note(t)
+	p.sink.note(t)
 }
 
 func (p *Process) lease(id int64) *lease.Lease {

@@ -1,6 +1,7 @@
 package spec_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strconv"
@@ -16,6 +17,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/conclave-go/conclave/internal/clock"
 	"github.com/conclave-go/conclave/internal/spec"
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/lease"
@@ -120,6 +122,15 @@ func checked(rev int64, own, older *mvccpb.KeyValue) *pb.TxnResponse {
 		resp.Responses[1] = found(older)
 	}
 	return resp
+}
+
+// putAlone is a transaction within another that puts an entry.
+func putAlone(key string, lease int64) *pb.RequestOp {
+	put := &pb.PutRequest{Key: []byte(key), Value: []byte(record("a")), Lease: lease}
+	return &pb.RequestOp{Request: &pb.RequestOp_RequestTxn{RequestTxn: &pb.TxnRequest{
+		Compare: []*pb.Compare{is(key, 0)},
+		Success: []*pb.RequestOp{{Request: &pb.RequestOp_RequestPut{RequestPut: put}}},
+	}}}
 }
 
 // remove sends a deletion on a condition.
@@ -239,6 +250,9 @@ func TestTheSpecificationNamesTheStepThatItDoesNotAllow(t *testing.T) {
 			first(a)
 			a.call(&pb.TxnRequest{Compare: []*pb.Compare{there(mine)}, Success: []*pb.RequestOp{rangeOf(&pb.RangeRequest{Key: []byte("x")})}})
 		}, 3, "does not say which entry it means"},
+		"put together with one of another lease": {func(a *actor) {
+			a.call(&pb.TxnRequest{Success: []*pb.RequestOp{putAlone("m/~mutex/ab", 0xab), putAlone("n/~mutex/cd", 0xcd)}})
+		}, 0, "puts entries of two leases"},
 		"put on no condition": {func(a *actor) {
 			a.call(&pb.TxnRequest{Success: []*pb.RequestOp{
 				{Request: &pb.RequestOp_RequestPut{RequestPut: &pb.PutRequest{Key: []byte(mine), Lease: leaseID}}},
@@ -255,6 +269,16 @@ func TestTheSpecificationNamesTheStepThatItDoesNotAllow(t *testing.T) {
 			require.Equal(t, tt.step, found[0].Step, found[0])
 			require.ErrorContains(t, found[0], tt.says)
 			require.ErrorContains(t, found[0], "process 0")
+
+			var trace bytes.Buffer
+			tt.play(&actor{Process: spec.Trace(&trace)})
+			trace.WriteString(`{"at":1,"mess`) // killed while it wrote
+			replayed := spec.NewRun()
+			require.NoError(t, replayed.Replay("process 0", &trace))
+			again := replayed.Check(spec.History{})
+			require.Len(t, again, len(found))
+			require.Equal(t, found[0].Step, again[0].Step)
+			require.Equal(t, found[0].What, again[0].What)
 		})
 	}
 }
@@ -379,6 +403,7 @@ func (a *actor) look() func(proto.Message, error) {
 
 func TestADeadlineHasToBeJustified(t *testing.T) {
 	t.Parallel()
+	t.Cleanup(clock.Virtual())
 	const late = 4 * time.Second
 	for name, tt := range map[string]struct {
 		play  func(a *actor)
@@ -409,7 +434,7 @@ func TestADeadlineHasToBeJustified(t *testing.T) {
 				a.aLease()
 				vtime.Sleep(late)
 				tt.play(a)
-				a.Claimed(leaseID, began.Add(tt.until+ttl-ttl/100+more))
+				a.Claimed(leaseID, func() time.Duration { return time.Until(began.Add(tt.until + ttl - ttl/100 + more)) })
 				require.Equal(t, more > 0, len(run.Check(spec.History{})) > 0, "%s: %v later", name, more)
 			})
 		}
@@ -418,6 +443,7 @@ func TestADeadlineHasToBeJustified(t *testing.T) {
 
 func TestNothingIsGrantedAfterTheDeadline(t *testing.T) {
 	t.Parallel()
+	t.Cleanup(clock.Virtual())
 	for _, after := range []time.Duration{ttl - ttl/100 - time.Millisecond, ttl - ttl/100} {
 		synctest.Test(t, func(t *testing.T) {
 			run := spec.NewRun()

@@ -37,6 +37,7 @@ const (
 	Ended  Kind = "ended"  // it is over
 	Died   Kind = "died"   // a holder is as good as dead; Worker, Hold
 	Exited Kind = "exited" // a process is gone; Detail unless it was asked to go
+	Left   Kind = "left"   // a worker has left the specification; Worker, Detail
 	Broken Kind = "broken" // the lab could not go on; Detail
 )
 

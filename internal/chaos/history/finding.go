@@ -26,6 +26,8 @@ const (
 	InTime Property = "in time"
 	// Kept is that no hold is lost that nobody took away.
 	Kept Property = "kept"
+	// Spec is that whoever takes the lock makes only steps that package spec allows.
+	Spec Property = "spec"
 	// Order is that a lock with expiry could have done the same, one thing at a time.
 	Order Property = "order"
 )
@@ -93,8 +95,18 @@ func Check(events []Event, rules Rules) Result {
 	r.recoveries(events, holds, rules)
 	r.losses(events, holds, rules)
 	r.order(events, holds)
+	r.departures(events)
 	slices.SortStableFunc(r.Findings, func(a, b Finding) int { return cmp.Compare(a.At, b.At) })
 	return r
+}
+
+// departures are steps that the specification does not allow.
+func (r *Result) departures(events []Event) {
+	for _, e := range events {
+		if e.Kind == Left {
+			r.found(Spec, e.At, "%s", e.Detail)
+		}
+	}
 }
 
 // Add adds what was found in another lock.

@@ -65,8 +65,8 @@ type owned struct {
 
 // joinMembers joins a group whose first shards are locks. A group that has more of them
 // leaves the others to nobody.
-func joinMembers(ctx context.Context, client *clientv3.Client, j Job) (group, error) {
-	s, err := lease.NewSession(ctx, client, lease.WithTTL(j.TTL))
+func joinMembers(ctx context.Context, client *clientv3.Client, o lease.Observer, j Job) (group, error) {
+	s, err := lease.NewSession(ctx, client, lease.WithTTL(j.TTL), lease.WithObserver(o))
 	if err != nil {
 		return nil, err
 	}

@@ -38,9 +38,12 @@ type conclave struct {
 	take    func(ctx context.Context) (holder, func(context.Context) error, error)
 }
 
-// NewConclave returns a lock of a kind. A delay above zero is a mutex's lock delay.
-func NewConclave(ctx context.Context, client *clientv3.Client, kind, name, owner string, ttl, delay time.Duration) (Locker, error) {
-	s, err := lease.NewSession(ctx, client, lease.WithTTL(ttl))
+// NewConclave returns a lock of a kind. A delay above zero is a mutex's lock delay; the
+// options are those of its session.
+func NewConclave(
+	ctx context.Context, client *clientv3.Client, kind, name, owner string, ttl, delay time.Duration, of ...lease.Option,
+) (Locker, error) {
+	s, err := lease.NewSession(ctx, client, append(of, lease.WithTTL(ttl))...)
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,8 @@ import (
 	"github.com/conclave-go/conclave/internal/chaos/history"
 	"github.com/conclave-go/conclave/internal/clock"
 	"github.com/conclave-go/conclave/internal/process"
+	"github.com/conclave-go/conclave/internal/spec"
+	"github.com/conclave-go/conclave/lease"
 )
 
 // The roles of processes here, for [process.Main].
@@ -44,6 +46,8 @@ type Job struct {
 	// Plan is how many shards the group has, if more.
 	Shards int `json:"shards,omitempty"`
 	Plan   int `json:"plan,omitempty"`
+	// Trace is the file that all messages go to, for the specification; "" is none.
+	Trace string `json:"trace,omitempty"`
 }
 
 const (
@@ -152,7 +156,7 @@ func (w *Worker) open(ctx context.Context, j Job, peers Peers, lead *leads) (end
 		}
 		return w.Locker.Close, nil
 	}
-	client, err := dialEtcd(j)
+	client, observer, err := dialEtcd(j)
 	if err != nil {
 		return nothing, err
 	}
@@ -161,7 +165,7 @@ func (w *Worker) open(ctx context.Context, j Job, peers Peers, lead *leads) (end
 	case KindStockMutex, KindStockElection, KindConcurrencyMutex, KindConcurrencyElection:
 		w.Locker, err = NewStock(client, j.Kind, j.Lock, j.Worker, j.TTL, j.TTL)
 	default:
-		w.Locker, err = NewConclave(ctx, client, j.Kind, j.Lock, j.Worker, j.TTL, j.Delay)
+		w.Locker, err = NewConclave(ctx, client, j.Kind, j.Lock, j.Worker, j.TTL, j.Delay, lease.WithObserver(observer))
 	}
 	if err != nil {
 		return closeClient, err
@@ -171,13 +175,26 @@ func (w *Worker) open(ctx context.Context, j Job, peers Peers, lead *leads) (end
 	return func(ctx context.Context) error { return errors.Join(w.Locker.Close(ctx), client.Close()) }, nil
 }
 
-func dialEtcd(j Job) (*clientv3.Client, error) {
-	return clientv3.New(clientv3.Config{Endpoints: j.Etcd, Logger: zap.NewNop(), DialTimeout: 5 * time.Second})
+// dialEtcd returns a client, and what is to observe its sessions: with the client's messages
+// that goes to the trace.
+func dialEtcd(j Job) (*clientv3.Client, lease.Observer, error) {
+	var traced *spec.Process
+	if j.Trace != "" {
+		file, err := os.Create(j.Trace) // open until the process ends
+		if err != nil {
+			return nil, lease.Observer{}, err
+		}
+		traced = spec.Trace(file)
+	}
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints: j.Etcd, Logger: zap.NewNop(), DialTimeout: 5 * time.Second, DialOptions: traced.DialOptions(),
+	})
+	return client, traced.Observer(), err
 }
 
 // divide works for shards.
 func (w *Worker) divide(ctx context.Context, j Job) error {
-	client, err := dialEtcd(j)
+	client, observer, err := dialEtcd(j)
 	if err != nil {
 		return err
 	}
@@ -185,7 +202,7 @@ func (w *Worker) divide(ctx context.Context, j Job) error {
 	if j.Kind == KindShards {
 		join = joinMembers
 	}
-	g, err := join(ctx, client, j)
+	g, err := join(ctx, client, observer, j)
 	if err != nil {
 		return errors.Join(err, client.Close())
 	}
