@@ -104,12 +104,12 @@ func TestDecodeErrorsAreLoggedAndReportedToConsumers(t *testing.T) {
 	cluster := etcdtest.New(t)
 	prefix, client, book := cluster.Prefix(t), cluster.Client(t), &logBook{}
 	put(t, client, prefix+"loaded", "x")
-	c, err := watch.NewCache(within(t), client, prefix, even, watch.WithLogger(book.logger()))
+	c, err := watch.NewCache(guarded(t), client, prefix, even, watch.WithLogger(book.logger()))
 	require.NoError(t, err, "a value that does not decode does not fail the load")
 	closeAfter(t, c)
 	put(t, client, prefix+"followed", "3")
 	reported := make(map[string]error)
-	for change, err := range c.Changes(within(t)) {
+	for change, err := range c.Changes(guarded(t)) {
 		require.NoError(t, err)
 		if reported[change.Key] = change.Item.Err; len(reported) == 2 {
 			break

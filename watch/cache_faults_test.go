@@ -64,7 +64,7 @@ func (m *mirror) awaits(t *testing.T, want map[string]string) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		return fmt.Sprint(want) == fmt.Sprint(m.state)
-	}, cacheGuard, time.Millisecond)
+	}, guard, time.Millisecond)
 }
 
 func TestCacheSurvivesACompactionWhileDisconnected(t *testing.T) {
@@ -75,7 +75,7 @@ func TestCacheSurvivesACompactionWhileDisconnected(t *testing.T) {
 	const prefix = "k/"
 	fill(t, writer, prefix, 100, "before")
 	c := newTextCache(t, client, prefix, watch.WithLogger(book.logger()))
-	ctx, cancel := context.WithCancel(within(t))
+	ctx, cancel := context.WithCancel(t.Context())
 	m := newMirror(ctx, t, c)
 	snapshot := c.Snapshot()
 	before := stateOf(snapshot)
@@ -86,7 +86,7 @@ func TestCacheSurvivesACompactionWhileDisconnected(t *testing.T) {
 		put(t, writer, fmt.Sprintf("%snew-%d", prefix, i), "during")
 	}
 	put(t, writer, prefix+"000005", "made anew")
-	require.NoError(t, cluster.Compact(ctx))
+	require.NoError(t, cluster.Compact(guarded(t)))
 	require.NoError(t, c.Err(), "an interruption is no error")
 	net.Heal()
 	agrees(t, c, writer, prefix)
@@ -127,20 +127,19 @@ func TestCachesAgreeThroughFaults(t *testing.T) {
 	t.Parallel()
 	const prefix = "k/"
 	cluster := etcdtest.New(t, etcdtest.WithMembers(3))
-	ctx := within(t)
 	var (
 		caches  []*watch.Cache[string]
 		mirrors []*mirror
 		nets    []*etcdtest.Net
 	)
-	follow, stop := context.WithCancel(ctx)
+	follow, stop := context.WithCancel(t.Context())
 	for range 3 {
 		client, net := cluster.ProxiedClient(t, etcdtest.WithFastReconnect())
 		c := newTextCache(t, client, prefix, watch.WithStall(2*time.Second))
 		c.CutHistoryAt(50)
 		caches, nets, mirrors = append(caches, c), append(nets, net), append(mirrors, newMirror(follow, t, c))
 	}
-	writing, endWriting := context.WithCancel(ctx)
+	writing, endWriting := context.WithCancel(t.Context())
 	var writers sync.WaitGroup
 	for w := range 2 {
 		client := cluster.Client(t, etcdtest.WithFastReconnect())
@@ -164,11 +163,11 @@ func TestCachesAgreeThroughFaults(t *testing.T) {
 		nets[i].Reset()
 		require.NoError(t, cluster.Kill(i))
 		nets[(i+1)%3].Refuse()
-		compactNow(ctx, t, cluster)
-		require.NoError(t, cluster.Restart(ctx, i))
-		_, err := cluster.WaitLeader(ctx)
+		compactNow(t, cluster)
+		require.NoError(t, cluster.Restart(guarded(t), i))
+		_, err := cluster.WaitLeader(guarded(t))
 		require.NoError(t, err)
-		compactNow(ctx, t, cluster)
+		compactNow(t, cluster)
 		nets[(i+1)%3].Heal()
 		nets[(i+2)%3].CutMember(i) // silently
 	}
@@ -190,9 +189,9 @@ func TestCachesAgreeThroughFaults(t *testing.T) {
 }
 
 // compactNow compacts unless it is just so far.
-func compactNow(ctx context.Context, t *testing.T, cluster *etcdtest.Cluster) {
+func compactNow(t *testing.T, cluster *etcdtest.Cluster) {
 	t.Helper()
-	if err := cluster.Compact(ctx); !errors.Is(err, rpctypes.ErrCompacted) {
+	if err := cluster.Compact(guarded(t)); !errors.Is(err, rpctypes.ErrCompacted) {
 		require.NoError(t, err)
 	}
 }
@@ -206,7 +205,7 @@ func TestCacheSurvivesAMemberThatVanishes(t *testing.T) {
 	c := newTextCache(t, client, prefix, watch.WithStall(watch.MinStall))
 	for i := range 3 {
 		net.CutMember(i) // the third time at the latest it is the one in use
-		require.NoError(t, c.WaitRevision(within(t), put(t, writer, prefix+strconv.Itoa(i), "1")))
+		require.NoError(t, c.WaitRevision(guarded(t), put(t, writer, prefix+strconv.Itoa(i), "1")))
 		net.Heal()
 	}
 	agrees(t, c, writer, prefix)
@@ -220,16 +219,16 @@ func TestCacheStopsWithItsClient(t *testing.T) {
 	c := newTextCache(t, client, cluster.Prefix(t), watch.WithStall(watch.MinStall))
 	rev, _ := c.Freshness()
 	require.NoError(t, client.Close())
-	err = c.WaitRevision(within(t), rev+1_000_000)
+	err = c.WaitRevision(guarded(t), rev+1_000_000)
 	require.Error(t, err)
 	require.NotErrorIs(t, err, context.DeadlineExceeded, "it notices by itself")
 	require.Equal(t, err, c.Err())
-	for _, last := range c.Changes(within(t)) {
+	for _, last := range c.Changes(guarded(t)) {
 		require.Equal(t, err, last)
 	}
 	require.NotErrorIs(t, err, watch.ErrClosed, "the cache was not closed")
 	require.ErrorContains(t, err, "client was closed")
-	_, err = watch.NewCache(within(t), client, "prefix", text)
+	_, err = watch.NewCache(guarded(t), client, "prefix", text)
 	require.ErrorContains(t, err, "watch: ")
 	require.NotErrorIs(t, err, context.DeadlineExceeded)
 }
@@ -237,7 +236,7 @@ func TestCacheStopsWithItsClient(t *testing.T) {
 func TestLoadWithoutPermissionFails(t *testing.T) {
 	t.Parallel()
 	cluster := etcdtest.New(t, etcdtest.WithControl())
-	ctx := within(t)
+	ctx := guarded(t)
 	require.NoError(t, cluster.AddUser(ctx, "reader", "secret", "mine/"))
 	require.NoError(t, cluster.EnableAuth(ctx))
 	client := cluster.Client(t, etcdtest.WithUser("reader", "secret"))
@@ -254,15 +253,15 @@ func TestCloseDuringAPartitionReturnsAtOnce(t *testing.T) {
 	t.Parallel()
 	cluster := etcdtest.New(t)
 	client, net := cluster.ProxiedClient(t)
-	c, err := watch.NewCache(within(t), client, cluster.Prefix(t), text)
+	c, err := watch.NewCache(guarded(t), client, cluster.Prefix(t), text)
 	require.NoError(t, err)
 	net.Cut()
 	closed := make(chan error, 1)
-	go func() { closed <- c.Close(within(t)) }()
+	go func() { closed <- c.Close(guarded(t)) }()
 	select {
 	case err := <-closed:
 		require.NoError(t, err)
-	case <-time.After(cacheGuard / 2):
+	case <-time.After(guard):
 		require.FailNow(t, "Close hangs")
 	}
 }
@@ -276,7 +275,7 @@ func TestReconcileConvergesThroughFaults(t *testing.T) {
 	c := newTextCache(t, client, prefix)
 	var mu sync.Mutex
 	made := make(map[string]string) // what the controller has made of the keys
-	ctx, cancel := context.WithCancel(within(t))
+	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
 		done <- watch.Reconcile(ctx, c, func(_ context.Context, key string) error {
@@ -299,7 +298,7 @@ func TestReconcileConvergesThroughFaults(t *testing.T) {
 		case 10:
 			net.Refuse()
 		case 40:
-			require.NoError(t, cluster.Compact(ctx))
+			require.NoError(t, cluster.Compact(guarded(t)))
 			net.Heal()
 		}
 		key := fmt.Sprintf("%s%d", prefix, i*7%31)
@@ -316,7 +315,7 @@ func TestReconcileConvergesThroughFaults(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		return fmt.Sprint(made) == want
-	}, cacheGuard, time.Millisecond)
+	}, guard, time.Millisecond)
 	cancel()
 	require.ErrorIs(t, <-done, context.Canceled)
 }

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -16,18 +15,6 @@ import (
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/watch"
 )
-
-// cacheGuard is how long a test waits for what must happen; only a failure takes
-// that long.
-const cacheGuard = time.Minute
-
-// within is the test's context with that limit.
-func within(tb testing.TB) context.Context {
-	tb.Helper()
-	ctx, cancel := context.WithTimeout(tb.Context(), cacheGuard)
-	tb.Cleanup(cancel)
-	return ctx
-}
 
 // finished is a context that is done already.
 func finished(tb testing.TB) context.Context {
@@ -40,7 +27,7 @@ func finished(tb testing.TB) context.Context {
 // newTextCache returns a cache of strings, which is closed at the test's end.
 func newTextCache(tb testing.TB, client *clientv3.Client, prefix string, opts ...watch.CacheOption) *watch.Cache[string] {
 	tb.Helper()
-	c, err := watch.NewCache(within(tb), client, prefix, text, opts...)
+	c, err := watch.NewCache(guarded(tb), client, prefix, text, opts...)
 	require.NoError(tb, err)
 	closeAfter(tb, c)
 	return c
@@ -49,7 +36,7 @@ func newTextCache(tb testing.TB, client *clientv3.Client, prefix string, opts ..
 func closeAfter[T any](tb testing.TB, c *watch.Cache[T]) {
 	tb.Helper()
 	tb.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), cacheGuard)
+		ctx, cancel := context.WithTimeout(context.Background(), guard)
 		defer cancel()
 		require.NoError(tb, c.Close(ctx))
 	})
@@ -59,13 +46,13 @@ func closeAfter[T any](tb testing.TB, c *watch.Cache[T]) {
 // cluster may lose its leader at any time.
 func try(tb testing.TB, call func(ctx context.Context) error) {
 	tb.Helper()
-	require.NoError(tb, attempt.Do(within(tb), cacheGuard, call))
+	require.NoError(tb, attempt.Do(guarded(tb), guard, call))
 }
 
 // put puts, once, and returns the revision.
 func put(tb testing.TB, client *clientv3.Client, key, value string, opts ...clientv3.OpOption) (rev int64) {
 	tb.Helper()
-	rev, err := etcdtest.Put(within(tb), client, key, value, opts...)
+	rev, err := etcdtest.Put(guarded(tb), client, key, value, opts...)
 	require.NoError(tb, err)
 	return rev
 }
@@ -125,7 +112,7 @@ func agrees(tb testing.TB, c *watch.Cache[string], client *clientv3.Client, pref
 		}
 		return err
 	})
-	require.NoError(tb, c.WaitRevision(within(tb), rev))
+	require.NoError(tb, c.WaitRevision(guarded(tb), rev))
 	s := c.Snapshot()
 	sameState(tb, stored(tb, client, prefix, s.Revision()), stateOf(s))
 }

@@ -51,7 +51,7 @@ func TestCacheFollowsPutsDeletesAndExpiredLeases(t *testing.T) {
 	t.Parallel()
 	cluster := etcdtest.New(t)
 	prefix, client := cluster.Prefix(t), cluster.Client(t)
-	ctx := within(t)
+	ctx := guarded(t)
 	put(t, client, prefix+"a", "1")
 	c := newTextCache(t, client, prefix)
 	item, ok := c.Get(prefix + "a")
@@ -112,7 +112,7 @@ func TestCacheWorksInANamespace(t *testing.T) {
 	put(t, outside, prefix+"x/1", "loaded")
 	c := newTextCache(t, client, "x/")
 	rev := put(t, outside, prefix+"x/2", "followed")
-	require.NoError(t, c.WaitRevision(within(t), rev))
+	require.NoError(t, c.WaitRevision(guarded(t), rev))
 	for key, value := range map[string]string{"x/1": "loaded", "x/2": "followed"} {
 		item, ok := c.Get(key)
 		require.True(t, ok, key)
@@ -125,7 +125,6 @@ func TestWaitRevisionShowsOwnWrites(t *testing.T) {
 	t.Parallel()
 	cluster := etcdtest.New(t, etcdtest.WithMembers(3))
 	prefix := cluster.Prefix(t)
-	ctx := guarded(t)
 	c := newTextCache(t, cluster.Client(t), prefix)
 	var wg sync.WaitGroup
 	for w := range 2 {
@@ -134,10 +133,10 @@ func TestWaitRevisionShowsOwnWrites(t *testing.T) {
 			for i := range 100 {
 				key := fmt.Sprintf("%s%d-%d", prefix, w, i%5)
 				if i%4 == 3 { // a write elsewhere, which the cache is not told about
-					require.NoError(t, c.WaitRevision(ctx, put(t, client, fmt.Sprintf("elsewhere-%d", w), "")))
+					require.NoError(t, c.WaitRevision(guarded(t), put(t, client, fmt.Sprintf("elsewhere-%d", w), "")))
 				}
 				rev := put(t, client, key, strconv.Itoa(i))
-				require.NoError(t, c.WaitRevision(ctx, rev))
+				require.NoError(t, c.WaitRevision(guarded(t), rev))
 				item, ok := c.Get(key)
 				require.True(t, ok)
 				require.GreaterOrEqual(t, item.ModRevision, rev)
@@ -159,8 +158,8 @@ func TestWaitRevisionOnAQuietPrefixDoesNotWaitForAChange(t *testing.T) {
 	c := newTextCache(t, client, prefix+"quiet/")
 	for range 3 {
 		rev := put(t, client, prefix+"loud", "")
-		// etcd reports progress on its own every ten minutes; the guard is one.
-		require.NoError(t, c.WaitRevision(within(t), rev))
+		// etcd reports progress on its own every ten minutes; the guard is four.
+		require.NoError(t, c.WaitRevision(guarded(t), rev))
 	}
 }
 
@@ -178,7 +177,7 @@ func TestWaitRevisionIsNotTooEarlyWhileDisconnected(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.ErrorContains(t, err, fmt.Sprintf("watch: waiting for revision %d", rev))
 	net.Heal()
-	require.NoError(t, c.WaitRevision(within(t), rev))
+	require.NoError(t, c.WaitRevision(guarded(t), rev))
 	_, ok := c.Get(prefix + "a")
 	require.True(t, ok)
 }
@@ -195,7 +194,7 @@ func TestWaitRevisionEndsWithContextAndCache(t *testing.T) {
 	cancel(why)
 	require.ErrorIs(t, c.WaitRevision(ctx, s.revision+1), why)
 	waits := make(chan error)
-	go func() { waits <- c.WaitRevision(within(t), s.revision+1) }()
+	go func() { waits <- c.WaitRevision(guarded(t), s.revision+1) }()
 	require.NoError(t, c.Close(t.Context()))
 	require.ErrorIs(t, <-waits, watch.ErrClosed)
 	require.ErrorIs(t, c.WaitRevision(t.Context(), s.revision), watch.ErrClosed, "what it had is no longer kept up to date")
@@ -209,11 +208,11 @@ func TestCachesOfOneClientHaveAGRPCStreamEach(t *testing.T) {
 	const caches = 20
 	all := make([]*watch.Cache[string], caches)
 	for i := range all {
-		all[i] = newTextCache(t, client, fmt.Sprintf("%s%d/", prefix, i))
+		all[i] = newTextCache(t, client, fmt.Sprintf("%s%d/", prefix, i), watch.WithStall(time.Hour)) // one opening each
 	}
 	rev := put(t, client, prefix+"7/a", "1")
 	for _, c := range all {
-		require.NoError(t, c.WaitRevision(within(t), rev))
+		require.NoError(t, c.WaitRevision(guarded(t), rev))
 	}
 	require.Equal(t, 1, all[7].Snapshot().Len())
 	require.Equal(t, caches, rec.Count("WatchStream"))
@@ -224,13 +223,13 @@ func TestClosedCacheStaysReadable(t *testing.T) {
 	cluster := etcdtest.New(t)
 	prefix, client := cluster.Prefix(t), cluster.Client(t)
 	put(t, client, prefix+"a", "1")
-	c, err := watch.NewCache(within(t), client, prefix, text)
+	c, err := watch.NewCache(guarded(t), client, prefix, text)
 	require.NoError(t, err)
 	require.NoError(t, c.Err())
 	require.NoError(t, c.Close(finished(t)), "what ends at once is waited for")
 	require.ErrorIs(t, c.Err(), watch.ErrClosed)
-	require.NoError(t, c.Close(within(t)))
-	require.NoError(t, c.Close(within(t)), "again")
+	require.NoError(t, c.Close(guarded(t)))
+	require.NoError(t, c.Close(guarded(t)), "again")
 	require.ErrorIs(t, c.Err(), watch.ErrClosed)
 	_, ok := c.Get(prefix + "a")
 	require.True(t, ok)
@@ -246,7 +245,7 @@ func TestCacheOutlivesTheContextOfItsLoad(t *testing.T) {
 	require.NoError(t, err)
 	closeAfter(t, c)
 	cancel()
-	require.NoError(t, c.WaitRevision(within(t), put(t, client, prefix+"a", "1")))
+	require.NoError(t, c.WaitRevision(guarded(t), put(t, client, prefix+"a", "1")))
 	require.NoError(t, c.Err())
 }
 
@@ -259,7 +258,7 @@ func TestFreshnessTellsTheRevisionAndTheLastContact(t *testing.T) {
 	loaded, at := c.Freshness()
 	require.False(t, at.Before(start))
 	rev := put(t, client, prefix+"a", "1")
-	require.NoError(t, c.WaitRevision(within(t), rev))
+	require.NoError(t, c.WaitRevision(guarded(t), rev))
 	revision, later := c.Freshness()
 	require.GreaterOrEqual(t, revision, rev)
 	require.Greater(t, revision, loaded)
@@ -283,7 +282,7 @@ func TestLoadEndsWithItsContextDuringAPartition(t *testing.T) {
 	case err := <-failed:
 		require.ErrorIs(t, err, context.Canceled)
 		require.ErrorContains(t, err, `watch: loading the cache of "prefix"`)
-	case <-time.After(cacheGuard):
+	case <-time.After(guard):
 		require.FailNow(t, "NewCache hangs")
 	}
 }

@@ -93,7 +93,7 @@ func TestSlowConsumerHoldsUpNobody(t *testing.T) {
 	fill(t, client, prefix, keys, "0")
 	c := newTextCache(t, client, prefix)
 	c.CutHistoryAt(2 * keys)
-	ctx := within(t)
+	ctx := t.Context()
 	proceed, quick := make(chan struct{}), make(chan int64, 1)
 	var consumers sync.WaitGroup
 	state := make(map[string]string)
@@ -132,7 +132,7 @@ func TestSlowConsumerHoldsUpNobody(t *testing.T) {
 	for i := range rounds {
 		rev = put(t, client, fmt.Sprintf("%s%06d", prefix, i%keys), strconv.Itoa(i+1))
 	}
-	require.NoError(t, c.WaitRevision(ctx, rev), "the cache is not held up")
+	require.NoError(t, c.WaitRevision(guarded(t), rev), "the cache is not held up")
 	require.Equal(t, rev, <-quick, "nor is another consumer")
 	require.LessOrEqual(t, c.HistoryLen(), 4*keys, "what the slow one missed is conflated")
 	last <- rev
@@ -142,8 +142,8 @@ func TestSlowConsumerHoldsUpNobody(t *testing.T) {
 	sameState(t, stored(t, client, prefix, rev), state)
 }
 
+// Not parallel: it counts the goroutines of the process.
 func TestConsumersNeedNoGoroutines(t *testing.T) {
-	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s, c := newStore(), watch.Offline(text)
 		c.Apply(s.batch(s.putting("a", "1")))
@@ -166,7 +166,6 @@ func TestConsumersNeedNoGoroutines(t *testing.T) {
 			})
 		}
 		synctest.Wait()
-		// Tests run beside this one, so only the order of magnitude counts.
 		require.Less(t, runtime.NumGoroutine()-before, consumers+consumers/2)
 		c.Apply(s.batch(s.putting("a", "2")))
 		synctest.Wait()
@@ -255,7 +254,7 @@ func TestGetIsNeverBehindAChange(t *testing.T) {
 	cluster := etcdtest.New(t)
 	prefix, client := cluster.Prefix(t), cluster.Client(t)
 	c := newTextCache(t, client, prefix)
-	ctx, cancel := context.WithCancel(within(t))
+	ctx, cancel := context.WithCancel(t.Context())
 	var consumers sync.WaitGroup
 	for range 4 {
 		consumers.Go(func() {
@@ -280,7 +279,7 @@ func TestGetIsNeverBehindAChange(t *testing.T) {
 			rev = put(t, client, prefix+strconv.Itoa(i%3), strconv.Itoa(i))
 		}
 	}
-	require.NoError(t, c.WaitRevision(ctx, rev))
+	require.NoError(t, c.WaitRevision(guarded(t), rev))
 	cancel()
 	consumers.Wait()
 }
@@ -290,7 +289,7 @@ func TestChangesOfOneTransactionComeTogether(t *testing.T) {
 	cluster := etcdtest.New(t)
 	prefix, client := cluster.Prefix(t), cluster.Client(t)
 	c := newTextCache(t, client, prefix)
-	ctx, cancel := context.WithCancel(within(t))
+	ctx, cancel := context.WithCancel(t.Context())
 	stopped := make(chan struct{})
 	go func() { // every snapshot has both keys or none, with one value
 		defer close(stopped)
@@ -309,11 +308,11 @@ func TestChangesOfOneTransactionComeTogether(t *testing.T) {
 	var rev int64
 	for i := range 300 {
 		value := strconv.Itoa(i)
-		resp, err := client.Txn(within(t)).Then(clientv3.OpPut(prefix+"x", value), clientv3.OpPut(prefix+"y", value)).Commit()
+		resp, err := client.Txn(guarded(t)).Then(clientv3.OpPut(prefix+"x", value), clientv3.OpPut(prefix+"y", value)).Commit()
 		require.NoError(t, err)
 		rev = resp.Header.Revision
 	}
-	require.NoError(t, c.WaitRevision(ctx, rev))
+	require.NoError(t, c.WaitRevision(guarded(t), rev))
 	cancel()
 	<-stopped
 }

@@ -54,7 +54,7 @@ func TestForeignWatchAtAFutureRevisionHoldsUpNobody(t *testing.T) {
 	created := <-client.Watch(ctx, prefix+"other", clientv3.WithRev(revisionOf(t, client)+1000), clientv3.WithCreatedNotify())
 	require.True(t, created.Created)
 	for range 3 {
-		require.NoError(t, cache.WaitRevision(within(t), put(t, client, prefix+"elsewhere", "v")))
+		require.NoError(t, cache.WaitRevision(guarded(t), put(t, client, prefix+"elsewhere", "v")))
 	}
 }
 

@@ -16,10 +16,11 @@ import (
 	"github.com/conclave-go/conclave/watch"
 )
 
-// guard is how long a test waits for what must happen; only a failure takes that long.
-const guard = 2 * time.Minute
+// guard is how long a test waits for one thing that must happen; only a failure takes that
+// long. A member may take three minutes until it serves.
+const guard = 4 * time.Minute
 
-// guarded is the test's context with a limit.
+// guarded is the test's context with that limit, for one call.
 func guarded(tb testing.TB) context.Context {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), guard)
@@ -37,7 +38,7 @@ type tap struct {
 // newTap opens a stream, which is closed at the test's end at the latest.
 func newTap(tb testing.TB, client *clientv3.Client, key string, opts ...watch.Option) *tap {
 	tb.Helper()
-	return tapInto(tb, watch.Stream(guarded(tb), client, key, opts...))
+	return tapInto(tb, watch.Stream(tb.Context(), client, key, opts...))
 }
 
 func tapInto(tb testing.TB, stream iter.Seq2[watch.Batch, error]) *tap {

@@ -53,7 +53,7 @@ func TestRebuiltCacheHasTheStateOfTheOtherCluster(t *testing.T) {
 		cache := newTextCache(t, client, "k/", watch.WithStall(watch.MinStall), watch.WithRebuild(),
 			watch.WithObserver(watch.Observer{Rebuilt: func(*watch.Progress) { rebuilt.Add(1) }}))
 		put(t, client, "k/both", "before")
-		require.NoError(t, cache.WaitRevision(within(t), put(t, client, "k/only before", "before")))
+		require.NoError(t, cache.WaitRevision(guarded(t), put(t, client, "k/only before", "before")))
 		told := make(chan watch.Change[string], 100)
 		go func() {
 			for change, err := range cache.Changes(t.Context()) {
@@ -89,7 +89,7 @@ func TestRebuiltCacheHasTheStateOfTheOtherCluster(t *testing.T) {
 		require.EqualValues(t, 1, rebuilt.Load())
 		agrees(t, cache, other, "k/")
 		require.NoError(t, cache.Err())
-		require.NoError(t, cache.WaitRevision(within(t), last))
+		require.NoError(t, cache.WaitRevision(guarded(t), last))
 
 		rev := remove(t, other, "k/both")
 		change := <-told
@@ -145,11 +145,11 @@ func TestSnapshotsBeginWithTheWholeStateAndTellChangesTogether(t *testing.T) {
 				put(t, client, fmt.Sprint(prefix, "new", i), "v")
 			}
 			rev := put(t, client, "elsewhere", "v")
-			require.NoError(t, cache.WaitRevision(within(t), rev))
+			require.NoError(t, cache.WaitRevision(guarded(t), rev))
 		case 2:
 			require.Equal(t, 1010, s.Len(), "what came meanwhile is told once")
 			rev := put(t, client, "elsewhere", "v")
-			require.NoError(t, cache.WaitRevision(within(t), rev), "this is no change of the cache")
+			require.NoError(t, cache.WaitRevision(guarded(t), rev), "this is no change of the cache")
 			put(t, client, prefix+"last", "v")
 		case 3:
 			require.Equal(t, 1011, s.Len())

@@ -61,7 +61,7 @@ func TestSnapshotStaysAsItWasWhileWritersGoOn(t *testing.T) {
 	fill(t, client, prefix, 500, "0")
 	c := newTextCache(t, client, prefix)
 	var writers, readers sync.WaitGroup
-	reading, stop := context.WithCancel(within(t))
+	reading, stop := context.WithCancel(t.Context())
 	for w := range 2 {
 		writers.Go(func() {
 			for i := range 200 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -158,7 +159,7 @@ func TestStreamsOfAClientHaveAGRPCStreamEach(t *testing.T) {
 	client, prefix := c.Client(t, etcdtest.WithRecorder(&rec)), c.Prefix(t)
 	taps := make([]*tap, 20)
 	for i := range taps {
-		taps[i] = newTap(t, client, prefix, watch.WithPrefix(), watch.WithSnapshot())
+		taps[i] = newTap(t, client, prefix, watch.WithPrefix(), watch.WithSnapshot(), watch.WithStall(time.Hour)) // one opening each
 		taps[i].next()
 	}
 	rev := put(t, client, prefix+"a", "1")
