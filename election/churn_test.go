@@ -314,7 +314,8 @@ func (w *witness) awaitNobody(t *testing.T) {
 func record(t *testing.T, client *clientv3.Client) func() []*clientv3.Event {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	responses := client.Watch(ctx, virtualName+"/~election/", clientv3.WithPrefix(), clientv3.WithRev(1))
+	responses := client.Watch(ctx, virtualName+"/~election/", clientv3.WithPrefix(), clientv3.WithCreatedNotify())
+	require.True(t, (<-responses).Created, "before anybody campaigns")
 	var events []*clientv3.Event
 	var mu sync.Mutex
 	more := make(chan struct{}, 1)
@@ -322,6 +323,9 @@ func record(t *testing.T, client *clientv3.Client) func() []*clientv3.Event {
 	go func() {
 		defer close(done)
 		for resp := range responses {
+			if err := resp.Err(); err != nil {
+				t.Errorf("the record ends: %v", err)
+			}
 			mu.Lock()
 			events = append(events, resp.Events...)
 			mu.Unlock()

@@ -141,7 +141,7 @@ func TestAnObserverIsSentOneEventForEachArrivalAndDeparture(t *testing.T) {
 	var rec etcdtest.Recorder
 	client := c.Client(t, etcdtest.WithRecorder(&rec))
 	term := p.lead(t, name, "a")
-	o := observe(guarded(t), t, client, name)
+	o := observe(t.Context(), t, client, name)
 	o.next(t, "a")
 	require.NoError(t, term.Proclaim(guarded(t), "b"))
 	o.next(t, "b")

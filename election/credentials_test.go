@@ -41,7 +41,7 @@ func TestObserversGoOnWhenTheirCredentialsAreRightAgain(t *testing.T) {
 	core, logged := zapobserver.New(zap.WarnLevel)
 	client := c.Client(t, etcdtest.WithUser("user", "password"), etcdtest.ViaNet(net), etcdtest.WithFastReconnect(),
 		etcdtest.WithConfig(func(cfg *clientv3.Config) { cfg.Logger = zap.New(core) }))
-	o := observe(guarded(t), t, client, "theirs/e")
+	o := observe(t.Context(), t, client, "theirs/e")
 	o.next(t, "")
 	put(t, root, "theirs/e/~election/1", `{"value":"a"}`)
 	o.next(t, "a")

@@ -26,7 +26,7 @@ func TestCandidatesAreElectedInTheOrderOfTheirRequests(t *testing.T) {
 	var waiting []<-chan outcome
 	for _, value := range []string{"b", "c", "d"} {
 		p := newPeer(t, c)
-		done, _ := p.queueUp(guarded(t), t, name, value)
+		done, _ := p.queueUp(t.Context(), t, name, value)
 		waiting = append(waiting, done)
 	}
 	require.Equal(t, []string{"a", "b", "c", "d"}, values(t, first.Client, name))
@@ -47,7 +47,7 @@ func TestCandidatesOfOneSessionExcludeEachOther(t *testing.T) {
 	c := etcdtest.New(t)
 	name, p := c.Prefix(t)+"e", newPeer(t, c)
 	term := p.lead(t, name, "a")
-	done, _ := p.queueUp(guarded(t), t, name, "b")
+	done, _ := p.queueUp(t.Context(), t, name, "b")
 	resign(t, term)
 	resign(t, elected(t, done))
 }
@@ -195,7 +195,7 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		require.ErrorContains(t, err, "election: name")
 		_, err = election.Candidates(guarded(t), client, name)
 		require.ErrorContains(t, err, "election: name")
-		for _, err := range election.Observe(guarded(t), client, name) {
+		for _, err := range election.Observe(t.Context(), client, name) {
 			require.ErrorContains(t, err, "election: name")
 		}
 	}
@@ -203,7 +203,7 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 	require.ErrorContains(t, err, "election: client is nil")
 	_, err = election.Candidates(guarded(t), nil, "e")
 	require.ErrorContains(t, err, "election: client is nil")
-	for _, err := range election.Observe(guarded(t), nil, "e") {
+	for _, err := range election.Observe(t.Context(), nil, "e") {
 		require.ErrorContains(t, err, "election: client is nil")
 	}
 	require.ErrorContains(t, p.election(t, "e").Run(guarded(t), "", nil), "election: lead is nil")
@@ -244,7 +244,7 @@ func TestCurrentAndCandidatesDescribeTheQueue(t *testing.T) {
 	began := time.Now()
 	term, err := p.election(t, name, election.WithOwner("first")).Campaign(guarded(t), "a")
 	require.NoError(t, err)
-	done, e := q.queueUp(guarded(t), t, name, "b")
+	done, e := q.queueUp(t.Context(), t, name, "b")
 	var header lease.Header
 	l, err := election.Current(guarded(t), q.Client, name, election.WithHeader(&header))
 	require.NoError(t, err)
@@ -292,7 +292,7 @@ func TestEntriesOfOtherMakersAreCandidatesWithoutAName(t *testing.T) {
 	require.Equal(t, election.Leader{Key: key, Token: l.Token, CreateRevision: rev, ModRevision: rev, Version: 1}, l)
 	require.Equal(t, rev, l.Token.Revision())
 	require.Equal(t, []election.Candidate{{Key: key, Token: l.Token, CreateRevision: rev, ModRevision: rev, Version: 1}}, candidates(t, p.Client, name))
-	done, _ := p.queueUp(guarded(t), t, name, "a")
+	done, _ := p.queueUp(t.Context(), t, name, "a")
 	remove(t, p.Client, key)
 	resign(t, elected(t, done))
 }
@@ -302,7 +302,7 @@ func TestProclaimReplacesTheValueAndKeepsTheTerm(t *testing.T) {
 	c := etcdtest.New(t)
 	name, p := c.Prefix(t)+"e", newPeer(t, c)
 	term := p.lead(t, name, "a")
-	done, _ := newPeer(t, c).queueUp(guarded(t), t, name, "b")
+	done, _ := newPeer(t, c).queueUp(t.Context(), t, name, "b")
 	require.Equal(t, term.Token().Revision(), term.Header().Revision)
 	for i, value := range []string{"a2", "", "a3", "a3"} {
 		require.NoError(t, term.Proclaim(guarded(t), value))
@@ -392,7 +392,7 @@ func TestClientsInANamespaceSeeTheirOwnElection(t *testing.T) {
 	e, err := election.New(s, "e")
 	require.NoError(t, err)
 
-	o := observe(guarded(t), t, inside, "e")
+	o := observe(t.Context(), t, inside, "e")
 	o.next(t, "")
 	term, err := e.Campaign(guarded(t), "a")
 	require.NoError(t, err)

@@ -25,9 +25,13 @@ var interferences = map[string]func(t *testing.T, operator *clientv3.Client, key
 	"key deleted and put again": func(t *testing.T, operator *clientv3.Client, key string) {
 		t.Helper()
 		remove(t, operator, key)
-		l, err := operator.Grant(guarded(t), 1)
-		require.NoError(t, err)
-		put(t, operator, key, "somebody else", clientv3.WithLease(l.ID))
+		eventually(t, func() bool { // the lease is so short that it may end before
+			l, err := operator.Grant(guarded(t), 1)
+			if err == nil {
+				_, err = etcdtest.Put(guarded(t), operator, key, "somebody else", clientv3.WithLease(l.ID))
+			}
+			return err == nil
+		}, "put again")
 	},
 	"lease revoked": func(t *testing.T, operator *clientv3.Client, key string) {
 		t.Helper()
@@ -64,7 +68,7 @@ func TestOperatorInterferesWithACandidateThatWaits(t *testing.T) {
 				t.Helper()
 				leader, p := newPeer(t, c), newPeer(t, c, withTTL(ttl))
 				term := leader.lead(t, name, "a")
-				done, e := p.queueUp(guarded(t), t, name, "b")
+				done, e := p.queueUp(t.Context(), t, name, "b")
 				interfere(e.Key)
 				if ttl == unhurried {
 					again := await(t, p.Waiting, "it queues again")
@@ -92,9 +96,9 @@ func requireLeads(t *testing.T, client *clientv3.Client, name string, term *elec
 func third(t *testing.T, c *etcdtest.Cluster, name string) (leader *election.Term, p *peer, done <-chan outcome, e lease.Event) {
 	t.Helper()
 	first := newPeer(t, c).lead(t, name, "a")
-	second, _ := newPeer(t, c).queueUp(guarded(t), t, name, "b")
+	second, _ := newPeer(t, c).queueUp(t.Context(), t, name, "b")
 	p = newPeer(t, c)
-	done, e = p.queueUp(guarded(t), t, name, "c")
+	done, e = p.queueUp(t.Context(), t, name, "c")
 	resign(t, first)
 	return elected(t, second), p, done, e
 }
@@ -168,7 +172,7 @@ func TestOperatorInterferesWithALeader(t *testing.T) {
 				t.Helper()
 				p, observer := newPeer(t, c, withTTL(unhurried)), c.Client(t)
 				term := p.lead(t, name, "a")
-				o := observe(guarded(t), t, observer, name)
+				o := observe(t.Context(), t, observer, name)
 				o.next(t, "a")
 				interfere(term.Key())
 				notice(t, term)
@@ -193,7 +197,7 @@ func TestOperatorInterferesWithALeaderThatResigns(t *testing.T) {
 		t.Helper()
 		p, next := newPeer(t, c), newPeer(t, c)
 		term := p.lead(t, name, "a")
-		done, _ := next.queueUp(guarded(t), t, name, "b")
+		done, _ := next.queueUp(t.Context(), t, name, "b")
 		var once sync.Once
 		p.Rec.Hook("Txn", func(_ context.Context, _ any, invoke func() error) error {
 			once.Do(func() { interfere(term.Key()) })

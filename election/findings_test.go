@@ -21,7 +21,7 @@ func TestF4ACandidateWhoseLeaseDiedIsNotElectedWithIt(t *testing.T) {
 		name, leader, p := c.Prefix(t)+"e", newPeer(t, c), newPeer(t, c)
 		term := leader.lead(t, name, "a")
 		dead := p.LeaseID(t)
-		done, e := p.queueUp(guarded(t), t, name, "b")
+		done, e := p.queueUp(t.Context(), t, name, "b")
 		// No renewal falls into this test, so only the wake-up check can notice.
 		revoke(t, operator, dead)
 		resign(t, term)

@@ -24,7 +24,7 @@ func TestCandidatesKeepTheirPlacesThroughFaultsOfTheCluster(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t, etcdtest.WithMembers(3))
 	k := newContest(t, c, 2)
-	o := observe(guarded(t), t, c.Client(t, etcdtest.WithFastReconnect()), k.name)
+	o := observe(t.Context(), t, c.Client(t, etcdtest.WithFastReconnect()), k.name)
 	o.next(t, "a")
 	for what, fault := range map[string]func(){
 		"leader move": func() { moveLeader(t, c) },
@@ -77,11 +77,10 @@ func TestCampaignsThatBeginDuringAnOutageSucceedAfterIt(t *testing.T) {
 	for i := range 2 {
 		require.NoError(t, c.Kill(i))
 	}
-	ctx := guarded(t)
-	first, second := p.campaignSoon(ctx, t, "e", "a"), q.campaignSoon(ctx, t, "e", "b")
+	first, second := p.campaignSoon(t.Context(), t, "e", "a"), q.campaignSoon(t.Context(), t, "e", "b")
 	stillWaits(t, first)
 	for i := range 2 {
-		_ = c.Restart(ctx, i) // the first of them waits for the second
+		_ = c.Restart(guarded(t), i) // the first of them waits for the second
 	}
 	var term *election.Term
 	other := second
@@ -100,6 +99,9 @@ func TestCampaignsThatBeginDuringAnOutageSucceedAfterIt(t *testing.T) {
 	require.Empty(t, values(t, p.Client, "e"), "nothing is left of attempts whose outcome was not known")
 }
 
+// duelTTL has to last until a leader is cut off.
+const duelTTL = 10 * time.Second
+
 // duel is a leader who will be cut off and a candidate who will succeed.
 type duel struct {
 	leader *peer
@@ -109,9 +111,10 @@ type duel struct {
 
 func newDuel(t *testing.T, c *etcdtest.Cluster, name string, opts ...peertest.Option) *duel {
 	t.Helper()
+	next := newPeer(t, c, withTTL(calm))
 	d := &duel{leader: newPeer(t, c, append(opts, withTTL(duelTTL))...)}
 	d.term = d.leader.lead(t, name, "a")
-	d.next, _ = newPeer(t, c, withTTL(calm)).queueUp(guarded(t), t, name, "b")
+	d.next, _ = next.queueUp(t.Context(), t, name, "b")
 	return d
 }
 
@@ -119,7 +122,7 @@ func newDuel(t *testing.T, c *etcdtest.Cluster, name string, opts ...peertest.Op
 func (d *duel) settle(t *testing.T) {
 	t.Helper()
 	o := await(t, d.next, "the successor is elected")
-	ended := d.term.Context().Err()
+	ended := d.term.Err()
 	require.NoError(t, o.err)
 	require.Error(t, ended, "the leader was not told before")
 	lost(t, d.term)
@@ -170,7 +173,7 @@ func TestALeaderCutOffWithAMinorityIsToldBeforeTheNextIsElected(t *testing.T) {
 			// short as theirs may end before they resign.
 			for _, d := range duels {
 				eventually(t, func() bool {
-					o := <-d.leader.campaignSoon(guarded(t), t, "again", "a")
+					o := <-d.leader.campaignSoon(t.Context(), t, "again", "a")
 					return o.err == nil && o.term.Resign(guarded(t)) == nil
 				}, "elected again")
 			}
@@ -238,7 +241,7 @@ func TestObserversOfAMemberThatIsCutOffGoOnElsewhere(t *testing.T) {
 	require.NoError(t, err)
 	p, watcher := newPeer(t, c, withClient(etcdtest.ViaMember(leader))), newPeer(t, c)
 	term := p.lead(t, "e", "a")
-	o := observe(guarded(t), t, watcher.Client, "e")
+	o := observe(t.Context(), t, watcher.Client, "e")
 	o.next(t, "a")
 	for i := range c.Size() {
 		if i != leader {
@@ -266,7 +269,7 @@ func TestObserversOfAMemberThatVanishedSilentlyGoOnElsewhere(t *testing.T) {
 	c := etcdtest.New(t, etcdtest.WithMembers(3))
 	p, watcher := newPeer(t, c), newPeer(t, c)
 	term := p.lead(t, "e", "a")
-	o := observe(guarded(t), t, watcher.Client, "e")
+	o := observe(t.Context(), t, watcher.Client, "e")
 	o.next(t, "a")
 	require.NoError(t, term.Proclaim(guarded(t), "b"))
 	o.next(t, "b") // its watch works

@@ -16,8 +16,8 @@ import (
 	"github.com/conclave-go/conclave/lease"
 )
 
-// candidateTTL is the TTL of candidates that are processes.
-const candidateTTL = 2 * time.Second
+// candidateTTL is the TTL of candidates that are processes: enough for one to answer.
+const candidateTTL = 10 * time.Second
 
 // candidate is the role of a process that stands for election: its arguments are an
 // endpoint, the name and its value. Only a process can be stopped by a signal.

@@ -10,5 +10,4 @@ const (
 	churnSize  = 20
 	churnLasts = 3 * time.Second
 	partitions = 15
-	duelTTL    = 10 * time.Second
 )

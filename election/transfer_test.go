@@ -32,7 +32,7 @@ func newContest(t *testing.T, c *etcdtest.Cluster, waiting int) *contest {
 	k.term = k.leader.lead(t, k.name, "a")
 	for i := range waiting {
 		p := newPeer(t, c)
-		ctx, cancel := context.WithCancel(guarded(t))
+		ctx, cancel := context.WithCancel(t.Context())
 		t.Cleanup(cancel)
 		done, e := p.queueUp(ctx, t, k.name, string(rune('b'+i)))
 		k.peers, k.done = append(k.peers, p), append(k.done, done)
@@ -58,7 +58,7 @@ func TestTransferElectsTheChosenCandidateAndTheSkippedQueueAgain(t *testing.T) {
 	c := etcdtest.New(t)
 	k := newContest(t, c, 4)
 	require.Equal(t, []string{"a", "b", "c", "d", "e"}, values(t, k.leader.Client, k.name))
-	o := observe(guarded(t), t, c.Client(t), k.name)
+	o := observe(t.Context(), t, c.Client(t), k.name)
 	o.next(t, "a")
 	to := k.candidate(t, 2)
 	require.NoError(t, k.term.Transfer(guarded(t), to))
