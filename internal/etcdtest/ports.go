@@ -17,51 +17,59 @@ const (
 	lastPort  = 32_000
 )
 
-// ports are those in use by this process, stopped members' included. Another
-// process is noticed only by a failing bind.
+// ports are those in use by this process, stopped members' included. Each is kept by a UDP
+// socket of the same number, so that another process that runs tests finds it taken
+// while nobody listens there yet, or for the moment.
 //
 //nolint:gochecknoglobals // there is one set of ports per process
 var ports = struct {
 	sync.Mutex
-	taken map[int]struct{}
-}{taken: make(map[int]struct{})}
+	kept map[int]net.PacketConn
+}{kept: make(map[int]net.PacketConn)}
 
 // freePorts reserves n ports until releasePorts.
 func freePorts(n int) ([]int, error) {
-	ports.Lock()
-	defer ports.Unlock()
 	var found []int
 	for range lastPort - firstPort {
 		if len(found) == n {
 			return found, nil
 		}
-		port := firstPort + rand.IntN(lastPort-firstPort)
-		if _, taken := ports.taken[port]; taken || !canBind(port) {
-			continue
+		if port := firstPort + rand.IntN(lastPort-firstPort); keepPort(port) {
+			found = append(found, port)
 		}
-		ports.taken[port] = struct{}{}
-		found = append(found, port)
 	}
-	for _, port := range found {
-		delete(ports.taken, port)
-	}
+	releasePorts(found)
 	return nil, fmt.Errorf("no %d free ports from %d to %d", n, firstPort, lastPort)
+}
+
+// keepPort reserves a port, if it is free.
+func keepPort(port int) bool {
+	addr := net.IPv4(127, 0, 0, 1)
+	kept, err := net.ListenUDP("udp4", &net.UDPAddr{IP: addr, Port: port})
+	if err != nil {
+		return false
+	}
+	ln, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: addr, Port: port})
+	if err != nil {
+		_ = kept.Close()
+		return false
+	}
+	_ = ln.Close()
+	ports.Lock()
+	defer ports.Unlock()
+	ports.kept[port] = kept
+	return true
 }
 
 func releasePorts(list []int) {
 	ports.Lock()
 	defer ports.Unlock()
 	for _, port := range list {
-		delete(ports.taken, port)
+		if kept := ports.kept[port]; kept != nil {
+			_ = kept.Close()
+			delete(ports.kept, port)
+		}
 	}
-}
-
-func canBind(port int) bool {
-	ln, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
-	if err != nil {
-		return false
-	}
-	return ln.Close() == nil
 }
 
 func isPortTaken(err error) bool { return errors.Is(err, syscall.EADDRINUSE) }
