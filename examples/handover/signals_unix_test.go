@@ -13,19 +13,19 @@ import (
 	"github.com/conclave-go/conclave/examples/internal/programtest"
 )
 
-func TestInterruptLeavesNothingBehindWhileAWorkerIsStopped(t *testing.T) {
+func TestInterruptLeavesNothingBehindWhileACopyIsPaused(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "p.html")
-	out := programtest.RequireInterruptible(t, "is stopped (SIGSTOP)", "-pause", "-html", path)
-	assert.Contains(t, out, "conclave, stopped", "the table, as far as it goes")
+	out := programtest.RequireInterruptible(t, "is paused (SIGSTOP)", patient("-acts", "conclave,pause", "-duration", "100ms", "-html", path)...)
+	assert.Regexp(t, `\nconclave +\d+ +[\d.]+ ms`, out, "the table, as far as it goes")
 	page, err := os.ReadFile(path)
 	require.NoError(t, err)
-	assert.Regexp(t, `w1: stopped, from [\d.]+ m?s to the end`, string(page), "and the page")
+	assert.Regexp(t, `w\d: stopped, from [\d.]+ m?s to the end`, string(page), "and the page")
 }
 
-func TestWorkersEndWhenTheirParentIsKilled(t *testing.T) {
+func TestCopiesEndWhenTheirParentIsKilled(t *testing.T) {
 	t.Parallel()
-	programtest.RequireOrphansEnd(t, "is stopped (SIGSTOP)", "-pause")
+	programtest.RequireOrphansEnd(t, "is paused (SIGSTOP)", patient("-acts", "pause")...)
 }
 
 func TestAReaderThatLeavesEndsTheProgram(t *testing.T) {
@@ -33,7 +33,7 @@ func TestAReaderThatLeavesEndsTheProgram(t *testing.T) {
 	read, write, err := os.Pipe()
 	require.NoError(t, err)
 	require.NoError(t, read.Close())
-	r := programtest.Prepare(t, nil, "-run")
+	r := programtest.Prepare(t, nil, patient("-acts", "conclave", "-duration", "1m")...)
 	r.Cmd.Stdout = write
 	require.NoError(t, r.Cmd.Start())
 	require.NoError(t, write.Close())

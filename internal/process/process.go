@@ -111,6 +111,9 @@ func (p *Process) wait(stderr *bytes.Buffer) (detail string) {
 // Name returns what the child is called.
 func (p *Process) Name() string { return p.name }
 
+// PID returns its process ID.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
 // Send writes one line to the child.
 func (p *Process) Send(line string) error {
 	p.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"time"
 )
 
 // Help is what a program says about its command line.
@@ -44,4 +45,14 @@ func (h Help) print(fs *flag.FlagSet, out io.Writer) {
 	}
 	fs.SetOutput(out)
 	fs.PrintDefaults()
+}
+
+// Positive fails if a duration that was read is not.
+func Positive(fs *flag.FlagSet) (err error) {
+	fs.VisitAll(func(f *flag.Flag) {
+		if d, ok := f.Value.(flag.Getter).Get().(time.Duration); ok && d <= 0 && err == nil {
+			err = fmt.Errorf("-%s %s: must be more than 0", f.Name, d)
+		}
+	})
+	return err
 }

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -51,4 +52,19 @@ func TestHelpIsGivenWhateverElseIsWrong(t *testing.T) {
 	_, out, err := parse("-n", "3", "-h")
 	require.ErrorIs(t, err, flag.ErrHelp)
 	require.Equal(t, "It tests.\n\nusage: test\n\nMore of it.\n\n  -n number\n    \ta number (default 1)\n", out)
+}
+
+func TestDurationsOf0AreRefused(t *testing.T) {
+	t.Parallel()
+	for value, message := range map[string]string{"1s": "", "0s": "-d 0s: must be more than 0", "-1s": "-d -1s: must be more than 0"} {
+		fs := flag.NewFlagSet("test", flag.ContinueOnError)
+		fs.Duration("d", time.Second, "")
+		fs.Bool("b", false, "")
+		require.NoError(t, fs.Parse([]string{"-d", value}))
+		if err := program.Positive(fs); message == "" {
+			require.NoError(t, err)
+		} else {
+			require.EqualError(t, err, message)
+		}
+	}
 }

@@ -3,6 +3,7 @@ package screen
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"time"
@@ -17,19 +18,44 @@ type Acts struct {
 	// Styles are plain in a pipe.
 	Styles Styles
 
-	out    *os.File
-	width  int
-	failed context.CancelCauseFunc
-	began  time.Time
+	file     *os.File
+	out      io.Writer // the file, or the terminal
+	terminal *Terminal // nil if there is no panel
+	live     bool
+	width    int
+	failed   context.CancelCauseFunc
+	began    time.Time
 }
 
 // NewActs returns one on out. failed is called when nobody reads what it writes.
 func NewActs(out *os.File, failed context.CancelCauseFunc) *Acts {
-	a := &Acts{out: out, width: Width(out), failed: failed}
-	if Live(out) {
+	a := &Acts{file: out, out: out, live: Live(out), width: Width(out), failed: failed}
+	if a.live {
 		a.Styles = NewStyles()
 	}
 	return a
+}
+
+// Plain has lines look as in a pipe.
+func (a *Acts) Plain() { a.live, a.Styles = false, Styles{} }
+
+// Show takes over the terminal until Close, if it is one, with a panel below the lines.
+// See [NewTerminal].
+func (a *Acts) Show(p Panel, pressed func(key string)) {
+	if a.live {
+		a.terminal = NewTerminal(a.file, a.failed, pressed)
+		a.out = a.terminal
+		a.terminal.Show(p)
+	}
+}
+
+// Close gives the terminal back.
+func (a *Acts) Close() error {
+	if a.terminal == nil {
+		return nil
+	}
+	a.out = a.file
+	return a.terminal.Close()
 }
 
 // Printf writes what belongs to no act.
@@ -41,6 +67,12 @@ func (a *Acts) Printf(format string, args ...any) {
 
 // Wrap breaks a text that is wider than the screen.
 func (a *Acts) Wrap(text string) string { return Wrap(text, a.width) }
+
+// Width is that of the screen.
+func (a *Acts) Width() int { return a.width }
+
+// Began returns when the act began.
+func (a *Acts) Began() time.Time { return a.began }
 
 // Begin introduces an act, whose time begins.
 func (a *Acts) Begin(format string, args ...any) {

@@ -2,6 +2,7 @@ package screen
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -20,8 +21,8 @@ const frameEvery = 50 * time.Millisecond
 // goroutine of the terminal's.
 type Panel func(styles Styles, width int) []string
 
-// Terminal has the terminal to itself: the lines that Lines shows, and below them a
-// panel. What was said stays on the terminal afterwards. Use NewTerminal.
+// Terminal has the terminal to itself: the lines that are written to it, and below them a
+// panel. The lines stay on the terminal afterwards. Use NewTerminal.
 type Terminal struct {
 	out      *os.File
 	program  *tea.Program
@@ -49,32 +50,37 @@ func NewTerminal(out *os.File, end context.CancelCauseFunc, pressed func(key str
 	return t
 }
 
-// Title introduces what follows. The panel disappears.
-func (t *Terminal) Title(text string) { t.backdrop.add(line{text: text, title: true}) }
+// Write adds lines, which may be styled. It does not fail.
+func (t *Terminal) Write(text []byte) (int, error) {
+	t.backdrop.mu.Lock()
+	defer t.backdrop.mu.Unlock()
+	t.backdrop.said = append(t.backdrop.said, text...)
+	return len(text), nil
+}
+
+// Title introduces what follows.
+func (t *Terminal) Title(text string) {
+	_, _ = fmt.Fprintf(t, "\n%s\n", t.backdrop.styles.Title.Render(Wrap(text, Width(t.out))))
+}
 
 // Say tells what happened at a time.
-func (t *Terminal) Say(at time.Duration, text string) { t.backdrop.add(line{at: at, text: text}) }
+func (t *Terminal) Say(at time.Duration, text string) {
+	_, _ = fmt.Fprintln(t, At(at, text, Width(t.out)))
+}
 
 // Show replaces the panel.
-func (t *Terminal) Show(p Panel) { t.backdrop.show(p) }
+func (t *Terminal) Show(p Panel) {
+	t.backdrop.mu.Lock()
+	defer t.backdrop.mu.Unlock()
+	t.backdrop.panel = p
+}
 
 // Close gives the terminal back, with what was said on it.
 func (t *Terminal) Close() error {
 	t.program.Quit()
 	<-t.ended
-	for _, text := range t.backdrop.transcript(Width(t.out)) {
-		if _, err := fmt.Fprintln(t.out, text); err != nil {
-			return err
-		}
-	}
-	return t.err
-}
-
-// line is one that was said, or a title.
-type line struct {
-	at    time.Duration
-	text  string
-	title bool
+	_, err := t.out.Write(t.backdrop.said)
+	return errors.Join(t.err, err)
 }
 
 // backdrop is what there is to draw.
@@ -82,49 +88,21 @@ type backdrop struct {
 	styles Styles
 
 	mu    sync.Mutex
-	lines []line
+	said  []byte
 	panel Panel // nil if there is none
 }
 
-func (b *backdrop) add(l line) {
+// draw returns the latest of what was said, and below it the panel.
+func (b *backdrop) draw(width, height int) (lines []string) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.lines = append(b.lines, l)
-	if l.title {
-		b.panel = nil
-	}
-}
-
-func (b *backdrop) show(p Panel) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.panel = p
-}
-
-// draw returns the lines of the panel.
-func (b *backdrop) draw(width int) []string {
-	b.mu.Lock()
-	p := b.panel
+	said, panel := string(b.said), b.panel
 	b.mu.Unlock()
-	if p == nil {
-		return nil
+	if panel != nil {
+		lines = panel(b.styles, width)
 	}
-	return p(b.styles, width)
-}
-
-// transcript returns what was said, as the lines of a screen.
-func (b *backdrop) transcript(width int) []string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	var out []string
-	for _, l := range b.lines {
-		if l.title {
-			out = append(out, "", b.styles.Title.Render(Wrap(l.text, width)))
-			continue
-		}
-		out = append(out, strings.Split(At(l.at, l.text, width), "\n")...)
-	}
-	return out
+	above := Cut(strings.Split(strings.TrimSuffix(said, "\n"), "\n"), width)
+	room := max(height-len(lines), 0)
+	return append(above[max(len(above)-room, 0):], lines...)
 }
 
 // model is the program on the terminal.
@@ -163,13 +141,9 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	return m, nil
 }
 
-// View draws the latest of what was said, and the panel.
+// View draws all there is to see.
 func (m *model) View() tea.View {
-	lines := m.transcript(m.width)
-	below := m.draw(m.width)
-	room := max(m.height-len(below), 0)
-	lines = append(lines[max(len(lines)-room, 0):], below...)
-	v := tea.NewView(strings.Join(lines, "\n"))
+	v := tea.NewView(strings.Join(m.draw(m.width, m.height), "\n"))
 	v.AltScreen = true
 	return v
 }

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"log/slog"
-	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -15,8 +15,8 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/program"
+	"github.com/conclave-go/conclave/examples/internal/report"
 	"github.com/conclave-go/conclave/examples/internal/screen"
-	"github.com/conclave-go/conclave/examples/internal/workers"
 	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/lock"
 )
@@ -24,33 +24,56 @@ import (
 // Roles of processes.
 const (
 	copyRole    = "copy"
+	rivalRole   = "rival"
 	commandRole = "command"
 )
 
 // Play is a program, and what is done to copies of it.
 type Play struct {
-	// Name is the program's, and About says what there is to see.
-	Name, About string
+	// Name is the program's, Title what a page of it is called, and About says what there is
+	// to see.
+	Name, Title, About string
 	// Program is what main would be in a copy. It takes -endpoints and -ttl. If there is an
 	// office, it logs its "token" and "until" when while it is in it, as often as it likes,
-	// and "stopped" last.
+	// and "stopped" last, with the reason as "lost" if it did not give the office up. It may
+	// log that it is "waiting".
 	Program func(ctx context.Context, args []string) error
+	// Rival is a program that does the same in another way, without deadlines, nil if there
+	// is none. It is not judged.
+	Rival func(ctx context.Context, args []string) error
 	// Flags adds what flags the play has of its own, if any, and returns what finds out what
 	// is wrong with their values.
 	Flags func(fs *flag.FlagSet) (check func() error)
 	// Owner returns the token of the one in office as etcd has it, 0 if there is none. It is
 	// nil if there is no such office.
 	Owner func(ctx context.Context, client *clientv3.Client) (lock.Token, error)
-	// Acts does things to copies of the program.
+	// Verb says what one in office does: "holds", "leads".
+	Verb string
+	// Acts does things to copies of the program. In its place there may be Scenes, of which
+	// the user can choose.
 	Acts func(ctx context.Context, s *Stage)
+	// Scenes are acts in their order.
+	Scenes []Scene
+	// Columns name what [Stage.Measured] says of an act.
+	Columns []string
+	// Board is what a terminal shows besides what is told, nil for nothing.
+	Board *Board
 	// Command is what this executable does when a copy runs it, nil if none does.
 	Command process.Role
+}
+
+// Scene is an act with a name.
+type Scene struct {
+	// Name is what the user calls it, and Intro a sentence.
+	Name, Intro string
+	// Play plays it.
+	Play func(ctx context.Context, s *Stage)
 }
 
 // Main is the main of an example: the program if an etcd is named, and otherwise the play,
 // on an embedded one. It does not return.
 func (p *Play) Main() {
-	process.Main(map[string]process.Role{copyRole: p.runCopy, commandRole: p.Command})
+	process.Main(map[string]process.Role{copyRole: run(p.Program), rivalRole: run(p.Rival), commandRole: p.Command})
 	named := func(arg string) bool { return strings.HasPrefix(strings.Replace(arg, "--", "-", 1), "-endpoints") }
 	if os.Getenv(cluster.Variable("endpoints")) != "" || slices.ContainsFunc(os.Args[1:], named) {
 		program.Exit(p.Name, p.Program(context.Background(), os.Args[1:]))
@@ -58,63 +81,156 @@ func (p *Play) Main() {
 	program.Exit(p.Name, p.run(context.Background(), os.Args[1:], os.Stdout))
 }
 
-// runCopy is the program as a process of the play, which reads its log.
-func (p *Play) runCopy(ctx context.Context, line *process.Line) error {
-	slog.SetDefault(slog.New(slog.NewJSONHandler(os.Stdout, nil)))
-	if err := os.Setenv(process.Variable, commandRole); err != nil { // for what it runs
-		return err
+// run is a program as a process of the play, which reads its log.
+func run(program func(ctx context.Context, args []string) error) process.Role {
+	return func(ctx context.Context, line *process.Line) error {
+		slog.SetDefault(slog.New(slog.NewJSONHandler(os.Stdout, nil)))
+		if err := os.Setenv(process.Variable, commandRole); err != nil { // for what it runs
+			return err
+		}
+		var args []string
+		return line.Serve(ctx, &args, func(string) {}, func(ctx context.Context) error { return program(ctx, args) })
 	}
-	var args []string
-	return line.Serve(ctx, &args, func(string) {}, func(ctx context.Context) error { return p.Program(ctx, args) })
 }
 
-// run is the play as its user sees it.
-func (p *Play) run(ctx context.Context, args []string, out *os.File) error {
-	s := &Stage{
-		Hear: func(Line) error { return nil }, play: p, copies: make(map[string]*process.Process),
-		offices: make(map[string]Office), heard: make(map[string]time.Time),
-	}
-	fs, etcd := flag.NewFlagSet(p.Name, flag.ContinueOnError), &cluster.Flags{}
+// options are what the command line says of a play, besides its own flags.
+type options struct {
+	etcd  cluster.Flags
+	html  *string
+	acts  string
+	plain bool
+}
+
+// parse reads the command line.
+func (s *Stage) parse(args []string, out *os.File) (o options, err error) {
+	p, fs := s.play, flag.NewFlagSet(s.play.Name, flag.ContinueOnError)
 	// The default is the shortest that etcd with its default election timeout grants.
 	fs.DurationVar(&s.TTL, "ttl", 2*time.Second, "TTL of the leases, whole seconds")
+	fs.BoolVar(&o.plain, "plain", false, "plain lines, as in a pipe or with NO_COLOR")
+	fs.BoolVar(&s.verbose, "v", false, "plain lines, also of all that the copies log")
+	o.html = new(string)
 	if p.Owner != nil {
+		o.html = report.Flag(fs)
 		fs.DurationVar(&s.slack, "slack", time.Second, "how much later than promised a busy machine may be")
+	}
+	if len(p.Scenes) > 0 {
+		fs.StringVar(&o.acts, "acts", strings.Join(p.sceneNames(), ","), "`names` of the acts to play, in any order")
 	}
 	check := func() error { return nil }
 	if p.Flags != nil {
 		check = p.Flags(fs)
 	}
 	usage := "usage: " + p.Name + " [flags]; -h explains them, -endpoints runs the program itself"
-	err := program.Help{Usage: usage, About: p.About}.Parse(fs, args, out, func() error { return errors.Join(check(), etcd.Check(s.TTL)) })
+	return o, program.Help{Usage: usage, About: p.About}.Parse(fs, args, out, func() error {
+		_, err := p.chosen(o.acts)
+		return errors.Join(program.Positive(fs), check(), o.etcd.Check(s.TTL), err)
+	})
+}
+
+func (p *Play) sceneNames() (names []string) {
+	for _, scene := range p.Scenes {
+		names = append(names, scene.Name)
+	}
+	return names
+}
+
+// chosen returns the scenes of these names.
+func (p *Play) chosen(names string) (chosen []Scene, err error) {
+	for name := range strings.SplitSeq(names, ",") {
+		i := slices.Index(p.sceneNames(), name)
+		if i < 0 && name != "" {
+			return nil, fmt.Errorf("-acts %s: must be of %s", name, strings.Join(p.sceneNames(), ","))
+		} else if i >= 0 {
+			chosen = append(chosen, p.Scenes[i])
+		}
+	}
+	return chosen, nil
+}
+
+// run is the play as its user sees it.
+func (p *Play) run(ctx context.Context, args []string, out *os.File) (err error) {
+	s := &Stage{Hear: func(Line) error { return nil }, play: p, record: newRecord(p.Owner != nil)}
+	o, err := s.parse(args, out)
 	if err != nil {
 		return err
 	}
+	file, err := report.Open(*o.html)
+	if err != nil {
+		return program.Misuse(err, "usage: "+p.Name+" -html file")
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
 	ctx, s.end = program.Interruptible(ctx)
-	if s.etcd, err = cluster.Open(ctx, etcd); err != nil {
+	if s.etcd, err = cluster.Open(ctx, &o.etcd); err != nil {
 		return program.CauseOr(ctx, err)
 	}
 	s.Script = Script{Acts: screen.NewActs(out, s.end), Patience: 20*time.Second + 3*s.TTL + s.slack}
+	if o.plain || s.verbose {
+		s.Plain()
+	}
 	s.Printf("TTL %s, %s\n", s.TTL, s.etcd)
-	return errors.Join(program.CauseOr(ctx, s.perform(ctx)), s.etcd.Close())
+	chosen, _ := p.chosen(o.acts)
+	err = program.CauseOr(ctx, s.perform(ctx, chosen))
+	if broken := Check(s.record.judged()...); broken != nil {
+		err = broken // an interruption is no excuse
+	}
+	if err == nil || errors.Is(err, program.ErrInterrupted) {
+		s.Printf("%s", s.summary())
+	}
+	if err == nil && p.Owner != nil {
+		s.Conclude("Never two in office before their deadlines, and tokens only rose.")
+	}
+	return errors.Join(err, s.etcd.Close(), file.Save(s.page(err), out))
 }
 
-// perform plays the acts and sums up.
-func (s *Stage) perform(ctx context.Context) (err error) {
+// perform plays the acts, and checks what can be checked in the end.
+func (s *Stage) perform(ctx context.Context, chosen []Scene) (err error) {
 	if s.Client, err = s.etcd.Spec().Dial(); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Client.Close()) }()
-	s.play.Acts(ctx, s)
-	for _, p := range s.proxies {
-		p.Heal() // so that all can end in good order
+	if b := s.play.Board; b != nil {
+		following, stop := context.WithCancel(ctx)
+		defer stop()
+		go s.record.follow(following, s.Client, b.Queue) // ends with the context
+		s.Show(s.draw, func(key string) {
+			if key == "q" {
+				s.end(program.ErrInterrupted)
+			}
+		})
 	}
-	quit := workers.Quit(slices.Collect(maps.Values(s.copies))...)
+	if s.play.Acts != nil {
+		s.play.Acts(ctx, s)
+	}
+	for i, scene := range chosen {
+		number := ""
+		if len(chosen) > 1 {
+			number = fmt.Sprintf("%d/%d  ", i+1, len(chosen))
+		}
+		s.begin(scene.Name, scene.Intro, "%s%s", number, scene.Intro)
+		s.Do(func() error { scene.Play(ctx, s); return nil })
+	}
+	s.Leave()
+	var quit error
 	for _, do := range s.cleanups {
 		quit = errors.Join(quit, do())
 	}
-	if s.play.Owner != nil {
-		s.Do(func() error { return Check(slices.Collect(maps.Values(s.offices))...) })
-		s.Conclude("Never two in office before their deadlines, and tokens only rose.")
+	return errors.Join(s.Failed, quit, s.Close())
+}
+
+// summary is a table of what was measured, and what came of the acts.
+func (s *Stage) summary() string {
+	var rows [][]string
+	outcomes := ""
+	for _, r := range s.results {
+		if len(r.cells) > 0 {
+			rows = append(rows, append([]string{r.name}, r.cells...))
+		}
+		if r.outcome != "" && s.play.Scenes != nil {
+			outcomes += "\n" + s.Wrap(r.name+": "+r.outcome)
+		}
 	}
-	return errors.Join(s.Failed, quit)
+	if outcomes != "" {
+		outcomes += "\n"
+	}
+	return screen.Table(append([]string{""}, s.play.Columns...), rows, s.Width()) + outcomes
 }

@@ -6,19 +6,21 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
+	"charm.land/lipgloss/v2"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/screen"
+	"github.com/conclave-go/conclave/examples/internal/workers"
 	"github.com/conclave-go/conclave/internal/netfault"
 	"github.com/conclave-go/conclave/internal/process"
-	"github.com/conclave-go/conclave/lock"
+	"github.com/conclave-go/conclave/internal/timeline"
 )
 
 const (
@@ -42,16 +44,14 @@ type Stage struct {
 
 	play     *Play
 	slack    time.Duration
+	verbose  bool
 	etcd     *cluster.Cluster
 	end      context.CancelCauseFunc
-	copies   map[string]*process.Process
 	proxies  []*netfault.Proxy
 	cleanups []func() error
-
-	mu      sync.Mutex
-	unheard []Line
-	offices map[string]Office    // by copy and token
-	heard   map[string]time.Time // when last, by copy and message
+	record   *record
+	act      *result // that is played, nil if none is
+	results  []*result
 }
 
 // Line is what a copy logs.
@@ -65,6 +65,20 @@ type Line struct {
 	Text json.RawMessage `json:"-"`
 }
 
+// String returns the line as slog's text handler does, without the time.
+func (l Line) String() string {
+	var all map[string]any
+	_ = l.Read(&all) // it has been read before
+	var text strings.Builder
+	text.WriteString(l.Msg)
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		if key != slog.TimeKey && key != slog.LevelKey && key != slog.MessageKey {
+			fmt.Fprintf(&text, " %s=%v", key, all[key])
+		}
+	}
+	return text.String()
+}
+
 // Read reads more of the line.
 func (l Line) Read(into any) error {
 	if err := json.Unmarshal(l.Text, into); err != nil {
@@ -73,45 +87,50 @@ func (l Line) Read(into any) error {
 	return nil
 }
 
-// Office is the time for which a copy was in office, by what it has logged: Until is the
-// latest deadline that it has named, or when it stopped if that was before.
-type Office struct {
-	Copy, Address string
-	Token         lock.Token
-	Since, Until  time.Time
-}
-
 // Start starts a copy of the program, which is not to end by itself. Of a flag that is
 // given twice, as -endpoints may be, the later counts.
-func (s *Stage) Start(name string, args ...string) {
-	s.start(name, args, func(detail string) string {
-		if detail != "" {
-			s.end(errors.New(detail))
-		}
-		return detail
-	})
+func (s *Stage) Start(name string, args ...string) { s.start(copyRole, name, args, s.unasked) }
+
+// StartRival starts a copy of the play's rival, likewise.
+func (s *Stage) StartRival(name string, args ...string) { s.start(rivalRole, name, args, s.unasked) }
+
+// unasked ends the play if a copy has ended that was not told to.
+func (s *Stage) unasked(detail string) string {
+	if detail != "" {
+		s.end(errors.New(detail))
+	}
+	return detail
 }
 
 // Run starts a copy of the program that may end by itself.
 func (s *Stage) Run(name string, args ...string) {
-	s.start(name, args, func(detail string) string { return strings.TrimPrefix(detail, name+" ended by itself") })
+	s.start(copyRole, name, args, func(detail string) string { return strings.TrimPrefix(detail, name+" ended by itself") })
 }
 
-func (s *Stage) start(name string, args []string, exited func(detail string) string) {
+func (s *Stage) start(role, name string, args []string, exited func(detail string) string) {
 	s.Do(func() error {
-		args = append([]string{"-endpoints", s.etcd.Spec().Endpoints[0], "-ttl", s.TTL.String()}, args...)
-		p, err := process.Start(name, copyRole, args, func(text json.RawMessage) { s.note(name, text) }, func(detail string) {
-			s.add(Line{Copy: name, Time: time.Now(), Msg: Ended, Detail: exited(detail)})
+		args = append([]string{"-endpoints", s.Endpoint(), "-ttl", s.TTL.String()}, args...)
+		c := s.record.enter(name, role == rivalRole)
+		p, err := process.Start(name, role, args, func(text json.RawMessage) {
+			l := Line{Copy: name, Text: text}
+			if l.Read(&l) == nil { // or it is no line of a log
+				s.record.add(l)
+			}
+		}, func(detail string) {
+			s.record.add(Line{Copy: name, Time: time.Now(), Msg: Ended, Detail: exited(detail)})
 		})
 		if err == nil {
-			s.copies[name] = p
+			s.record.seat(c, p)
 		}
 		return err
 	})
 }
 
-// Copy returns the process of a copy that was started.
-func (s *Stage) Copy(name string) *process.Process { return s.copies[name] }
+// Copy returns a copy that was started.
+func (s *Stage) Copy(name string) *Copy { return s.record.find(name) }
+
+// Endpoint is where etcd is.
+func (s *Stage) Endpoint() string { return s.etcd.Spec().Endpoints[0] }
 
 // Proxy starts a proxy before etcd. Its address is what -endpoints of a copy may be.
 func (s *Stage) Proxy() (p *netfault.Proxy) {
@@ -128,89 +147,39 @@ func (s *Stage) Proxy() (p *netfault.Proxy) {
 // Cleanup has something done when all copies have ended.
 func (s *Stage) Cleanup(do func() error) { s.cleanups = append(s.cleanups, do) }
 
-// note takes note of what a copy logs.
-func (s *Stage) note(name string, text json.RawMessage) {
-	l := Line{Copy: name, Text: text}
-	if l.Read(&l) != nil {
-		return // it is no line of a log
-	}
-	s.add(l)
-	var now struct {
-		Until   time.Time
-		Address string
-		Token   lock.Token
-	}
-	if s.play.Owner == nil || l.Read(&now) != nil {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	key := name + " " + now.Token.String()
-	o, known := s.offices[key]
-	switch {
-	case !known && !now.Until.IsZero():
-		o = Office{name, now.Address, now.Token, l.Time, now.Until}
-	case known && l.Msg == "stopped" && l.Time.Before(o.Until):
-		o.Until = l.Time
-	case known && now.Until.After(o.Until):
-		o.Until = now.Until
-	default:
-		return
-	}
-	s.offices[key] = o
-}
-
-func (s *Stage) add(l Line) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.unheard = append(s.unheard, l)
-	s.heard[l.Copy+" "+l.Msg] = l.Time
-}
-
 // Until waits until a condition holds, and hears what the copies log meanwhile.
 func (s *Stage) Until(ctx context.Context, what string, cond func() bool) {
 	s.Script.Until(ctx, what, func() bool {
-		s.mu.Lock()
-		lines := s.unheard
-		s.unheard = nil
-		s.mu.Unlock()
-		for _, l := range lines {
+		for _, l := range s.record.take() {
+			if s.verbose && l.Text != nil {
+				s.TellAt(l.Time, s.Styles.Dim, "%s: %s", l.Copy, l)
+			}
 			s.Do(func() error { return s.Hear(l) })
 		}
 		return s.Failed == nil && cond()
 	})
 }
 
-// Heard returns when a copy last logged a message.
-func (s *Stage) Heard(name, message string) time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.heard[name+" "+message]
+// Watch looks on for a while.
+func (s *Stage) Watch(ctx context.Context, d time.Duration, look func()) {
+	began, patience := time.Now(), s.Patience
+	s.Patience += d
+	s.Until(ctx, "the end of that time", func() bool { look(); return time.Since(began) >= d })
+	s.Patience = patience
 }
 
-// Check fails if two were in office at a time, or a token did not rise.
-func Check(offices ...Office) error {
-	slices.SortFunc(offices, func(a, b Office) int { return a.Since.Compare(b.Since) })
-	for i := 1; i < len(offices); i++ {
-		if a, b := offices[i-1], offices[i]; b.Since.Before(a.Until) || b.Token <= a.Token {
-			return fmt.Errorf("%s was in office until %s, token %s, and %s from %s, token %s", a.Copy, a.Until, a.Token, b.Copy, b.Since, b.Token)
-		}
-	}
-	return nil
-}
+// Heard returns when a copy last logged a message.
+func (s *Stage) Heard(name, message string) time.Time { return s.record.lastHeard(name, message) }
 
 // InOffice waits until a copy other than the one named is in office, as the copy logs and
 // as etcd has it.
 func (s *Stage) InOffice(ctx context.Context, other string) (found Office) {
 	s.Until(ctx, "another copy in office", func() bool {
-		s.mu.Lock()
-		all := slices.Collect(maps.Values(s.offices))
-		s.mu.Unlock()
-		if len(all) == 0 {
+		if found = s.record.latest(); found.Copy == "" || found.Copy == other || !found.Stopped.IsZero() {
 			return false
 		}
-		if found = slices.MaxFunc(all, func(a, b Office) int { return cmp.Compare(a.Token, b.Token) }); found.Copy == other {
-			return false
+		if found.rival {
+			return true
 		}
 		limited, cancel := context.WithTimeout(ctx, s.Patience)
 		defer cancel()
@@ -220,34 +189,67 @@ func (s *Stage) InOffice(ctx context.Context, other string) (found Office) {
 	return found
 }
 
+// inOffice says what one in office does.
+func (s *Stage) inOffice() string { return cmp.Or(s.play.Verb, "is in office") }
+
 // Kill kills the one in office, and waits for the next.
 func (s *Stage) Kill(ctx context.Context) (gone, next Office) {
 	gone = s.InOffice(ctx, "")
-	return gone, s.succeed(ctx, gone, "is killed (SIGKILL)", s.TTL+time.Second, s.copies[gone.Copy].Kill)
+	return gone, s.succeed(ctx, gone, "is killed (SIGKILL)", s.TTL+time.Second, func() error { return s.Copy(gone.Copy).Kill() })
 }
 
 // Terminate tells the one in office to end, and waits for that and for the next.
 func (s *Stage) Terminate(ctx context.Context) (gone, next Office) {
 	gone = s.InOffice(ctx, "")
-	next = s.succeed(ctx, gone, "is told to end (SIGTERM)", promptly, s.copies[gone.Copy].Terminate)
+	next = s.succeed(ctx, gone, "is told to end (SIGTERM)", promptly, func() error { return s.Copy(gone.Copy).Terminate() })
 	s.awaitEnd(ctx, gone.Copy)
 	return gone, next
 }
 
 // Pause stops the one in office, waits for the next, and lets the first go on.
-func (s *Stage) Pause(ctx context.Context) {
-	gone, began := s.InOffice(ctx, ""), time.Now()
-	p := s.copies[gone.Copy]
-	s.succeed(ctx, gone, "is paused (SIGSTOP)", s.TTL+time.Second, func() error { return p.Pause(ctx) })
-	s.Do(p.Resume)
+func (s *Stage) Pause(ctx context.Context) (gone, next Office) {
+	gone = s.InOffice(ctx, "")
+	began := time.Now()
+	next = s.succeed(ctx, gone, "is paused (SIGSTOP)", s.TTL+time.Second, func() error { return s.Copy(gone.Copy).Pause(ctx) })
+	s.Do(func() error { return s.Copy(gone.Copy).Resume() })
 	s.Until(ctx, gone.Copy+" stopping", func() bool { return s.Heard(gone.Copy, "stopped").After(began) })
 	s.Say(s.Styles.Good, "%s goes on, and stops: it is not in office any more", gone.Copy)
+	return gone, next
+}
+
+// Cut cuts the one in office off from etcd until it has stopped and the next is in office,
+// and returns by how much earlier its time ended. It has to have a proxy, see [Copy.Behind].
+func (s *Stage) Cut(ctx context.Context) (gone, next Office, before time.Duration) {
+	gone = s.InOffice(ctx, "")
+	began, c := time.Now(), s.Copy(gone.Copy)
+	s.Do(c.Cut)
+	s.Say(s.Styles.Title, "%s is cut off from etcd", gone.Copy)
+	toldAt, nextAt := time.Time{}, time.Time{}
+	s.Until(ctx, "the end of the time of "+gone.Copy, func() bool {
+		if o := s.record.office(gone); toldAt.IsZero() && !o.Stopped.IsZero() {
+			toldAt, gone = o.Stopped, o
+			s.TellAt(toldAt, s.Styles.Good, "%s stops, %s after the cut: %s", o.Copy, screen.Short(toldAt.Sub(began)), cmp.Or(o.Lost, "by itself"))
+		}
+		if o := s.record.latest(); nextAt.IsZero() && o.Copy != gone.Copy {
+			nextAt, next = o.Since, o
+			s.TellAt(nextAt, s.Styles.Good, "%s %s %s after the cut, with token %s", o.Copy, s.inOffice(), screen.Short(nextAt.Sub(began)), o.Token)
+		}
+		return !toldAt.IsZero() && !nextAt.IsZero()
+	})
+	if before = next.Since.Sub(gone.Until); before < 0 {
+		s.Found(s.Styles.Bad, "%s's time ended %s AFTER %s's began: two at a time", gone.Copy, screen.Short(-before), next.Copy)
+	} else {
+		s.Found(s.Styles.Good, "%s's time ended %s before %s's began", gone.Copy, screen.Short(before), next.Copy)
+	}
+	s.Do(c.Heal)
+	s.Say(s.Styles.Title, "the cut is healed")
+	return gone, next, before
 }
 
 // Dismiss closes the input of a copy that was killed, which is that of what it has started,
 // too, and waits for the end of that.
 func (s *Stage) Dismiss(ctx context.Context, name string) {
-	s.Do(func() error { s.copies[name].Ask(); return nil })
+	s.Do(func() error { s.Copy(name).Ask(); return nil })
 	s.awaitEnd(ctx, name)
 }
 
@@ -263,11 +265,104 @@ func (s *Stage) succeed(ctx context.Context, gone Office, what string, within ti
 	next := s.InOffice(ctx, gone.Copy)
 	took := max(next.Since.Sub(began), 0)
 	s.Do(func() error {
-		if took > within+s.slack {
+		if took > within+s.slack && !next.rival {
 			return fmt.Errorf("%s was in office %s later, %s is promised", next.Copy, took, within)
 		}
 		return nil
 	})
-	s.Say(s.Styles.Good, "%s is in office %s later, with token %s", next.Copy, screen.Short(took), next.Token)
+	s.Found(s.Styles.Good, "%s %s %s later, with token %s", next.Copy, s.inOffice(), screen.Short(took), next.Token)
 	return next
+}
+
+// Act introduces what is done next, and ends the act before.
+func (s *Stage) Act(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if _, after, found := strings.Cut(text, "  "); found { // its number
+		text = after
+	}
+	name, _, _ := strings.Cut(strings.TrimSuffix(text, "."), ":")
+	s.begin(name, text, format, args...)
+}
+
+// begin is Act with a name.
+func (s *Stage) begin(name, text, format string, args ...any) {
+	s.Do(func() error {
+		s.finish()
+		s.Begin(format, args...)
+		s.act = &result{name: name, text: text}
+		s.record.begin(s.Began())
+		return nil
+	})
+}
+
+// Found tells what came of the act.
+func (s *Stage) Found(style lipgloss.Style, format string, args ...any) {
+	s.Say(style, format, args...)
+	if s.act != nil {
+		s.act.outcome = fmt.Sprintf(format, args...)
+	}
+}
+
+// Measured says what was measured in the act, in the order of the play's columns.
+func (s *Stage) Measured(cells ...string) {
+	if s.act != nil {
+		s.act.cells = cells
+	}
+}
+
+// Leave ends the act: all copies end in good order.
+func (s *Stage) Leave() {
+	s.finish()
+	for _, p := range s.proxies {
+		p.Heal() // so that all can end in good order
+	}
+	err := workers.Quit(s.record.processes()...)
+	s.Do(func() error { return err })
+	s.record.leave()
+}
+
+// Queue returns who is in the queue that the board shows, the first first.
+func (s *Stage) Queue() []string {
+	s.record.mu.Lock()
+	defer s.record.mu.Unlock()
+	return s.record.queue()
+}
+
+// Handover is the end of one copy's time in office and the beginning of the next one's.
+type Handover struct {
+	From, To Office
+	// Waiting are those who waited when it took place, in their order.
+	Waiting []string
+	Took    time.Duration
+}
+
+// mostWaiting is more than wait at a time.
+const mostWaiting = 20
+
+// settled is how long it may take until what a copy logs has been read.
+const settled = 60 * time.Millisecond
+
+// Handovers returns those that took place after a time in good order, to one that waited;
+// with the zero time, in the act.
+func (s *Stage) Handovers(after time.Time) (all []Handover) {
+	offices := s.record.since(after)
+	for i := 1; i < len(offices); i++ {
+		from, to := offices[i-1], offices[i]
+		if time.Since(to.Since) < settled || from.Stopped.IsZero() || from.Lost != "" || !to.Asked.Before(from.Stopped) {
+			continue
+		}
+		h := Handover{From: from, To: to, Took: max(to.Since.Sub(from.Stopped), 0)}
+		for _, o := range offices[i+1 : min(i+mostWaiting, len(offices))] {
+			if o.Asked.Before(to.Since) && o.Copy != to.Copy && !slices.Contains(h.Waiting, o.Copy) {
+				h.Waiting = append(h.Waiting, o.Copy)
+			}
+		}
+		all = append(all, h)
+	}
+	return all
+}
+
+// Mark puts something that happened to a copy on the chart of the act.
+func (s *Stage) Mark(name string, class timeline.MarkClass, label string) {
+	s.record.mark(name, class, label)
 }
