@@ -67,7 +67,7 @@ func (x *stage) newSession(t *testing.T) *lease.Session {
 		return invoke(ctx, method, req, reply, cc, opts...)
 	}
 	client := x.cluster.Client(t, etcdtest.WithDialOptions(grpc.WithChainUnaryInterceptor(spy)))
-	s, err := lease.NewSession(guarded(t), client, lease.WithObserver(x.tracer.Lease()),
+	s, err := lease.NewSession(guarded(t), client, lease.WithTTL(lease.MaxTTL), lease.WithObserver(x.tracer.Lease()), // renewals have requests, too
 		lease.WithObserver(lease.Observer{
 			Waiting:   func(e lease.Event) { x.waiting <- e },
 			Acquiring: disguise, Releasing: disguise, // another observer's span is in the context, too

@@ -72,7 +72,9 @@ func (sums *virtualTally) check(t *testing.T, seeds int64) {
 	if !race.Enabled {
 		assert.GreaterOrEqual(t, sums.partitions.Load(), 50*seeds)
 		assert.GreaterOrEqual(t, sums.pauses.Load(), 20*seeds)
-		assert.NotZero(t, sums.cancellations.Load()) // a seed alone may have none
+		if seeds > 1 { // a seed alone may have none
+			assert.NotZero(t, sums.cancellations.Load())
+		}
 	}
 	assert.NotZero(t, sums.expiries.Load())
 	assert.NotZero(t, sums.refused.Load())

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -42,7 +43,8 @@ type Process struct {
 // Start runs this program again in a role, see [Main], and tells it its job, as JSON.
 // Each line that it reports goes to emit, and last of all how it ended to exited: the
 // empty string if it was told to, and otherwise a sentence, with what it left on its
-// standard error. Both are called by one goroutine. When Start fails there is no child.
+// standard error. Both are called by one goroutine. When Start fails there is no child. One that
+// ends before it has read its job is not a failure of Start: exited tells.
 func Start[E any](name, role string, job any, emit func(E), exited func(detail string)) (*Process, error) {
 	line, err := json.Marshal(job)
 	if err != nil {
@@ -74,7 +76,7 @@ func Start[E any](name, role string, job any, emit func(E), exited func(detail s
 		pass(out, emit)
 		exited(p.wait(&stderr))
 	}()
-	if err := p.Send(string(line)); err != nil {
+	if err := p.Send(string(line)); err != nil && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, os.ErrClosed) {
 		err = errors.Join(err, p.Kill())
 		p.Wait()
 		return nil, err

@@ -25,7 +25,7 @@ const (
 	members = 3
 	// startTimeout bounds the start of a member; startTries is how often a cluster is
 	// started anew when another program has taken one of its ports.
-	startTimeout = 30 * time.Second
+	startTimeout = 3 * time.Minute
 	startTries   = 5
 	// leaderPoll is how often is asked who leads.
 	leaderPoll = 20 * time.Millisecond

@@ -21,7 +21,7 @@ const (
 	patience = 30 * time.Second
 	beat     = 10 * time.Millisecond
 	// guard bounds what the lab itself does with the cluster.
-	guard = 2 * time.Minute
+	guard = 4 * time.Minute
 	// writing is how long writers go on in a round, also if they have not done all they planned:
 	// where logging in is slow, as under the race detector, each write may take its timeout.
 	writing = 15 * time.Second

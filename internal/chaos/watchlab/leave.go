@@ -151,7 +151,7 @@ func countWatchStreams() (n watchStreams) {
 // checkRoutines wants no goroutine to be left that was not there before.
 func (l *lab) checkRoutines(before goleak.Option) {
 	var err error
-	for range 10 { // each of which takes half a second
+	for range 120 { // each of which takes half a second
 		if err = goleak.Find(before); err == nil {
 			return
 		}
