@@ -1,127 +1,119 @@
-// Redlock hands a lock on five Redis nodes around among processes, and shows where it
-// holds and where it breaks: nodes are killed, hang, come back without their keys, have
-// their clocks jump, and a holder is stopped past its TTL.
+// Redlock hands a lock on Redis servers around among processes, and shows where it holds
+// and where it breaks: servers are killed, hang, come back without their keys, have their
+// clocks jump, and a holder is paused past its TTL.
 //
-//	go run ./examples/redlock              # a tour of all that, on nodes of its own
-//	go run ./examples/redlock -restart-empty -clock-jump
-//	go run ./examples/redlock -nodes 1
-//	go run ./examples/redlock -redis a:6379,b:6379,c:6379
+//	go run ./examples/redlock                              # all that, on five servers of its own
+//	go run ./examples/redlock -acts restart,jump -ttl 5s
+//	go run ./examples/redlock -servers 1                   # the plain lock
+//	go run ./examples/redlock -nodes a:6379,b:6379,c:6379  # the program itself, once or more
 //
-// What the lock protects is a number in a file, which each holder increases (ledger.go):
-// two holders at once lose updates, and nothing on the nodes could prevent that, since
-// Redlock has no token for the file to check. Examples handover and fencing show the
-// same faults with the lock on etcd, which has.
+// What the lock protects is a file of invoices, each with the next number: two holders at
+// once give a number twice, and nothing could prevent that, since Redlock has no token for
+// the file to check. Examples handover and fencing show the same faults with the lock on
+// etcd, which has.
 //
-// worker.go and worker_hold.go are what a program would do; the others do things to the
-// workers, which are processes of this program, and to the nodes. Each part says what
-// it has shown, "held" or "BROKEN", and the exit code is 1 if that is anything else
-// than package redlock documents.
+// program.go is to be copied, and needs none of the other files. show.go does things to
+// copies of it and to the servers, and judge.go says what came of it: the exit code is 1 if
+// that is anything else than package redlock documents.
 package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
+	"flag"
 	"fmt"
-	"io"
+	"log/slog"
 	"os"
-
-	"github.com/redis/go-redis/v9"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/conclave-go/conclave/examples/internal/program"
 	"github.com/conclave-go/conclave/examples/internal/screen"
+	"github.com/conclave-go/conclave/examples/internal/theatre"
 	"github.com/conclave-go/conclave/internal/process"
+	"github.com/conclave-go/conclave/internal/redistest"
 	"github.com/conclave-go/conclave/internal/tempdir"
 )
 
+const copyRole = "copy"
+
 func main() {
-	redis.SetLogger(silent{})
-	process.Main(map[string]process.Role{workerRole: runWorker})
+	redistest.Quiet() // go-redis would write about each connection that breaks
+	process.Main(map[string]process.Role{copyRole: runCopy})
+	named := func(arg string) bool { return strings.HasPrefix(strings.Replace(arg, "--", "-", 1), "-nodes") }
+	if slices.ContainsFunc(os.Args[1:], named) {
+		program.Exit("redlock", redlockMain(context.Background(), os.Args[1:]))
+	}
 	program.Exit("redlock", run(context.Background(), os.Args[1:], os.Stdout))
 }
 
-// silent is the logger of go-redis, which would write about each connection that
-// breaks.
-type silent struct{}
+// runCopy is the program as a process of the show, which reads its log.
+func runCopy(ctx context.Context, line *process.Line) error {
+	slog.SetDefault(slog.New(slog.NewJSONHandler(os.Stdout, nil)))
+	var args []string
+	return line.Serve(ctx, &args, func(string) {}, func(ctx context.Context) error { return redlockMain(ctx, args) })
+}
 
-// Printf does nothing.
-func (silent) Printf(context.Context, string, ...any) {}
-
-// run is the program as its user sees it.
+// run is the show as its user sees it.
 func run(ctx context.Context, args []string, out *os.File) error {
-	o, err := parse(args, out)
+	s := &show{copies: make(map[string]*process.Process)}
+	chosen, plain, err := s.parse(args, out)
 	if err != nil {
 		return err
 	}
-	ctx, end := program.Interruptible(ctx)
-	defer end(nil)
-	s, err := openServers(ctx, o.redis, o.nodes)
-	if err != nil {
-		return program.CauseOr(ctx, err)
+	ctx, s.end = program.Interruptible(ctx)
+	s.Script = theatre.Script{Acts: screen.NewActs(out, s.end), Patience: 20*time.Second + 3*s.ttl}
+	if plain || s.verbose {
+		s.Styles = screen.Styles{}
 	}
 	dir, err := tempdir.Make("redlock")
 	if err != nil {
-		return errors.Join(err, s.close())
+		return err
 	}
-	if _, err := fmt.Fprintln(out, headline(o, s)); err != nil {
-		return errors.Join(err, s.close(), dir.Remove())
+	s.dir = dir.Path()
+	cluster, err := redistest.Start(ctx, s.servers)
+	if err != nil {
+		return errors.Join(program.CauseOr(ctx, fmt.Errorf("it takes redis-server in the PATH: %w", err)), dir.Remove())
 	}
-	v := o.newView(out, end)
-	results, err := o.perform(ctx, s, dir.Path(), v)
-	err = program.CauseOr(ctx, errors.Join(err, v.Close()))
-	err = errors.Join(err, s.close(), dir.Remove())
-	if err == nil || errors.Is(err, program.ErrInterrupted) {
-		_, werr := io.WriteString(out, "\n"+table(results, o.styles(out)))
-		err = errors.Join(err, werr)
+	for i, n := range cluster.Nodes() {
+		s.nodes = append(s.nodes, &node{n, i + 1, time.Now()})
 	}
-	return errors.Join(err, asDocumented(results))
+	s.Printf("TTL %s, %d processes of redis-server\n", s.ttl, s.servers)
+	err = program.CauseOr(ctx, s.perform(ctx, chosen))
+	return errors.Join(err, cluster.Close(), dir.Remove())
 }
 
-func headline(o options, s *servers) string {
-	return screen.Wrap(fmt.Sprintf("%d workers, TTL %s, Redis nodes: %s", o.workers, o.ttl, s), screen.DefaultWidth)
-}
-
-// styles are the colours of the table.
-func (o *options) styles(out *os.File) screen.Styles {
-	if !o.moves(out) {
-		return screen.Styles{}
+// parse reads the command line.
+func (s *show) parse(args []string, out *os.File) (chosen []act, plain bool, err error) {
+	fs, names := flag.NewFlagSet("redlock", flag.ContinueOnError), ""
+	for _, a := range s.acts() {
+		names += "," + a.name
 	}
-	return screen.NewStyles()
-}
-
-// perform plays all acts and returns the results of those that were played.
-func (o *options) perform(ctx context.Context, s *servers, dir string, v view) ([]result, error) {
-	acts := o.acts(s)
-	if o.duration == 0 {
-		o.duration = defaultDuration
-		if len(acts) > 1 {
-			o.duration = tourDuration
+	fs.DurationVar(&s.ttl, "ttl", 2*time.Second, "TTL of the lock")
+	fs.IntVar(&s.servers, "servers", 5, "`number` of servers, odd; 1 for the plain lock")
+	fs.StringVar(&names, "acts", names[1:], "`names` of the acts to play, separated by commas")
+	fs.BoolVar(&plain, "plain", false, "plain lines, as in a pipe or with NO_COLOR")
+	fs.BoolVar(&s.verbose, "v", false, "plain lines, also of all that the copies log")
+	return chosen, plain, program.Help{
+		Usage: "usage: redlock [flags]; -h explains them, -nodes runs the program itself",
+		About: `Processes hand a Redlock to each other while servers are killed, hang, forget and
+have their clocks jump, and a holder is paused: you see where it holds, and where it
+breaks. With -nodes, this is one copy of the program on servers of yours.`,
+	}.Parse(fs, args, out, func() error {
+		for name := range strings.SplitSeq(names, ",") {
+			i := slices.IndexFunc(s.acts(), func(a act) bool { return a.name == name })
+			if i < 0 {
+				return fmt.Errorf("-acts %s: there is no such act, see -h", name)
+			}
+			chosen = append(chosen, s.acts()[i])
 		}
-	}
-	key := o.prefix + rand.Text()[:8]
-	var results []result
-	for i, a := range acts {
-		intro := a.intro
-		if len(acts) > 1 {
-			intro = fmt.Sprintf("%d/%d  %s", i+1, len(acts), intro)
+		switch {
+		case s.ttl%time.Millisecond != 0 || s.ttl < time.Second || s.ttl > time.Minute:
+			return fmt.Errorf("-ttl %s: must be whole milliseconds, 1s to 1m", s.ttl)
+		case s.servers < 1 || s.servers > 9 || s.servers%2 == 0:
+			return fmt.Errorf("-servers %d: must be an odd number, 1 to 9", s.servers)
 		}
-		v.Title(intro)
-		r, err := perform(ctx, s, a, fmt.Sprintf("%s/%d", key, i+1), dir, o.settings, v)
-		if err != nil {
-			return results, err
-		}
-		results = append(results, r)
-	}
-	return results, nil
-}
-
-// asDocumented returns what came out otherwise.
-func asDocumented(results []result) error {
-	var errs []error
-	for _, r := range results {
-		if !r.verdict.asDocumented() {
-			errs = append(errs, fmt.Errorf("%s: %s", r.act.name, r.verdict))
-		}
-	}
-	return errors.Join(errs...)
+		return nil
+	})
 }

@@ -2,170 +2,157 @@ package main
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/conclave-go/conclave/examples/internal/programtest"
-	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/internal/redistest"
+	"github.com/conclave-go/conclave/redlock"
 )
 
 func TestMain(m *testing.M) { programtest.Main(m, main) }
 
-// onBoth plays the program on processes, where there is the binary, and on embedded
-// nodes, and requires of its output the patterns.
-func onBoth(t *testing.T, args []string, patterns ...string) {
-	t.Helper()
-	t.Run("embedded", func(t *testing.T) {
-		t.Parallel()
-		out := programtest.Play(t, []string{"PATH="}, args...)
-		programtest.RequireInOrder(t, out, append([]string{`Redis nodes: \d, miniredis, as there is no redis-server\n`}, patterns...)...)
-	})
-	t.Run("redis-server", func(t *testing.T) {
-		t.Parallel()
-		redistest.New(t, 0) // skips
-		out := programtest.Play(t, nil, args...)
-		programtest.RequireInOrder(t, out, append([]string{`Redis nodes: \d, processes of redis-server\n`}, patterns...)...)
-	})
-}
-
 const (
-	held     = `held: never two holders, all [1-9]\d* updates are there\n`
-	broken   = `BROKEN, as Redlock must: `
-	together = broken + `two holders for [\d.]+ m?s`
+	held = `held: never two holders, and none of [1-9]\d* numbers was given twice`
+	two  = `broken, as documented: two holders for [\d.]+ m?s`
 )
 
-func TestRunHandsTheLockAround(t *testing.T) {
+// requireAct plays one act, on a machine that does much else.
+func requireAct(t *testing.T, args []string, patterns ...string) {
+	t.Helper()
 	t.Parallel()
-	onBoth(t, []string{"-run", "-duration", "1500ms"},
-		`\d+ hand-overs, p50 [\d.]+ ms, max [\d.]+ ms`, held, `\nhand-over +[1-9]\d* .* held\n`)
+	redistest.New(t, 0) // skips
+	programtest.RequireInOrder(t, programtest.Play(t, nil, append([]string{"-acts"}, args...)...), patterns...)
 }
 
-func TestKilledNodesDoNoHarmToAMajority(t *testing.T) {
-	t.Parallel()
-	onBoth(t, []string{"-crash-node", "-ttl", "1s"},
-		`node 5 is killed`, `4 of 5 nodes up: \d+ hand-overs`, `node 4 is killed`, `3 of 5 nodes up: \d+ hand-overs`,
-		`node 3 is killed`, `w1 is told at its deadline: redlock: lost`, `nobody else was granted the lock meanwhile`,
+func TestTheLockIsHandedAround(t *testing.T) {
+	requireAct(t, []string{"hand-over"}, `TTL 2s, 5 processes of redis-server\n`, `1/1  Three processes`,
+		`5 of 5 servers up: \d+ hand-overs, p50 [\d.]+ ms, max [\d.]+ m?s\n`, held, `\nhand-over   held\n$`)
+}
+
+func TestServersThatAreKilledDoNoHarmToAMajority(t *testing.T) {
+	requireAct(t, []string{"kill"}, `server 5 is killed`, `4 of 5 servers up: \d+ hand-overs`, `server 4 is killed`, `3 of 5 servers up`,
+		`server 3 is killed: no majority is left`, `w4 is told at its deadline: redlock: lost`, `nobody was granted the lock meanwhile`,
 		`w\d has the lock, [\d.]+ m?s later`, held)
 }
 
-func TestNodesThatHangCostTheNodeTimeout(t *testing.T) {
-	t.Parallel()
-	onBoth(t, []string{"-hang", "-nodes", "3"},
-		`node 3 hangs`, `2 of 3 nodes up: \d+ hand-overs`, `node 2 hangs`,
-		`w1's Extend fails after [\d.]+ m?s: the\s+node\s+timeout\s+is\s+200ms|w1 is told`,
-		`nobody else was granted the lock meanwhile`, held)
+func TestServersThatHangDoNoHarmToAMajority(t *testing.T) {
+	requireAct(t, []string{"hang", "-servers", "3"}, `server 3 hangs \(SIGSTOP\)`, `2 of 3 servers up`,
+		`server 2 hangs \(SIGSTOP\): no majority`, `w4 is told at its deadline`, `nobody was granted the lock meanwhile`, held)
 }
 
-func TestANodeThatForgotLetsASecondHolderInUnlessItHasNoVote(t *testing.T) {
-	t.Parallel()
-	onBoth(t, []string{"-restart-empty"},
-		`w1 has the lock, on nodes 1, 2, 3\n`, `node 3 restarts, without its keys`, `w[23] is granted the lock`, `w1 is told`, together,
-		`WithMinUptime`, `w1 has the lock, on nodes 1, 2, \d\n`, `node \d restarts, without its keys`, `w1 is told`, `w[23] is granted the lock`, held,
-		`\nnode restarted empty .* BROKEN\nthe same, WithMinUptime .* held\n\nnode restarted empty:\n  `+broken)
+func TestAServerThatForgotLetsASecondHolderInUnlessItHasNoVote(t *testing.T) {
+	requireAct(t, []string{"restart,min-uptime", "-ttl", "4s"},
+		`w1 has the lock, on servers 1, 2, 3`, `server 3 is restarted`, `w[23] is granted the lock`, two,
+		`2/2  The same`, `w1 has the lock`, `server \d is restarted`, held, `\nrestart     broken, as documented\nmin-uptime  held\n$`)
 }
 
 func TestClocksThatJumpLetASecondHolderIn(t *testing.T) {
-	t.Parallel()
-	onBoth(t, []string{"-clock-jump"},
-		`the clocks of 3 of 5 nodes jump 2s ahead`, `w[23] is granted the lock`, `w1 is told`, `too\s+many\s+nodes\s+do\s+not\s+have\s+its\s+key`, together)
+	requireAct(t, []string{"jump", "-ttl", "4s"}, `the clocks of 3 of 5 servers jump 4s ahead`, `w[23] is granted the lock`, `w1 `, two)
 }
 
 func TestAHolderThatWakesWritesTooLate(t *testing.T) {
-	t.Parallel()
-	if !process.CanPause {
-		t.Skip("no SIGSTOP here")
-	}
-	onBoth(t, []string{"-pause", "-ttl", "1s"},
-		`w1 is stopped \(SIGSTOP\)`, `w[23] has the lock and has written`, `w1 wakes up`, `nothing stops it`,
-		broken+`a write came too late, \d+ of \d+ updates lost`)
+	requireAct(t, []string{"pause"}, `w1 is paused \(SIGSTOP\)`, `w[23] has had the lock`, `w1 goes on`, `nothing stops it`,
+		`broken, as documented: a write came too late, and 1 of \d+ numbers\s+given\s+twice`)
 }
 
-func TestOneNodeIsThePlainLock(t *testing.T) {
-	t.Parallel()
-	onBoth(t, []string{"-nodes", "1", "-crash-node", "-clock-jump"},
-		`node 1 is killed`, `that leaves no majority`, `w1 is told at its deadline`, held, `the clocks of 1 of 1 nodes`, together)
+func TestOneServerIsThePlainLock(t *testing.T) {
+	requireAct(t, []string{"kill,jump", "-servers", "1", "-ttl", "4s"}, `server 1 is killed: no majority`, held,
+		`the clocks of 1 of 1 servers`, two)
 }
 
-func TestNamedNodesAreNeitherStoppedNorLeftWithALock(t *testing.T) {
+func TestInterruptLeavesNothingBehindWhileACopyIsPaused(t *testing.T) {
 	t.Parallel()
-	c := redistest.NewEmbedded(t, 3)
-	var named []string
-	for _, n := range c.Nodes() {
-		require.NoError(t, n.Admin().Set(t.Context(), "theirs", "1", 0).Err())
-		named = append(named, n.Addr())
-	}
-	named[0] = "redis://" + named[0] + "/0"
-	out := programtest.Play(t, nil, "-redis", strings.Join(named, ", "), "-prefix", "test/", "-crash-node", "-restart-empty", "-clock-jump")
-	programtest.RequireInOrder(t, out,
-		`Redis nodes: 3, at 127`, `node 3 is cut off from all workers`, `the\s+nodes\s+can\s+be\s+reached\s+again`, held,
-		`node 2 loses its key`, together, `by\s+PEXPIRE`, together)
-	assert.NotContains(t, out, "WithMinUptime")
-	for _, n := range c.Nodes() {
-		assert.Equal(t, "1", n.Admin().Get(t.Context(), "theirs").Val())
-		for _, key := range n.Admin().Keys(t.Context(), "*").Val() {
-			assert.True(t, key == "theirs" || n.Admin().TTL(t.Context(), key).Val() > 0, "%s is left for good", key)
-			assert.Regexp(t, `^theirs$|:gone:`, key, "tombstones only")
-		}
+	redistest.New(t, 0) // skips
+	programtest.RequireInterruptible(t, "is paused (SIGSTOP)", "-acts", "pause", "-ttl", "20s")
+}
+
+func TestAllEndWhenTheShowIsKilled(t *testing.T) {
+	t.Parallel()
+	redistest.New(t, 0) // skips
+	programtest.RequireOrphansEnd(t, "is paused (SIGSTOP)", "-acts", "pause", "-ttl", "20s")
+}
+
+func TestTheFailureOfWhatIsToHoldIsFound(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	at := func(s float64) time.Time { return began.Add(time.Duration(s * float64(time.Second))) }
+	apart := []tenure{{"w2", at(2), at(3)}, {"w1", at(0), at(1.5)}, {"w1", at(3), at(4)}, {"w3", at(5), time.Time{}}}
+	require.Equal(t, []time.Duration{500 * time.Millisecond, 0, time.Second}, handOvers(apart, at(-1)))
+	require.Equal(t, []time.Duration{time.Second}, handOvers(apart, at(2)))
+	both := []tenure{{"w1", at(0), at(3)}, {"w2", at(1), at(2)}, {"w3", at(1.5), at(2.5)}, {"w2", at(2.75), at(4)}}
+	require.Equal(t, 1750*time.Millisecond, together(both))
+	for want, v := range map[string]verdict{
+		"held: never two holders, and none of 3 numbers was given twice":                              judge(false, apart, "1\n2\n3\n"),
+		"BROKEN, and must not be: a write came too late, and 1 of 4 numbers given twice":              judge(false, apart, "1\n2\n3\n2\n"),
+		"BROKEN, and must not be: two holders for 1.75 s":                                             judge(false, both, "1\n"),
+		"broken, as documented: two holders for 1.75 s, and 2 of 5 numbers given twice":               judge(true, both, "1\n2\n3\n2\n3\n"),
+		"held, though it was to break here: never two holders, and none of 0 numbers was given twice": judge(true, nil, ""),
+	} {
+		assert.Equal(t, want, v.String())
 	}
 }
 
-// Somebody deletes the key all the time, which package redlock does not survive.
-func TestTheProgramFailsWhenWhatIsToHoldBreaks(t *testing.T) {
+func TestAHoldThatIsLostWritesNothing(t *testing.T) {
+	t.Parallel()
+	client := redistest.NewEmbedded(t, 1).Clients(t)
+	nodes, err := redlock.NewNodes(client)
+	require.NoError(t, err)
+	mutex, err := redlock.NewMutex(nodes, "test")
+	require.NoError(t, err)
+	h, err := mutex.Lock(t.Context())
+	require.NoError(t, err)
+	to := &invoices{file: filepath.Join(t.TempDir(), "invoices")}
+	require.NoError(t, to.write(t.Context(), h))
+	require.NoError(t, to.write(t.Context(), h))
+	require.NoError(t, nodes.Close(t.Context()))
+	require.ErrorIs(t, to.write(t.Context(), h), redlock.ErrLost)
+	to.work = time.Hour
+	require.ErrorIs(t, to.write(h.Context(), h), redlock.ErrLost)
+	text, err := os.ReadFile(to.file)
+	require.NoError(t, err)
+	require.Equal(t, "1\n2\n", string(text))
+}
+
+// The program by itself, on a server that others use, too.
+func TestTheProgramWritesUntilItIsToldToEndAndLeavesNothing(t *testing.T) {
 	t.Parallel()
 	n := redistest.NewEmbedded(t, 1).Node(0)
-	r := programtest.Start(t, nil, "-redis", n.Addr(), "-run", "-duration", "4s", "-hold", "200ms")
-	r.AwaitLine(t, "hand-overs")
-	ctx, cancel := context.WithCancel(t.Context())
-	var deleting sync.WaitGroup
-	deleting.Go(func() {
-		for ctx.Err() == nil {
-			_ = n.Admin().FlushAll(ctx).Err() // fails at the end
-		}
-	})
-	out, code := r.Finish(t)
-	cancel()
-	deleting.Wait()
-	assert.Equal(t, 1, code)
-	assert.Contains(t, out, "BROKEN, as Redlock must NOT: two holders")
-	assert.Contains(t, r.Stderr.String(), "hand-over: BROKEN")
-}
-
-func TestNodesThatDoNotAnswerAreNamed(t *testing.T) {
-	t.Parallel()
-	n := redistest.NewEmbedded(t, 1).Node(0)
-	n.Kill(t)
-	r := programtest.Start(t, nil, "-redis", "redis://me:secret@"+n.Addr())
+	require.NoError(t, n.Admin().Set(t.Context(), "theirs", "1", 0).Err())
+	file := filepath.Join(t.TempDir(), "invoices")
+	r := programtest.Start(t, nil, "-nodes", n.Addr(), "-file", file, "-work", "1ms")
+	require.Eventually(t, func() bool {
+		text, err := os.ReadFile(file)
+		return err == nil && strings.HasPrefix(string(text), "1\n2\n3\n")
+	}, programtest.Hang, 10*time.Millisecond)
+	require.NoError(t, r.Cmd.Process.Signal(os.Interrupt))
 	_, code := r.Finish(t)
-	assert.Equal(t, 1, code)
-	assert.Contains(t, r.Stderr.String(), "no answer from Redis at "+n.Addr())
-	assert.NotContains(t, r.Stderr.String(), "secret")
+	require.Zero(t, code, r.Stderr.String())
+	keys, err := n.Admin().Keys(context.Background(), "*").Result()
+	require.NoError(t, err)
+	require.Equal(t, []string{"theirs"}, keys)
+}
+
+func TestACopyOfTheProgramNeedsNothingElse(t *testing.T) {
+	t.Parallel()
+	programtest.RequireCopy(t, "redlockMain")
 }
 
 func TestBadCommandLinesGetUsageAndCode2(t *testing.T) {
 	t.Parallel()
 	programtest.RequireUsage(t, "usage: redlock ", map[string][]string{
-		"unknown flag":     {"-nope"},
-		"argument":         {"now"},
-		"two nodes":        {"-nodes", "2"},
-		"no nodes":         {"-nodes", "-1"},
-		"four named nodes": {"-redis", "a:1,b:1,c:1,d:1"},
-		"empty node":       {"-redis", "a:1,,c:1"},
-		"bad URL":          {"-redis", "redis://a:b:c"},
-		"nodes and redis":  {"-nodes", "3", "-redis", "a:1"},
-		"workers":          {"-workers", "1"},
-		"short TTL":        {"-ttl", "500ms"},
-		"duration":         {"-duration", "-1s"},
+		"unknown flag": {"-nope"},
+		"argument":     {"now"},
+		"two servers":  {"-servers", "2"},
+		"no servers":   {"-servers", "0"},
+		"unknown act":  {"-acts", "jump,nap"},
+		"short TTL":    {"-ttl", "500ms"},
+		"no TTL":       {"-ttl", "0s"},
 	})
-}
-
-func TestHelpExplainsTheFlags(t *testing.T) {
-	t.Parallel()
-	out, code := programtest.Start(t, nil, "-h").Finish(t)
-	assert.Zero(t, code)
-	assert.Contains(t, out, "-restart-empty")
 }

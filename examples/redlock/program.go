@@ -1,0 +1,106 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/conclave-go/conclave/redlock"
+)
+
+// invoices is a file in which each line is the number of an invoice: one more than the line
+// before. There is no way in which the file could tell whose line comes too late.
+type invoices struct {
+	file          string
+	work, latency time.Duration
+}
+
+// redlockMain is what main would be in a copy: it writes invoices under the lock until
+// SIGTERM or Ctrl-C.
+func redlockMain(ctx context.Context, args []string) error {
+	var to invoices
+	fs := flag.NewFlagSet("redlock", flag.ExitOnError)
+	nodes := fs.String("nodes", "localhost:6379", "`addresses` of Redis servers that know nothing of each other, separated by commas")
+	name := fs.String("lock", "invoices", "`name` of the lock")
+	ttl := fs.Duration("ttl", redlock.DefaultTTL, "TTL of the lock: after a crash nobody has it for this long")
+	minUptime := fs.Duration("min-uptime", 0, "for how long a server must have been up to have a vote: the TTL, if it may lose keys")
+	fs.StringVar(&to.file, "file", "invoices.txt", "`file` to write invoices to")
+	fs.DurationVar(&to.work, "work", time.Second, "how long it takes to work an invoice out")
+	fs.DurationVar(&to.latency, "latency", 0, "how long a write is on its way")
+	_ = fs.Parse(args) // it exits if it fails
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var clients []redis.UniversalClient
+	for address := range strings.SplitSeq(*nodes, ",") {
+		clients = append(clients, redis.NewClient(&redis.Options{Addr: address, ContextTimeoutEnabled: true, DialerRetries: 1}))
+	}
+	defer func() {
+		for _, client := range clients {
+			_ = client.Close()
+		}
+	}()
+	options := []redlock.Option{redlock.WithTTL(*ttl), redlock.WithLogger(slog.Default())}
+	if *minUptime > 0 {
+		options = append(options, redlock.WithMinUptime(*minUptime))
+	}
+	servers, err := redlock.NewNodes(clients, options...)
+	if err != nil {
+		return err
+	}
+	defer servers.Close(ctx) // with a ctx that is done, too: nothing is left on servers that answer
+	mutex, err := redlock.NewMutex(servers, *name)
+	if err != nil {
+		return err
+	}
+	for ctx.Err() == nil {
+		err := mutex.Do(ctx, to.write)
+		if err == nil || ctx.Err() != nil {
+			continue
+		}
+		slog.Warn("not written", "error", err)
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+// write writes the next invoice under the lock. It asks the hold whether it still may. From
+// there on nothing keeps it from being late: the file has no token to refuse it by.
+func (to *invoices) write(ctx context.Context, h *redlock.Hold) error {
+	slog.Info("holds", "until", h.Deadline())
+	defer func() { slog.Info("stopped", "until", h.Deadline()) }()
+	text, err := os.ReadFile(to.file)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	number := bytes.Count(text, []byte("\n")) + 1
+	select {
+	case <-time.After(to.work): // in place of work of yours
+	case <-ctx.Done(): // the lock is lost, or this is told to end
+		return context.Cause(ctx)
+	}
+	if err := h.Err(); err != nil {
+		return err
+	}
+	slog.Info("writing", "number", number)
+	<-time.After(to.latency) // as over a network
+	file, err := os.OpenFile(to.file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(file, number)
+	slog.Info("wrote", "number", number)
+	return errors.Join(err, file.Close())
+}
