@@ -5,6 +5,7 @@ package guard
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,15 +42,33 @@ func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == Name {
 		os.Exit(Main(os.Args[1:]))
 	}
-	if os.Getenv(unannounced) != "" {
-		os.Exit(runUnannounced())
+	if run := runs[os.Getenv(runVariable)]; run != nil {
+		os.Exit(run())
 	}
 	os.Exit(m.Run())
 }
 
-// unannounced is the variable that makes the test's program run a command under a lease of which nobody says that it
-// has been renewed. Run takes its standard output away, which the tests need.
-const unannounced = "CONCLAVE_GUARD_UNANNOUNCED"
+// runVariable names one of the runs, which the test's program is then: Run takes its standard output away, which the tests
+// need.
+const runVariable = "CONCLAVE_GUARD_RUN"
+
+var runs = map[string]func() int{"unannounced": runUnannounced, "deaf and lost": runDeafAndLost, "deaf": runDeaf}
+
+// run is the test's program as one of the runs, and returns its exit code.
+func run(t *testing.T, name string) int {
+	t.Helper()
+	program, err := os.Executable()
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
+	defer cancel()
+	process := exec.CommandContext(ctx, program)
+	process.Dir, process.Env = t.TempDir(), append(os.Environ(), runVariable+"="+name)
+	process.Stderr = os.Stderr
+	process.SysProcAttr = &unix.SysProcAttr{Setsid: true} // nobody's terminal is its terminal
+	process.Cancel = func() error { return unix.Kill(-process.Process.Pid, unix.SIGKILL) }
+	_ = process.Run() // the code says more
+	return process.ProcessState.ExitCode()
+}
 
 // renewed is a lease that is renewed as soon as somebody has looked at it.
 type renewed struct {
@@ -125,14 +145,59 @@ func TestACommandWhoseLeaseIsOverIsNotStarted(t *testing.T) {
 
 func TestACommandGoesOnUnderALeaseOfWhichNobodySaysThatItWasRenewed(t *testing.T) {
 	t.Parallel()
-	program, err := os.Executable()
-	require.NoError(t, err)
-	process := exec.CommandContext(t.Context(), program)
-	process.Env = append(os.Environ(), unannounced+"=1")
-	process.Stderr = os.Stderr
-	process.SysProcAttr = &unix.SysProcAttr{Setsid: true} // nobody's terminal is its terminal
-	_ = process.Run()                                     // the code says more
-	require.Equal(t, 7, process.ProcessState.ExitCode())
+	require.Equal(t, 7, run(t, "unannounced"))
+}
+
+// held is a lease that is renewed all the time, until its context ends.
+type held struct {
+	left atomic.Int64
+	ctx  context.Context //nolint:containedctx // it is what Context returns
+}
+
+func (h *held) Remaining() time.Duration { return time.Duration(h.left.Load()) }
+
+func (h *held) Context() context.Context { return h.ctx }
+
+// runStopped runs a command whose guard is stopped. Then the lease has only so much left at each of its renewals, and more are
+// announced than the guard takes before then is called.
+func runStopped(left time.Duration, then func(lose func())) int {
+	const full = 5000 // does not fit into the socket
+	c := Command{Path: "/bin/sh", Args: []string{"sh", "-c", "kill -STOP $PPID; echo >stopped; exec sleep 300"}, Env: os.Environ(), KillBefore: time.Second}
+	if err := unix.Mkfifo("stopped", 0o600); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	lease, renewed := &held{ctx: ctx}, make(chan struct{})
+	lease.left.Store(int64(time.Hour))
+	go func() {
+		_, _ = os.ReadFile("stopped") // it is stopped by the time there is something to read
+		lease.left.Store(int64(left))
+		for range full {
+			renewed <- struct{}{}
+		}
+		then(cancel)
+	}()
+	if result, err := Run(c, lease, renewed, nil); !errors.Is(err, ErrGone) || len(targets(0, 0, true)) > 0 {
+		fmt.Fprintln(os.Stderr, result, err)
+		return 1
+	}
+	return 0
+}
+
+func runDeafAndLost() int { return runStopped(time.Hour, func(lose func()) { lose() }) }
+
+func runDeaf() int { return runStopped(2*time.Second, func(func()) {}) }
+
+func TestACommandWhoseGuardTakesNoOrdersIsKilledWhenTheLeaseIsLost(t *testing.T) {
+	t.Parallel()
+	require.Zero(t, run(t, "deaf and lost"))
+}
+
+func TestACommandWhoseGuardTakesNoOrdersIsKilledAtTheLastDeadlineThatItTook(t *testing.T) {
+	t.Parallel()
+	require.Zero(t, run(t, "deaf"))
 }
 
 func TestWhatAppearsAfterTheEndOfTheCommandIsEndedToo(t *testing.T) {

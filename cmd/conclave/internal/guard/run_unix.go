@@ -5,6 +5,7 @@ package guard
 import (
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"slices"
@@ -41,13 +42,13 @@ type runner struct {
 	lease      Lease
 	path       string // of the command
 	killBefore time.Duration
-	due        int64    // the deadline that the guard was told last, 0 for none; sooner after a loss
+	due        int64    // the deadline that the guard has taken last, 0 for none; sooner after a loss
 	tty        *os.File // the controlling terminal, nil if there is none
 	guard      *exec.Cmd
 	socket     *os.File
-	orders     *json.Encoder
-	reports    chan report // closed when the guard is gone
-	pid        int         // of the command
+	orders     *json.Encoder // of hasty: sends nothing after what the guard did not take
+	reports    chan report   // closed when the guard is gone
+	pid        int           // of the command
 }
 
 // terminal opens the controlling terminal.
@@ -101,15 +102,28 @@ func (r *runner) start(c Command) error {
 	if err != nil {
 		return err
 	}
-	r.orders = json.NewEncoder(r.socket)
+	r.orders = json.NewEncoder(hasty(ours))
 	go r.receive()
 	group := 0
 	if r.tty != nil { // the terminal's signals are for the command, too
 		group = unix.Getpgrp()
 	}
 	r.due = r.deadline()
-	r.say(newPlan(c, group, r.due))
-	return detach(0, 1) // the command's own now
+	// A long one does not fit into the socket, and has to be read. The command does not run before that.
+	_ = json.NewEncoder(r.socket).Encode(newPlan(c, group, r.due)) // unless the guard is gone
+	return detach(0, 1)                                            // the command's own now
+}
+
+// hasty is a descriptor that nobody waits for: a guard that is stopped takes no more than what fits into its socket.
+type hasty int
+
+// Write fails unless all of p fits in.
+func (h hasty) Write(p []byte) (int, error) {
+	n, err := unix.Write(int(h), p)
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite
+	}
+	return max(n, 0), err
 }
 
 // leadsSession reports whether the terminal's session begins with this process. Then the guard
@@ -127,7 +141,7 @@ func socketpair() (ours, theirs int, err error) {
 		return 0, 0, os.NewSyscallError("socketpair", err)
 	}
 	unix.CloseOnExec(fds[0])
-	return fds[0], fds[1], nil
+	return fds[0], fds[1], os.NewSyscallError("fcntl", unix.SetNonblock(fds[0], true))
 }
 
 // receive passes on what the guard says until it is gone, and waits for its process.
@@ -146,8 +160,9 @@ func (r *runner) receive() {
 	_ = r.guard.Wait() // what matters it has said
 }
 
-// say tells the guard, if it is still there.
-func (r *runner) say(v any) { _ = r.orders.Encode(v) }
+// say tells the guard, and reports whether it has taken this and all before. It may be gone, or stopped for so long that
+// wait must not wait for it.
+func (r *runner) say(o order) bool { return r.orders.Encode(o) == nil }
 
 // deadline is that of the lease on the clock of now, 0 for none.
 func (r *runner) deadline() int64 {
@@ -162,9 +177,8 @@ func (r *runner) deadline() int64 {
 // extend tells the guard a deadline that has moved. The deadline of a lease that is over says nothing, and that it is
 // over is told with Lost.
 func (r *runner) extend() {
-	if due := r.deadline(); r.lease.Context().Err() == nil {
+	if due := r.deadline(); r.lease.Context().Err() == nil && r.say(order{Deadline: due}) {
 		r.due = due
-		r.say(order{Deadline: due})
 	}
 }
 
