@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"github.com/conclave-go/conclave/cmd/conclave/internal/guard"
 )
 
 // holdOptions are the flags of holding something without a command.
@@ -39,7 +41,7 @@ func (o *holdOptions) checkHold(command []string) error {
 		return usagef("--print-env and -o %s: must be at most one of them", o.output)
 	case o.output != "" && o.output != "json":
 		return usagef("-o %q: must be json", o.output)
-	case !inherited(o.fd): // anything else would be a file of conclave's own
+	case !guard.Inherited(o.fd): // anything else would be a file of conclave's own
 		return usagef("--fd %d: must be a file descriptor that the caller has opened", o.fd)
 	}
 	return nil

@@ -33,8 +33,6 @@ func bury(int) {}
 
 func die(syscall.Signal) {}
 
-func inherited(int) bool { return true }
-
 func pipe(file *os.File) bool {
 	info, err := file.Stat()
 	return err == nil && info.Mode()&os.ModeNamedPipe != 0

@@ -85,12 +85,6 @@ func die(s syscall.Signal) {
 	}
 }
 
-// inherited reports whether a file descriptor was open when the program began: its own ones are closed on exec.
-func inherited(fd int) bool {
-	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
-	return err == nil && flags&unix.FD_CLOEXEC == 0
-}
-
 // pipe reports whether a file has another end, which can go away.
 func pipe(file *os.File) bool {
 	info, err := file.Stat()

@@ -112,8 +112,8 @@ func TestACommandThatWouldBeEndedAtOnceIsNotStarted(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "started")
 	ours, theirs, err := socketpair()
 	require.NoError(t, err)
-	process := &exec.Cmd{Path: "/proc/self/exe", Args: []string{Name, strconv.Itoa(theirs)}, Stderr: os.Stderr}
-	require.NoError(t, process.Start())
+	pid, err := spawn("/proc/self/exe", theirs, os.Environ())
+	require.NoError(t, err)
 	require.NoError(t, unix.Close(theirs))
 	socket := os.NewFile(uintptr(ours), "guard")
 	defer func() { require.NoError(t, socket.Close()) }()
@@ -121,8 +121,19 @@ func TestACommandThatWouldBeEndedAtOnceIsNotStarted(t *testing.T) {
 	var said report
 	require.NoError(t, json.NewDecoder(socket).Decode(&said))
 	require.Equal(t, report{Exited: true, Result: Result{Ended: true, Unstarted: true}}, said)
-	require.NoError(t, process.Wait())
+	_, err = unix.Wait4(pid, nil, 0, nil)
+	require.NoError(t, err)
 	require.NoFileExists(t, file)
+}
+
+func TestWhatIsStartedBesideAGuardDoesNotInheritItsSocket(t *testing.T) {
+	t.Parallel()
+	ours, theirs, err := socketpair()
+	require.NoError(t, err)
+	for _, fd := range []int{ours, theirs} {
+		require.False(t, Inherited(fd))
+		require.NoError(t, unix.Close(fd))
+	}
 }
 
 // over is a lease that has ended.

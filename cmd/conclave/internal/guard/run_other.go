@@ -11,3 +11,6 @@ func Main([]string) int { return 1 }
 func Run(Command, Lease, <-chan struct{}, <-chan os.Signal) (Result, error) {
 	return Result{}, ErrUnsupported
 }
+
+// Inherited cannot know.
+func Inherited(int) bool { return true }

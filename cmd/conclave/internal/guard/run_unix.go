@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"syscall"
@@ -44,7 +43,7 @@ type runner struct {
 	killBefore time.Duration
 	due        int64    // the deadline that the guard has taken last, 0 for none; sooner after a loss
 	tty        *os.File // the controlling terminal, nil if there is none
-	guard      *exec.Cmd
+	guard      int      // its process
 	socket     *os.File
 	orders     *json.Encoder // of hasty: sends nothing after what the guard did not take
 	reports    chan report   // closed when the guard is gone
@@ -89,14 +88,7 @@ func (r *runner) start(c Command) error {
 	if err != nil {
 		return err
 	}
-	// The guard inherits its descriptor under the number it has: one chosen by us might be a
-	// file that the command expects there.
-	r.guard = &exec.Cmd{
-		Path: program, Args: []string{Name, strconv.Itoa(theirs)}, Env: c.Env,
-		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		SysProcAttr: &unix.SysProcAttr{Setpgid: !leadsSession()},
-	}
-	err = r.guard.Start()
+	r.guard, err = spawn(program, theirs, c.Env)
 	err = errors.Join(err, os.NewSyscallError("close", unix.Close(theirs)))
 	r.socket = os.NewFile(uintptr(ours), "guard")
 	if err != nil {
@@ -126,6 +118,30 @@ func (h hasty) Write(p []byte) (int, error) {
 	return max(n, 0), err
 }
 
+// spawn starts a guard, which inherits its end of the socket under the number it has: one chosen by us might be a file that the
+// command expects there. Nothing else that is started at the moment may have it, since then nobody would see the guard's end.
+func spawn(program string, socket int, env []string) (pid int, err error) {
+	var files []uintptr
+	// Two numbers above the last are nobody's: the first steps of the new process use one of them.
+	for fd := 0; fd <= socket || Inherited(fd) || Inherited(fd+1); fd++ {
+		if fd == socket || Inherited(fd) {
+			files = append(files, uintptr(fd))
+		} else {
+			files = append(files, ^uintptr(0)) // none
+		}
+	}
+	pid, err = syscall.ForkExec(program, []string{Name, strconv.Itoa(socket)}, &syscall.ProcAttr{
+		Env: env, Files: files, Sys: &syscall.SysProcAttr{Setpgid: !leadsSession()},
+	})
+	return pid, os.NewSyscallError("fork/exec", err)
+}
+
+// Inherited reports whether a file descriptor was open when the program began: its own ones are closed on exec.
+func Inherited(fd int) bool {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	return err == nil && flags&unix.FD_CLOEXEC == 0
+}
+
 // leadsSession reports whether the terminal's session begins with this process. Then the guard
 // stays in its group: nobody could continue what the terminal has stopped, and the system knows that by there being
 // no parent outside of the group.
@@ -134,13 +150,16 @@ func leadsSession() bool {
 	return err == nil && sid == unix.Getpid()
 }
 
-// socketpair returns two connected descriptors, of which the second is inherited.
+// socketpair returns two connected descriptors.
 func socketpair() (ours, theirs int, err error) {
+	syscall.ForkLock.RLock() // nothing is started before they are closed on exec
+	defer syscall.ForkLock.RUnlock()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	if err != nil {
 		return 0, 0, os.NewSyscallError("socketpair", err)
 	}
 	unix.CloseOnExec(fds[0])
+	unix.CloseOnExec(fds[1])
 	return fds[0], fds[1], os.NewSyscallError("fcntl", unix.SetNonblock(fds[0], true))
 }
 
@@ -157,7 +176,11 @@ func (r *runner) receive() {
 			break
 		}
 	}
-	_ = r.guard.Wait() // what matters it has said
+	for { // what matters it has said
+		if _, err := syscall.Wait4(r.guard, nil, 0, nil); !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
 }
 
 // say tells the guard, and reports whether it has taken this and all before. It may be gone, or stopped for so long that
