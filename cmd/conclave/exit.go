@@ -17,7 +17,6 @@ import (
 
 	"github.com/conclave-go/conclave/cmd/conclave/internal/guard"
 	"github.com/conclave-go/conclave/election"
-	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
 	"github.com/conclave-go/conclave/redlock"
 )
@@ -115,9 +114,10 @@ func code(err error) int {
 	}
 }
 
-// isLoss reports whether what was held was lost.
+// isLoss reports whether what was held was lost. That its lease was is not enough: that may have been after the release, of which
+// only the confirmation is missing.
 func isLoss(err error) bool {
-	return errors.Is(err, lock.ErrLost) || errors.Is(err, election.ErrLost) || errors.Is(err, redlock.ErrLost) || errors.Is(err, lease.ErrLost)
+	return errors.Is(err, lock.ErrLost) || errors.Is(err, election.ErrLost) || errors.Is(err, redlock.ErrLost)
 }
 
 // refused reports whether etcd, or so many Redis nodes that the others are no quorum, know the user, or the permission, not

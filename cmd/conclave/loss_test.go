@@ -249,6 +249,24 @@ func TestALossThatComesToLightAtTheReleaseIsTold(t *testing.T) {
 	require.Contains(t, k.stderr.String(), `conclave: lock "a": was lost before its end: `)
 }
 
+func TestACommandThatEndsInTimeKeepsItsCodeThoughTheReleaseIsNotConfirmed(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	for what, args := range map[string][]string{`lock "a"`: {"lock", "a"}, `election "b"`: {"elect", "b", "me"}} {
+		t.Run(args[0], func(t *testing.T) {
+			t.Parallel()
+			p, net := newProgram(t).via(c.Endpoints()...), c.Net(t)
+			k := p.via(net.Endpoints()...).start(append(args, "--ttl", shortTTL, "--kill-before", "100ms", "--command-timeout", "1m",
+				"--", "sh", "-c", "echo ready; read line; exit 7")...)
+			k.says("ready")
+			net.Cut()
+			require.NoError(t, k.in.Close())
+			require.Equal(t, 7, k.ends(), k.stderr)
+			require.Contains(t, k.stderr.String(), "conclave: "+what+": could not be released, and is free when its lease expires, after 6s: ")
+		})
+	}
+}
+
 // takeAway deletes the entry of who holds lock "a", as an operator would.
 func (p *program) takeAway() {
 	p.t.Helper()
