@@ -121,7 +121,7 @@ func (e *Election) obtain(ctx context.Context, val string) (*election.Term, erro
 	if leads, err := c.proclaims(ctx, val); leads || err != nil {
 		return c.term, err
 	}
-	left, _, err := e.session.left(ctx, e.prefix)
+	left, err := e.session.left(ctx, e.prefix)
 	if err != nil {
 		return nil, err
 	}

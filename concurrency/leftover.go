@@ -18,32 +18,25 @@ type leftover struct {
 	created int64
 }
 
-// left returns what is left under a prefix, oldest first, and the create revision of the
-// oldest key that anybody has there, 0 if there is none. Only a lease that was adopted can
-// have had an earlier user.
-func (s *Session) left(ctx context.Context, prefix string) (all []leftover, first int64, err error) {
+// left returns what is left under a prefix, oldest first. Only a lease that was adopted can have had an earlier user.
+func (s *Session) left(ctx context.Context, prefix string) (all []leftover, err error) {
 	if s.opts.leaseID == clientv3.NoLease {
-		return nil, 0, nil
+		return nil, nil
 	}
 	own := fmt.Sprintf("%s%x", prefix, int64(s.Lease()))
-	resp, err := beside(ctx, func(ctx context.Context) (*clientv3.TxnResponse, error) {
-		return s.client.Txn(ctx).Then(
-			clientv3.OpGet(own, clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend)), // with the leases, which keys alone have not
-			clientv3.OpGet(prefix, append(clientv3.WithFirstCreate(), clientv3.WithKeysOnly())...),
-		).Commit()
+	resp, err := beside(ctx, func(ctx context.Context) (*clientv3.GetResponse, error) {
+		// With the leases, which keys alone have not.
+		return s.client.Get(ctx, own, clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
 	})
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	for _, kv := range resp.Responses[0].GetResponseRange().Kvs {
+	for _, kv := range resp.Kvs {
 		if clientv3.LeaseID(kv.Lease) == s.Lease() && isSlot(strings.TrimPrefix(string(kv.Key), own)) {
 			all = append(all, leftover{string(kv.Key), kv.CreateRevision})
 		}
 	}
-	for _, kv := range resp.Responses[1].GetResponseRange().Kvs {
-		first = kv.CreateRevision
-	}
-	return all, first, nil
+	return all, nil
 }
 
 // isSlot reports whether a key that ends so after the lease is one that a session uses: the
@@ -74,28 +67,29 @@ func takeUp[T any](ctx context.Context, s *Session, all []leftover, resume func(
 }
 
 // heir returns what is left for a goroutine of a strict session to take up: to each its own,
-// of what fits, given the create revision of the oldest key that anybody has. It was there
-// before anybody of the session queued, so none of it is the session's; that ends with the
-// claim.
-func (c *claim) heir(ctx context.Context, user *Election, fits func(l leftover, first int64) bool) (*leftover, error) {
+// if it fits. It was there before anybody of the session queued, so none of it is the
+// session's; that ends with the claim.
+func (c *claim) heir(ctx context.Context, user *Election, fits func(context.Context, leftover) (bool, error)) (*leftover, error) {
 	release, err := c.take(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	all, first, err := c.session.left(ctx, c.key.prefix)
-	if err != nil {
-		return nil, err
-	}
 	if !c.searched {
-		c.searched, c.left = true, all
+		if c.left, err = c.session.left(ctx, c.key.prefix); err != nil {
+			return nil, err
+		}
+		c.searched = true
 	}
 	c.left = c.withBack(c.left)
 	i := slices.IndexFunc(c.left, func(l leftover) bool { return !c.session.resumedByOther(l.key, user) })
-	if i < 0 || !fits(c.left[i], first) {
+	if i < 0 {
 		return nil, nil //nolint:nilnil // there is none, which is no error here
 	}
 	l := c.left[i]
+	if fit, err := fits(ctx, l); !fit {
+		return nil, err
+	}
 	c.left = slices.Delete(c.left, i, i+1)
 	return &l, nil
 }
@@ -118,14 +112,13 @@ func (c *claim) giveBack(l leftover) {
 	c.back = append(c.back, l)
 }
 
-// anyPlace and firstPlace are where what is left may be in the queue.
-func anyPlace(leftover, int64) bool           { return true }
-func firstPlace(l leftover, first int64) bool { return l.created == first }
+// anyPlace is where what is left may be in the queue.
+func anyPlace(context.Context, leftover) (bool, error) { return true, nil }
 
 // ways are how a mutex or a leadership is acquired.
 type ways[T interface{ Context() context.Context }] struct {
 	resume func(ctx context.Context, key string, rev int64) (T, error)
-	fits   func(l leftover, first int64) bool // what may be resumed
+	fits   func(ctx context.Context, l leftover) (bool, error) // what may be resumed
 	anew   func(ctx context.Context) (T, error)
 }
 

@@ -126,6 +126,27 @@ func TestGoroutinesOfAStrictSessionTakeUpWhatIsLeftOneByOne(t *testing.T) {
 }
 
 // The key of the first is yet to be removed when the second finds it.
+func TestGoroutinesOfAStrictSessionLookForWhatIsLeftOnce(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	before := newMember(t, c)
+	before.Orphan()
+	var requests []int
+	for _, opts := range [][]concurrency.SessionOption{nil, {concurrency.WithLease(before.Lease())}} {
+		name, m := c.Prefix(t)+"m", newMember(t, c, append(opts, concurrency.WithStrict())...)
+		holder, next := concurrency.NewMutex(m.Session, name), concurrency.NewMutex(m.Session, name)
+		require.NoError(t, holder.Lock(guarded(t)))
+		m.rec.Reset()
+		require.Equal(t, concurrency.ErrLocked, concurrency.NewMutex(m.Session, name).TryLock(guarded(t)))
+		done := m.waiting(t, func() error { return next.Lock(guarded(t)) })
+		requests = append(requests, m.rec.Count("Txn")+m.rec.Count("Range"))
+		require.NoError(t, holder.Unlock(guarded(t)))
+		requireSuccess(t, done)
+		require.NoError(t, next.Unlock(guarded(t)))
+	}
+	require.Equal(t, requests[0], requests[1], "as many as with a lease that was not adopted")
+}
+
 func TestALockSoonAfterOneThatHasTimedOutQueuesAnew(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
@@ -164,25 +185,24 @@ func TestALockSoonAfterOneThatHasTimedOutQueuesAnew(t *testing.T) {
 func TestTryLockDoesNotWaitForAnotherGoroutineThatBeginsToWait(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
-	name, before, client := c.Prefix(t)+"m", newMember(t, c), newHindered(t, c)
+	name, before := c.Prefix(t)+"m", newMember(t, c)
 	before.Orphan()
 	other := concurrency.NewMutex(newMember(t, c).Session, name)
 	require.NoError(t, other.Lock(guarded(t)))
-	waits := make(chan string, 10)
-	after := newSession(t, client.Client, concurrency.WithLease(before.Lease()), tellWaits(waits))
+	after := newMember(t, c, concurrency.WithLease(before.Lease()))
 	asked, release := make(chan struct{}), make(chan struct{})
-	client.hinder(anyTxn, func(ctx context.Context) error {
+	first(after.rec, "Range", func(ctx context.Context) error {
 		close(asked)
 		return until(ctx, release)
 	})
-	locked := soon(func() error { return concurrency.NewMutex(after, name).Lock(guarded(t)) })
+	locked := soon(func() error { return concurrency.NewMutex(after.Session, name).Lock(guarded(t)) })
 	requireClosed(t, asked)
 	ctx, cancel := context.WithTimeout(guarded(t), 10*time.Second)
 	defer cancel()
-	tried := soon(func() error { return concurrency.NewMutex(after, name).TryLock(ctx) })
-	eventually(t, func() bool { return concurrency.Users(after) == 2 }, "both have come")
+	tried := soon(func() error { return concurrency.NewMutex(after.Session, name).TryLock(ctx) })
+	eventually(t, func() bool { return concurrency.Users(after.Session) == 2 }, "both have come")
 	close(release)
-	await(t, waits, "the first waits")
+	await(t, after.waits, "the first waits")
 	require.Equal(t, concurrency.ErrLocked, await(t, tried, "TryLock returns"))
 	require.NoError(t, other.Unlock(guarded(t)))
 	requireSuccess(t, locked)

@@ -1,6 +1,7 @@
 package concurrency
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -105,7 +106,7 @@ func (m *Mutex) wait(ctx context.Context) (*lock.Hold, error) {
 	if held, err := c.holds(ctx); held || err != nil {
 		return c.hold, err
 	}
-	left, _, err := m.session.left(ctx, m.prefix)
+	left, err := m.session.left(ctx, m.prefix)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +123,7 @@ func (m *Mutex) wait(ctx context.Context) (*lock.Hold, error) {
 // try is wait for a mutex that nobody else has or waits for.
 func (m *Mutex) try(ctx context.Context) (*lock.Hold, error) {
 	if m.session.opts.strict {
-		return strictly(ctx, m.session, m.claimKey(), nil, ways[*lock.Hold]{m.inner.Resume, firstPlace, m.inner.TryLock})
+		return strictly(ctx, m.session, m.claimKey(), nil, ways[*lock.Hold]{m.inner.Resume, m.leads, m.inner.TryLock})
 	}
 	c, leave := m.session.claim(m.claimKey())
 	defer leave()
@@ -134,19 +135,30 @@ func (m *Mutex) try(ctx context.Context) (*lock.Hold, error) {
 	if held, err := c.holds(ctx); held || err != nil {
 		return c.hold, err
 	}
-	left, first, err := m.session.left(ctx, m.prefix)
+	left, err := m.session.left(ctx, m.prefix)
 	if err != nil {
 		return nil, err
 	}
-	if len(left) > 0 && left[0].created != first {
-		return nil, lock.ErrLocked
+	left = left[:min(len(left), 1)]
+	if len(left) > 0 {
+		if first, err := m.leads(ctx, left[0]); err != nil || !first {
+			return nil, cmp.Or(err, lock.ErrLocked)
+		}
 	}
-	h, ok, err := takeUp(ctx, m.session, left[:min(len(left), 1)], m.inner.Resume)
+	h, ok, err := takeUp(ctx, m.session, left, m.inner.Resume)
 	if err == nil && !ok {
 		h, err = m.inner.TryLock(ctx)
 	}
 	c.hold = h
 	return h, err
+}
+
+// leads reports whether nobody is before what is left.
+func (m *Mutex) leads(ctx context.Context, l leftover) (bool, error) {
+	resp, err := beside(ctx, func(ctx context.Context) (*clientv3.GetResponse, error) {
+		return m.session.client.Get(ctx, m.prefix, append(clientv3.WithFirstCreate(), clientv3.WithKeysOnly())...)
+	})
+	return err == nil && len(resp.Kvs) > 0 && resp.Kvs[0].CreateRevision == l.created, err
 }
 
 // Unlock gives the mutex up, if it still has what its Lock has put: for all that have

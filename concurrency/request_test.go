@@ -33,7 +33,7 @@ func TestAMemberThatHasVanishedKeepsNoAdoptedSessionFromItsLocks(t *testing.T) {
 	before.Orphan()
 	after := newMember(t, c, concurrency.WithLease(before.Lease()))
 	vanished := func(ctx context.Context) error { return until(ctx, nil) }
-	stop := first(after.rec, "Txn", vanished)
+	stop := first(after.rec, "Range", vanished)
 	mutex := concurrency.NewMutex(after.Session, name)
 	require.NoError(t, mutex.Lock(guarded(t)))
 	stop()
