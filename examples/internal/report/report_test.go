@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -15,125 +14,6 @@ import (
 	"github.com/conclave-go/conclave/examples/internal/report"
 	"github.com/conclave-go/conclave/internal/timeline"
 )
-
-func TestChartHasWhatAProcessDid(t *testing.T) {
-	t.Parallel()
-	r := report.NewRecorder(1000, "w1", "w2")
-	r.Process("w1", 47)
-	r.Waits("w1", 1010)
-	r.Waits("w1", 1015)
-	r.Holds("w1", 1020, "5", 1100)
-	r.Until("w1", 1150)
-	r.Until("w1", 1140)
-	r.Released("w1", 1030)
-	r.Holds("w1", 1040, "7", 1160)
-	r.Disturbed("w1", 1050, "cut off")
-	r.Until("w1", 1155)
-	r.Lost("w1", 1160, "lock: lost")
-	r.Healed("w1", 1170)
-	r.Wrote("w1", 1175, false, "")
-	r.Holds("w2", 1180, "9", 0)
-	r.Mark("w2", 1185, timeline.Fault, "killed", "")
-	r.Dies("w2", 1185)
-	r.Holds("nobody", 1190, "9", 0)
-	c := r.Chart(1200, "cut off", "told in time", false)
-	assert.Equal(t, timeline.Chart{
-		Title: "cut off", Outcome: "told in time", Verdict: timeline.Held, Length: 200,
-		Bands: []timeline.Band{{From: 50, To: 170, Label: "cut off", Lane: "w1"}},
-		Lanes: []timeline.Lane{
-			{
-				Name: "w1", Text: "process 47",
-				Bars: []timeline.Bar{
-					{From: 10, To: 20, Class: timeline.Wait},
-					{From: 20, To: 30, Deadline: 150, Released: true, Label: "5"},
-					{From: 40, To: 160, Deadline: 160, Label: "7"},
-				},
-				Marks: []timeline.Mark{{At: 160, Label: "told", Class: timeline.Told, Tip: "lock: lost"}, {At: 175, Label: "late write refused", Class: timeline.Good}},
-			},
-			{
-				Name: "w2", Bars: []timeline.Bar{{From: 180, To: 185, Label: "9"}},
-				Marks: []timeline.Mark{{At: 185, Label: "killed", Class: timeline.Fault}},
-			},
-		},
-	}, c)
-}
-
-func TestNextChartBeginsWithWhatHasNotEnded(t *testing.T) {
-	t.Parallel()
-	r := report.NewRecorder(0, "w1", "w2")
-	r.Holds("w1", 10, "5", 300)
-	r.Disturbed("w1", 20, "stopped")
-	r.Waits("w2", 15)
-	r.Chart(100, "first", "", false)
-	r.Holds("w2", 150, "8", 0)
-	r.Lost("w1", 350, "late")
-	r.Healed("w1", 340)
-	c := r.Chart(400, "second", "", false)
-	assert.Equal(t, []timeline.Bar{{From: 1, To: 250, Deadline: 200, Label: "5"}}, c.Lanes[0].Bars)
-	assert.Equal(t, []timeline.Bar{{From: 1, To: 50, Class: timeline.Wait}, {From: 50, Label: "8"}}, c.Lanes[1].Bars)
-	assert.Equal(t, []timeline.Band{{From: 1, To: 240, Label: "stopped", Lane: "w1"}}, c.Bands)
-	assert.Equal(t, timeline.Broken, c.Verdict, "both held from 50 to 200")
-}
-
-func TestVerdictIsAboutOverlapsAndLateWrites(t *testing.T) {
-	t.Parallel()
-	for name, c := range map[string]struct {
-		play     func(*report.Recorder)
-		expected bool
-		want     timeline.Verdict
-	}{
-		"nothing":          {func(*report.Recorder) {}, true, timeline.Held},
-		"two":              {func(r *report.Recorder) { r.Holds("w1", 5, "1", 0); r.Holds("w2", 9, "2", 0) }, false, timeline.Broken},
-		"two, expected":    {func(r *report.Recorder) { r.Holds("w1", 5, "1", 0); r.Holds("w2", 9, "2", 0) }, true, timeline.BrokenExpected},
-		"after a deadline": {func(r *report.Recorder) { r.Holds("w1", 5, "1", 8); r.Holds("w2", 9, "2", 0) }, false, timeline.Held},
-		"reclaimed": {func(r *report.Recorder) {
-			r.Holds("w1", 5, "1", 0)
-			r.Released("w1", 7)
-			r.Reclaimed("w1")
-			r.Holds("w2", 9, "2", 0)
-		}, false, timeline.Broken},
-		"accepted":          {func(r *report.Recorder) { r.Wrote("w1", 5, true, "") }, false, timeline.Broken},
-		"refused, unknown":  {func(r *report.Recorder) { r.Wrote("w1", 5, false, ""); r.Wrote("w1", 6, false, "lost") }, false, timeline.Held},
-		"one after another": {func(r *report.Recorder) { r.Holds("w1", 5, "1", 0); r.Released("w1", 8); r.Holds("w2", 9, "2", 0) }, false, timeline.Held},
-	} {
-		r := report.NewRecorder(0, "w1", "w2")
-		c.play(r)
-		assert.Equal(t, c.want, r.Chart(20, "", "", c.expected).Verdict, name)
-	}
-}
-
-func TestRecorderKeepsABoundedNumberAndSaysSo(t *testing.T) {
-	t.Parallel()
-	r := report.NewRecorder(0, "w1")
-	for i := range int64(150_000) {
-		at := i * int64(time.Millisecond)
-		r.Holds("w1", at+1, fmt.Sprint(i), at+10)
-		r.Released("w1", at+2)
-	}
-	c := r.Chart(int64(time.Hour), "", "", false)
-	assert.Len(t, c.Lanes[0].Bars, 100_000)
-	assert.Equal(t, []string{"After 1m40s no more was recorded."}, c.Notes)
-	r.Holds("w1", int64(time.Hour)+5, "x", 0)
-	assert.Len(t, r.Chart(int64(2*time.Hour), "", "", false).Lanes[0].Bars, 1, "the next act is")
-}
-
-func TestNilRecorderRecordsNothing(t *testing.T) {
-	t.Parallel()
-	var r *report.Recorder
-	r.Process("w1", 1)
-	r.Waits("w1", 1)
-	r.Holds("w1", 2, "5", 9)
-	r.Until("w1", 10)
-	r.Released("w1", 3)
-	r.Reclaimed("w1")
-	r.Lost("w1", 4, "")
-	r.Wrote("w1", 5, false, "")
-	r.Disturbed("w1", 5, "cut off")
-	r.Healed("w1", 6)
-	r.Dies("w1", 7)
-	r.Restart(8)
-	assert.Empty(t, r.Chart(9, "x", "", false))
-}
 
 func page() timeline.Page { return timeline.Page{Title: "x", Charts: []timeline.Chart{{}}} }
 

@@ -39,6 +39,9 @@ func NewActs(out *os.File, failed context.CancelCauseFunc) *Acts {
 // Plain has lines look as in a pipe.
 func (a *Acts) Plain() { a.live, a.Styles = false, Styles{} }
 
+// Live reports whether there may be a panel.
+func (a *Acts) Live() bool { return a.live }
+
 // Show takes over the terminal until Close, if it is one, with a panel below the lines.
 // See [NewTerminal].
 func (a *Acts) Show(p Panel, pressed func(key string)) {

@@ -31,10 +31,11 @@ func Table(header []string, rows [][]string, width int) string {
 		return b.String()
 	}
 	for _, row := range append([][]string{header}, rows...) {
-		b.WriteString("\n" + Left(row[0], widths[0]))
+		line := []string{Left(row[0], widths[0])}
 		for i, cell := range row[1:] {
-			b.WriteString("  " + Right(cell, widths[i+1]))
+			line = append(line, Right(cell, widths[i+1]))
 		}
+		b.WriteString("\n" + strings.TrimRight(strings.Join(line, "  "), " "))
 	}
-	return "\n" + b.String()[1:] + "\n"
+	return b.String() + "\n"
 }

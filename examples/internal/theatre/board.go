@@ -1,6 +1,7 @@
 package theatre
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +14,8 @@ import (
 type Board struct {
 	// Queue is what the keys of those who wait begin with in etcd.
 	Queue string
+	// Ordered is that copies are shown in the order of the queue.
+	Ordered bool
 	// Below are more lines, nil for none, of the hand-overs in the act. It is called by a
 	// goroutine of the terminal's.
 	Below func(styles screen.Styles, width int, all []Handover) []string
@@ -24,7 +27,15 @@ func (s *Stage) draw(styles screen.Styles, width int) []string {
 	if below := s.play.Board.Below; below != nil {
 		lines = append(lines, below(styles, width, s.Handovers(time.Time{}))...)
 	}
-	return screen.Cut(append(lines, "", styles.Dim.Render("  q or Ctrl-C ends it")), width)
+	keys := "q or Ctrl-C ends it"
+	if s.keyed {
+		keys = s.play.keys() + "q ends it"
+	}
+	lines = append(lines, "")
+	for line := range strings.SplitSeq(screen.Wrap(keys, width-2), "\n") {
+		lines = append(lines, styles.Dim.Render("  "+line))
+	}
+	return screen.Cut(lines, width)
 }
 
 // boardRow aligns the columns. Cells may be styled.
@@ -36,8 +47,12 @@ func boardRow(name, state, detail, times, process string) string {
 func (r *record) rows(styles screen.Styles, verb string) (rows []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	line := r.queue()
-	for _, c := range r.cast {
+	line, cast := r.queue(), slices.Clone(r.cast)
+	if r.ordered { // those in no queue last
+		place := func(c *Copy) uint { return uint(slices.Index(line, c.name)) }
+		slices.SortStableFunc(cast, func(a, b *Copy) int { return cmp.Compare(place(a), place(b)) })
+	}
+	for _, c := range cast {
 		pid := ""
 		if c.Process != nil {
 			pid = fmt.Sprint(c.PID())
@@ -68,12 +83,12 @@ func (c *Copy) describe(styles screen.Styles, verb string, line []string) (state
 		return styles.Bad.Render(c.state), detail
 	case inOffice:
 		return styles.Good.Render(strings.ToUpper(verb)), detail
-	case o == nil && c.asked.IsZero():
-		return "starts", ""
-	case o != nil && o.Lost != "" && c.asked.IsZero():
-		return styles.Bad.Render("told"), "that it is over"
 	case place > 0:
 		detail = "for " + line[place-1]
+	case o != nil && o.Lost != "" && c.asked.IsZero():
+		return styles.Bad.Render("told"), "that it is over"
+	case o == nil && c.asked.IsZero():
+		return "starts", ""
 	}
 	if waited := time.Since(c.asked); !c.asked.IsZero() && waited > time.Second/2 {
 		detail += fmt.Sprintf(" (%.1f s)", waited.Seconds())

@@ -9,13 +9,15 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/program"
 	"github.com/conclave-go/conclave/examples/internal/report"
+	"github.com/conclave-go/conclave/examples/internal/screen"
 	"github.com/conclave-go/conclave/internal/timeline"
 )
 
 // result is what came of an act.
 type result struct {
 	name, text, outcome string
-	cells               []string // of the play's columns
+	cells               []string        // of the play's columns
+	took, before        []time.Duration // until the next was in office; by which the time of the old one ended before that
 	chart               timeline.Chart
 }
 
@@ -112,16 +114,69 @@ func (o *Office) draw(l *timeline.Lane, at func(time.Time) time.Duration) {
 	}
 }
 
+// figure is what was measured in the acts of one name.
+type figure struct {
+	result
+
+	cell timeline.Cell // leads to the first time, or the first that broke something
+}
+
+// figures returns the names of the columns and the figures of the acts, in their order.
+func (s *Stage) figures() (columns []string, all []*figure) {
+	columns = s.play.Columns
+	for _, r := range s.results {
+		i := slices.IndexFunc(all, func(f *figure) bool { return f.name == r.name })
+		if i < 0 {
+			i, all = len(all), append(all, &figure{result: result{name: r.name}, cell: timeline.Cell{Verdict: r.chart.Verdict, Chart: r.chart.ID}})
+		}
+		f := all[i]
+		if f.cell.Verdict == timeline.Held && r.chart.Verdict != timeline.Held {
+			f.cell.Verdict, f.cell.Chart = r.chart.Verdict, r.chart.ID
+		}
+		f.cells, f.took, f.before = r.cells, append(f.took, r.took...), append(f.before, r.before...)
+	}
+	if columns != nil {
+		return columns, all
+	}
+	for _, f := range all {
+		f.cells = spread(f.took, f.before)
+	}
+	return []string{"times", "min", "median", "max", "the old one ended"}, all
+}
+
+// spread says how often it took how long, nothing if it never did.
+func spread(took, before []time.Duration) []string {
+	n := len(took)
+	if n == 0 {
+		return nil
+	}
+	slices.Sort(took)
+	slices.Sort(before)
+	ended := ""
+	switch {
+	case len(before) == 0:
+	case before[0] < 0:
+		ended = screen.Short(-before[0]) + " AFTER"
+	default:
+		ended = screen.Short(before[0]) + " before"
+	}
+	return []string{strconv.Itoa(n), screen.Short(took[0]), screen.Short(took[(n-1)/2]), screen.Short(took[n-1]), ended}
+}
+
 // page is what there was to see, for a browser.
 func (s *Stage) page(failed error) timeline.Page {
-	table := &timeline.Table{Corner: "act", Columns: append([]string{"before the deadlines"}, s.play.Columns...)}
-	var charts []timeline.Chart
-	for _, r := range s.results {
-		row := timeline.Row{Name: r.name, Cells: []timeline.Cell{{Verdict: r.chart.Verdict, Chart: r.chart.ID}}}
-		for _, text := range r.cells {
+	columns, all := s.figures()
+	table := &timeline.Table{Corner: "act", Columns: append([]string{"before the deadlines"}, columns...)}
+	for _, f := range all {
+		row := timeline.Row{Name: f.name, Cells: []timeline.Cell{f.cell}}
+		for _, text := range f.cells {
 			row.Cells = append(row.Cells, timeline.Cell{Text: text})
 		}
-		table.Rows, charts = append(table.Rows, row), append(charts, r.chart)
+		table.Rows = append(table.Rows, row)
+	}
+	var charts []timeline.Chart
+	for _, r := range s.results {
+		charts = append(charts, r.chart)
 	}
 	intro := "Each lane is a copy of the program, as a process. A bar is the time for which it " + s.inOffice() +
 		", by what it logs, with its token: until it gives that up, or learns that it is over."

@@ -66,6 +66,9 @@ type Play struct {
 type Scene struct {
 	// Name is what the user calls it, and Intro a sentence.
 	Name, Intro string
+	// Key plays it on a terminal when all acts have been played, if the user has not named
+	// any.
+	Key string
 	// Play plays it.
 	Play func(ctx context.Context, s *Stage)
 }
@@ -98,6 +101,7 @@ type options struct {
 	etcd  cluster.Flags
 	html  *string
 	acts  string
+	times int
 	plain bool
 }
 
@@ -114,6 +118,7 @@ func (s *Stage) parse(args []string, out *os.File) (o options, err error) {
 		fs.DurationVar(&s.slack, "slack", time.Second, "how much later than promised a busy machine may be")
 	}
 	if len(p.Scenes) > 0 {
+		fs.IntVar(&o.times, "times", 1, "`number` of times to play each act")
 		fs.StringVar(&o.acts, "acts", strings.Join(p.sceneNames(), ","), "`names` of the acts to play, in any order")
 	}
 	check := func() error { return nil }
@@ -122,7 +127,7 @@ func (s *Stage) parse(args []string, out *os.File) (o options, err error) {
 	}
 	usage := "usage: " + p.Name + " [flags]; -h explains them, -endpoints runs the program itself"
 	return o, program.Help{Usage: usage, About: p.About}.Parse(fs, args, out, func() error {
-		_, err := p.chosen(o.acts)
+		_, err := p.chosen(o)
 		return errors.Join(program.Positive(fs), check(), o.etcd.Check(s.TTL), err)
 	})
 }
@@ -134,13 +139,17 @@ func (p *Play) sceneNames() (names []string) {
 	return names
 }
 
-// chosen returns the scenes of these names.
-func (p *Play) chosen(names string) (chosen []Scene, err error) {
-	for name := range strings.SplitSeq(names, ",") {
+// chosen returns the scenes to play.
+func (p *Play) chosen(o options) (chosen []Scene, err error) {
+	if len(p.Scenes) > 0 && (o.times < 1 || o.times > 1000) {
+		return nil, fmt.Errorf("-times %d: must be 1 to 1000", o.times)
+	}
+	for name := range strings.SplitSeq(o.acts, ",") {
 		i := slices.Index(p.sceneNames(), name)
 		if i < 0 && name != "" {
 			return nil, fmt.Errorf("-acts %s: must be of %s", name, strings.Join(p.sceneNames(), ","))
-		} else if i >= 0 {
+		}
+		for n := 0; i >= 0 && n < o.times; n++ {
 			chosen = append(chosen, p.Scenes[i])
 		}
 	}
@@ -149,7 +158,7 @@ func (p *Play) chosen(names string) (chosen []Scene, err error) {
 
 // run is the play as its user sees it.
 func (p *Play) run(ctx context.Context, args []string, out *os.File) (err error) {
-	s := &Stage{Hear: func(Line) error { return nil }, play: p, record: newRecord(p.Owner != nil)}
+	s := &Stage{Hear: func(Line) error { return nil }, play: p, record: newRecord(p.Owner != nil), keys: make(chan string, 1)}
 	o, err := s.parse(args, out)
 	if err != nil {
 		return err
@@ -168,7 +177,8 @@ func (p *Play) run(ctx context.Context, args []string, out *os.File) (err error)
 		s.Plain()
 	}
 	s.Printf("TTL %s, %s\n", s.TTL, s.etcd)
-	chosen, _ := p.chosen(o.acts)
+	chosen, _ := p.chosen(o)
+	s.keyed = p.keys() != "" && s.Live() && screen.Interactive(os.Stdin) && o.acts == strings.Join(p.sceneNames(), ",")
 	err = program.CauseOr(ctx, s.perform(ctx, chosen))
 	if broken := Check(s.record.judged()...); broken != nil {
 		err = broken // an interruption is no excuse
@@ -189,14 +199,11 @@ func (s *Stage) perform(ctx context.Context, chosen []Scene) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.Client.Close()) }()
 	if b := s.play.Board; b != nil {
+		s.record.ordered = b.Ordered
 		following, stop := context.WithCancel(ctx)
 		defer stop()
 		go s.record.follow(following, s.Client, b.Queue) // ends with the context
-		s.Show(s.draw, func(key string) {
-			if key == "q" {
-				s.end(program.ErrInterrupted)
-			}
-		})
+		s.Show(s.draw, s.press)
 	}
 	if s.play.Acts != nil {
 		s.play.Acts(ctx, s)
@@ -206,9 +213,11 @@ func (s *Stage) perform(ctx context.Context, chosen []Scene) (err error) {
 		if len(chosen) > 1 {
 			number = fmt.Sprintf("%d/%d  ", i+1, len(chosen))
 		}
-		s.begin(scene.Name, scene.Intro, "%s%s", number, scene.Intro)
-		s.Do(func() error { scene.Play(ctx, s); return nil })
+		if len(s.keys) == 0 { // or the user has taken over
+			s.playScene(ctx, number, scene)
+		}
 	}
+	s.playKeys(ctx)
 	s.Leave()
 	var quit error
 	for _, do := range s.cleanups {
@@ -217,20 +226,81 @@ func (s *Stage) perform(ctx context.Context, chosen []Scene) (err error) {
 	return errors.Join(s.Failed, quit, s.Close())
 }
 
-// summary is a table of what was measured, and what came of the acts.
+func (s *Stage) playScene(ctx context.Context, number string, scene Scene) {
+	s.begin(scene.Name, scene.Intro, "%s%s", number, scene.Intro)
+	s.Do(func() error { scene.Play(ctx, s); return nil })
+}
+
+// press takes a key from the terminal.
+func (s *Stage) press(key string) {
+	if key == "q" && !s.free.Load() {
+		s.end(program.ErrInterrupted)
+		return
+	}
+	select {
+	case s.keys <- key:
+	default: // one at a time
+	}
+}
+
+// playKeys plays the scenes of the keys that the user presses, if they are his, until he has
+// seen enough.
+func (s *Stage) playKeys(ctx context.Context) {
+	if !s.keyed {
+		return
+	}
+	s.Do(func() error { s.Printf("\n%s\n", s.Styles.Title.Render("The keys are yours.")); return nil })
+	for s.Failed == nil {
+		key := ""
+		s.free.Store(true)
+		for s.Failed == nil && key == "" {
+			s.Watch(ctx, 50*time.Millisecond, func() {})
+			select {
+			case key = <-s.keys:
+			default:
+			}
+		}
+		if s.free.Store(false); key == "q" {
+			return
+		}
+		for _, scene := range s.play.Scenes {
+			if scene.Key == key {
+				s.playScene(ctx, "", scene)
+			}
+		}
+	}
+}
+
+// keys explains those that play scenes.
+func (p *Play) keys() (all string) {
+	for _, scene := range p.Scenes {
+		if scene.Key != "" {
+			all += scene.Key + " " + scene.Name + ", "
+		}
+	}
+	return all
+}
+
+// summary is a table of what was measured in scenes, and what came of the others.
 func (s *Stage) summary() string {
+	if s.play.Scenes == nil {
+		return ""
+	}
+	columns, all := s.figures()
 	var rows [][]string
+	for _, f := range all {
+		if len(f.cells) > 0 {
+			rows = append(rows, append([]string{f.name}, f.cells...))
+		}
+	}
 	outcomes := ""
 	for _, r := range s.results {
-		if len(r.cells) > 0 {
-			rows = append(rows, append([]string{r.name}, r.cells...))
-		}
-		if r.outcome != "" && s.play.Scenes != nil {
+		if r.outcome != "" && s.play.Columns != nil {
 			outcomes += "\n" + s.Wrap(r.name+": "+r.outcome)
 		}
 	}
 	if outcomes != "" {
 		outcomes += "\n"
 	}
-	return screen.Table(append([]string{""}, s.play.Columns...), rows, s.Width()) + outcomes
+	return screen.Table(append([]string{""}, columns...), rows, s.Width()) + outcomes
 }

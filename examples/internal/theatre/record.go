@@ -56,10 +56,11 @@ type Copy struct {
 	proxy  *netfault.Proxy // nil if nothing can cut it off
 	rival  bool
 
-	asked  time.Time // since when it waits; zero if it does not
-	office *Office   // the latest; nil if there was none
-	had    int       // how often it was in office
-	state  string    // what is done to it, "" if nothing is
+	address string    // that it has logged
+	asked   time.Time // since when it waits; zero if it does not
+	office  *Office   // the latest; nil if there was none
+	had     int       // how often it was in office
+	state   string    // what is done to it, "" if nothing is
 }
 
 // Behind says which proxy the copy reaches etcd through.
@@ -105,6 +106,7 @@ type event struct {
 // called by several goroutines.
 type record struct {
 	offices bool // there are some
+	ordered bool // on the board, by the queue
 
 	mu      sync.Mutex
 	began   time.Time // the act
@@ -234,6 +236,8 @@ func (r *record) note(c *Copy, l Line) {
 		return
 	case now.Key != "":
 		r.owners[now.Key] = c.name
+	case now.Address != "":
+		c.address = now.Address
 	}
 	if l.Msg == "waiting" && c.asked.IsZero() {
 		c.asked = l.Time
@@ -245,7 +249,7 @@ func (r *record) note(c *Copy, l Line) {
 	o, known := r.known[key]
 	switch {
 	case !known && (c.rival || !now.Until.IsZero()):
-		o = &Office{Copy: c.name, Address: now.Address, Token: now.Token, Since: l.Time, Asked: c.asked, rival: c.rival}
+		o = &Office{Copy: c.name, Address: c.address, Token: now.Token, Since: l.Time, Asked: c.asked, rival: c.rival}
 		c.office, c.asked = o, time.Time{}
 		c.had++
 		r.known[key], r.all = o, append(r.all, o)
@@ -254,7 +258,9 @@ func (r *record) note(c *Copy, l Line) {
 		}
 	case !known:
 		return
-	case l.Msg == "stopped":
+	case l.Msg != "stopped" && !now.Until.IsZero():
+		o.Stopped = time.Time{} // it goes on, also if it was about to end
+	case o.Stopped.IsZero():
 		o.Stopped, o.Lost = l.Time, now.Lost
 	}
 	if now.Until.After(o.deadline) {
@@ -340,10 +346,19 @@ func (r *record) follow(ctx context.Context, client *clientv3.Client, prefix str
 				r.places[key] = e.Kv.CreateRevision
 				if json.Unmarshal(e.Kv.Value, &value) == nil && value.Owner != "" {
 					r.owners[key] = value.Owner
+					r.waits(value.Owner)
 				}
 			}
 		}
 		r.mu.Unlock()
+	}
+}
+
+// waits notes that a copy has come into the queue, if it does not say so itself. mu must be
+// held.
+func (r *record) waits(name string) {
+	if c := r.named(name); c != nil && c.asked.IsZero() && (c.office == nil || !c.office.Stopped.IsZero()) {
+		c.asked = time.Now()
 	}
 }
 

@@ -103,6 +103,8 @@ func TestRowsSayWhatACopyDoes(t *testing.T) {
 	r.places, r.owners = map[string]int64{"b": 8, "a": 6, "c": 7}, map[string]string{"a": "w2", "b": "w3"}
 	r.disturb(r.find("w1"), "KILLED", "killed")
 	rows := r.rows(screen.Styles{}, "holds")
+	r.ordered = true
+	require.Contains(t, r.rows(screen.Styles{}, "holds")[0], "w2", "the first in the queue")
 	for i, pattern := range []string{`w1  KILLED +no longer in the queue +1`, `w2  HOLDS +token 6, -[\d.]+ s before`, `w3  waits +for w2 \([\d.]+ s\) +0`, `w4  told +that it is over +1`} {
 		require.Regexp(t, pattern, rows[i])
 	}

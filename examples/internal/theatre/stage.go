@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"charm.land/lipgloss/v2"
@@ -52,6 +53,9 @@ type Stage struct {
 	record   *record
 	act      *result // that is played, nil if none is
 	results  []*result
+	keys     chan string // that were pressed
+	keyed    bool        // they play scenes
+	free     atomic.Bool // no act is played
 }
 
 // Line is what a copy logs.
@@ -195,13 +199,13 @@ func (s *Stage) inOffice() string { return cmp.Or(s.play.Verb, "is in office") }
 // Kill kills the one in office, and waits for the next.
 func (s *Stage) Kill(ctx context.Context) (gone, next Office) {
 	gone = s.InOffice(ctx, "")
-	return gone, s.succeed(ctx, gone, "is killed (SIGKILL)", s.TTL+time.Second, func() error { return s.Copy(gone.Copy).Kill() })
+	return gone, s.Succeed(ctx, gone, "is killed (SIGKILL)", s.TTL+time.Second, func() error { return s.Copy(gone.Copy).Kill() })
 }
 
 // Terminate tells the one in office to end, and waits for that and for the next.
 func (s *Stage) Terminate(ctx context.Context) (gone, next Office) {
 	gone = s.InOffice(ctx, "")
-	next = s.succeed(ctx, gone, "is told to end (SIGTERM)", promptly, func() error { return s.Copy(gone.Copy).Terminate() })
+	next = s.Succeed(ctx, gone, "is told to end (SIGTERM)", promptly, func() error { return s.Copy(gone.Copy).Terminate() })
 	s.awaitEnd(ctx, gone.Copy)
 	return gone, next
 }
@@ -210,7 +214,7 @@ func (s *Stage) Terminate(ctx context.Context) (gone, next Office) {
 func (s *Stage) Pause(ctx context.Context) (gone, next Office) {
 	gone = s.InOffice(ctx, "")
 	began := time.Now()
-	next = s.succeed(ctx, gone, "is paused (SIGSTOP)", s.TTL+time.Second, func() error { return s.Copy(gone.Copy).Pause(ctx) })
+	next = s.Succeed(ctx, gone, "is paused (SIGSTOP)", s.TTL+time.Second, func() error { return s.Copy(gone.Copy).Pause(ctx) })
 	s.Do(func() error { return s.Copy(gone.Copy).Resume() })
 	s.Until(ctx, gone.Copy+" stopping", func() bool { return s.Heard(gone.Copy, "stopped").After(began) })
 	s.Say(s.Styles.Good, "%s goes on, and stops: it is not in office any more", gone.Copy)
@@ -236,7 +240,11 @@ func (s *Stage) Cut(ctx context.Context) (gone, next Office, before time.Duratio
 		}
 		return !toldAt.IsZero() && !nextAt.IsZero()
 	})
-	if before = next.Since.Sub(gone.Until); before < 0 {
+	s.took(next.Since.Sub(began))
+	if before = next.Since.Sub(gone.Until); s.act != nil {
+		s.act.before = append(s.act.before, before)
+	}
+	if before < 0 {
 		s.Found(s.Styles.Bad, "%s's time ended %s AFTER %s's began: two at a time", gone.Copy, screen.Short(-before), next.Copy)
 	} else {
 		s.Found(s.Styles.Good, "%s's time ended %s before %s's began", gone.Copy, screen.Short(before), next.Copy)
@@ -257,8 +265,8 @@ func (s *Stage) awaitEnd(ctx context.Context, name string) {
 	s.Until(ctx, "the end of "+name, func() bool { return !s.Heard(name, Ended).IsZero() })
 }
 
-// succeed does something to the one in office and waits for the next, which has so long.
-func (s *Stage) succeed(ctx context.Context, gone Office, what string, within time.Duration, do func() error) Office {
+// Succeed does something to the one in office and waits for the next, which has so long.
+func (s *Stage) Succeed(ctx context.Context, gone Office, what string, within time.Duration, do func() error) Office {
 	began := time.Now()
 	s.Do(do)
 	s.Say(s.Styles.Title, "%s %s", gone.Copy, what)
@@ -270,6 +278,7 @@ func (s *Stage) succeed(ctx context.Context, gone Office, what string, within ti
 		}
 		return nil
 	})
+	s.took(took)
 	s.Found(s.Styles.Good, "%s %s %s later, with token %s", next.Copy, s.inOffice(), screen.Short(took), next.Token)
 	return next
 }
@@ -300,6 +309,13 @@ func (s *Stage) Found(style lipgloss.Style, format string, args ...any) {
 	s.Say(style, format, args...)
 	if s.act != nil {
 		s.act.outcome = fmt.Sprintf(format, args...)
+	}
+}
+
+// took notes how long it took until the next was in office.
+func (s *Stage) took(d time.Duration) {
+	if s.act != nil && s.Failed == nil {
+		s.act.took = append(s.act.took, d)
 	}
 }
 

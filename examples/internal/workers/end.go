@@ -6,18 +6,6 @@ import (
 	"github.com/conclave-go/conclave/internal/process"
 )
 
-// Kill ends processes at once, and returns when they are gone.
-func Kill(all ...*process.Process) error {
-	var errs []error
-	for _, p := range all {
-		errs = append(errs, p.Kill())
-	}
-	for _, p := range all {
-		p.Wait()
-	}
-	return errors.Join(errs...)
-}
-
 // Quit has processes end in good order, all at a time, and returns when they are gone.
 func Quit(all ...*process.Process) error {
 	for _, p := range all {

@@ -1,10 +1,6 @@
 package workers
 
-import (
-	"cmp"
-	"maps"
-	"slices"
-)
+import "slices"
 
 // Roster is what is known of each worker, in the order in which they were named. Use
 // NewRoster.
@@ -51,16 +47,4 @@ func (r Roster[M]) Clone() Roster[M] {
 		c.all = append(c.all, &copied)
 	}
 	return c
-}
-
-// Line returns whose the entries of a queue are, by their places. The owners of some
-// may not be known yet.
-func Line[P cmp.Ordered](places map[string]P, owners map[string]string) []string {
-	var line []string
-	for _, key := range slices.SortedFunc(maps.Keys(places), func(x, y string) int { return cmp.Compare(places[x], places[y]) }) {
-		if owner, ok := owners[key]; ok {
-			line = append(line, owner)
-		}
-	}
-	return line
 }

@@ -28,10 +28,3 @@ func TestRosterKnowsThoseThatWereNamed(t *testing.T) {
 	require.Equal(t, []*known{{name: "w2"}, {name: "w1", busy: true}}, r.All(), "the copy is another")
 	require.Equal(t, 2, copied.Count((*known).isBusy))
 }
-
-func TestLineIsInTheOrderOfPlaces(t *testing.T) {
-	t.Parallel()
-	places := map[string]int{"a": 9, "b": 7, "c": 8}
-	require.Equal(t, []string{"w2", "w1"}, workers.Line(places, map[string]string{"a": "w1", "b": "w2", "gone": "w3"}))
-	require.Empty(t, workers.Line(map[string]int{}, nil))
-}

@@ -60,19 +60,6 @@ func TestQuitEndsAllThatWereStartedInGoodOrder(t *testing.T) {
 	require.NoError(t, workers.Quit(all...), "again")
 }
 
-func TestKillEndsAllAtOnce(t *testing.T) {
-	t.Parallel()
-	events := make(chan string, 10)
-	p, err := process.Start("w", "stand by", "ready", func(e string) { events <- e }, func(detail string) { events <- "gone " + detail })
-	require.NoError(t, err)
-	require.Equal(t, "ready", receive(t, events))
-	if process.CanPause {
-		require.NoError(t, p.Pause(t.Context()))
-	}
-	require.NoError(t, workers.Kill(p))
-	require.Equal(t, "gone ", receive(t, events))
-}
-
 func TestDrainTakesEventsUntilItIsDone(t *testing.T) {
 	t.Parallel()
 	m := workers.NewMerger[event]()

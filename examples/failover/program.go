@@ -1,0 +1,149 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/election"
+	"github.com/conclave-go/conclave/lease"
+)
+
+// candidate is one process of a service that has a leader.
+type candidate struct {
+	client *clientv3.Client
+	leader atomic.Value // the election.Leader that an observer sees
+	wishes chan wish
+}
+
+// wish asks the leader to resign in favour of a candidate, or of the next if to is empty.
+type wish struct {
+	to    string
+	reply chan error
+}
+
+// failoverMain is what main would be in a copy: a candidate until SIGTERM or Ctrl-C.
+func failoverMain(ctx context.Context, args []string) error {
+	host, _ := os.Hostname()
+	fs := flag.NewFlagSet("failover", flag.ExitOnError)
+	endpoints := fs.String("endpoints", os.Getenv("ETCDCTL_ENDPOINTS"), "etcd's client `addresses`, separated by commas")
+	ttl := fs.Duration("ttl", lease.DefaultTTL, "TTL of the lease: after a crash nobody leads for this long")
+	name := fs.String("name", host, "`name` of the candidate")
+	listen := fs.String("listen", "localhost:8080", "`address` at which to ask who leads (GET /), and the leader to resign (POST /resign?to=name)")
+	_ = fs.Parse(args) // it exits if it fails
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	client, err := clientv3.New(clientv3.Config{Endpoints: strings.Split(*endpoints, ","), DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 5 * time.Second})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	start, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	session, err := lease.NewSession(start, client, lease.WithTTL(*ttl), lease.WithLogger(slog.Default()))
+	if err != nil {
+		return err
+	}
+	defer session.Close(ctx) // with a ctx that is done, too: the next leads at once
+	service, err := election.New(session, "failover", election.WithOwner(*name))
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", *listen)
+	if err != nil {
+		return err
+	}
+	c := &candidate{client: client, wishes: make(chan wish)}
+	server := &http.Server{Handler: c.handler(), ReadHeaderTimeout: 5 * time.Second}
+	go func() { _ = server.Serve(listener) }() // ends with Close
+	defer server.Close()
+	go c.observe(ctx)
+	for ctx.Err() == nil { // again when it has resigned; after a loss Run does that by itself
+		slog.Info("waiting", "address", listener.Addr().String())
+		if err := service.Run(ctx, listener.Addr().String(), c.lead); err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
+	return nil // told to end, and it has
+}
+
+// lead leads until the term ends, which ctx says, or until it is to resign.
+func (c *candidate) lead(ctx context.Context, t *election.Term) error {
+	for tick := time.Tick(100 * time.Millisecond); ctx.Err() == nil; {
+		slog.Info("leading", "token", t.Token(), "until", t.Deadline())
+		select { // in place of work of yours
+		case <-tick:
+		case <-ctx.Done(): // work that goes on does no harm: nothing of it will be written
+		case w := <-c.wishes:
+			err := c.resign(ctx, t, w.to)
+			if w.reply <- err; err == nil {
+				return nil
+			}
+		}
+		// etcd does nothing of this if another leads by now, however late it comes.
+		if _, err := t.Txn(ctx).Then(clientv3.OpPut("failover/work", t.Token().String())).Commit(); err != nil {
+			slog.Warn("not written", "error", err)
+		}
+	}
+	slog.Info("stopped", "token", t.Token(), "lost", t.Err())
+	return nil
+}
+
+// resign gives the term to a candidate, past all that are ahead of it in the queue, if one is
+// named, and else leaves it to Run. An error is that the term goes on.
+func (c *candidate) resign(ctx context.Context, t *election.Term, to string) error {
+	all, err := election.Candidates(ctx, c.client, "failover")
+	i := slices.IndexFunc(all, func(x election.Candidate) bool { return x.Owner == to && !x.Leads() })
+	if to != "" && i < 0 {
+		return cmp.Or(err, fmt.Errorf("no candidate is called %q", to))
+	}
+	slog.Info("stopped", "token", t.Token()) // before the next can be elected
+	if to == "" {
+		return nil
+	}
+	if err = t.Transfer(ctx, all[i]); t.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+// observe keeps up with who leads, until ctx ends, or etcd refuses to tell.
+func (c *candidate) observe(ctx context.Context) {
+	for leader, err := range election.Observe(ctx, c.client, "failover") {
+		slog.Info("observed", "leader", leader.Owner, "error", err)
+		c.leader.Store(leader)
+	}
+}
+
+// handler answers who leads, and passes wishes on.
+func (c *candidate) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(c.leader.Load()) })
+	mux.HandleFunc("POST /resign", func(w http.ResponseWriter, r *http.Request) {
+		asked, err := wish{r.FormValue("to"), make(chan error, 1)}, errors.New("it does not lead")
+		select {
+		case c.wishes <- asked:
+			err = <-asked.reply
+		case <-time.After(time.Second):
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusConflict)
+		}
+	})
+	return mux
+}

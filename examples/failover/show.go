@@ -1,0 +1,256 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"charm.land/lipgloss/v2"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/election"
+	"github.com/conclave-go/conclave/examples/internal/screen"
+	"github.com/conclave-go/conclave/examples/internal/theatre"
+	"github.com/conclave-go/conclave/internal/process"
+	"github.com/conclave-go/conclave/internal/timeline"
+	"github.com/conclave-go/conclave/lock"
+)
+
+// aftermath is for how long there is nothing to see but the outcome of something.
+const aftermath = 500 * time.Millisecond
+
+// show is what is done to copies of the program, which stay from act to act.
+type show struct {
+	*theatre.Stage
+
+	candidates int
+	began      bool
+	granted    bool              // the last wish
+	observed   atomic.Value      // whom observers see, for the board
+	seen       map[string]string // the same, by copy
+	refused    map[string]string // why a write was, by copy
+}
+
+func (v *show) play() *theatre.Play {
+	v.seen, v.refused = make(map[string]string), make(map[string]string)
+	scenes := []theatre.Scene{
+		{Name: "crash", Key: "c", Intro: "The leader is killed: its lease has to expire before the next is elected.", Play: v.scene(v.crash)},
+		{Name: "pause", Key: "p", Intro: "The leader is paused past its TTL: what it writes on waking is refused.", Play: v.scene(v.pause)},
+		{Name: "partition", Key: "x", Intro: "The leader is cut off: it is told before the next is elected.", Play: v.scene(v.partition)},
+		{Name: "transfer", Key: "t", Intro: "The leader gives its term to the last in the queue.", Play: v.scene(v.transfer)},
+		{Name: "resign", Key: "r", Intro: "The leader resigns: the next is elected at once.", Play: v.scene(v.resign)},
+	}
+	if !process.CanPause {
+		scenes = slices.DeleteFunc(scenes, func(s theatre.Scene) bool { return s.Name == "pause" })
+	}
+	return &theatre.Play{
+		Name: "failover", Title: "Leaders that fail",
+		About: `Processes stand for election; faults befall the leader, and you watch. On a terminal
+it goes on until you press q, and keys play the acts again, unless you name -acts.
+With -endpoints, or ETCDCTL_ENDPOINTS, this is one candidate on your own etcd.`,
+		Program: failoverMain, Flags: v.flags, Owner: leads, Verb: "leads", Scenes: scenes,
+		Board: &theatre.Board{Queue: "failover/", Ordered: true, Below: v.below},
+	}
+}
+
+func (v *show) flags(fs *flag.FlagSet) (check func() error) {
+	fs.IntVar(&v.candidates, "candidates", 4, "`number` of processes")
+	return func() error {
+		if v.candidates < 2 || v.candidates > 8 {
+			return fmt.Errorf("-candidates %d: must be 2 to 8", v.candidates)
+		}
+		return nil
+	}
+}
+
+// leads returns the token of the leader, as etcd has it.
+func leads(ctx context.Context, client *clientv3.Client) (lock.Token, error) {
+	leader, err := election.Current(ctx, client, "failover")
+	return leader.Token, err
+}
+
+// scene is an act that is played when one leads and all others wait, and ends like that.
+func (v *show) scene(act func(context.Context)) func(context.Context, *theatre.Stage) {
+	return func(ctx context.Context, s *theatre.Stage) {
+		v.Stage, s.Hear = s, v.hear
+		if !v.began {
+			for i := range v.candidates {
+				v.start(fmt.Sprintf("c%d", i+1))
+			}
+			v.sayOrder(ctx)
+			v.began = true
+		}
+		v.settle(ctx)
+		v.Watch(ctx, aftermath, func() {})
+		act(ctx)
+		v.sayOrder(ctx)
+		all := v.History(ctx, "failover/work")
+		v.Do(func() error { return checkWork(all) })
+	}
+}
+
+// start starts a candidate behind a proxy of its own, so that any can be cut off.
+func (v *show) start(name string) {
+	proxy := v.Proxy()
+	v.Do(func() error {
+		v.Start(name, "-name", name, "-listen", "127.0.0.1:0", "-endpoints", proxy.Addr())
+		return nil
+	})
+	v.Do(func() error { v.Copy(name).Behind(proxy); return nil })
+}
+
+// hear takes note of whom a copy sees leading, and of writes that were refused.
+func (v *show) hear(l theatre.Line) error {
+	var a struct{ Leader, Error string }
+	if l.Msg != "observed" && l.Msg != "not written" {
+		return nil
+	}
+	if err := l.Read(&a); err != nil {
+		return err
+	}
+	if l.Msg == "not written" {
+		v.refused[l.Copy] = a.Error
+		return nil
+	}
+	v.seen[l.Copy] = a.Leader
+	v.observed.Store(a.Leader)
+	return nil
+}
+
+// settle waits until one leads, all others wait and see that, and returns those.
+func (v *show) settle(ctx context.Context) (leader theatre.Office, others []string) {
+	v.Until(ctx, "a leader with all others waiting", func() bool {
+		line := v.Queue()
+		if len(line) != v.candidates || slices.ContainsFunc(line, func(name string) bool { return v.seen[name] != line[0] }) {
+			return false
+		}
+		others = line[1:]
+		return true
+	})
+	return v.InOffice(ctx, ""), others
+}
+
+// sayOrder says who leads and who waits, once that is settled.
+func (v *show) sayOrder(ctx context.Context) {
+	leader, others := v.settle(ctx)
+	v.Say(lipgloss.Style{}, "%s leads, term %s, as all see; waiting, in this order: %s", leader.Copy, leader.Token, strings.Join(others, ", "))
+}
+
+// crash kills the leader, and starts it again later.
+func (v *show) crash(ctx context.Context) {
+	gone, _ := v.Kill(ctx)
+	v.Watch(ctx, aftermath, func() {})
+	v.Dismiss(ctx, gone.Copy)
+	delete(v.seen, gone.Copy)
+	v.start(gone.Copy)
+	v.Say(v.Styles.Title, "%s is started again, in a process of its own", gone.Copy)
+}
+
+// pause stops the leader past its TTL, again if a write was on its way when it stopped: that
+// one is not late.
+func (v *show) pause(ctx context.Context) {
+	for v.Failed == nil {
+		clear(v.refused)
+		gone, _ := v.Pause(ctx)
+		v.Watch(ctx, aftermath, func() {})
+		if why := v.refused[gone.Copy]; strings.HasPrefix(why, election.ErrLost.Error()) {
+			v.Say(v.Styles.Good, "%s's late write was refused: %s", gone.Copy, why)
+			v.Mark(gone.Copy, timeline.Good, "late write refused")
+			return
+		}
+		v.settle(ctx)
+	}
+}
+
+// partition cuts the leader off from etcd.
+func (v *show) partition(ctx context.Context) {
+	gone, next, _ := v.Cut(ctx)
+	v.Watch(ctx, aftermath, func() {})
+	all := v.History(ctx, "failover/work")
+	v.Do(func() error { return checkWork(all) })
+	v.Say(v.Styles.Good, "in etcd there is nothing of %s after term %s", gone.Copy, next.Token)
+}
+
+// transfer asks the leader to give its term to the last in the queue.
+func (v *show) transfer(ctx context.Context) {
+	leader, line := v.settle(ctx)
+	if v.Failed != nil {
+		return
+	}
+	to := line[len(line)-1]
+	what := fmt.Sprintf("gives its term to %s, past %d others", to, len(line)-1)
+	next := v.Succeed(ctx, leader, what, time.Second, v.asked(ctx, leader, to))
+	v.Do(func() error {
+		if next.Copy != to && v.granted {
+			return fmt.Errorf("the term was given to %s, and %s leads", to, next.Copy)
+		}
+		return nil
+	})
+}
+
+// resign asks the leader to resign.
+func (v *show) resign(ctx context.Context) {
+	leader, _ := v.settle(ctx)
+	v.Succeed(ctx, leader, "resigns", time.Second, v.asked(ctx, leader, ""))
+}
+
+// asked returns what asks a leader until it resigns. On a busy machine the candidate may
+// have lost its place for a moment, or the leader its term.
+func (v *show) asked(ctx context.Context, leader theatre.Office, to string) func() error {
+	return func() error {
+		v.Until(ctx, "the resignation of "+leader.Copy, func() bool {
+			answer, err := ask(ctx, leader.Address, to)
+			v.Do(func() error { return err })
+			v.granted = answer == ""
+			return v.granted || answer == "it does not lead"
+		})
+		return nil
+	}
+}
+
+// ask asks a leader to resign in favour of a candidate, or of the next. It says why not.
+func ask(ctx context.Context, address, to string) (answer string, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+"/resign?"+url.Values{"to": {to}}.Encode(), http.NoBody)
+	if err != nil {
+		return "", err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = resp.Body.Close() }() // it was only read
+	text, err := io.ReadAll(resp.Body)
+	return strings.TrimSpace(string(text)), err
+}
+
+// below says what observers see.
+func (v *show) below(styles screen.Styles, _ int, _ []theatre.Handover) []string {
+	seen, _ := v.observed.Load().(string)
+	if seen == "" {
+		seen = "nobody"
+	}
+	return []string{"", styles.Dim.Render("  observers see: " + seen + " leads")}
+}
+
+// checkWork looks at all that leaders ever wrote, of which no token may be lower than the one
+// before.
+func checkWork(all []*clientv3.Event) error {
+	var highest lock.Fence
+	for _, e := range all {
+		token, err := lock.ParseToken(string(e.Kv.Value))
+		if err == nil {
+			err = highest.Check(token)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
