@@ -18,7 +18,6 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/screen"
 	"github.com/conclave-go/conclave/examples/internal/theatre"
-	"github.com/conclave-go/conclave/examples/internal/workers"
 	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/internal/redistest"
 )
@@ -155,7 +154,7 @@ func (s *show) quit(names ...string) {
 			delete(s.copies, name)
 		}
 	}
-	err := workers.Quit(all...)
+	err := process.QuitAll(all...)
 	s.Do(func() error { return err })
 	s.hear()
 }

@@ -19,7 +19,6 @@ import (
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/screen"
 	"github.com/conclave-go/conclave/examples/internal/theatre"
-	"github.com/conclave-go/conclave/examples/internal/workers"
 	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/watch"
 )
@@ -93,7 +92,7 @@ func (s *show) perform(ctx context.Context) (err error) {
 	s.play(playing)
 	stop()
 	s.calling.Wait()
-	err = workers.Quit(slices.Collect(maps.Values(s.servers))...)
+	err = process.QuitAll(slices.Collect(maps.Values(s.servers))...)
 	s.Printf("\n%-14s%8s%8s\n%s", "", "calls", "failed", s.table)
 	return errors.Join(append(s.broken, s.Failed, err)...)
 }

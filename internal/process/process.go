@@ -205,5 +205,17 @@ func (p *Process) Quit() error {
 	return err
 }
 
+// QuitAll has children end in good order, see [Process.Quit], all at a time.
+func QuitAll(all ...*Process) error {
+	for _, p := range all {
+		p.Ask()
+	}
+	var errs []error
+	for _, p := range all {
+		errs = append(errs, p.Quit())
+	}
+	return errors.Join(errs...)
+}
+
 // Wait waits until the child is gone and its end passed on.
 func (p *Process) Wait() { <-p.gone }

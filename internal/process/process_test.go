@@ -215,6 +215,26 @@ func TestAJobThatCannotBeToldStartsNoChild(t *testing.T) {
 	require.ErrorContains(t, err, "unsupported type")
 }
 
+func TestAllChildrenEndInGoodOrderPausedOrKilledOrNot(t *testing.T) {
+	t.Parallel()
+	var all []*process.Process
+	var ended []<-chan string
+	for range 3 {
+		p, reports, end := start(t, "echo")
+		receive(t, reports)
+		all, ended = append(all, p), append(ended, end)
+	}
+	if process.CanPause {
+		require.NoError(t, all[0].Pause(t.Context()))
+	}
+	require.NoError(t, all[1].Kill())
+	require.NoError(t, process.QuitAll(all...))
+	for _, end := range ended {
+		require.Empty(t, receive(t, end))
+	}
+	require.NoError(t, process.QuitAll(all...), "again")
+}
+
 func TestAPausedChildIsKilled(t *testing.T) {
 	t.Parallel()
 	p, reports, ended := start(t, "echo")

@@ -18,7 +18,6 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/screen"
-	"github.com/conclave-go/conclave/examples/internal/workers"
 	"github.com/conclave-go/conclave/internal/netfault"
 	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/internal/timeline"
@@ -332,7 +331,7 @@ func (s *Stage) Leave() {
 	for _, p := range s.proxies {
 		p.Heal() // so that all can end in good order
 	}
-	err := workers.Quit(s.record.processes()...)
+	err := process.QuitAll(s.record.processes()...)
 	s.Do(func() error { return err })
 	s.record.leave()
 }
