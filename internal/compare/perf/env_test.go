@@ -10,6 +10,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/compare/perf"
+	"github.com/conclave-go/conclave/internal/etcdtest"
 )
 
 // pool is a pool that lives as long as the test.
@@ -42,7 +43,7 @@ func TestServersAreSharedAndWritesCounted(t *testing.T) {
 		for range 3 {
 			counts = append(counts, counted(ctx, t, one, func() {
 				for range writes {
-					_, err = c.Put(ctx, "k", "v")
+					_, err = etcdtest.Put(ctx, c, "k", "v")
 					require.NoError(t, err)
 					_, err = c.Get(ctx, "k")
 					require.NoError(t, err)

@@ -1,9 +1,16 @@
 package leases
 
 import (
+	"time"
+
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/stats"
+
+	"github.com/conclave-go/conclave/internal/compare/perf"
 )
+
+// Renewals is the work of so many locks.
+func Renewals(holds int, ttl time.Duration) perf.Work { return renewals(holds, ttl) }
 
 // Meter is a meter to be read by tests.
 type Meter struct{ meter }

@@ -29,30 +29,28 @@ const (
 )
 
 // Works returns the works of this package.
-func Works() (all []perf.Work) {
-	for _, w := range []struct {
-		holds int
-		ttl   time.Duration
-	}{{1, 3 * time.Second}, {1000, 3 * time.Second}, {10_000, 6 * time.Second}} {
-		name := fmt.Sprintf("lease/renewals/%d", w.holds)
-		all = append(all, perf.Work{
-			Name: name, Title: fmt.Sprintf("%d locks are held, TTL %v", w.holds, w.ttl), On: perf.EtcdFast,
-			Metrics: []perf.Metric{
-				{Name: "requests", Unit: "1/s", Stats: []perf.Stat{perf.Mean}},
-				{Name: "traffic", Unit: "B/s", Stats: []perf.Stat{perf.Mean}},
-			},
-			// They are counted, so one round says it.
-			Rounds: 1,
-			Begin: func(_ context.Context, on *perf.Env) ([]perf.Side, func() error, error) {
-				h := holding{endpoints: on.Endpoints(), name: name, n: w.holds, ttl: w.ttl, watched: watched}
-				if on.Quick {
-					h.watched /= 2
-				}
-				return h.sides(), func() error { return nil }, nil
-			},
-		})
+func Works() []perf.Work {
+	return []perf.Work{renewals(1, 3*time.Second), renewals(1000, 3*time.Second), renewals(10_000, 6*time.Second)}
+}
+
+func renewals(holds int, ttl time.Duration) perf.Work {
+	name := fmt.Sprintf("lease/renewals/%d", holds)
+	return perf.Work{
+		Name: name, Title: fmt.Sprintf("%d locks are held, TTL %v", holds, ttl), On: perf.EtcdFast,
+		Metrics: []perf.Metric{
+			{Name: "requests", Unit: "1/s", Stats: []perf.Stat{perf.Mean}},
+			{Name: "traffic", Unit: "B/s", Stats: []perf.Stat{perf.Mean}},
+		},
+		// They are counted, so one round says it.
+		Rounds: 1,
+		Begin: func(_ context.Context, on *perf.Env) ([]perf.Side, func() error, error) {
+			h := holding{endpoints: on.Endpoints(), name: name, n: holds, ttl: ttl, watched: watched}
+			if on.Quick {
+				h.watched /= 2
+			}
+			return h.sides(), func() error { return nil }, nil
+		},
 	}
-	return all
 }
 
 // holding is a number of locks held for a while.

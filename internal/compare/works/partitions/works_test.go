@@ -10,19 +10,14 @@ import (
 
 	"github.com/conclave-go/conclave/internal/compare/perf"
 	"github.com/conclave-go/conclave/internal/compare/works/partitions"
+	"github.com/conclave-go/conclave/internal/compare/works/worktest"
 )
-
-// hang bounds what should have happened long before.
-const hang = time.Minute
 
 func TestBothSidesAreCutOffAndTheirSuccessorsGranted(t *testing.T) {
 	var pool perf.Pool
 	t.Cleanup(func() { require.NoError(t, pool.Close()) })
-	ctx, cancel := context.WithTimeout(t.Context(), hang)
-	defer cancel()
 	for _, w := range partitions.Works() {
-		measured, err := perf.Once(ctx, &pool, w)
-		require.NoError(t, err)
+		measured := worktest.Once(t, &pool, w)
 		require.Len(t, measured, 2)
 		for side, samples := range measured {
 			require.Len(t, samples, len(w.Metrics), side)
@@ -34,7 +29,9 @@ func TestBothSidesAreCutOffAndTheirSuccessorsGranted(t *testing.T) {
 			}
 			require.Len(t, samples["margin"], 3, side)
 		}
-		require.Equal(t, []float64{0, 0, 0}, measured["conclave"]["two holders"])
+		for _, overlap := range measured["conclave"]["overlap"] {
+			require.Less(t, overlap, 1000.0, "the one who is told may wake up late")
+		}
 	}
 }
 
