@@ -2,6 +2,7 @@ package runbooks_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -10,17 +11,24 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+
+	"github.com/conclave-go/conclave/internal/attempt"
 )
 
 // hang bounds what should have happened long before.
-const hang = 2 * time.Minute
+const hang = 5 * time.Minute
+
+// tryTimeout bounds one attempt of a request.
+const tryTimeout = 10 * time.Second
 
 // cluster is a set of members as processes, with a folder for what a run-book makes.
 type cluster struct {
@@ -51,18 +59,24 @@ func newCluster(t *testing.T, bin string, size int, auth bool) *cluster {
 
 func (c *cluster) add(name string) *member {
 	c.t.Helper()
-	m := &member{name: name, client: "http://" + freeAddress(c.t), peer: "http://" + freeAddress(c.t), data: filepath.Join(c.dir, name)}
+	m := &member{name: name, client: "http://" + freeAddress(), peer: "http://" + freeAddress(), data: filepath.Join(c.dir, name)}
 	c.members = append(c.members, m)
 	return m
 }
 
-// freeAddress returns an address that nobody listens on.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it listens at once
-	require.NoError(t, err)
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+// lastPort counts the ports that were taken.
+var lastPort atomic.Int64 //nolint:gochecknoglobals // of the process
+
+// freeAddress returns an address that nobody listens on. It is below the ephemeral ranges, and away
+// from those of etcdtest and redistest: the kernel gives it to nobody while its member is down.
+func freeAddress() string {
+	for {
+		addr := fmt.Sprintf("127.0.0.1:%d", 8_000+int64(os.Getpid()%2_000)+lastPort.Add(1))
+		if l, err := net.Listen("tcp", addr); err == nil { //nolint:noctx // it listens at once
+			_ = l.Close()
+			return addr
+		}
+	}
 }
 
 // initial returns the members as --initial-cluster wants them.
@@ -95,6 +109,7 @@ func (c *cluster) start(m *member, flags ...string) {
 	}, flags...)
 	m.process = exec.CommandContext(context.WithoutCancel(c.t.Context()), filepath.Join(c.bin, "server"), args...)
 	m.process.Stdout, m.process.Stderr = m.log, m.log
+	dieWithParent(m.process)
 	require.NoError(c.t, m.process.Start())
 }
 
@@ -172,12 +187,23 @@ func (c *cluster) stop() {
 	}
 }
 
-// run runs commands of the page and returns what they print.
-func (c *cluster) run(commands string, variables map[string]string) string {
+// leaderless is what etcdctl says while there is no leader, as may be at any time on a busy machine.
+var leaderless = []string{"leader changed", "no leader", "request timed out", "proposal dropped", "context deadline exceeded"}
+
+// run runs commands of the page, until they succeed if they fail for want of a leader, or so that the
+// page says to repeat them. It returns what they print.
+func (c *cluster) run(commands string, variables map[string]string, passing ...string) string {
 	c.t.Helper()
-	out, err := c.try(commands, variables)
-	require.NoError(c.t, err, "%s\n%s", commands, out)
-	return out
+	ctx, cancel := context.WithTimeout(c.t.Context(), hang)
+	defer cancel()
+	for {
+		out, err := c.try(commands, variables)
+		if err == nil || strings.Contains(out, "member not found") { // an attempt that seemed to fail has removed it
+			return out
+		}
+		known := slices.ContainsFunc(append(passing, leaderless...), func(what string) bool { return strings.Contains(out, what) })
+		require.True(c.t, known && ctx.Err() == nil, "%s\n%s", commands, out)
+	}
 }
 
 func (c *cluster) try(commands string, variables map[string]string) (string, error) {
@@ -209,19 +235,27 @@ func (c *cluster) enableAuth() {
 	client := c.connect(c.endpoints())
 	ctx, cancel := context.WithTimeout(c.t.Context(), hang)
 	defer cancel()
-	for _, step := range []func() error{
-		func() error { _, err := client.RoleAdd(ctx, "locker"); return err },
-		func() error {
+	for _, step := range []func(ctx context.Context) error{
+		func(ctx context.Context) error { _, err := client.RoleAdd(ctx, "locker"); return err },
+		func(ctx context.Context) error {
 			_, err := client.RoleGrantPermission(ctx, "locker", "job/m/", clientv3.GetPrefixRangeEnd("job/m/"), clientv3.PermissionType(clientv3.PermReadWrite))
 			return err
 		},
-		func() error { _, err := client.UserAdd(ctx, "locker", "secret"); return err },
-		func() error { _, err := client.UserGrantRole(ctx, "locker", "locker"); return err },
-		func() error { _, err := client.UserAdd(ctx, "root", "secret"); return err },
-		func() error { _, err := client.UserGrantRole(ctx, "root", "root"); return err },
-		func() error { _, err := client.AuthEnable(ctx); return err },
+		func(ctx context.Context) error { _, err := client.UserAdd(ctx, "locker", "secret"); return err },
+		func(ctx context.Context) error { _, err := client.UserGrantRole(ctx, "locker", "locker"); return err },
+		func(ctx context.Context) error { _, err := client.UserAdd(ctx, "root", "secret"); return err },
+		func(ctx context.Context) error { _, err := client.UserGrantRole(ctx, "root", "root"); return err },
+		func(ctx context.Context) error { _, err := client.AuthEnable(ctx); return err },
 	} {
-		require.NoError(c.t, step())
+		require.NoError(c.t, attempt.Do(ctx, tryTimeout, func(ctx context.Context) error {
+			err := step(ctx)
+			for _, done := range []error{rpctypes.ErrRoleAlreadyExist, rpctypes.ErrUserAlreadyExist, rpctypes.ErrUserEmpty} {
+				if errors.Is(err, done) {
+					return nil // by an attempt that seemed to fail
+				}
+			}
+			return err
+		}))
 	}
 	c.auth = true
 }
