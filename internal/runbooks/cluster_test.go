@@ -65,7 +65,7 @@ func (c *cluster) add(name string) *member {
 }
 
 // lastPort counts the ports that were taken.
-var lastPort atomic.Int64 //nolint:gochecknoglobals // of the process
+var lastPort atomic.Int64
 
 // freeAddress returns an address that nobody listens on. It is below the ephemeral ranges, and away
 // from those of etcdtest and redistest: the kernel gives it to nobody while its member is down.
@@ -212,8 +212,10 @@ func (c *cluster) try(commands string, variables map[string]string) (string, err
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", commands)
 	cmd.Dir = c.dir
-	cmd.Env = []string{"PATH=" + c.bin + ":" + os.Getenv("PATH"), "HOME=" + c.dir, "ETCDCTL_ENDPOINTS=" + c.endpoints(),
-		"ETCDCTL_COMMAND_TIMEOUT=1m"} // 5 s by default, in which a busy machine may elect no leader
+	cmd.Env = []string{
+		"PATH=" + c.bin + ":" + os.Getenv("PATH"), "HOME=" + c.dir, "ETCDCTL_ENDPOINTS=" + c.endpoints(),
+		"ETCDCTL_COMMAND_TIMEOUT=1m",
+	} // 5 s by default, in which a busy machine may elect no leader
 	if c.auth {
 		cmd.Env = append(cmd.Env, "ETCDCTL_USER=root", "ETCDCTL_PASSWORD=secret")
 	}

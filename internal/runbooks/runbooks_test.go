@@ -25,6 +25,7 @@ func TestRunBooks(t *testing.T) {
 	require.NoError(t, err, string(out))
 	books := map[string]func(*cluster){
 		"a lock is stuck":    stuckLock,
+		"sessions are lost":  sessionsLost,
 		"out of space":       outOfSpace,
 		"replace a member":   replaceMember,
 		"restore one member": func(c *cluster) { restore(c) },
