@@ -52,7 +52,7 @@ func (c *Cluster) await(
 	tb testing.TB, what, name string, opts []lock.InspectOption, ok func([]lock.Entry) bool,
 ) (all []lock.Entry) {
 	tb.Helper()
-	ctx, cancel := limited(tb)
+	ctx, cancel := limited(tb, patience)
 	defer cancel()
 	err := c.follow(ctx, name, func() (done bool, err error) {
 		entries, err := lock.Inspect(ctx, c.operator, name, opts...)

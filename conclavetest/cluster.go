@@ -16,8 +16,13 @@ import (
 // that waits for an expiry in real time takes at least as long.
 const MinTTL = time.Second
 
-// patience is how long a method waits for what should happen, in whichever time it runs.
-const patience = time.Minute
+const (
+	// patience is how long a method waits for what should happen, in whichever time it runs.
+	patience = time.Minute
+	// memberPatience is the same for what is done to members: on a loaded machine, one of
+	// several may take minutes until it serves.
+	memberPatience = 4 * time.Minute
+)
 
 // Cluster is an etcd of one or more members in this process. Its methods may be called from
 // several goroutines, but those that fail the test only from the test's own goroutine.
@@ -163,7 +168,7 @@ func (c *Cluster) Client(tb testing.TB) *clientv3.Client {
 
 // limited is a context with the test's values that ends after some patience. It is
 // good in cleanups, too.
-func limited(tb testing.TB) (context.Context, context.CancelFunc) {
+func limited(tb testing.TB, patience time.Duration) (context.Context, context.CancelFunc) {
 	tb.Helper()
 	return context.WithTimeout(context.WithoutCancel(tb.Context()), patience)
 }

@@ -8,7 +8,7 @@ import (
 // Leader waits until a member leads and returns its index.
 func (c *Cluster) Leader(tb testing.TB) int {
 	tb.Helper()
-	ctx, cancel := limited(tb)
+	ctx, cancel := limited(tb, memberPatience)
 	defer cancel()
 	i, err := c.server.WaitLeader(ctx)
 	if err != nil {
@@ -89,7 +89,7 @@ func (c *Cluster) checkMember(tb testing.TB, i int) {
 // do calls fn with limited patience and fails the test if it fails.
 func (c *Cluster) do(tb testing.TB, what string, fn func(ctx context.Context) error) {
 	tb.Helper()
-	ctx, cancel := limited(tb)
+	ctx, cancel := limited(tb, memberPatience)
 	defer cancel()
 	if err := fn(ctx); err != nil {
 		tb.Fatalf("conclavetest: %s: %v", what, err)

@@ -183,7 +183,7 @@ func (r *Redis) Wake(tb testing.TB, key string) {
 // minute.
 func (r *Redis) AwaitWaiters(tb testing.TB, key string, n int) {
 	tb.Helper()
-	ctx, cancel := limited(tb)
+	ctx, cancel := limited(tb, patience)
 	defer cancel()
 	ticker := time.NewTicker(subscriptionPoll)
 	defer ticker.Stop()
