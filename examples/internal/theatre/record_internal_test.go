@@ -1,6 +1,7 @@
 package theatre
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"charm.land/lipgloss/v2"
 	"github.com/stretchr/testify/require"
 
+	"github.com/conclave-go/conclave/examples/internal/programtest"
 	"github.com/conclave-go/conclave/examples/internal/screen"
 	"github.com/conclave-go/conclave/internal/timeline"
 )
@@ -114,4 +116,23 @@ func TestRowsSayWhatACopyDoes(t *testing.T) {
 			require.LessOrEqual(t, lipgloss.Width(l), width)
 		}
 	}
+}
+
+func TestKeysPlayScenesUntilTheUserHasSeenEnough(t *testing.T) {
+	t.Parallel()
+	var played []string
+	scene := func(name, key, next string) Scene {
+		return Scene{Name: name, Key: key, Intro: name, Play: func(_ context.Context, s *Stage) {
+			played = append(played, name)
+			s.keys <- next
+		}}
+	}
+	p := &Play{Scenes: []Scene{scene("crash", "c", "p"), scene("pause", "p", "q")}}
+	s := &Stage{play: p, record: newRecord(true), keyed: true, keys: make(chan string, 1), Script: Script{Acts: programtest.Unseen(t), Patience: time.Minute}}
+	s.press("c")
+	s.press("p") // one at a time
+	s.playKeys(t.Context())
+	require.NoError(t, s.Failed)
+	require.Equal(t, []string{"crash", "pause"}, played)
+	require.Equal(t, "c crash, p pause, ", p.keys())
 }

@@ -240,7 +240,7 @@ func (s *Stage) Cut(ctx context.Context) (gone, next Office, before time.Duratio
 		return !toldAt.IsZero() && !nextAt.IsZero()
 	})
 	s.took(next.Since.Sub(began))
-	if before = next.Since.Sub(gone.Until); s.act != nil {
+	if before = next.Since.Sub(gone.Until); s.act != nil && s.Failed == nil {
 		s.act.before = append(s.act.before, before)
 	}
 	if before < 0 {
@@ -305,10 +305,13 @@ func (s *Stage) begin(name, text, format string, args ...any) {
 
 // Found tells what came of the act.
 func (s *Stage) Found(style lipgloss.Style, format string, args ...any) {
-	s.Say(style, format, args...)
-	if s.act != nil {
-		s.act.outcome = fmt.Sprintf(format, args...)
-	}
+	s.Do(func() error {
+		s.Tell(style, format, args...)
+		if s.act != nil {
+			s.act.outcome = fmt.Sprintf(format, args...)
+		}
+		return nil
+	})
 }
 
 // took notes how long it took until the next was in office.
@@ -320,7 +323,7 @@ func (s *Stage) took(d time.Duration) {
 
 // Measured says what was measured in the act, in the order of the play's columns.
 func (s *Stage) Measured(cells ...string) {
-	if s.act != nil {
+	if s.act != nil && s.Failed == nil {
 		s.act.cells = cells
 	}
 }
