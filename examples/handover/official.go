@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -88,15 +89,17 @@ func officialCount(ctx context.Context, client *clientv3.Client, mutex *concurre
 	if err != nil {
 		return err
 	}
-	n := 0
+	n, read := 0, int64(0)
 	if len(resp.Kvs) > 0 {
+		read = resp.Kvs[0].ModRevision
 		if _, err := fmt.Sscan(string(resp.Kvs[0].Value), &n); err != nil {
 			return err
 		}
 	}
-	done, err := client.Txn(ctx).If(mutex.IsOwner()).Then(clientv3.OpPut("handover/count", fmt.Sprintf("%d with token %s", n+1, token))).Commit()
+	done, err := client.Txn(ctx).If(mutex.IsOwner(), clientv3.Compare(clientv3.ModRevision("handover/count"), "=", read)).
+		Then(clientv3.OpPut("handover/count", fmt.Sprintf("%d with token %s", n+1, token))).Commit()
 	if err == nil && !done.Succeeded {
-		return concurrency.ErrSessionExpired
+		return errors.New("refused")
 	}
 	return err
 }

@@ -81,13 +81,16 @@ func count(ctx context.Context, client *clientv3.Client, h *lock.Hold, work time
 	if err != nil {
 		return err
 	}
-	n := 0
+	n, read := 0, int64(0)
 	if len(resp.Kvs) > 0 {
+		read = resp.Kvs[0].ModRevision
 		if _, err := fmt.Sscan(string(resp.Kvs[0].Value), &n); err != nil {
 			return err
 		}
 	}
-	// etcd writes nothing if the lock is another's by now, however late this comes.
-	_, err = h.Txn(ctx).Then(clientv3.OpPut("handover/count", fmt.Sprintf("%d with token %s", n+1, h.Token()))).Commit()
+	// However late this comes, etcd does nothing if the lock is another's by then, nor if this
+	// process has counted on meanwhile because there was no answer.
+	_, err = h.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision("handover/count"), "=", read)).
+		Then(clientv3.OpPut("handover/count", fmt.Sprintf("%d with token %s", n+1, h.Token()))).Commit()
 	return err
 }
