@@ -1,6 +1,8 @@
 package main
 
 import (
+	"encoding/json"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
@@ -10,6 +12,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/conclave-go/conclave/election"
 	"github.com/conclave-go/conclave/examples/internal/programtest"
 	"github.com/conclave-go/conclave/internal/process"
 )
@@ -66,6 +69,30 @@ func TestWorkOfAFormerLeaderIsFound(t *testing.T) {
 	require.NoError(t, checkWork([]*clientv3.Event{event("5"), event("5"), event("7")}))
 	require.ErrorContains(t, checkWork([]*clientv3.Event{event("7"), event("5")}), "stale")
 	require.Error(t, checkWork([]*clientv3.Event{event("seven")}))
+}
+
+func TestACandidateSaysWhoLeadsAndRefusesToResignIfItDoesNot(t *testing.T) {
+	t.Parallel()
+	c := &candidate{wishes: make(chan wish)}
+	c.leader.Store(election.Leader{Owner: "c2", Value: "localhost:8080"})
+	server := httptest.NewServer(c.handler())
+	defer server.Close()
+	resp, err := server.Client().Get(server.URL)
+	require.NoError(t, err)
+	var leader election.Leader
+	require.NoError(t, json.NewDecoder(resp.Body).Decode(&leader))
+	require.NoError(t, resp.Body.Close())
+	require.Equal(t, "c2", leader.Owner)
+	answer, err := ask(t.Context(), server.Listener.Addr().String(), "c3")
+	require.NoError(t, err)
+	require.Equal(t, "it does not lead", answer)
+	leads := &candidate{wishes: make(chan wish, 1)}
+	server = httptest.NewServer(leads.handler())
+	defer server.Close()
+	go func() { (<-leads.wishes).reply <- nil }() // ends with the request
+	answer, err = ask(t.Context(), server.Listener.Addr().String(), "c3")
+	require.NoError(t, err)
+	require.Empty(t, answer)
 }
 
 func TestACopyOfTheProgramNeedsNothingElse(t *testing.T) {
