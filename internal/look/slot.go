@@ -29,7 +29,9 @@ type Slot struct {
 	// is what they put, nil for anything.
 	puts   int
 	values []string
-	since  clock.Instant // when it came into doubt
+	// deletions counts those of whatever has such a value, which would be the key's next entry.
+	deletions int
+	since     clock.Instant // when it came into doubt
 	// with are operations that remove what the puts have left beside the key.
 	with []clientv3.Op
 }
@@ -153,10 +155,26 @@ func (s *Slot) Removed(created int64) {
 	s.freeIfSettled()
 }
 
+// Deleting keeps the slot from being free, whatever looks find, until Deleted: something is to
+// be deleted that has a value, and that could be the key's next entry.
+func (s *Slot) Deleting() {
+	s.list.mu.Lock()
+	defer s.list.mu.Unlock()
+	s.deletions++
+}
+
+// Deleted ends what Deleting has begun. The slot must have been given back.
+func (s *Slot) Deleted() {
+	s.list.mu.Lock()
+	defer s.list.mu.Unlock()
+	s.deletions--
+	s.freeIfSettled()
+}
+
 // freeIfSettled forgets the slot once nothing can be under its key any more. The
 // list's mu must be held.
 func (s *Slot) freeIfSettled() {
-	if s.created == 0 && s.puts <= 0 && s.list.slots[s.key] == s {
+	if s.created == 0 && s.puts <= 0 && s.deletions == 0 && s.list.slots[s.key] == s {
 		delete(s.list.slots, s.key)
 	}
 }

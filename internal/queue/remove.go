@@ -8,6 +8,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/attempt"
+	"github.com/conclave-go/conclave/internal/look"
 )
 
 // latePause is how long after a removal that found nothing a put is looked for that
@@ -21,6 +22,10 @@ func (e *entry) remove() {
 		e.becomeGone()
 		return
 	}
+	byValue := e.created == 0 && e.q.Raw // which others have, too
+	if byValue {
+		e.eachSlot((*look.Slot).Deleting)
+	}
 	// Unsettled first: if the lease is about to end, nobody runs what follows.
 	e.becomeUnsettled()
 	e.keys.Remove(func(ctx context.Context) {
@@ -30,7 +35,16 @@ func (e *entry) remove() {
 		}
 		defer leave()
 		e.removeUnsettled(ctx)
+		if byValue && e.life.undeleted() == 0 { // else one may come late: the keys stay in doubt
+			e.eachSlot((*look.Slot).Deleted)
+		}
 	})
+}
+
+func (e *entry) eachSlot(do func(*look.Slot)) {
+	for i := range e.legs {
+		do(e.legs[i].slot)
+	}
 }
 
 // removeUnsettled deletes an entry that the looks take care of, too.
@@ -40,23 +54,18 @@ func (e *entry) removeUnsettled(ctx context.Context) {
 	case e.lease.Err() != nil: // which takes the entry with it
 	case err != nil:
 		e.tell(slog.LevelWarn, "queue: entry not removed; tried again with each look", "error", err)
-	case e.deletesLate(): // the key stays in doubt
 	case removed || e.created != 0:
 		e.removed()
 	case attempt.Pause(ctx, latePause):
 		// Of the puts cancelled on their way, one in a hundred is overtaken by
 		// its own removal. Everybody would wait for it until the next look.
-		if removed, err := e.delete(ctx); removed && err == nil && !e.deletesLate() {
+		if removed, err := e.delete(ctx); removed && err == nil {
 			e.removed()
 			return
 		}
 		e.keys.Soon()
 	}
 }
-
-// deletesLate reports whether another deletion of the entry's value may be on its way, which
-// would delete what is put under the key next.
-func (e *entry) deletesLate() bool { return e.created == 0 && e.q.Raw && e.life.undeleted() > 0 }
 
 // delete removes the entry if it is the one we made, trying until ctx ends, and
 // reports whether all of it was there.

@@ -2,6 +2,7 @@ package queue_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,39 +12,106 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/conclave-go/conclave/internal/peertest"
+	"github.com/conclave-go/conclave/internal/queue"
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/lease"
 )
+
+// slow lets the first transaction that begins with such an operation reach the store late, even
+// if it is cancelled.
+func slow(late time.Duration, such func(*pb.RequestOp) bool) grpc.UnaryServerInterceptor {
+	var met atomic.Bool
+	return func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+		if txn, ok := req.(*pb.TxnRequest); ok && len(txn.Success) > 0 && such(txn.Success[0]) && !met.Swap(true) {
+			vtime.Sleep(late)
+			ctx = context.WithoutCancel(ctx)
+		}
+		return handle(ctx, req)
+	}
+}
+
+func isPut(op *pb.RequestOp) bool    { return op.GetRequestPut() != nil }
+func isDelete(op *pb.RequestOp) bool { return op.GetRequestDeleteRange() != nil }
 
 // A put that was cancelled on its way is overtaken by its own removal: nobody waits for the next
 // look until it has gone.
 func TestAPutThatComesJustAfterItsRemovalIsRemoved(t *testing.T) {
 	t.Parallel()
 	const late = 30 * time.Millisecond
-	slow := grpc.UnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
-		if txn, ok := req.(*pb.TxnRequest); ok && len(txn.Success) > 0 && txn.Success[0].GetRequestPut() != nil {
-			vtime.Sleep(late)
-			ctx = context.WithoutCancel(ctx)
-		}
-		return handle(ctx, req)
-	})
 	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
 		client := s.Client()
 		session, err := lease.NewSession(t.Context(), client, lease.WithTTL(time.Minute))
 		require.NoError(t, err)
-		ctx, cancel := context.WithTimeout(t.Context(), late/3)
-		defer cancel()
-		_, err = exclusive(&peertest.Peer{Session: session}, "a").Acquire(ctx)
-		require.ErrorIs(t, err, context.DeadlineExceeded)
+		giveUp(t, exclusive(&peertest.Peer{Session: session}, "a"), late/3)
 		vtime.Advance(late)
-		left := func() int64 {
-			resp, err := client.Get(t.Context(), "", clientv3.WithPrefix(), clientv3.WithCountOnly())
-			require.NoError(t, err)
-			return resp.Count
-		}
-		require.EqualValues(t, 1, left(), "it has come")
+		require.EqualValues(t, 1, left(t, client), "it has come")
 		vtime.Advance(100 * time.Millisecond) // no look is due
-		require.Zero(t, left())
+		require.Zero(t, left(t, client))
 		require.NoError(t, session.Close(t.Context()))
-	}, vtime.WithServerOptions(slow))
+	}, vtime.WithServerOptions(grpc.UnaryInterceptor(slow(late, isPut))))
+}
+
+// An entry without a nonce is removed by its value. A look may find it in the meantime, but its
+// key is not free before its removal is over, which would remove the key's next entry.
+func TestARemovalByValueDoesNotMeetTheNextEntryOfTheKey(t *testing.T) {
+	t.Parallel()
+	const ttl, late, look = 3 * time.Second, 30 * time.Millisecond, 40 * time.Millisecond
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		client := s.Client()
+		session, err := lease.NewSession(t.Context(), client, lease.WithTTL(ttl))
+		require.NoError(t, err)
+		_, err = session.Lease(t.Context())
+		require.NoError(t, err)
+		vtime.Advance(ttl/3 - look)
+		q := exclusive(&peertest.Peer{Session: session}, "a")
+		q.Raw = true
+		giveUp(t, q, late/3)
+		vtime.Advance(look - late/3 + time.Millisecond)
+		require.Zero(t, left(t, client), "a look has removed it")
+		g, err := q.Acquire(t.Context())
+		require.NoError(t, err)
+		vtime.Advance(100 * time.Millisecond)
+		require.EqualValues(t, 1, left(t, client))
+		require.NoError(t, g.Release(t.Context()))
+		require.NoError(t, session.Close(t.Context()))
+	}, vtime.WithServerOptions(grpc.UnaryInterceptor(slow(late, isPut))))
+}
+
+// The same of a removal without an answer, which may come at any time.
+func TestARemovalByValueThatComesLateDoesNotMeetTheNextEntryOfTheKey(t *testing.T) {
+	t.Parallel()
+	const late, later = 30 * time.Millisecond, 20 * time.Second
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		client := s.Client()
+		session, err := lease.NewSession(t.Context(), client, lease.WithTTL(time.Minute))
+		require.NoError(t, err)
+		q := exclusive(&peertest.Peer{Session: session}, "a")
+		q.Raw = true
+		giveUp(t, q, late/3)
+		for vtime.Advance(late); left(t, client) > 0; vtime.Advance(time.Second) { // until another removal goes out
+		}
+		g, err := q.Acquire(t.Context())
+		require.NoError(t, err)
+		vtime.Advance(later)
+		require.EqualValues(t, 1, left(t, client))
+		require.NoError(t, g.Release(t.Context()))
+		require.NoError(t, session.Close(t.Context()))
+	}, vtime.WithServerOptions(grpc.ChainUnaryInterceptor(slow(late, isPut), slow(later, isDelete))))
+}
+
+// giveUp asks for a turn, and gives that up after a time.
+func giveUp(t *testing.T, q *queue.Queue, after time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), after)
+	defer cancel()
+	_, err := q.Acquire(ctx)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+}
+
+// left returns how many keys there are.
+func left(t *testing.T, client *clientv3.Client) int64 {
+	t.Helper()
+	resp, err := client.Get(t.Context(), "", clientv3.WithPrefix(), clientv3.WithCountOnly())
+	require.NoError(t, err)
+	return resp.Count
 }

@@ -229,7 +229,8 @@ func queueMutants() group {
 		{name: "an entry keeps the one before it", file: "wait.go", fn: "entry.wait", old: "e.ahead = nil", with: ""},
 		{name: "a delete without an answer is forgotten", file: "state.go", fn: "life.deleteSent", old: "l.deletes++", with: ""},
 		{name: "puts without an answer are not counted", file: "state.go", fn: "life.putSent", old: "l.puts++", with: ""},
-		{name: "a key whose value may be deleted late is free", file: "remove.go", fn: "entry.deletesLate", old: "e.created == 0 && e.q.Raw && ", with: "false && "},
+		{name: "a key is free while its value is being deleted", file: "remove.go", fn: "entry.remove", old: "if byValue {", with: "if false {"},
+		{name: "a key is free although its value may be deleted late", file: "remove.go", fn: "entry.remove", old: "byValue && e.life.undeleted() == 0", with: "byValue"},
 		{name: "an adopted put stays unanswered", file: "state.go", fn: "life.found", old: "l.puts--", with: ""},
 		{name: "keys of an entry that is gone are free although a put may arrive", file: "state.go", fn: "entry.giveBackKeys", old: "e.life.puts", with: "0"},
 	}}
