@@ -240,8 +240,7 @@ func (k *keeper) do(r *round) {
 	// After that its answer would be of no use.
 	ctx, cancel := context.WithTimeoutCause(k.ctx, l.ttl, errOverdue)
 	defer cancel()
-	pass := l.look.Begin(l.client, l.id)
-	found, err := k.renew(ctx, r, pass)
+	found, pass, err := k.renew(ctx, r)
 	select {
 	case k.results <- result{r, found, err}:
 	case <-l.ctx.Done():
@@ -250,8 +249,10 @@ func (k *keeper) do(r *round) {
 	if err != nil {
 		return
 	}
-	// A long look must not hold up the deadline: the first step has confirmed it.
-	for !pass.Done() && !r.superseded.Load() && l.ctx.Err() == nil && clock.Now().Sub(r.start) < l.ttl/roundsPerTTL {
+	// A long look must not hold up the deadline: the first step has confirmed it. What it has
+	// found in doubt is removed even if there is no time for more.
+	early := func() bool { return clock.Now().Sub(r.start) < l.ttl/roundsPerTTL }
+	for !pass.Done() && !r.superseded.Load() && l.ctx.Err() == nil && (pass.Found() || early()) {
 		if pass.Next(ctx, l.patience()) != nil {
 			return // the next look begins anew
 		}
@@ -263,16 +264,17 @@ func (k *keeper) do(r *round) {
 // linearizable, so it cannot come from the same term if there is a newer one. Such an
 // acknowledgement must not move the deadline, and if the answer is that there is no such
 // lease the new leader may have one.
-func (k *keeper) renew(ctx context.Context, r *round, pass *look.Look) (answer, error) {
+func (k *keeper) renew(ctx context.Context, r *round) (found answer, pass *look.Look, err error) {
 	k.lease.look.Renewing()
 	acked, err := k.renewer.renew(ctx, k.lease.id, k.lease.patience())
 	unknown := errors.Is(err, errUnknown)
 	switch {
 	case err != nil && !unknown:
-		return answer{}, err
+		return answer{}, nil, err
 	case r.superseded.Load(), k.lease.ctx.Err() != nil:
-		return answer{}, errOverdue
+		return answer{}, nil, errOverdue
 	}
+	pass = k.lease.look.Begin(k.lease.client, k.lease.id)
 	confirm := pass.Step
 	if unknown { // the keys have gone with the lease, which is what their users are to hear
 		confirm = pass.Term
@@ -280,15 +282,15 @@ func (k *keeper) renew(ctx context.Context, r *round, pass *look.Look) (answer, 
 	term, err := confirm(attempt.RequireLeader(ctx))
 	switch {
 	case err != nil:
-		return answer{}, err
+		return answer{}, pass, err
 	case term > acked.term:
 		k.renewer.distrust(acked.stream)
-		return answer{}, errDeposed
+		return answer{}, pass, errDeposed
 	case unknown:
-		return answer{}, errUnknown
+		return answer{}, pass, errUnknown
 	}
 	cluster, rev := pass.Answer()
-	return answer{acked.ttl, cluster, rev}, nil
+	return answer{acked.ttl, cluster, rev}, pass, nil
 }
 
 // patience is how long an answer is waited for before another attempt is made beside: a

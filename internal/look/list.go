@@ -35,6 +35,8 @@ type List struct {
 	renewals map[chan struct{}]struct{}
 	// maxOps is how many keys one transaction may read.
 	maxOps int
+	// apart are keys that the server has refused to read.
+	apart map[string]struct{}
 	// denied is set once the server refused the read of an empty list's key.
 	denied bool
 }
@@ -43,7 +45,7 @@ type List struct {
 func New(lease context.Context) *List {
 	return &List{
 		ctx: lease, hurry: make(chan struct{}, 1), soon: make(chan struct{}, 1), maxOps: defaultMaxOps,
-		items: make(map[*Item]struct{}), slots: make(map[string]*Slot),
+		items: make(map[*Item]struct{}), slots: make(map[string]*Slot), apart: make(map[string]struct{}),
 	}
 }
 

@@ -50,6 +50,7 @@ type finding struct {
 	items   []*Item
 	created int64 // if set, they want to know only whether this entry is there
 	slot    *Slot // set if the key is in doubt
+	apart   bool  // the server has refused to read it: it is read alone, after all others
 }
 
 // Begin starts a look at what is on the list now.
@@ -64,7 +65,8 @@ func (l *List) Begin(client *clientv3.Client, lease clientv3.LeaseID) *Look {
 		if !ok {
 			i = len(all)
 			byKey[key] = i
-			all = append(all, finding{key: key, created: created})
+			_, apart := l.apart[key]
+			all = append(all, finding{key: key, created: created, apart: apart})
 		}
 		if all[i].created != created {
 			all[i].created = 0
@@ -87,24 +89,45 @@ func (l *List) Begin(client *clientv3.Client, lease clientv3.LeaseID) *Look {
 
 // sort says what is compared and what is read.
 func (k *Look) sort(all []finding) {
+	var apart []finding
 	for _, f := range all {
-		if f.created > 0 {
+		switch {
+		case f.apart:
+			apart = append(apart, f)
+		case f.created > 0:
 			k.expected = append(k.expected, f)
-		} else {
+		default:
 			k.left = append(k.left, f)
 		}
 	}
 	if len(k.left) == 0 && len(k.expected) < fewEntries {
 		k.expected, k.left = nil, k.expected
 	}
+	k.left = append(k.left, apart...)
+}
+
+// next returns what one transaction compares and reads.
+func (k *Look) next() (expected, left []finding) {
+	most := k.list.batch()
+	expected, left = k.expected[:min(len(k.expected), most)], k.left[:min(len(k.left), most)]
+	switch i := slices.IndexFunc(left, func(f finding) bool { return f.apart }); {
+	case i == 0 && len(expected) == 0:
+		left = left[:1]
+	case i >= 0:
+		left = left[:i]
+	}
+	return expected, left
 }
 
 // Done reports whether everything has been looked at, and what was found in doubt has
 // been removed. It is false at first: a look at an empty list is a linearizable read all
 // the same.
 func (k *Look) Done() bool {
-	return len(k.expected) == 0 && len(k.left) == 0 && len(k.found) == 0 && k.probed
+	return len(k.expected) == 0 && len(k.left) == 0 && !k.Found() && k.probed
 }
+
+// Found reports whether there are entries in doubt that Next removes.
+func (k *Look) Found() bool { return len(k.found) > 0 }
 
 // Answer returns which cluster has answered last, and the revision of its store: both 0
 // if that is not known.
@@ -116,7 +139,7 @@ func (k *Look) Answer() (cluster uint64, rev int64) {
 // makes another step, whose requests are repeated until ctx ends, beside those that are
 // not answered for as long as patience.
 func (k *Look) Next(ctx context.Context, patience time.Duration) error {
-	if len(k.found) > 0 {
+	if k.Found() {
 		k.settle(ctx, patience)
 		return nil
 	}
@@ -149,8 +172,7 @@ func (k *Look) txn(ctx context.Context, expected, left []finding) (*clientv3.Txn
 // returns the raft term of the answer; the state is at least as new as the moment of the call. A step that fails
 // can be repeated.
 func (k *Look) Step(ctx context.Context) (term uint64, err error) {
-	most := k.list.batch()
-	expected, left := k.expected[:min(len(k.expected), most)], k.left[:min(len(k.left), most)]
+	expected, left := k.next()
 	if len(expected)+len(left) == 0 {
 		k.header, err = k.list.probe(ctx, k.client)
 		k.probed = err == nil
@@ -175,14 +197,17 @@ func (k *Look) Step(ctx context.Context) (term uint64, err error) {
 func (k *Look) ask(ctx context.Context, expected, left []finding) (there bool, term uint64, err error) {
 	resp, err := k.txn(ctx, expected, left)
 	switch {
-	case attempt.Code(err) == codes.PermissionDenied, attempt.TooLarge(err) && len(expected)+len(left) == 1:
-		term, err = k.readAlone(ctx, slices.Concat(expected, left))
+	case attempt.Code(err) == codes.PermissionDenied, attempt.TooLarge(err) && !errors.Is(err, rpctypes.ErrRequestTooLarge):
+		term, err = k.readApart(ctx, slices.Concat(expected, left))
 		return true, term, err
 	case err != nil:
 		return false, 0, k.refused(err)
 	}
 	if resp.Succeeded {
 		k.found = append(k.found, k.tell(left, resp)...)
+	}
+	if len(left) == 1 {
+		k.list.setApart(left[0].key, false)
 	}
 	k.header = resp.Header
 	return resp.Succeeded, resp.Header.RaftTerm, nil
@@ -199,7 +224,7 @@ func conditions(expected []finding) []clientv3.Cmp {
 
 // refused returns why a request has failed, and makes the next smaller if it was too large.
 func (k *Look) refused(err error) error {
-	if errors.Is(err, rpctypes.ErrTooManyOps) || attempt.TooLarge(err) {
+	if errors.Is(err, rpctypes.ErrTooManyOps) || errors.Is(err, rpctypes.ErrRequestTooLarge) {
 		k.list.shrink()
 	}
 	return err
@@ -211,17 +236,23 @@ func (k *Look) Term(ctx context.Context) (term uint64, err error) {
 	return header.GetRaftTerm(), err
 }
 
-// readAlone looks at keys of which one may not be read, by a role that may only
-// write it. That one cannot be judged; the others, and the lease, need not suffer.
-func (k *Look) readAlone(ctx context.Context, batch []finding) (term uint64, err error) {
+// readApart looks at keys of which one may not be read, by a role that may only write it, or
+// is too large for the client, in ever smaller parts. That one cannot be judged; the others, and the lease,
+// need not suffer, so from now on it is read alone, when all others have been. The term is the
+// highest: that of one that cannot be read may be older, see members.
+func (k *Look) readApart(ctx context.Context, batch []finding) (term uint64, err error) {
 	if len(batch) == 1 {
+		k.list.setApart(batch[0].key, true)
 		k.header, err = members(ctx, k.client)
 		return k.header.GetRaftTerm(), err
 	}
-	for _, f := range batch {
-		if _, term, err = k.ask(ctx, nil, []finding{f}); err != nil {
+	half := len(batch) / 2
+	for _, part := range [][]finding{batch[:half], batch[half:]} {
+		_, t, err := k.ask(ctx, nil, part)
+		if err != nil {
 			return 0, err
 		}
+		term = max(term, t)
 	}
 	return term, nil
 }
@@ -318,6 +349,17 @@ func (l *List) shrink() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.maxOps = max(l.maxOps/2, 1)
+}
+
+// setApart notes whether a key is to be read alone.
+func (l *List) setApart(key string, apart bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if apart {
+		l.apart[key] = struct{}{}
+	} else {
+		delete(l.apart, key)
+	}
 }
 
 // probe makes a linearizable read without a key of anybody's.

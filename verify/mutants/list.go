@@ -76,7 +76,7 @@ func redlockMutants() group {
 func leaseMutants() group {
 	return group{"lease", "lease", []string{"lease"}, []change{
 		{name: "the deadline counts from the receipt", file: "round.go", fn: "keeper.confirmed", old: "l.extend(r.round.start, r.round.wall, r.ttl)", with: "l.extend(clock.Now(), time.Now(), r.ttl)"},
-		{name: "a deposed leader's acknowledgement counts", file: "round.go", fn: "keeper.renew", old: "return answer{}, errDeposed", with: "_ = errDeposed"},
+		{name: "a deposed leader's acknowledgement counts", file: "round.go", fn: "keeper.renew", old: "return answer{}, pass, errDeposed", with: "_ = errDeposed"},
 		{name: "a look of the same term does not confirm", file: "round.go", fn: "keeper.renew", old: "term > acked.term", with: "term >= acked.term"},
 		{name: "a lease that the server does not know goes on", file: "round.go", fn: "keeper.note", old: "l.lose(r.err)", with: "l.suspend(r.err)"},
 		{name: "renewals once in a TTL", file: "round.go", fn: "keeper.confirmed", old: "r.round.start.Add(l.ttl / roundsPerTTL)", with: "r.round.start.Add(l.ttl)"},
