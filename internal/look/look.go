@@ -207,7 +207,7 @@ func (k *Look) ask(ctx context.Context, expected, left []finding) (there bool, t
 		k.found = append(k.found, k.tell(left, resp)...)
 	}
 	if len(left) == 1 {
-		k.list.setApart(left[0].key, false)
+		k.list.rejoin(left[0].key)
 	}
 	k.header = resp.Header
 	return resp.Succeeded, resp.Header.RaftTerm, nil
@@ -242,7 +242,7 @@ func (k *Look) Term(ctx context.Context) (term uint64, err error) {
 // highest: that of one that cannot be read may be older, see members.
 func (k *Look) readApart(ctx context.Context, batch []finding) (term uint64, err error) {
 	if len(batch) == 1 {
-		k.list.setApart(batch[0].key, true)
+		k.list.part(batch[0].key)
 		k.header, err = members(ctx, k.client)
 		return k.header.GetRaftTerm(), err
 	}
@@ -351,15 +351,17 @@ func (l *List) shrink() {
 	l.maxOps = max(l.maxOps/2, 1)
 }
 
-// setApart notes whether a key is to be read alone.
-func (l *List) setApart(key string, apart bool) {
+// part has a key read alone from now on, and rejoin with the others again.
+func (l *List) part(key string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if apart {
-		l.apart[key] = struct{}{}
-	} else {
-		delete(l.apart, key)
-	}
+	l.apart[key] = struct{}{}
+}
+
+func (l *List) rejoin(key string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.apart, key)
 }
 
 // probe makes a linearizable read without a key of anybody's.

@@ -3,6 +3,7 @@ package look_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -369,12 +370,10 @@ func TestAKeyThatMayNotBeReadDoesNotHideTheOthers(t *testing.T) {
 }
 
 // refusing has the server refuse, with an error, all that reads or compares a key.
-func (b *bench) refusing(key string, refusal error) {
+func (b bench) refusing(key string, refusal error) {
 	b.rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
-		for _, name := range named(req) {
-			if name == key {
-				return refusal
-			}
+		if slices.Contains(named(req), key) {
+			return refusal
 		}
 		return invoke()
 	})
