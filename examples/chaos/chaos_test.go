@@ -60,7 +60,7 @@ func TestBadFlagsAreRefusedWithTheUsage(t *testing.T) {
 		"TTL":           {"-ttl", "1500ms"},
 		"rounds":        {"-rounds", "0"},
 		"parallel":      {"-parallel", "0"},
-		"duration":      {"-duration", "-1s"},
+		"duration":      {"-duration", "0s"},
 		"both":          {"-duration", "1s", "-replay", "x"},
 		"no schedule":   {"-replay", "/does/not/exist"},
 		"page nowhere":  {"-only", "kill", "-html", "/does/not/exist"},

@@ -43,6 +43,7 @@ type options struct {
 	document string
 	html     *string
 	plain    bool
+	verbose  bool
 	required bool
 
 	schedule chaos.Schedule // of -replay, or the scenarios
@@ -67,6 +68,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	fs.StringVar(&o.json, "json", "", "write the report and every event as lines of JSON to `file`")
 	o.html = report.Flag(fs)
 	fs.BoolVar(&o.plain, "plain", false, "plain lines, as in a pipe or with NO_COLOR")
+	fs.BoolVar(&o.verbose, "v", false, "plain lines, also of what is being done")
 	fs.BoolVar(&o.required, "required", false, "fail if anything is skipped")
 	help := program.Help{
 		Usage: usage,
@@ -77,7 +79,13 @@ miniredis, or skipped. The seed, the choices and what happened can be written to
 files, and a schedule can be replayed. docs/chaos.md explains the scenarios.`,
 	}
 	err := help.Parse(fs, args, out, func() error {
-		if err := o.check(); err != nil {
+		var err error
+		fs.Visit(func(f *flag.Flag) { // without -duration there is no soak
+			if f.Name == "duration" && o.duration <= 0 {
+				err = fmt.Errorf("-duration %s: must be more than 0", o.duration)
+			}
+		})
+		if err = errors.Join(err, o.check()); err != nil {
 			return err
 		}
 		return o.choose(only)
@@ -94,8 +102,6 @@ func (o *options) check() error {
 		return fmt.Errorf("-rounds %d: must be 1 to %d", o.rounds, maxRounds)
 	case o.parallel < 1 || o.parallel > maxParallel:
 		return fmt.Errorf("-parallel %d: must be 1 to %d", o.parallel, maxParallel)
-	case o.duration < 0:
-		return fmt.Errorf("-duration %s: must not be negative", o.duration)
 	case o.duration > 0 && o.replay != "":
 		return errors.New("-duration and -replay exclude each other")
 	}

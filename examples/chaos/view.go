@@ -12,6 +12,7 @@ import (
 // view shows progress: as lines, or on a terminal with what is being played below.
 type view struct {
 	began    time.Time
+	verbose  bool
 	lines    *screen.Lines
 	terminal *screen.Terminal // nil if there are only lines
 
@@ -23,8 +24,8 @@ type view struct {
 type running struct{ scenario, text string }
 
 func newView(r *runner) *view {
-	v := &view{began: time.Now()}
-	if r.plain || !screen.Live(r.out) {
+	v := &view{began: time.Now(), verbose: r.verbose}
+	if r.plain || r.verbose || !screen.Live(r.out) {
 		v.lines = &screen.Lines{W: r.out, Failed: r.end}
 		return v
 	}
@@ -61,6 +62,8 @@ func (v *view) progress(p chaos.Progress) {
 	v.note(p)
 	if len(p.Cells) > 0 {
 		v.say(verdicts(p))
+	} else if v.verbose {
+		v.say(p.Scenario + ": " + p.Text)
 	}
 	if v.terminal == nil {
 		return

@@ -15,6 +15,7 @@ import (
 
 	"charm.land/lipgloss/v2"
 
+	"github.com/conclave-go/conclave/examples/internal/screen"
 	"github.com/conclave-go/conclave/examples/internal/theatre"
 	"github.com/conclave-go/conclave/internal/netfault"
 	"github.com/conclave-go/conclave/internal/process"
@@ -250,8 +251,7 @@ func outcome(write entry) string {
 
 // table sums up. It fails if something else than expected has happened.
 func (s *show) table() (err error) {
-	const row = "%-11s%-27s%-20s%-7v%v"
-	s.Printf("\n"+row+"\n", "", "late write", "its Hold then says", "stock", "should be")
+	var rows [][]string
 	for _, r := range s.results {
 		name, late, hold, style := "unguarded", "accepted, token "+r.late.Token.String(), "nothing", s.Styles.Good
 		if r.guarded {
@@ -266,10 +266,11 @@ func (s *show) table() (err error) {
 		if r.left != shouldBeLeft {
 			style = s.Styles.Bad
 		}
-		s.Printf("%s\n", style.Render(fmt.Sprintf(row, name, late, hold, r.left, shouldBeLeft)))
+		rows = append(rows, []string{name, late, hold, style.Render(fmt.Sprint(r.left)), strconv.Itoa(shouldBeLeft)})
 		if !r.asExpected() {
 			err = errors.New("this is not what was expected")
 		}
 	}
+	s.Printf("%s", screen.Table([]string{"", "late write", "its Hold then says", "stock", "should be"}, rows, s.Width()))
 	return err
 }

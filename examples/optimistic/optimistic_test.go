@@ -23,7 +23,7 @@ func TestOnlyTheBlindLoseAdditions(t *testing.T) {
 		`2/4  One number`, ` 1 at once: \d+/s swapping \(1\.00 tries\), \d+/s locking, ratio \d`, `16 at once`,
 		`3/4  One number, and 1ms`, ` 1 at once: \d+/s swapping \(1\.00 tries\)`, `16 at once`,
 		`4/4  64 numbers`, `16 at once`,
-		`swapping +locking\n`, `ratio\n`, `(?m)^0s +1 +1 +\d+ +1\.00`, `(?m)^1ms +16 +64 `, `Alone, swapping is`)
+		`swaps/s +tries +p99 +locks/s +p99 +ratio\n`, `(?m)^0s +1 +1 +\d+ +1\.00`, `(?m)^1ms +16 +64 `, `Alone, swapping is`)
 }
 
 func TestInterruptLeavesNothingBehind(t *testing.T) {

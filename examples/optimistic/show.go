@@ -162,21 +162,25 @@ func sum(ctx context.Context, client *clientv3.Client, prefix string) (total int
 // sumUp shows the table, and says in figures when which of the two is better. The rows begin
 // with one alone and end with a crowd: on one number, and spread over many.
 func (s *show) sumUp() {
-	s.Printf("\n%28s%-28s%s\n", "", "swapping", "locking")
-	s.Printf("%-7s%7s%8s%9s%8s%11s%9s%11s%8s\n", "work", "at once", "numbers", "per s", "tries", "p99", "per s", "p99", "ratio")
+	var rows [][]string
 	for _, r := range s.rows {
 		style := lipgloss.Style{}
 		if r.ratio() >= 1 {
 			style = s.Styles.Good
 		}
-		s.Printf("%-7s%7d%8d%9.0f%8.2f%11s%9.0f%11s%s\n", r.work, r.atOnce, r.numbers, r.swap.perSecond(), r.swap.triesEach(),
-			screen.Millis(r.swap.P99), r.lock.perSecond(), screen.Millis(r.lock.P99), style.Render(fmt.Sprintf("%8.2f", r.ratio())))
+		rows = append(rows, []string{
+			r.work.String(), strconv.Itoa(r.atOnce), strconv.Itoa(r.numbers), fmt.Sprintf("%.0f", r.swap.perSecond()),
+			fmt.Sprintf("%.2f", r.swap.triesEach()), screen.Millis(r.swap.P99), fmt.Sprintf("%.0f", r.lock.perSecond()),
+			screen.Millis(r.lock.P99), style.Render(fmt.Sprintf("%.2f", r.ratio())),
+		})
 	}
+	s.Printf("%s", screen.Table([]string{"work", "at once", "numbers", "swaps/s", "tries", "p99", "locks/s", "p99", "ratio"}, rows, s.Width()))
 	alone, many, spread := s.rows[0], s.rows[len(s.rows)-2], s.rows[len(s.rows)-1]
 	s.Printf("\n%s\n", s.Wrap(fmt.Sprintf("Alone, swapping is %.1f times as fast: it needs two round trips, locking four. "+
 		"With %d at once on one number, each change is worked out %.1f times and one in a hundred waits %.1f times as long as under the lock, "+
 		"which works out each once and serves in order. Spread over %d numbers it is worked out %.2f times. "+
 		"So: swap where conflicts are rare and work is cheap to repeat; "+
 		"lock where it is dear, has effects elsewhere, or everybody must get a turn.",
-		alone.ratio(), many.atOnce, many.swap.triesEach(), float64(many.swap.P99)/float64(many.lock.P99), spread.numbers, spread.swap.triesEach())))
+		alone.ratio(), many.atOnce, many.swap.triesEach(), float64(many.swap.P99)/float64(many.lock.P99),
+		spread.numbers, spread.swap.triesEach())))
 }

@@ -65,7 +65,7 @@ func run(ctx context.Context, args []string, out *os.File) error {
 	ctx, s.end = program.Interruptible(ctx)
 	s.Script = theatre.Script{Acts: screen.NewActs(out, s.end), Patience: 20*time.Second + 3*s.ttl}
 	if plain || s.verbose {
-		s.Styles = screen.Styles{}
+		s.Plain()
 	}
 	dir, err := tempdir.Make("redlock")
 	if err != nil {

@@ -175,7 +175,7 @@ func (s *show) hear() {
 		var a struct{ Until time.Time }
 		s.Do(func() error { return l.Read(&a) })
 		if s.last[l.Copy+" "+l.Msg] = l; s.verbose {
-			s.TellAt(l.Time, lipgloss.Style{}, "%s logs %s", l.Copy, l.Text)
+			s.TellAt(l.Time, lipgloss.Style{}, "%s: %s", l.Copy, l)
 		}
 		switch l.Msg {
 		case "holds":

@@ -55,6 +55,9 @@ func run(ctx context.Context, args []string, out *os.File) error {
 		return program.CauseOr(ctx, err)
 	}
 	s.Script = theatre.Script{Acts: screen.NewActs(out, s.end), Patience: patience + 3*s.ttl}
+	if s.plain || s.verbose {
+		s.Plain()
+	}
 	s.Printf("%d callers, TTL %s, %s\n", s.callers, s.ttl, s.etcd)
 	s.service += rand.Text()[:8]
 	err = program.CauseOr(ctx, s.perform(ctx))
@@ -68,6 +71,8 @@ func (s *show) parse(args []string, out io.Writer) (*cluster.Flags, error) {
 	// The default is the shortest that etcd with its default election timeout grants.
 	fs.DurationVar(&s.ttl, "ttl", 2*time.Second, "TTL of the servers' leases, whole seconds")
 	fs.IntVar(&s.callers, "callers", 4, "`number` of clients that call constantly")
+	fs.BoolVar(&s.plain, "plain", false, "plain lines, as in a pipe or with NO_COLOR")
+	fs.BoolVar(&s.verbose, "v", false, "plain lines, also of all that the servers log")
 	fs.StringVar(&s.service, "prefix", "conclave-registry/", "prefix of the `keys` in etcd")
 	etcd := cluster.Register(fs)
 	return etcd, program.Help{
@@ -81,6 +86,6 @@ server and a client by themselves, with their own flags (-h).`,
 		if s.callers < 1 || s.callers > 100 {
 			return fmt.Errorf("-callers %d: must be 1 to 100", s.callers)
 		}
-		return etcd.Check(s.ttl)
+		return errors.Join(program.Positive(fs), etcd.Check(s.ttl))
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -61,15 +62,18 @@ type show struct {
 	service  string
 	ttl      time.Duration
 	callers  int
+	plain    bool
+	verbose  bool
 	registry *watch.Cache[conclavegrpc.Endpoint]
 	conn     *grpc.ClientConn
 	servers  map[string]*process.Process
 	calling  sync.WaitGroup
-	table    string  // of the acts that came to their end
-	broken   []error // what should not have been in them
+	table    [][]string // of the acts that came to their end
+	broken   []error    // what should not have been in them
 
-	mu    sync.Mutex
-	tally map[string]int // of "calls", "failed", "s1" (its answers), "s1 drained" (lines of its log)
+	mu     sync.Mutex
+	logged []theatre.Line
+	tally  map[string]int // of "calls", "failed", "s1" (its answers), "s1 drained" (lines of its log)
 }
 
 // perform plays the acts and sums up.
@@ -93,7 +97,7 @@ func (s *show) perform(ctx context.Context) (err error) {
 	stop()
 	s.calling.Wait()
 	err = process.QuitAll(slices.Collect(maps.Values(s.servers))...)
-	s.Printf("\n%-14s%8s%8s\n%s", "", "calls", "failed", s.table)
+	s.Printf("%s", screen.Table([]string{"", "calls", "failed"}, s.table, s.Width()))
 	return errors.Join(append(s.broken, s.Failed, err)...)
 }
 
@@ -123,14 +127,14 @@ func (s *show) act(ctx context.Context, name, intro string, mayFail int, play fu
 	if s.Failed != nil {
 		return
 	}
-	t, style, note := s.since(before), s.Styles.Good, ""
+	t, style := s.since(before), s.Styles.Good
 	if t["failed"] > mayFail {
-		style, note = s.Styles.Bad, "  more than expected"
+		style = s.Styles.Bad
 		s.broken = append(s.broken, fmt.Errorf("%s: %d calls failed, expected are %d at most: %v", name, t["failed"], mayFail, t))
 	} else if t["failed"] > 0 {
-		style, note = lipgloss.Style{}, "  those that s3 was answering"
+		style = lipgloss.Style{}
 	}
-	s.table += style.Render(fmt.Sprintf("%-14s%8d%8d%s", name, t["calls"], t["failed"], note)) + "\n"
+	s.table = append(s.table, []string{name, strconv.Itoa(t["calls"]), style.Render(strconv.Itoa(t["failed"]))})
 }
 
 func (s *show) register(ctx context.Context) {
@@ -192,7 +196,14 @@ func (s *show) outage(ctx context.Context) {
 func (s *show) start(ctx context.Context, name string, a about) {
 	s.Do(func() error {
 		of := server{Service: s.service, Name: name, Listen: "127.0.0.1:0", About: a, TTL: s.ttl}
-		logged := func(line struct{ Msg string }) { s.count(name + " " + line.Msg) }
+		logged := func(text json.RawMessage) {
+			if l := (theatre.Line{Copy: name, Text: text}); l.Read(&l) == nil {
+				s.count(name + " " + l.Msg)
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				s.logged = append(s.logged, l)
+			}
+		}
 		p, err := process.Start(name, "server", job{of, s.etcd.Spec()}, logged, func(detail string) {
 			if detail != "" {
 				s.end(errors.New("server " + detail))
@@ -205,6 +216,23 @@ func (s *show) start(ctx context.Context, name string, a about) {
 	})
 	s.Until(ctx, name+" in the registry", func() bool { return s.has(name) })
 	s.Say(lipgloss.Style{}, "%s registers: %s, zone %s, version %s", name, s.entry(name).Value.Addr, a.Zone, a.Version)
+}
+
+// Until waits until a condition holds, and tells what the servers log meanwhile to those who
+// want to know.
+func (s *show) Until(ctx context.Context, what string, cond func() bool) {
+	s.Script.Until(ctx, what, func() bool {
+		s.mu.Lock()
+		lines := s.logged
+		s.logged = nil
+		s.mu.Unlock()
+		for _, l := range lines {
+			if s.verbose {
+				s.TellAt(l.Time, lipgloss.Style{}, "%s: %s", l.Copy, l)
+			}
+		}
+		return cond()
+	})
 }
 
 // takeTurns waits for more calls, until each of the servers has answered its part.

@@ -129,7 +129,11 @@ func (c Cell) notes() []string {
 	notes := []string{fmt.Sprintf("%d grants.", r.Grants)}
 	for _, way := range []history.Way{history.Unguarded, history.Deadline, history.Fenced, history.Txn, history.Plain} {
 		if r.Writes[way]+r.Refused[way] > 0 {
-			notes = append(notes, fmt.Sprintf("%s: %d updates accepted, %d of them lost; %d refused.", way, r.Writes[way], r.Lost[way], r.Refused[way]))
+			note := fmt.Sprintf("%s: %d updates accepted, %d of them lost; %d refused.", way, r.Writes[way], r.Lost[way], r.Refused[way])
+			if r.Lost[way] > 0 && !checks(way) {
+				note += " Nothing checks a token here: this resource shows why one is needed, and what it loses is no failure of the lock."
+			}
+			notes = append(notes, note)
 		}
 	}
 	if n := len(r.Recoveries); n > 0 {
@@ -182,6 +186,9 @@ func (d *drawing) hold(h history.Hold) {
 }
 
 // mark draws what is no hold.
+// checks reports whether writes are refused that come too late, so that none may be lost.
+func checks(way history.Way) bool { return way == history.Fenced || way == history.Txn }
+
 func (d *drawing) mark(e history.Event) {
 	add := func(label string, class timeline.MarkClass) {
 		l := d.lane(e.Worker)
@@ -205,8 +212,10 @@ func (d *drawing) mark(e history.Event) {
 		switch {
 		case !e.OK:
 			add("stale: refused", timeline.Good)
-		case e.Was != e.Found:
+		case e.Was != e.Found && checks(e.Way):
 			add(string(e.Way)+": lost update", timeline.Bad)
+		case e.Was != e.Found:
+			add(string(e.Way)+": lost update, no token is checked", timeline.Note)
 		}
 	case history.Exited:
 		if e.Worker != "" && e.Detail != "" {

@@ -33,6 +33,8 @@ func (r *Report) Text() string {
 	b.WriteString("\nheld: it kept what it promises. broke: what it does not promise here did not\n" +
 		"hold. FAIL!: a promise was broken. skip: something is missing. -: not played.\n\n")
 	b.WriteString(r.data())
+	b.WriteString("\nunguarded, deadline: nothing checks a token. They show why one is needed: what\n" +
+		"they lose is no failure of the lock. fenced: the resource checks the token.\n")
 	b.WriteString(r.sets())
 	b.WriteString(r.rounds())
 	b.WriteString("\n" + r.controls())

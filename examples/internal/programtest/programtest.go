@@ -61,7 +61,8 @@ type Run struct {
 	tmp string
 }
 
-// Prepare makes a run of the program, without what the environment says about etcd.
+// Prepare makes a run of the program, without what the environment says about etcd and the
+// terminal.
 func Prepare(t *testing.T, environment []string, args ...string) *Run {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), Hang)
@@ -69,7 +70,7 @@ func Prepare(t *testing.T, environment []string, args ...string) *Run {
 	r := &Run{tmp: t.TempDir()}
 	r.Cmd = exec.CommandContext(ctx, os.Args[0], args...)
 	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "ETCDCTL_") {
+		if !strings.HasPrefix(v, "ETCDCTL_") && !strings.HasPrefix(v, "COLUMNS=") {
 			r.Cmd.Env = append(r.Cmd.Env, v)
 		}
 	}

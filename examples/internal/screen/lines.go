@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"time"
 )
 
@@ -19,7 +20,13 @@ type Lines struct {
 func (l *Lines) Title(text string) { l.printf("\n%s\n", text) }
 
 // Say tells what happened at a time.
-func (l *Lines) Say(at time.Duration, text string) { l.printf("%s\n", At(at, text, DefaultWidth)) }
+func (l *Lines) Say(at time.Duration, text string) {
+	width := DefaultWidth
+	if f, ok := l.W.(*os.File); ok {
+		width = Width(f)
+	}
+	l.printf("%s\n", At(at, text, width))
+}
 
 // Close does nothing.
 func (l *Lines) Close() error { return nil }

@@ -3,6 +3,7 @@ package screen
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,9 +23,12 @@ func Live(out *os.File) bool {
 // Interactive reports whether keys can be read from in.
 func Interactive(in *os.File) bool { return term.IsTerminal(in.Fd()) }
 
-// Width returns the width of the terminal, or DefaultWidth.
+// Width returns the width of the terminal, or what COLUMNS says, or DefaultWidth.
 func Width(out *os.File) int {
 	if w, _, err := term.GetSize(out.Fd()); err == nil && w > 0 {
+		return w
+	}
+	if w, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && w > 0 {
 		return w
 	}
 	return DefaultWidth
