@@ -92,7 +92,7 @@ func (a *app) lock(ctx context.Context, o *lockOptions, names, command []string)
 		}
 		ctx, end := a.attended(ctx, work, &o.holdOptions)
 		defer end()
-		h, err := o.acquire(ctx, s, names)
+		h, err := o.acquire(ctx, s, names, a.etcd.commandTimeout)
 		if err != nil {
 			return o.explain(ctx, s, names, err)
 		}
@@ -144,15 +144,15 @@ func parsePermits(s string) (n, of int, err error) {
 	return n, of, nil
 }
 
-// acquire waits for the lock as the flags say.
-func (o *lockOptions) acquire(ctx context.Context, s *lease.Session, names []string) (*lock.Hold, error) {
+// acquire waits for the lock as the flags say, and with --try for etcd no longer than a timeout.
+func (o *lockOptions) acquire(ctx context.Context, s *lease.Session, names []string, timeout time.Duration) (*lock.Hold, error) {
 	take, err := o.taker(s, names)
 	if err != nil {
 		return nil, usage(err)
 	}
-	if o.wait > 0 {
+	if within := pick(o.try, timeout, o.wait); within > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, o.wait)
+		ctx, cancel = context.WithTimeout(ctx, within)
 		defer cancel()
 	}
 	if err := o.unmixed(ctx, s.Client(), names); err != nil {

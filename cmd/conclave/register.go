@@ -84,7 +84,7 @@ func (a *app) register(ctx context.Context, o *registerOptions, args, command []
 // registered runs a command, or just stays, beside a registrar.
 func (a *app) registered(ctx context.Context, work *work, o *registerOptions, r *registrar, ttl time.Duration) error {
 	if o.readyCmd == "" {
-		if err := r.put(ctx); err != nil {
+		if err := r.putFirst(ctx); err != nil {
 			return interrupted(ctx, err)
 		}
 	}
@@ -216,6 +216,13 @@ func (r *registrar) put(ctx context.Context) error {
 		r.current = current
 	}
 	return err
+}
+
+// putFirst puts the key before anything runs, which etcd has to answer in time.
+func (r *registrar) putFirst(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, r.app.etcd.commandTimeout)
+	defer cancel()
+	return r.put(ctx)
 }
 
 // remove removes the key if it is there. A removal that was not confirmed goes on, and can be waited for again.
