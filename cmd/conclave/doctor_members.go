@@ -255,7 +255,7 @@ func (d *diagnosis) together() {
 		d.find(note, "cluster", "finish the upgrade", "members are of %d versions", len(versions))
 	}
 	if !wrong && len(leaders) == 1 {
-		d.find(good, "cluster", "", "all %d members answer and have one leader", len(d.Members))
+		d.find(good, "cluster", "", "all members answer and have one leader")
 	}
 }
 

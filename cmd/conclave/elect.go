@@ -128,10 +128,10 @@ func (a *app) observeCommand() *cobra.Command {
 		Use:               "observe NAME [flags]",
 		Short:             "Show who leads, and every change",
 		Long: `observe prints the leader's value, and prints it again whenever the value or the leader changes; an empty line means no leader.
-With -o json each is an object. It goes on until it is stopped.
+With -o json, each line is an object. It goes on until it is stopped.
 
 --exec runs a line with sh at each change, one at a time, with CONCLAVE_LEADER (the value), CONCLAVE_TOKEN, CONCLAVE_KEY and
-CONCLAVE_OWNER in its environment; all are empty when there is no leader. If it fails, observe ends with its exit code.`,
+CONCLAVE_OWNER in its environment; all are empty when there is no leader. If the line fails, observe ends with its exit code.`,
 		Example: `  conclave observe scheduler --exec 'echo "$CONCLAVE_LEADER" > /run/leader'`,
 		Args:    argument("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {

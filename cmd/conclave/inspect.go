@@ -32,7 +32,7 @@ func (a *app) inspectCommand() *cobra.Command {
 		Use:               "inspect NAME... [flags]",
 		Short:             "Show who holds locks and leads elections, and who waits for whom",
 		Long: `inspect shows the entries of all locks and elections of the names: holders first, then those who wait, in their order.
-AGE is since when an entry is in the queue, by its owner's clock, and TTL how long its lease lasts unless it is renewed.`,
+AGE is how long an entry has been in the queue, by its owner's clock, and TTL is how long its lease lasts unless it is renewed.`,
 		Example: `  conclave inspect reports/nightly --watch
   conclave inspect reports/nightly -o json | jq -r '.entries[] | select(.state == "holds") | .owner'`,
 		Args: func(_ *cobra.Command, args []string) error {

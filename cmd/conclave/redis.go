@@ -47,7 +47,7 @@ func (a *app) redisLockCommand() *cobra.Command {
 are those of lock, and COMMAND is ended before the deadline, as with lock.
 
 There is no CONCLAVE_TOKEN: Redis has no fencing token, so nothing that COMMAND writes to can tell a late write. Two may hold the lock if a node restarts without
-its data, fails over, evicts the key, or has its clock set. Waiters are not served in order. It says so once on stderr.`,
+its data, fails over, evicts the key, or has its clock set. Waiters are not served in order. redis lock says so once on stderr.`,
 		Example: `  conclave redis lock cache/refill --nodes redis-1:6379 -- ./refill.sh
   CONCLAVE_REDIS_NODES=rediss://:secret@r1:6379,rediss://:secret@r2:6379,rediss://:secret@r3:6379 conclave redis lock cache/refill -- ./refill.sh`,
 		RunE: func(cmd *cobra.Command, args []string) error {

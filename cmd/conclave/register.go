@@ -49,7 +49,7 @@ register is stopped, just as lock holds.`,
 	fs.DurationVar(&o.readyInterval, "ready-interval", time.Second, "pause before --ready-cmd is run again")
 	fs.DurationVar(&o.readyTimeout, "ready-timeout", 5*time.Second, "--ready-cmd fails if it takes longer")
 	fs.BoolVar(&o.takeover, "takeover", false, "replace a key that has another lease")
-	o.registerTTL(fs)
+	o.registerTTL(fs, "how long the key stays after a crash")
 	o.holdOptions.register(fs)
 	return cmd
 }

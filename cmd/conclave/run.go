@@ -28,16 +28,16 @@ type runOptions struct {
 
 // register adds the flags of what must end before a deadline.
 func (o *runOptions) register(fs *pflag.FlagSet) {
-	o.registerTTL(fs)
+	o.registerTTL(fs, "how long others wait after a crash")
 	fs.DurationVar(&o.killBefore, "kill-before", 0,
 		"how long before the deadline the command gets SIGTERM; SIGKILL comes a third of that before the deadline (default a third of the TTL, at most half of it)")
 	fs.StringVar(&o.onLost, "on-lost", "SIGTERM",
 		"`signal` that the command gets when the lock is about to be lost, or a command line for sh to run instead, with CONCLAVE_CHILD_PID; SIGKILL follows in any case")
 }
 
-func (o *runOptions) registerTTL(fs *pflag.FlagSet) {
+func (o *runOptions) registerTTL(fs *pflag.FlagSet, is string) {
 	o.ttl = seconds(lease.DefaultTTL)
-	fs.Var(&o.ttl, "ttl", "how long others wait after a crash: whole seconds, 1 to 300, as 10 or 10s")
+	fs.Var(&o.ttl, "ttl", is+": whole seconds, 1 to 300, as 10 or 10s")
 }
 
 // registerRequest adds the flag of what others can ask for.

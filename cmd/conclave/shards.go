@@ -66,7 +66,7 @@ func (a *app) shardsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "shards GROUP [ACTION [ARG...]] [flags]",
 		Short: "Show the owners of shards, and move them",
-		Long:  text.String() + "\nIt returns when the wish is written; run shards again to see the result.",
+		Long:  text.String() + "\nIt returns once this is written; run shards again to see the result.",
 		Example: `  conclave shards mailer
   conclave shards mailer drain pod-7
   conclave shards mailer -o json | jq '.shards[] | select(.owner == null)'`,

@@ -32,7 +32,7 @@ Lost connections, restarts of members and elections leave no gap. If history has
 the current state comes first, and after such a gap the difference.
 
 --exec runs a line with sh for each batch with events, one at a time, with the object on its standard input and CONCLAVE_REVISION in its environment.
-If it fails, watch ends with its exit code; use --rev to continue after the last revision that was handled.`,
+If the line fails, watch ends with its exit code; use --rev to continue after the last revision that was handled.`,
 		Example: `  conclave watch config/ --prefix --snapshot -o json | ./apply
   conclave watch config/ --prefix --rev 1043`,
 		Args: argument("KEY"),
