@@ -84,6 +84,17 @@ func TestNothingOfACommandIsLeftWhenTheNextHasTheLock(t *testing.T) {
 	}
 }
 
+func TestACommandWhoseGuardIsStoppedIsKilledWhenItsKeyIsTakenOver(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	k := p.start("register", "a", "old", "--ready-interval", "50ms", "--", "sh", "-c", stubborn)
+	k.says("ready")
+	send(t, guardOf(t, k), syscall.SIGSTOP)
+	p.start("register", "a", "new", "--takeover").says("a")
+	require.Equal(t, 76, k.ends(), k.stderr)
+	require.Equal(t, "left: 0\n", left(t, p.dir))
+}
+
 func TestTheKernelKillsTheCommandWhenConclaveAndTheGuardAreKilledTogether(t *testing.T) {
 	t.Parallel()
 	p := newProgram(t)

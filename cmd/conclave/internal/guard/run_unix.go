@@ -215,7 +215,9 @@ func (r *runner) catchUp() {
 
 // lose tells the guard that the lease is lost. It then has less time than until the deadline.
 func (r *runner) lose() {
-	if r.due != 0 {
+	if r.due == 0 {
+		r.due = now() + max(int64(r.killBefore), 2*int64(patience)) // later than the guard would
+	} else {
 		r.due = min(r.due, now()+int64(r.killBefore))
 	}
 	r.say(order{Lost: true})
