@@ -38,7 +38,7 @@ func TestNoLeaseIsLostWhenOneOfThreeMembersVanishesInSilence(t *testing.T) {
 			t.Parallel()
 			const clients = 6
 			c := newTrio(t)
-			vanishing := tt.member(c.Leader())
+			vanishing := tt.member(leaderOf(t, c))
 			var pulses []*pulse
 			var nets []*etcdtest.Net
 			var leases []*lease.Lease
@@ -75,7 +75,7 @@ func TestAMemberCutOffFromItsPeersCostsNoTimeout(t *testing.T) {
 	t.Parallel()
 	const rounds = 8
 	c := newTrio(t)
-	isolated := (c.Leader() + 1) % 3
+	isolated := (leaderOf(t, c) + 1) % 3
 	require.NoError(t, c.Isolate(isolated))
 	eventually(t, func() bool { return c.Etcd(isolated).Server.Leader() == 0 }, "it knows that it has no leader")
 	all := guarded(t)
@@ -256,7 +256,7 @@ func lastAcknowledgement(rec *etcdtest.Recorder) (last *pb.LeaseKeepAliveRespons
 func TestALeaseEndsInTimeWhenItsMemberIsOnTheWrongSide(t *testing.T) {
 	t.Parallel()
 	c := newTrio(t)
-	leader := c.Leader()
+	leader := leaderOf(t, c)
 	s := newSession(t, c.Client(t, etcdtest.ViaMember(leader), etcdtest.WithFastReconnect()), lease.WithTTL(c.MinTTL(t)))
 	key := c.Prefix(t) + "k"
 	_, err := lease.Register(guarded(t), s, key, "v")
@@ -270,4 +270,12 @@ func TestALeaseEndsInTimeWhenItsMemberIsOnTheWrongSide(t *testing.T) {
 	require.ErrorIs(t, l.Err(), lease.ErrLost)
 	c.HealLinks()
 	require.NoError(t, liveLease(t, s).Err(), "healed")
+}
+
+// leaderOf waits for a leader, since a busy machine may be without one for a moment.
+func leaderOf(t *testing.T, c *etcdtest.Cluster) int {
+	t.Helper()
+	leader, err := c.WaitLeader(guarded(t))
+	require.NoError(t, err)
+	return leader
 }

@@ -103,7 +103,9 @@ func TestAMemberThatIsCutOffFromTheOthersIsNamed(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t, etcdtest.WithMembers(3), etcdtest.WithControl())
 	p := newProgram(t)
-	cut := (c.Leader() + 1) % 3
+	leader, err := c.WaitLeader(t.Context())
+	require.NoError(t, err)
+	cut := (leader + 1) % 3
 	require.NoError(t, c.Isolate(cut))
 	// Members hear of it when their election timeouts have passed.
 	require.Eventually(t, func() bool {

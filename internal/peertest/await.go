@@ -10,7 +10,7 @@ import (
 
 const (
 	// Guard is how long a test waits for what must happen; only a failure takes that long.
-	Guard = 2 * time.Minute
+	Guard = 5 * time.Minute
 	// poll is how often a test looks for what it is not told about.
 	poll = 5 * time.Millisecond
 )
