@@ -17,6 +17,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -86,6 +87,6 @@ server and a client by themselves, with their own flags (-h).`,
 		if s.callers < 1 || s.callers > 100 {
 			return fmt.Errorf("-callers %d: must be 1 to 100", s.callers)
 		}
-		return errors.Join(program.Positive(fs), etcd.Check(s.ttl))
+		return cmp.Or(program.Positive(fs), etcd.Check(s.ttl))
 	})
 }

@@ -22,10 +22,14 @@ func Table(header []string, rows [][]string, width int) string {
 	}
 	var b strings.Builder
 	if total-2 > width {
+		label := 0
+		for _, h := range header[1:] {
+			label = max(label, lipgloss.Width(h)+2)
+		}
 		for _, row := range rows {
 			b.WriteString("\n" + row[0] + "\n")
 			for i, cell := range row[1:] {
-				b.WriteString("  " + Left(header[i+1], 12) + cell + "\n")
+				b.WriteString("  " + Left(header[i+1], label) + cell + "\n")
 			}
 		}
 		return b.String()

@@ -1,6 +1,7 @@
 package theatre
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -128,7 +129,7 @@ func (s *Stage) parse(args []string, out *os.File) (o options, err error) {
 	usage := "usage: " + p.Name + " [flags]; -h explains them, -endpoints runs the program itself"
 	return o, program.Help{Usage: usage, About: p.About}.Parse(fs, args, out, func() error {
 		_, err := p.chosen(o)
-		return errors.Join(program.Positive(fs), check(), o.etcd.Check(s.TTL), err)
+		return cmp.Or(program.Positive(fs), check(), o.etcd.Check(s.TTL), err)
 	})
 }
 
