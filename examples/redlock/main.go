@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"time"
@@ -72,16 +73,39 @@ func run(ctx context.Context, args []string, out *os.File) error {
 		return err
 	}
 	s.dir = dir.Path()
-	cluster, err := redistest.Start(ctx, s.servers)
+	cluster, what, err := startServers(ctx, s.servers)
 	if err != nil {
-		return errors.Join(program.CauseOr(ctx, fmt.Errorf("it takes redis-server in the PATH: %w", err)), dir.Remove())
+		return errors.Join(program.CauseOr(ctx, err), dir.Remove())
 	}
 	for i, n := range cluster.Nodes() {
 		s.nodes = append(s.nodes, &node{n, i + 1, time.Now()})
 	}
-	s.Printf("TTL %s, %d processes of redis-server\n", s.ttl, s.servers)
+	s.Printf("TTL %s, %d %s\n", s.ttl, s.servers, what)
+	if s.nodes[0].Embedded() {
+		chosen = s.without("hang", chosen)
+	}
 	err = program.CauseOr(ctx, s.perform(ctx, chosen))
 	return errors.Join(err, cluster.Close(), dir.Remove())
+}
+
+// without leaves out an act that cannot be played.
+func (s *show) without(name string, acts []act) []act {
+	left := slices.DeleteFunc(slices.Clone(acts), func(a act) bool { return a.name == name })
+	if len(left) < len(acts) {
+		s.Printf("Act %s is left out: it takes redis-server.\n", name)
+	}
+	return left
+}
+
+// startServers starts processes of redis-server, or servers in this process if there is no
+// such program.
+func startServers(ctx context.Context, n int) (c *redistest.Cluster, what string, err error) {
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		c, err := redistest.StartEmbedded(n)
+		return c, "servers of miniredis, as there is no redis-server", err
+	}
+	c, err = redistest.Start(ctx, n)
+	return c, "processes of redis-server", err
 }
 
 // parse reads the command line.

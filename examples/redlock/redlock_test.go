@@ -36,6 +36,12 @@ func TestTheLockIsHandedAround(t *testing.T) {
 		`5 of 5 servers up: \d+ hand-overs, p50 [\d.]+ ms, max [\d.]+ m?s\n`, held, `\nhand-over   held\n$`)
 }
 
+func TestWithoutRedisServerServersRunInTheShow(t *testing.T) {
+	t.Parallel()
+	programtest.RequireInOrder(t, programtest.Play(t, []string{"PATH="}, "-acts", "hand-over,hang"),
+		`TTL 2s, 5 servers of miniredis, as there is no redis-server\n`, `Act hang is left out`, `1/1  Three`, held)
+}
+
 func TestServersThatAreKilledDoNoHarmToAMajority(t *testing.T) {
 	requireAct(t, []string{"kill"}, `server 5 is killed`, `4 of 5 servers up: \d+ hand-overs`, `server 4 is killed`, `3 of 5 servers up`,
 		`server 3 is killed: no majority is left`, `w4 is told at its deadline: redlock: lost`, `nobody was granted the lock meanwhile`,
