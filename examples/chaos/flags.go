@@ -113,6 +113,9 @@ func (o *options) choose(only string) (err error) {
 	if o.seed == 0 {
 		o.seed = rand.Uint64() >> 1 // a number that fits everywhere
 	}
+	if only != "" && (o.replay != "" || o.duration > 0) {
+		return fmt.Errorf("-only %s: neither -replay nor -duration can be limited to some", only)
+	}
 	if o.replay != "" {
 		o.schedule, err = chaos.ReadSchedule(o.replay)
 		return err

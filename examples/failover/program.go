@@ -44,7 +44,7 @@ func failoverMain(ctx context.Context, args []string) error {
 	endpoints := fs.String("endpoints", os.Getenv("ETCDCTL_ENDPOINTS"), "etcd's client `addresses`, separated by commas")
 	ttl := fs.Duration("ttl", lease.DefaultTTL, "TTL of the lease: after a crash nobody leads for this long")
 	name := fs.String("name", host, "`name` of the candidate")
-	listen := fs.String("listen", "localhost:8080", "`address` at which to ask who leads (GET /), and the leader to resign (POST /resign?to=name)")
+	listen := fs.String("listen", "localhost:0", "`address` at which to ask who leads (GET /), and the leader to resign (POST /resign?to=name)")
 	_ = fs.Parse(args) // it exits if it fails
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -125,8 +125,9 @@ func (c *candidate) resign(ctx context.Context, t *election.Term, to string) err
 // observe keeps up with who leads, until ctx ends, or etcd refuses to tell.
 func (c *candidate) observe(ctx context.Context) {
 	for leader, err := range election.Observe(ctx, c.client, "failover") {
-		slog.Info("observed", "leader", leader.Owner, "error", err)
-		c.leader.Store(leader)
+		if slog.Info("observed", "leader", leader.Owner, "error", err); err == nil {
+			c.leader.Store(leader)
+		}
 	}
 }
 

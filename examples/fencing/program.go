@@ -49,6 +49,9 @@ func fencingMain(ctx context.Context, args []string) error {
 	if s.stock = guarded(db); *trusting {
 		s.stock = unguarded(db)
 	}
+	if s.sell < 1 {
+		return fmt.Errorf("-sell %d: must be positive", s.sell)
+	}
 	if err := s.stock.create(ctx); err != nil {
 		return err
 	}
@@ -83,13 +86,14 @@ func (s *seller) run(ctx context.Context, m *lock.Mutex) error {
 			return err
 		}
 		err = s.once(ctx, h)
-		lost := h.Unlock(ctx)
-		slog.Info("unlocked", "error", lost)
-		if errors.Is(lost, lock.ErrLost) {
-			lost = nil // if the table accepted the sale, it counts all the same
-		}
+		slog.Info("unlocked", "error", h.Unlock(ctx)) // a sale that the table has accepted counts all the same
 		if _, stale := errors.AsType[*lock.StaleTokenError](err); !stale {
-			return errors.Join(err, lost)
+			return err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return err
 		}
 	}
 }

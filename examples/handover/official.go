@@ -26,6 +26,9 @@ func officialMain(ctx context.Context, args []string) error {
 	_ = fs.String("name", "", "`name`, which this lock has no place for")
 	hold := fs.Duration("hold", 10*time.Millisecond, "how long a turn takes")
 	_ = fs.Parse(args) // it exits if it fails
+	if *ttl < time.Second { // the library would take etcd's default instead
+		return fmt.Errorf("-ttl %s: must be at least 1s", *ttl)
+	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	client, err := clientv3.New(clientv3.Config{Endpoints: strings.Split(*endpoints, ","), DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 5 * time.Second})

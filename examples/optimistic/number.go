@@ -57,11 +57,15 @@ func (n *number) addLocked(ctx context.Context, m *lock.Mutex) error {
 		if err != nil {
 			return err
 		}
-		put, _, err := n.next(ctx, resp.Kvs)
+		put, revision, err := n.next(ctx, resp.Kvs)
 		if err != nil {
 			return err
 		}
-		_, err = h.Txn(ctx).Then(put).Commit()
+		unchanged := clientv3.Compare(clientv3.ModRevision(n.key), "=", revision)
+		done, err := h.Txn(ctx).If(unchanged).Then(put).Commit()
+		if err == nil && !done.Succeeded {
+			err = fmt.Errorf("%s was changed by somebody without the lock", n.key)
+		}
 		return err
 	})
 }

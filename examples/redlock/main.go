@@ -84,6 +84,9 @@ func run(ctx context.Context, args []string, out *os.File) error {
 	if s.nodes[0].Embedded() {
 		chosen = s.without("hang", chosen)
 	}
+	if len(chosen) == 0 {
+		return errors.Join(errors.New("no act is left to play"), cluster.Close(), dir.Remove())
+	}
 	err = program.CauseOr(ctx, s.perform(ctx, chosen))
 	return errors.Join(err, cluster.Close(), dir.Remove())
 }

@@ -99,13 +99,12 @@ func (s *server) serve(ctx context.Context, client *clientv3.Client) error {
 	}
 	slog.Info("registered", "service", s.Service, "name", s.Name, "address", self.Addr)
 	select { // a lost lease is no reason to end: the address is registered again under the next
-	case err := <-served:
-		return errors.Join(err, r.Close(ctx))
+	case err = <-served:
 	case <-ctx.Done():
 	}
 	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
-	return r.Drain(within, g)
+	return errors.Join(err, r.Drain(within, g))
 }
 
 // UnaryCall answers with the server's name.
@@ -121,7 +120,8 @@ func connect(client *clientv3.Client, service string) (*grpc.ClientConn, error) 
 		return nil, err
 	}
 	return grpc.NewClient("etcd:///"+service, grpc.WithResolvers(builder),
-		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}]}`),
+		grpc.WithDefaultServiceConfig(`{
+			"loadBalancingConfig": [{"round_robin": {}}], "methodConfig": [{"name": [{}], "timeout": "5s"}]}`),
 		grpc.WithTransportCredentials(insecure.NewCredentials()))
 }
 

@@ -31,7 +31,11 @@ func write(ctx context.Context, client *clientv3.Client, session *lease.Session,
 		// The lock is lost, or a reply was. It begins anew, from what there is then: it makes no
 		// difference whether that has the change already.
 		slog.Warn("to be tried again", "error", err)
-		<-time.After(time.Second)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return err
+		}
 	}
 }
 
