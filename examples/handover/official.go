@@ -25,7 +25,7 @@ func officialMain(ctx context.Context, args []string) error {
 	ttl := fs.Duration("ttl", time.Minute, "TTL of the lease")
 	_ = fs.String("name", "", "`name`, which this lock has no place for")
 	hold := fs.Duration("hold", 10*time.Millisecond, "how long a turn takes")
-	_ = fs.Parse(args) // it exits if it fails
+	_ = fs.Parse(args)      // it exits if it fails
 	if *ttl < time.Second { // the library would take etcd's default instead
 		return fmt.Errorf("-ttl %s: must be at least 1s", *ttl)
 	}
