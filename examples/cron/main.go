@@ -2,8 +2,8 @@
 // although every process knows every job and none is in charge. A run is done under
 // the lock of its job, page by page, and each page goes to etcd with the lock's token
 // in a transaction that the lock guards. So a run whose process dies is resumed by
-// another from the last page, times at which nobody was there are made up for by one
-// run, and a process that was stopped and wakes up too late changes nothing.
+// another after the last page, runs missed while no process was up are caught up by one
+// run, and a process that resumes too late changes nothing.
 //
 //	go run ./examples/cron                                 # processes are killed, ended and paused
 //	go run ./examples/cron -endpoints localhost:2379       # the program itself, once or more
@@ -21,7 +21,7 @@ func main() {
 		Name: "cron",
 		About: `Processes share the runs of two cron jobs. One dies in the middle of a run, all
 are gone for a while, one is stopped and wakes up too late. With -endpoints, or
-ETCDCTL_ENDPOINTS, it is one process of the fleet on an etcd of yours.`,
+ETCDCTL_ENDPOINTS, it is one process of the fleet on your own etcd.`,
 		Program: cronMain, Acts: s.acts,
 	}).Main()
 }

@@ -25,26 +25,26 @@ const (
 	resultKey = "cron/result/" // and the job and the time: a run that is finished
 )
 
-// page is a piece of a run, and who has written it.
+// page is a piece of a run, and who wrote it.
 type page struct {
 	Worker string
 	Token  lock.Token
 }
 
-// record is what etcd has of one run of a job.
+// record is one run of a job, as it is kept in etcd.
 type record struct {
 	Slot   time.Time // for which the job was due
-	Missed int       // times before that, since the last run, that nothing was done for
+	Missed int       // earlier times since the last run that were missed
 	Pages  []page
 	Done   bool
 }
 
-// cronMain is what main would be in a copy: it takes turns at all jobs until SIGTERM or Ctrl-C.
+// cronMain would be main in your copy: it takes turns at all jobs until SIGTERM or Ctrl-C.
 func cronMain(ctx context.Context, args []string) error {
 	host, _ := os.Hostname()
 	fs := flag.NewFlagSet("cron", flag.ExitOnError)
 	endpoints := fs.String("endpoints", os.Getenv("ETCDCTL_ENDPOINTS"), "etcd's client `addresses`, separated by commas")
-	ttl := fs.Duration("ttl", lease.DefaultTTL, "TTL of the lease: after a crash a run rests for as long")
+	ttl := fs.Duration("ttl", lease.DefaultTTL, "TTL of the lease: how long an interrupted run waits after a crash")
 	name := fs.String("name", host, "`name` that pages are signed with")
 	_ = fs.Parse(args) // it exits if it fails
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
@@ -79,18 +79,18 @@ type worker struct {
 	job    job
 }
 
-// keep takes turns at a job with the other processes, until ctx ends. When its time is up,
-// by each one's own clock, who comes first does the run; the others queue for the lock, find
-// nothing left to do, and would be the ones to resume it.
+// keep takes turns at a job with the other processes, until ctx ends. When the job is due by a
+// process's own clock, the first to get the lock runs it; the others wait, find nothing to do,
+// and would resume it if the first died.
 func (w *worker) keep(ctx context.Context, session *lease.Session) error {
 	mutex, err := lock.NewMutex(session, lockName+w.job.name)
 	if err != nil {
 		return err
 	}
 	for ctx.Err() == nil {
-		next := time.Now().Add(time.Second) // if this fails
-		// The context that is left out ends with the lock: for work that can be stopped. This work
-		// stands for what cannot, and the guard alone keeps it from doing harm.
+		next := time.Now().Add(time.Second) // if the turn fails
+		// The ignored context ends with the lock; use it if your work can be cancelled. This stands
+		// in for work that cannot: the guard alone keeps it from doing harm.
 		err := mutex.Do(ctx, func(_ context.Context, h *lock.Hold) error { return w.turn(ctx, h, &next) })
 		if err != nil && ctx.Err() == nil {
 			// Another has the run by now, or a reply was lost: the next turn begins with what etcd has.
@@ -104,9 +104,9 @@ func (w *worker) keep(ctx context.Context, session *lease.Session) error {
 	return nil
 }
 
-// turn does what is due of the job, and finds out when it is due next.
+// turn runs the job if it is due, and computes the next time.
 func (w *worker) turn(ctx context.Context, h *lock.Hold, next *time.Time) error {
-	rec := record{Slot: time.Now().UTC(), Done: true} // a job that is new is due from now on
+	rec := record{Slot: time.Now().UTC(), Done: true} // a new job is due from now on
 	resp, err := w.client.Get(ctx, stateKey+w.job.name)
 	switch {
 	case err != nil:
@@ -122,7 +122,7 @@ func (w *worker) turn(ctx context.Context, h *lock.Hold, next *time.Time) error 
 		rec = record{Slot: slot, Missed: missed}
 	}
 	for !rec.Done { // begun by another, perhaps
-		<-time.After(100 * time.Millisecond) // in place of work of yours
+		<-time.After(100 * time.Millisecond) // your work goes here
 		rec.Pages = append(rec.Pages, page{w.name, h.Token()})
 		rec.Done = len(rec.Pages) == w.job.pages
 		if err := w.store(ctx, h, rec); err != nil {
@@ -134,8 +134,8 @@ func (w *worker) turn(ctx context.Context, h *lock.Hold, next *time.Time) error 
 	return nil
 }
 
-// store writes a run under the lock: neither key changes if that is lost. The result comes to
-// be together with the last page.
+// store writes a run under the lock: neither key changes if the lock is lost. The result is
+// written with the last page.
 func (w *worker) store(ctx context.Context, h *lock.Hold, rec record) error {
 	value, err := json.Marshal(rec)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 )
 
 // mostMissed is where the counting of missed times stops: a job for every second that
-// nobody has run for a year has missed 31 million.
+// nobody ran for a year has missed 31 million.
 const mostMissed = 1000
 
 // job is something to be done at certain times: a number of pages to be written.

@@ -31,13 +31,13 @@ type candidate struct {
 	wishes chan wish
 }
 
-// wish asks the leader to resign in favour of a candidate, or of the next if to is empty.
+// wish asks the leader to resign in favour of a candidate, or of the next one if to is empty.
 type wish struct {
 	to    string
 	reply chan error
 }
 
-// failoverMain is what main would be in a copy: a candidate until SIGTERM or Ctrl-C.
+// failoverMain would be main in your copy: a candidate until SIGTERM or Ctrl-C.
 func failoverMain(ctx context.Context, args []string) error {
 	host, _ := os.Hostname()
 	fs := flag.NewFlagSet("failover", flag.ExitOnError)
@@ -82,20 +82,20 @@ func failoverMain(ctx context.Context, args []string) error {
 	return nil // told to end, and it has
 }
 
-// lead leads until the term ends, which ctx says, or until it is to resign.
+// lead works until ctx ends with the term, or until it is asked to resign.
 func (c *candidate) lead(ctx context.Context, t *election.Term) error {
 	for tick := time.Tick(100 * time.Millisecond); ctx.Err() == nil; {
 		slog.Info("leading", "token", t.Token(), "until", t.Deadline())
-		select { // in place of work of yours
+		select { // your work goes here
 		case <-tick:
-		case <-ctx.Done(): // work that goes on does no harm: nothing of it will be written
+		case <-ctx.Done(): // work that continues is harmless: none of it will be written
 		case w := <-c.wishes:
 			err := c.resign(ctx, t, w.to)
 			if w.reply <- err; err == nil {
 				return nil
 			}
 		}
-		// etcd does nothing of this if another leads by now, however late it comes.
+		// However late this arrives, etcd rejects it if somebody else leads by then.
 		if _, err := t.Txn(ctx).Then(clientv3.OpPut("failover/work", t.Token().String())).Commit(); err != nil {
 			slog.Warn("not written", "error", err)
 		}
@@ -104,8 +104,8 @@ func (c *candidate) lead(ctx context.Context, t *election.Term) error {
 	return nil
 }
 
-// resign gives the term to a candidate, past all that are ahead of it in the queue, if one is
-// named, and else leaves it to Run. An error is that the term goes on.
+// resign transfers the term to the named candidate, skipping everybody ahead of it; if none is
+// named, Run resigns. If it returns an error, the term continues.
 func (c *candidate) resign(ctx context.Context, t *election.Term, to string) error {
 	all, err := election.Candidates(ctx, c.client, "failover")
 	i := slices.IndexFunc(all, func(x election.Candidate) bool { return x.Owner == to && !x.Leads() })
@@ -122,7 +122,7 @@ func (c *candidate) resign(ctx context.Context, t *election.Term, to string) err
 	return nil
 }
 
-// observe keeps up with who leads, until ctx ends, or etcd refuses to tell.
+// observe tracks the leader until ctx ends or etcd refuses.
 func (c *candidate) observe(ctx context.Context) {
 	for leader, err := range election.Observe(ctx, c.client, "failover") {
 		if slog.Info("observed", "leader", leader.Owner, "error", err); err == nil {

@@ -43,7 +43,7 @@ func (v *show) play() *theatre.Play {
 	scenes := []theatre.Scene{
 		{Name: "crash", Key: "c", Intro: "The leader is killed: its lease has to expire before the next is elected.", Play: v.scene(v.crash)},
 		{Name: "pause", Key: "p", Intro: "The leader is paused past its TTL: what it writes on waking is refused.", Play: v.scene(v.pause)},
-		{Name: "partition", Key: "x", Intro: "The leader is cut off: it is told before the next is elected.", Play: v.scene(v.partition)},
+		{Name: "partition", Key: "x", Intro: "The leader is cut off: it learns of the loss before the next is elected.", Play: v.scene(v.partition)},
 		{Name: "transfer", Key: "t", Intro: "The leader gives its term to the last in the queue.", Play: v.scene(v.transfer)},
 		{Name: "resign", Key: "r", Intro: "The leader resigns: the next is elected at once.", Play: v.scene(v.resign)},
 	}

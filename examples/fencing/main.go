@@ -8,10 +8,10 @@
 //	go run ./examples/fencing -unguarded                    # only without the condition
 //	go run ./examples/fencing -endpoints localhost:2379 -db stock.db -sell 3
 //
-// program.go and stock.go are to be copied: the way from the lock to the statements, and
-// these. They need none of the other files, and a driver for the database. show.go has copies
-// of the program work on one file of SQLite. The exit code is 1 if something else comes of it
-// than is told here.
+// program.go and stock.go are to be copied: how the lock reaches the statements, and the
+// statements themselves. They need only a database driver, and none of the other files.
+// show.go runs copies of the program on one SQLite file. The exit code is 1 if the outcome is
+// not as described here.
 package main
 
 import "github.com/conclave-go/conclave/examples/internal/theatre"

@@ -27,17 +27,17 @@ type seller struct {
 	approval string
 }
 
-// fencingMain is what main would be in a copy, beside the import of a driver named "sqlite":
-// it sells once.
+// fencingMain would be main in your copy, which also imports a driver named "sqlite": it sells
+// once.
 func fencingMain(ctx context.Context, args []string) error {
 	var s seller
 	fs := flag.NewFlagSet("fencing", flag.ExitOnError)
 	endpoints := fs.String("endpoints", os.Getenv("ETCDCTL_ENDPOINTS"), "etcd's client `addresses`, separated by commas")
-	ttl := fs.Duration("ttl", lease.DefaultTTL, "TTL of the lease: after a crash nobody sells for as long")
+	ttl := fs.Duration("ttl", lease.DefaultTTL, "TTL of the lease: after a crash nobody sells for this long")
 	file := fs.String("db", "stock.db", "`file` of the database")
 	trusting := fs.Bool("unguarded", false, "leave out the condition on the token, and trust in the lock alone")
 	fs.Int64Var(&s.sell, "sell", 1, "`how many` bolts to sell")
-	fs.StringVar(&s.approval, "approval", "", "`URL` that answers with 200 if a sale may be; without, it may")
+	fs.StringVar(&s.approval, "approval", "", "`URL` that must answer 200 before a sale (default: no approval needed)")
 	_ = fs.Parse(args) // it exits if it fails
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -77,7 +77,7 @@ func fencingMain(ctx context.Context, args []string) error {
 	return err
 }
 
-// run tries until the table accepts. After a refusal it takes the lock anew and looks again:
+// run tries until the table accepts. After a refusal it takes the lock again and looks again:
 // what it knew is out of date.
 func (s *seller) run(ctx context.Context, m *lock.Mutex) error {
 	for {
@@ -105,8 +105,8 @@ func (s *seller) once(ctx context.Context, h *lock.Hold) error {
 		return err
 	}
 	slog.Info("looked", "token", h.Token(), "amount", amount)
-	// Real work runs under h.With(ctx), which stops most late writes on this side. This stands
-	// for those that it cannot stop because they are on their way already.
+	// Real work runs under h.With(ctx), which stops most late writes on this side. This stands in
+	// for those that it cannot stop, because they are already on their way.
 	if err := s.approved(ctx); err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func (s *seller) once(ctx context.Context, h *lock.Hold) error {
 	return err
 }
 
-// approved asks somebody else, who may take long.
+// approved asks another service, which may be slow.
 func (s *seller) approved(ctx context.Context) error {
 	if s.approval == "" {
 		return nil

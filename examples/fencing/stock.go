@@ -15,19 +15,18 @@ const (
 )
 
 // A token is a positive int64, so any signed 64-bit column holds it: INTEGER here,
-// BIGINT elsewhere. It must not be stored as text, whose order is another.
+// BIGINT elsewhere. It must not be stored as text, which sorts differently.
 const createStock = `CREATE TABLE IF NOT EXISTS stock (item TEXT PRIMARY KEY, amount INTEGER NOT NULL, token INTEGER NOT NULL)`
 
-// The row remembers the token of its last user. A look leaves its token too:
-// otherwise a stale write could slip in between the look and the write of the present
-// holder, who would then undo it unknowingly. The token already in the row is welcome
-// again, because it is the same holder's.
+// The row remembers the token of its last user. Reading stores the token too: otherwise a
+// stale write could slip in between the read and the write of the current holder, who would
+// then overwrite it unknowingly. An equal token is accepted: it is the same holder's.
 const (
 	guardedLook = `UPDATE stock SET token = ?2 WHERE item = ?1 AND token <= ?2 RETURNING amount`
 	guardedSet  = `UPDATE stock SET amount = ?3, token = ?2 WHERE item = ?1 AND token <= ?2`
 )
 
-// What trusts in the lock alone.
+// The same without the check.
 const (
 	unguardedLook = `SELECT amount FROM stock WHERE item = ?1`
 	unguardedSet  = `UPDATE stock SET amount = ?3, token = ?2 WHERE item = ?1`

@@ -17,13 +17,13 @@ import (
 	"go.etcd.io/etcd/client/v3/concurrency"
 )
 
-// officialMain is handoverMain with etcd's own lock, to compare. What a program has to do by
-// itself there is to open the next session when one has ended, and to guard what it writes.
+// officialMain is handoverMain with etcd's own lock, to compare. With that lock, the program
+// itself has to open a new session when one has ended, and to guard its writes.
 func officialMain(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("official", flag.ExitOnError)
 	endpoints := fs.String("endpoints", "", "etcd's client `addresses`, separated by commas")
 	ttl := fs.Duration("ttl", time.Minute, "TTL of the lease")
-	_ = fs.String("name", "", "`name`, which this lock has no place for")
+	_ = fs.String("name", "", "`name`, which this lock cannot store")
 	hold := fs.Duration("hold", 10*time.Millisecond, "how long a turn takes")
 	_ = fs.Parse(args)      // it exits if it fails
 	if *ttl < time.Second { // the library would take etcd's default instead
@@ -37,8 +37,8 @@ func officialMain(ctx context.Context, args []string) error {
 	}
 	defer client.Close()
 	for ctx.Err() == nil {
-		// Without a context: what ends with that is the session, and closing it does not
-		// revoke its lease then.
+		// No context here: the session would end with it, and Close would then not revoke the
+		// lease.
 		session, err := concurrency.NewSession(client, concurrency.WithTTL(int(*ttl/time.Second)))
 		if err != nil {
 			return err

@@ -17,14 +17,14 @@ import (
 	"github.com/conclave-go/conclave/lock"
 )
 
-// handoverMain is what main would be in a copy: it takes turns at one lock with all other
-// copies, until SIGTERM or Ctrl-C.
+// handoverMain would be main in your copy: it takes turns at one lock with all other copies,
+// until SIGTERM or Ctrl-C.
 func handoverMain(ctx context.Context, args []string) error {
 	host, _ := os.Hostname()
 	fs := flag.NewFlagSet("handover", flag.ExitOnError)
 	endpoints := fs.String("endpoints", os.Getenv("ETCDCTL_ENDPOINTS"), "etcd's client `addresses`, separated by commas")
 	ttl := fs.Duration("ttl", lease.DefaultTTL, "TTL of the lease: after a crash the lock stays taken for this long")
-	name := fs.String("name", host, "`name` for those who look at the queue")
+	name := fs.String("name", host, "`name` of this copy, shown by conclave inspect")
 	hold := fs.Duration("hold", 10*time.Millisecond, "how long a turn takes")
 	_ = fs.Parse(args) // it exits if it fails
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
@@ -65,18 +65,18 @@ func turn(ctx context.Context, client *clientv3.Client, h *lock.Hold, hold time.
 	for over := time.Now().Add(hold); ctx.Err() == nil && time.Now().Before(over); {
 		slog.Info("holding", "token", h.Token(), "until", h.Deadline())
 		if err := count(ctx, client, h, min(hold, 100*time.Millisecond)); err != nil {
-			slog.Warn("not written", "error", err) // or it was, and nobody knows: what etcd has counts
+			slog.Warn("not written", "error", err) // or written without a reply: the next count reads what etcd has
 		}
 	}
 	return nil
 }
 
-// count is the work that the lock is for: it reads a number and writes it one higher.
+// count is the work that the lock protects: it reads a number and adds one.
 func count(ctx context.Context, client *clientv3.Client, h *lock.Hold, work time.Duration) error {
 	resp, err := client.Get(ctx, "handover/count")
-	select { // in place of work of yours
+	select { // your work goes here
 	case <-time.After(work):
-	case <-ctx.Done(): // work that goes on does no harm: nothing of it will be written
+	case <-ctx.Done(): // work that continues is harmless: none of it will be written
 	}
 	if err != nil {
 		return err
@@ -88,8 +88,8 @@ func count(ctx context.Context, client *clientv3.Client, h *lock.Hold, work time
 			return err
 		}
 	}
-	// However late this comes, etcd does nothing if the lock is another's by then, nor if this
-	// process has counted on meanwhile because there was no answer.
+	// However late this arrives, etcd rejects it if someone else has the lock by then, or if an
+	// earlier attempt whose reply was lost went through.
 	_, err = h.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision("handover/count"), "=", read)).
 		Then(clientv3.OpPut("handover/count", fmt.Sprintf("%d with token %s", n+1, h.Token()))).Commit()
 	return err

@@ -42,11 +42,11 @@ type show struct {
 
 func (v *show) play() *theatre.Play {
 	scenes := []theatre.Scene{
-		{Name: "conclave", Intro: "Processes hand a lock to each other, and each counts on by one.", Play: v.scene(false, 0, v.handOver)},
+		{Name: "conclave", Intro: "Processes hand a lock to each other, and each adds one to a counter.", Play: v.scene(false, 0, v.handOver)},
 		{Name: "official", Intro: "The same with etcd's own clientv3/concurrency, to compare.", Play: v.scene(true, 0, v.handOver)},
 		{Name: "crash", Intro: "The holder is killed: the next takes over when its lease has expired.", Play: v.scene(false, long, v.crash)},
 		{Name: "pause", Intro: "The holder is paused past its TTL: what it writes on waking is refused.", Play: v.scene(false, long, v.pause)},
-		{Name: "partition", Intro: "The holder is cut off: it is told before the next has the lock.", Play: v.scene(false, long, v.partition)},
+		{Name: "partition", Intro: "The holder is cut off: it learns of the loss before the next gets the lock.", Play: v.scene(false, long, v.partition)},
 		{Name: "official-partition", Intro: "The same with clientv3/concurrency, where luck decides: up to two tries.", Play: v.scene(true, long, v.partition)},
 	}
 	if !process.CanPause {

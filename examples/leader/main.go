@@ -1,6 +1,6 @@
-// Leader is the smallest program of which one copy leads: it works once a second while it
-// leads, and the next copy leads at once when it is told to end, or when its lease has
-// expired after a crash.
+// Leader is the smallest program with one leader: a copy works once a second while it leads;
+// the next copy takes over at once if the leader is stopped, or, after a crash, when its lease
+// has expired.
 //
 //	go run ./examples/leader                               # copies are killed, ended and paused
 //	go run ./examples/leader -ttl 10s

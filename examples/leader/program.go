@@ -16,7 +16,7 @@ import (
 	"github.com/conclave-go/conclave/lease"
 )
 
-// leaderMain is what main would be in a copy: a candidate until SIGTERM or Ctrl-C.
+// leaderMain would be main in your copy: a candidate until SIGTERM or Ctrl-C.
 func leaderMain(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("leader", flag.ExitOnError)
 	endpoints := fs.String("endpoints", os.Getenv("ETCDCTL_ENDPOINTS"), "etcd's client `addresses`, separated by commas")
@@ -40,21 +40,21 @@ func leaderMain(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	host, _ := os.Hostname() // for those who look
+	host, _ := os.Hostname() // shown by "conclave inspect"
 	if err = scheduler.Run(ctx, host, work); ctx.Err() != nil {
 		return nil // told to end, and it has
 	}
 	return err
 }
 
-// work works once a second until its term ends, which ctx says.
+// work works once a second until ctx ends with the term.
 func work(ctx context.Context, t *election.Term) error {
 	defer slog.Info("stopped", "token", t.Token())
 	for tick := time.Tick(time.Second); ctx.Err() == nil; {
 		slog.Info("leading", "token", t.Token(), "until", t.Deadline())
-		// etcd does nothing of this if another leads by now, however late it comes.
+		// However late this arrives, etcd rejects it if somebody else leads by then.
 		if _, err := t.Txn(ctx).Then(clientv3.OpPut("scheduler/last", t.Token().String())).Commit(); err != nil {
-			slog.Warn("not done", "error", err) // to be done again in a second, or by the next
+			slog.Warn("not done", "error", err) // retried in a second, or by the next leader
 		}
 		select {
 		case <-tick:

@@ -14,12 +14,12 @@ func patient() []string { return []string{"-ttl", "3s", "-slack", "60s"} }
 func TestOneCommandRunsUntilItsHolderIsKilled(t *testing.T) {
 	t.Parallel()
 	out := programtest.Play(t, nil, patient()...)
-	const next, works = `n\d is in office [\d.]+ m?s later, with token \d+`, `n\d's command is at work, with token \d+`
+	const next, works = `n\d is active [\d.]+ m?s later, with token \d+`, `n\d's command is at work, with token \d+`
 	programtest.RequireInOrder(t, out, `TTL 3s, embedded etcd`,
 		`1/3  Three copies`, works,
 		`2/3  The holder is told to end`, `n\d is told to end \(SIGTERM\)`, next, works,
 		`3/3  The holder is killed`, `n\d is killed \(SIGKILL\)`, next, works, `n\d's command is still at work`, `refuses\s+its\s+writes`,
-		`Never two in office before their deadlines, and tokens only rose\.\n$`)
+		`Never two active before their deadlines, and tokens only rose\.\n$`)
 }
 
 func TestInterruptLeavesNothingBehindWhileACommandHasLostItsHolder(t *testing.T) {

@@ -18,8 +18,8 @@ import (
 	"github.com/conclave-go/conclave/lock"
 )
 
-// lockedMain is what main would be in a copy: it waits for the lock, runs a command under
-// it, and ends with that. SIGTERM and Ctrl-C end the command first.
+// lockedMain would be main in your copy: it waits for the lock, runs a command under it, and
+// ends with the command. SIGTERM and Ctrl-C end the command first.
 func lockedMain(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("locked", flag.ExitOnError)
 	endpoints := fs.String("endpoints", os.Getenv("ETCDCTL_ENDPOINTS"), "etcd's client `addresses`, separated by commas")

@@ -19,12 +19,12 @@ type number struct {
 	work   time.Duration // between a read and the write that follows from it
 }
 
-// swap adds one without a lock, and says how often it tried. It takes two round trips, and
-// for each conflict one more: a refused transaction brings the number that refused it. Each
-// is a write for etcd, also when it is refused.
+// swap adds one without a lock, and returns how often it tried. It takes two round trips, and
+// one more for each conflict: a refused transaction returns the current value. Even a refused
+// transaction costs etcd a write.
 //
 // An error is not a conflict: the write may have happened, so trying again might add one
-// twice. Who has to try again needs a mark of its own in the value.
+// twice. To retry safely, put a unique marker in the value.
 func (n *number) swap(ctx context.Context) (tries int, err error) {
 	resp, err := n.client.Get(ctx, n.key)
 	if err != nil {
@@ -39,7 +39,8 @@ func (n *number) swapFrom(ctx context.Context, read []*mvccpb.KeyValue) (tries i
 		if err != nil {
 			return tries, err
 		}
-		// The revision stands for the value: the same number twice, with another between, has two.
+		// Compare revisions, not values: a number that changed and changed back has a new
+		// revision (ABA).
 		unchanged := clientv3.Compare(clientv3.ModRevision(n.key), "=", revision)
 		resp, err := n.client.Txn(ctx).If(unchanged).Then(put).Else(clientv3.OpGet(n.key)).Commit()
 		if err != nil || resp.Succeeded {
@@ -50,7 +51,7 @@ func (n *number) swapFrom(ctx context.Context, read []*mvccpb.KeyValue) (tries i
 }
 
 // addLocked adds one under a lock, in four round trips if nobody else has it. The transaction
-// is refused should the lock be lost meanwhile, so that even then no change is undone.
+// fails if the lock has been lost, so nobody's change is overwritten.
 func (n *number) addLocked(ctx context.Context, m *lock.Mutex) error {
 	return m.Do(ctx, func(ctx context.Context, h *lock.Hold) error {
 		resp, err := n.client.Get(ctx, n.key)
@@ -80,7 +81,7 @@ func (n *number) next(ctx context.Context, read []*mvccpb.KeyValue) (put clientv
 		}
 	}
 	select {
-	case <-time.After(n.work): // in place of work of yours
+	case <-time.After(n.work): // your work goes here
 	case <-ctx.Done():
 		return put, 0, context.Cause(ctx)
 	}

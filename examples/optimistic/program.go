@@ -21,17 +21,17 @@ import (
 	"github.com/conclave-go/conclave/lock"
 )
 
-// optimisticMain is what main would be in a copy: it adds to numbers in etcd for a while, and
-// logs how that went.
+// optimisticMain would be main in your copy: it adds to numbers in etcd for a while, and logs
+// how that went.
 func optimisticMain(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("optimistic", flag.ExitOnError)
 	endpoints := fs.String("endpoints", os.Getenv("ETCDCTL_ENDPOINTS"), "etcd's client `addresses`, separated by commas")
-	ttl := fs.Duration("ttl", lease.DefaultTTL, "TTL of the lease: after a crash a lock is taken for as long")
+	ttl := fs.Duration("ttl", lease.DefaultTTL, "TTL of the lease: after a crash a lock stays taken for this long")
 	prefix := fs.String("prefix", "optimistic/", "prefix of the numbers' `keys`")
-	numbers := fs.Int("numbers", 1, "`how many` there are to choose from")
-	workers := fs.Int("workers", 1, "`how many` add at a time")
-	work := fs.Duration("work", 0, "how long it takes to work out what to write")
-	duration := fs.Duration("duration", 10*time.Second, "for how long")
+	numbers := fs.Int("numbers", 1, "`how many` numbers to choose from")
+	workers := fs.Int("workers", 1, "`how many` workers add at the same time")
+	work := fs.Duration("work", 0, "simulated work between read and write")
+	duration := fs.Duration("duration", 10*time.Second, "how long to run")
 	locked := fs.Bool("lock", false, "add under a lock, not by swapping")
 	_ = fs.Parse(args) // it exits if it fails
 	if *numbers < 1 || *workers < 1 || *duration <= 0 {
@@ -70,7 +70,7 @@ func optimisticMain(ctx context.Context, args []string) error {
 	return err
 }
 
-// addAll has several add for a while, to numbers that they choose at random.
+// addAll has workers add for a while, to numbers that they choose at random.
 func addAll(ctx context.Context, ways []func(context.Context) (int, error), workers int, duration time.Duration) error {
 	var mu sync.Mutex // protects took and tries
 	var took []time.Duration

@@ -51,7 +51,7 @@ func (r row) ratio() float64 { return r.swap.perSecond() / r.lock.perSecond() }
 
 func (s *show) flags(fs *flag.FlagSet) (check func() error) {
 	fs.DurationVar(&s.duration, "duration", 500*time.Millisecond, "of each measurement, of which there are 22")
-	fs.DurationVar(&s.work, "work", 5*time.Millisecond, "how long it takes to work out what to write, where that takes time")
+	fs.DurationVar(&s.work, "work", 5*time.Millisecond, "simulated work between read and write, where there is any")
 	return func() error {
 		switch {
 		case s.duration <= 0:

@@ -19,24 +19,24 @@ import (
 )
 
 // invoices is a file in which each line is the number of an invoice: one more than the line
-// before. There is no way in which the file could tell whose line comes too late.
+// before. The file has no way to tell whose line comes too late.
 type invoices struct {
 	file          string
 	work, latency time.Duration
 }
 
-// redlockMain is what main would be in a copy: it writes invoices under the lock until
-// SIGTERM or Ctrl-C.
+// redlockMain would be main in your copy: it writes invoices under the lock until SIGTERM or
+// Ctrl-C.
 func redlockMain(ctx context.Context, args []string) error {
 	var to invoices
 	fs := flag.NewFlagSet("redlock", flag.ExitOnError)
 	nodes := fs.String("nodes", "localhost:6379", "`addresses` of Redis servers that know nothing of each other, separated by commas")
 	name := fs.String("lock", "invoices", "`name` of the lock")
 	ttl := fs.Duration("ttl", redlock.DefaultTTL, "TTL of the lock: after a crash nobody has it for this long")
-	minUptime := fs.Duration("min-uptime", 0, "for how long a server must have been up to have a vote: the TTL, if it may lose keys")
+	minUptime := fs.Duration("min-uptime", 0, "minimum uptime before a server's vote counts; use the TTL if servers may lose keys")
 	fs.StringVar(&to.file, "file", "invoices.txt", "`file` to write invoices to")
-	fs.DurationVar(&to.work, "work", time.Second, "how long it takes to work an invoice out")
-	fs.DurationVar(&to.latency, "latency", 0, "how long a write is on its way")
+	fs.DurationVar(&to.work, "work", time.Second, "simulated work for each invoice")
+	fs.DurationVar(&to.latency, "latency", 0, "simulated latency of a write")
 	_ = fs.Parse(args) // it exits if it fails
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -76,8 +76,8 @@ func redlockMain(ctx context.Context, args []string) error {
 	return nil
 }
 
-// write writes the next invoice under the lock. It asks the hold whether it still may. From
-// there on nothing keeps it from being late: the file has no token to refuse it by.
+// write writes the next invoice under the lock. It checks the hold first. After that, nothing
+// can stop a late write: the file has no token to refuse it by.
 func (to *invoices) write(ctx context.Context, h *redlock.Hold) error {
 	slog.Info("holds", "until", h.Deadline())
 	defer func() { slog.Info("stopped", "until", h.Deadline()) }()
@@ -87,7 +87,7 @@ func (to *invoices) write(ctx context.Context, h *redlock.Hold) error {
 	}
 	number := bytes.Count(text, []byte("\n")) + 1
 	select {
-	case <-time.After(to.work): // in place of work of yours
+	case <-time.After(to.work): // your work goes here
 	case <-ctx.Done(): // the lock is lost, or this is told to end
 		return context.Cause(ctx)
 	}

@@ -1,7 +1,7 @@
 // Registry has gRPC servers register in etcd and clients find them there. Servers are
 // added, drained and killed while calls go on, and etcd itself is stopped for longer
-// than the leases last: the clients go on with what they know, and every registration
-// comes back.
+// than the leases last: clients keep using the last known addresses, and every registration
+// is restored.
 //
 //	go run ./examples/registry               # all of that, on an embedded etcd
 //	go run ./examples/registry -ttl 10s -callers 16

@@ -15,15 +15,15 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
-	testgrpc "google.golang.org/grpc/interop/grpc_testing" // in place of a service of yours
+	testgrpc "google.golang.org/grpc/interop/grpc_testing" // your service goes here
 
 	"github.com/conclave-go/conclave/conclavegrpc"
 	"github.com/conclave-go/conclave/lease"
 )
 
 const (
-	// drainGrace is how long a server goes on after it has left the registry, while clients
-	// hear of it.
+	// drainGrace is how long a server goes on serving after it has left the registry, until
+	// clients have learned of it.
 	drainGrace = 300 * time.Millisecond
 	// drainTimeout is less than supervisors wait between SIGTERM and SIGKILL.
 	drainTimeout = 8 * time.Second
@@ -41,7 +41,7 @@ type server struct {
 // about is what balancers can learn of a server from the registry.
 type about struct{ Zone, Version string }
 
-// serviceMain is what main would be in a copy: a server or a client until SIGTERM or Ctrl-C.
+// serviceMain would be main in your copy: a server or a client until SIGTERM or Ctrl-C.
 func serviceMain(role string, args []string) error {
 	s := &server{TTL: lease.DefaultTTL}
 	fs := flag.NewFlagSet(role, flag.ExitOnError)
@@ -98,7 +98,7 @@ func (s *server) serve(ctx context.Context, client *clientv3.Client) error {
 		return err
 	}
 	slog.Info("registered", "service", s.Service, "name", s.Name, "address", self.Addr)
-	select { // a lost lease is no reason to end: the address is registered again under the next
+	select { // a lost lease is no reason to stop: the address is registered again under the next one
 	case err = <-served:
 	case <-ctx.Done():
 	}
@@ -113,7 +113,7 @@ func (s *server) UnaryCall(context.Context, *testgrpc.SimpleRequest) (*testgrpc.
 	return &testgrpc.SimpleResponse{ServerId: s.Name}, nil
 }
 
-// connect returns a connection that calls the servers of a service in turns.
+// connect returns a connection that round-robins over a service's servers.
 func connect(client *clientv3.Client, service string) (*grpc.ClientConn, error) {
 	builder, err := conclavegrpc.NewBuilder(client, conclavegrpc.WithLogger(slog.Default()))
 	if err != nil {

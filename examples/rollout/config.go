@@ -13,13 +13,13 @@ import (
 	"github.com/conclave-go/conclave/lock"
 )
 
-// errInvalid is that an update was refused. Nothing was written.
+// errInvalid is returned when an update is refused. Nothing was written.
 var errInvalid = errors.New("invalid update")
 
 // settings are the values of a part, by name.
 type settings map[string]int
 
-// part is what one key has.
+// part is the value of one key.
 type part struct {
 	Version  int        // of the whole configuration, written with this value
 	Token    lock.Token // of the writer
@@ -32,8 +32,8 @@ type config map[string]part
 // change is what is to be set, by part.
 type change map[string]settings
 
-// take takes note of keys that were written or deleted, and returns the version that all
-// parts have, 0 if there are none. It fails if they do not have the same.
+// take applies events, and returns the version of all parts, 0 if there are none; it fails if
+// versions differ.
 func (c config) take(events ...*clientv3.Event) (version int, err error) {
 	for _, e := range events {
 		name := strings.TrimPrefix(string(e.Kv.Key), configKey)
@@ -86,8 +86,8 @@ func (c config) merged(by change, version int, token lock.Token) config {
 	return next
 }
 
-// validate says what is wrong with a configuration: rules about one part, and about
-// parts that have to fit together.
+// validate returns what is wrong with a configuration. Some rules are about one part, others
+// about parts that must fit together.
 func (c config) validate() error {
 	limits, routes, features := c["limits"].Settings, c["routes"].Settings, c["features"].Settings
 	sum := 0

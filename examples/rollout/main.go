@@ -1,9 +1,9 @@
 // Rollout updates a configuration that readers in several clusters use. It consists of
-// three keys that must fit together. A writer takes the lock, reads all, merges its
+// three keys that must fit together. A writer takes the lock, reads all keys, merges its
 // change, validates the result, and writes all keys in one transaction that the lock
-// guards; so no reader ever sees a part of an update, whenever a writer dies. Each
-// reader reports the version that it has applied, under a lease, and the writer waits
-// until all have reported the new one that are alive.
+// guards, so no reader ever sees a partial update, no matter when a writer dies. Each
+// reader reports the version that it has applied, under a lease, and the writer of a new
+// version waits until all live readers have reported it.
 //
 //	go run ./examples/rollout                              # readers and writers, killed, paused and cut off
 //	go run ./examples/rollout -endpoints localhost:2379 -reader eu/1
@@ -23,7 +23,7 @@ func main() {
 		About: `Writers update a configuration of three keys that readers in three clusters use.
 Two write at once, some are killed at different steps, two are refused, and one waits
 for a reader that is slow, but not for one that is gone. With -endpoints, or
-ETCDCTL_ENDPOINTS, it is one reader or writer on an etcd of yours.`,
+ETCDCTL_ENDPOINTS, it is one reader or writer on your own etcd.`,
 		Program: rolloutMain, Acts: s.acts,
 	}).Main()
 }

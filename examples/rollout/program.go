@@ -23,15 +23,15 @@ import (
 const (
 	lockName   = "rollout/lock"     // of those who write the configuration
 	configKey  = "rollout/config/"  // and the name of a part
-	appliedKey = "rollout/applied/" // and the name of a reader that is alive: the version it has applied
+	appliedKey = "rollout/applied/" // and the name of a live reader: the version it has applied
 )
 
-// rolloutMain is what main would be in a copy: a reader until SIGTERM or Ctrl-C, or a writer,
-// which makes one change.
+// rolloutMain would be main in your copy: a reader until SIGTERM or Ctrl-C, or a writer, which
+// makes one change.
 func rolloutMain(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("rollout", flag.ExitOnError)
 	endpoints := fs.String("endpoints", os.Getenv("ETCDCTL_ENDPOINTS"), "etcd's client `addresses`, separated by commas")
-	ttl := fs.Duration("ttl", lease.DefaultTTL, "TTL of the lease: a reader that has died is waited for as long")
+	ttl := fs.Duration("ttl", lease.DefaultTTL, "TTL of the lease: a writer waits this long for a dead reader")
 	reader := fs.String("reader", "", "be a reader of this `name`")
 	var c change
 	fs.Func("set", "be a writer that makes this `change`, by part: {\"limits\": {\"rps\": 150}}", func(text string) error {
@@ -70,8 +70,8 @@ func rolloutMain(ctx context.Context, args []string) error {
 
 // read applies each version, until ctx ends.
 func read(ctx context.Context, client *clientv3.Client, session *lease.Session, name string) error {
-	// Before it reads anything: a writer that does not see it yet, and so does not wait for it,
-	// has written what it is going to read.
+	// Register before reading: a writer that does not see us yet has already written what we will
+	// read.
 	applied, err := lease.Register(ctx, session, appliedKey+name, "0")
 	if err != nil {
 		return err

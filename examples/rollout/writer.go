@@ -15,9 +15,9 @@ import (
 	"github.com/conclave-go/conclave/watch"
 )
 
-// write makes a change under the lock. When it returns nil, every reader that is alive has
-// applied it. When it fails, readers have the version before it or the new one, all the same
-// sooner or later, and the next writer sees to that.
+// write makes a change under the lock. When it returns nil, every live reader has applied it.
+// When it fails, readers have either the old or the new version; the next writer waits until
+// they agree.
 func write(ctx context.Context, client *clientv3.Client, session *lease.Session, c change) error {
 	mutex, err := lock.NewMutex(session, lockName)
 	if err != nil {
@@ -28,8 +28,8 @@ func write(ctx context.Context, client *clientv3.Client, session *lease.Session,
 		if err == nil || errors.Is(err, errInvalid) || ctx.Err() != nil {
 			return err
 		}
-		// The lock is lost, or a reply was. It begins anew, from what there is then: it makes no
-		// difference whether that has the change already.
+		// The lock or a reply was lost. Start over from the current state; applying the change twice
+		// is harmless.
 		slog.Warn("to be tried again", "error", err)
 		select {
 		case <-time.After(time.Second):
@@ -46,7 +46,7 @@ func update(ctx context.Context, client *clientv3.Client, h *lock.Hold, c change
 		return err
 	}
 	slog.Info("holding", "token", h.Token(), "version", version)
-	// A writer that died may have left this. So there are never more than two versions.
+	// Finish a dead writer's rollout first, so that at most two versions are in use.
 	if err := await(ctx, client, version); err != nil {
 		return err
 	}
@@ -63,8 +63,8 @@ func update(ctx context.Context, client *clientv3.Client, h *lock.Hold, c change
 	return await(ctx, client, version+1)
 }
 
-// await waits until every reader that is alive has applied a version. Who dies is waited for
-// no longer than its lease lasts. Who comes later reads the configuration later.
+// await waits until every live reader has applied a version. It waits for a dead reader only
+// until its lease expires; a new reader reads the new configuration anyway.
 func await(ctx context.Context, client *clientv3.Client, version int) error {
 	decode := func(_ string, value []byte) (int, error) { return strconv.Atoi(string(value)) }
 	applied, err := watch.NewCache(ctx, client, appliedKey, decode)

@@ -18,7 +18,7 @@ func main() {
 		Name: "shards",
 		About: `Members share shards among themselves. One joins, one leaves, one is killed, one
 is cut off; as few shards move as can be, and none ever has two owners. With
--endpoints, or ETCDCTL_ENDPOINTS, this is one member on an etcd of yours.`,
+-endpoints, or ETCDCTL_ENDPOINTS, this is one member on your own etcd.`,
 		Program: shardsMain, Flags: s.flags, Acts: s.acts,
 	}).Main()
 }

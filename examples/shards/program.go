@@ -22,7 +22,7 @@ import (
 // than its supervisor waits before SIGKILL.
 const drainTimeout = 8 * time.Second
 
-// shardsMain is what main would be in a copy: a member of the group until SIGTERM or Ctrl-C.
+// shardsMain would be main in your copy: a member of the group until SIGTERM or Ctrl-C.
 func shardsMain(ctx context.Context, args []string) error {
 	host, _ := os.Hostname()
 	fs := flag.NewFlagSet("shards", flag.ExitOnError)
@@ -58,8 +58,8 @@ func shardsMain(ctx context.Context, args []string) error {
 	return member.Close(within) // when the others have its shards
 }
 
-// counting returns what a member does with a shard that it owns: it counts on from what the
-// owner before has left in etcd. A write takes effect only while the shard is owned, so no
+// counting returns what a member does with a shard that it owns: it continues from the count
+// that the previous owner left in etcd. A write takes effect only while the shard is owned, so no
 // count is lost, whoever is killed, paused or cut off.
 func counting(client *clientv3.Client) shard.OwnFunc {
 	return func(ctx context.Context, o *shard.Ownership) error {
@@ -75,7 +75,7 @@ func counting(client *clientv3.Client) shard.OwnFunc {
 			case <-tick:
 				count++
 				if _, err := o.Txn(ctx).Then(clientv3.OpPut(key, strconv.Itoa(count))).Commit(); err != nil {
-					return err // it may have come through: whoever is next loads what there is
+					return err // it may have gone through: the next owner loads what etcd has
 				}
 			case <-o.Leaving(): // the next owner waits
 				return nil
@@ -86,7 +86,7 @@ func counting(client *clientv3.Client) shard.OwnFunc {
 	}
 }
 
-// load reads what the owner before has left.
+// load reads the count that the previous owner left.
 func load(ctx context.Context, client *clientv3.Client, key string) (int, error) {
 	resp, err := client.Get(ctx, key)
 	if err != nil || len(resp.Kvs) == 0 {

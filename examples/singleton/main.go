@@ -1,5 +1,5 @@
-// Singleton is a service of which one instance serves at a time. The replicas stand by and
-// take over: at once when the one in office is told to end, and when its lease has expired
+// Singleton is a service in which only one instance serves at a time. The other replicas stand
+// by and take over: at once when the active one is told to end, and when its lease has expired
 // if it crashed.
 //
 //	go run ./examples/singleton                            # replicas are killed, ended and paused

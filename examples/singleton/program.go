@@ -23,8 +23,8 @@ import (
 // terminationGracePeriodSeconds, see deployment.yaml.
 const drainTimeout = 10 * time.Second
 
-// singletonMain is what main would be in a copy: it stands by until it is elected, and
-// serves while it is in office, until SIGTERM or Ctrl-C.
+// singletonMain would be main in your copy: it stands by until it is elected, and serves while
+// it is active, until SIGTERM or Ctrl-C.
 func singletonMain(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("singleton", flag.ExitOnError)
 	endpoints := fs.String("endpoints", os.Getenv("ETCDCTL_ENDPOINTS"), "etcd's client `addresses`, separated by commas")
@@ -49,7 +49,7 @@ func singletonMain(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	host, _ := os.Hostname() // the pod's name, for those who look
+	host, _ := os.Hostname() // the pod's name, shown by "conclave inspect"
 	lead := func(ctx context.Context, t *election.Term) error { return serve(ctx, t, *listen) }
 	if err = service.Run(ctx, host, lead); ctx.Err() != nil {
 		return nil // told to end, and it has
@@ -57,8 +57,8 @@ func singletonMain(ctx context.Context, args []string) error {
 	return err
 }
 
-// serve serves until the term ends, or ctx does: then the requests that are under way
-// are answered first, and only after that the next is in office.
+// serve serves until the term ends, or ctx does: then the requests under way are answered
+// first, and only after that does the next replica become active.
 func serve(ctx context.Context, t *election.Term, listen string) error {
 	listener, err := net.Listen("tcp", listen)
 	if err != nil {
@@ -97,7 +97,7 @@ func handler(t *election.Term) http.Handler {
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if t.Err() != nil { // it was paused, and another serves
-			http.Error(w, "not in office any more", http.StatusServiceUnavailable)
+			http.Error(w, "not active any more", http.StatusServiceUnavailable)
 			return
 		}
 		mux.ServeHTTP(w, r)

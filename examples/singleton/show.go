@@ -18,7 +18,7 @@ import (
 
 func acts(ctx context.Context, s *theatre.Stage) {
 	start := func(name string) { s.Start(name, "-listen", "127.0.0.1:0") }
-	answers := func() { // on a busy machine the one in office may have changed meanwhile
+	answers := func() { // on a busy machine the active one may have changed meanwhile
 		s.Until(ctx, "an answer", func() bool {
 			o := s.InOffice(ctx, "")
 			said, err := get(ctx, o.Address)
@@ -33,16 +33,16 @@ func acts(ctx context.Context, s *theatre.Stage) {
 	start("r1")
 	start("r2")
 	answers()
-	s.Act("2/4  A rollout: the one in office is told to end, and the next serves at once.")
+	s.Act("2/4  A rollout: the active one is told to end, and the next serves at once.")
 	s.Terminate(ctx)
 	answers()
 	start("r3")
-	s.Act("3/4  The one in office is killed: the next serves when its lease has expired.")
+	s.Act("3/4  The active one is killed: the next serves when its lease has expired.")
 	s.Kill(ctx)
 	answers()
 	start("r4")
 	if process.CanPause {
-		s.Act("4/4  The one in office is paused for longer than its lease lasts.")
+		s.Act("4/4  The active one is paused for longer than its lease lasts.")
 		s.Pause(ctx)
 		answers()
 	}
@@ -70,7 +70,7 @@ func get(ctx context.Context, address string) (said string, err error) {
 	return said, nil
 }
 
-// serves returns the token of the one in office, as etcd has it.
+// serves returns the token of the active one, as etcd has it.
 func serves(ctx context.Context, client *clientv3.Client) (lock.Token, error) {
 	leader, err := election.Current(ctx, client, "singleton")
 	return leader.Token, err

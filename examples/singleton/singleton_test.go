@@ -21,13 +21,13 @@ func patient() []string { return []string{"-ttl", "3s", "-slack", "60s"} }
 func TestOneReplicaServesWhateverHappensToIt(t *testing.T) {
 	t.Parallel()
 	out := programtest.Play(t, nil, patient()...)
-	const next, answers = `r\d is in office [\d.]+ m?s later, with token \d+`, `r\d is ready, and answers: token \d+`
+	const next, answers = `r\d is active [\d.]+ m?s later, with token \d+`, `r\d is ready, and answers: token \d+`
 	programtest.RequireInOrder(t, out, `TTL 3s, embedded etcd`,
 		`1/4  Two replicas start`, answers,
 		`2/4  A rollout`, `r\d is told to end \(SIGTERM\)`, next, answers,
-		`3/4  The one in office is killed`, `r\d is killed \(SIGKILL\)`, next, answers,
-		`4/4  The one in office is paused`, `r\d is paused \(SIGSTOP\)`, next, `r\d goes on, and stops`, answers,
-		`Never two in office before their deadlines, and tokens only rose\.\n$`)
+		`3/4  The active one is killed`, `r\d is killed \(SIGKILL\)`, next, answers,
+		`4/4  The active one is paused`, `r\d is paused \(SIGSTOP\)`, next, `r\d goes on, and stops`, answers,
+		`Never two active before their deadlines, and tokens only rose\.\n$`)
 }
 
 func TestInterruptLeavesNothingBehind(t *testing.T) {

@@ -17,18 +17,17 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// policy is what somebody says of a tenant's policy, which is a number under policy/TENANT.
-// Whoever says it, it has a place in one order, that of etcd's revisions: a policy that of
-// its write, and one that does not exist that of the read that has not found it.
+// policy is a tenant's policy as it was at one revision; in etcd it is a number under
+// policy/TENANT. Policies are ordered by etcd revision, whatever their source: that of the
+// write, or, if there is no policy, that of the read that found none.
 type policy struct {
 	Tenant  string
 	Limit   int // instances of each product; 0 if there is no policy
 	Version int64
 }
 
-// policies is a cache that believes whoever knows the latest: those who push, which may come
-// twice, out of order or not at all, those who are asked for all from time to time, and those
-// who are asked because one is missed.
+// policies is a cache in which the newest version wins, whether pushed, pulled periodically, or
+// read on a miss. A push may come twice, out of order, or not at all.
 type policies struct {
 	client *clientv3.Client
 	misses singleflight.Group
@@ -37,8 +36,8 @@ type policies struct {
 	known map[string]policy
 }
 
-// learn takes note of a policy unless it is older than, or the same as, what is known. So it
-// does not matter in which order policies come, nor how often.
+// learn stores a policy unless it is as old as the known one, or older. So it does not matter
+// in which order policies come, nor how often.
 func (p *policies) learn(from string, s policy) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -58,7 +57,7 @@ func (p *policies) lookUp(tenant string) policy {
 }
 
 // of returns a tenant's policy. If it is not known it is read, once for all who ask
-// meanwhile. That read is not ended by the ctx of the one who happened to be first.
+// meanwhile. The ctx of the first caller does not end that read.
 func (p *policies) of(ctx context.Context, tenant string) (policy, error) {
 	if s := p.lookUp(tenant); s.Version > 0 {
 		return s, nil
@@ -67,14 +66,14 @@ func (p *policies) of(ctx context.Context, tenant string) (policy, error) {
 		return nil, p.read(context.WithoutCancel(ctx), "missed", []string{tenant}, "policy/"+tenant)
 	})
 	select {
-	case r := <-read: // and not what was read: a push may have brought something newer
+	case r := <-read: // look it up again: a push may have brought something newer
 		return p.lookUp(tenant), r.Err
 	case <-ctx.Done():
 		return policy{}, context.Cause(ctx)
 	}
 }
 
-// read asks etcd for policies, among which those tenants' should be.
+// read reads policies from etcd, and records which of those tenants have none.
 func (p *policies) read(ctx context.Context, from string, tenants []string, key string, opts ...clientv3.OpOption) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -101,8 +100,7 @@ func (p *policies) learnFrom(resp *clientv3.GetResponse, from string, tenants []
 	return nil
 }
 
-// pullEvery pulls from time to time, to the end of ctx. A pull that fails is made up for by
-// the next.
+// pullEvery pulls periodically until ctx ends. If a pull fails, the next one catches up.
 func (p *policies) pullEvery(ctx context.Context, period time.Duration) {
 	for tick := time.Tick(period); ; {
 		select {
@@ -116,8 +114,8 @@ func (p *policies) pullEvery(ctx context.Context, period time.Duration) {
 	}
 }
 
-// pull asks for all policies. It need not be the leader of the cluster that answers: what is
-// older than what is known has no effect.
+// pull reads all policies. A follower that lags behind may answer: a policy that is older than
+// the known one has no effect.
 func (p *policies) pull(ctx context.Context) error {
 	p.mu.Lock()
 	known := slices.Collect(maps.Keys(p.known))

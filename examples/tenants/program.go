@@ -23,12 +23,12 @@ import (
 	"github.com/conclave-go/conclave/watch"
 )
 
-// runners is how many products are seen to at a time.
+// runners is how many products are reconciled at a time.
 const runners = 4
 
-// product is one of a tenant: as it should be, under tenant/info/TENANT/rs/NAME, and as it
-// is, under the same with "running" for "info". Here the world that the controller acts on is
-// made of keys too, so that it can be looked at; elsewhere it is containers or queues.
+// product is a tenant's product: the desired state is under tenant/info/TENANT/rs/NAME, the
+// actual state under the same key with "running" for "info". Here the actual state is kept in
+// keys too, so that it can be looked at; elsewhere it would be containers or queues.
 type product struct {
 	Instances int
 	Term      lock.Token `json:",omitzero"` // in which it was made so
@@ -36,12 +36,12 @@ type product struct {
 
 func decode(_ string, value []byte) (p product, err error) { return p, json.Unmarshal(value, &p) }
 
-// tenantsMain is what main would be in a copy: a controller that stands for election until
-// SIGTERM or Ctrl-C. While another leads it keeps up to date, and takes over at once.
+// tenantsMain would be main in your copy: a controller that stands for election until SIGTERM
+// or Ctrl-C. While another leads it keeps up to date, so it can take over at once.
 func tenantsMain(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("tenants", flag.ExitOnError)
 	endpoints := fs.String("endpoints", os.Getenv("ETCDCTL_ENDPOINTS"), "etcd's client `addresses`, separated by commas")
-	ttl := fs.Duration("ttl", lease.DefaultTTL, "TTL of the lease: after a crash nobody leads for as long")
+	ttl := fs.Duration("ttl", lease.DefaultTTL, "TTL of the lease: after a crash nobody leads for this long")
 	pull := fs.Duration("pull", 10*time.Second, "how often all policies are pulled")
 	listen := fs.String("listen", "localhost:0", "`address` to which policies are pushed")
 	_ = fs.Parse(args) // it exits if it fails
@@ -81,34 +81,34 @@ func tenantsMain(ctx context.Context, args []string) error {
 		return err
 	}
 	slog.Info("ready", "address", listener.Addr().String())
-	host, _ := os.Hostname() // for those who look
+	host, _ := os.Hostname() // shown by "conclave inspect"
 	if err = controllers.Run(ctx, host, c.lead); ctx.Err() != nil {
 		return nil // told to end, and it has
 	}
 	return err
 }
 
-// controller makes products what they should be, while it leads.
+// controller reconciles products while it leads.
 type controller struct {
-	products *watch.Cache[product] // as they should be and as they are, at one revision
+	products *watch.Cache[product] // desired and actual, at one revision
 	policies *policies
 }
 
-// lead goes on for a term. It begins with every product, whatever the leaders before have
-// left undone.
+// lead reconciles until the term ends. It begins with every product, so it finishes whatever
+// earlier leaders left undone.
 func (c *controller) lead(ctx context.Context, t *election.Term) error {
 	slog.Info("leading", "token", t.Token(), "until", t.Deadline())
 	see := func(ctx context.Context, key string) error { return c.reconcile(ctx, t, key) }
 	return watch.Reconcile(ctx, c.products, see, watch.WithWorkers(runners), watch.WithBackoff(100*time.Millisecond, time.Second))
 }
 
-// reconcile makes one product what it should be now, which may be for the first time, once
-// more, or after several changes.
+// reconcile brings one product to its desired state. It may be the first call for it, a retry,
+// or one call for several changes.
 func (c *controller) reconcile(ctx context.Context, t *election.Term, key string) error {
 	name := strings.TrimPrefix(strings.TrimPrefix(key, "tenant/info/"), "tenant/running/")
 	tenant, _, _ := strings.Cut(name, "/")
 	at := c.products.Snapshot()
-	wanted, _ := at.Get("tenant/info/" + name) // 0 instances if it is not wanted
+	wanted, _ := at.Get("tenant/info/" + name) // 0 instances if there is no such key
 	is, _ := at.Get("tenant/running/" + name)
 	n := wanted.Value.Instances
 	if err := errors.Join(wanted.Err, is.Err); err != nil || n == is.Value.Instances {
@@ -129,9 +129,9 @@ func (c *controller) reconcile(ctx context.Context, t *election.Term, key string
 		}
 		op = clientv3.OpPut("tenant/running/"+name, string(value))
 	}
-	// There are two conditions: that the world is as it was when this was wanted, and, by Txn,
-	// that the term is not over: a leader that was paused cannot undo what the next has done.
-	// What is refused for the first reason comes here again, for the change that it has missed.
+	// There are two conditions: that nothing has changed since the snapshot, and, by Txn, that
+	// the term is not over, so a leader that was paused cannot undo what the next has done. If the
+	// first fails, the change we missed triggers another reconcile.
 	same := clientv3.Compare(clientv3.ModRevision("tenant/running/"+name), "=", is.ModRevision)
 	_, err := t.Txn(ctx).If(same).Then(op).Commit()
 	return err

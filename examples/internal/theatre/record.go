@@ -41,7 +41,7 @@ func Check(offices ...Office) error {
 	slices.SortFunc(offices, func(a, b Office) int { return a.Since.Compare(b.Since) })
 	for i := 1; i < len(offices); i++ {
 		if a, b := offices[i-1], offices[i]; b.Since.Before(a.Until) || b.Token <= a.Token {
-			return fmt.Errorf("%s was in office until %s, token %s, and %s from %s, token %s", a.Copy, a.Until, a.Token, b.Copy, b.Since, b.Token)
+			return fmt.Errorf("%s was active until %s, token %s, and %s from %s, token %s", a.Copy, a.Until, a.Token, b.Copy, b.Since, b.Token)
 		}
 	}
 	return nil

@@ -177,7 +177,7 @@ func (s *Stage) Heard(name, message string) time.Time { return s.record.lastHear
 // InOffice waits until a copy other than the one named is in office, as the copy logs and
 // as etcd has it.
 func (s *Stage) InOffice(ctx context.Context, other string) (found Office) {
-	s.Until(ctx, "another copy in office", func() bool {
+	s.Until(ctx, "another active copy", func() bool {
 		if found = s.record.latest(); found.Copy == "" || found.Copy == other || !found.Stopped.IsZero() {
 			return false
 		}
@@ -193,7 +193,7 @@ func (s *Stage) InOffice(ctx context.Context, other string) (found Office) {
 }
 
 // inOffice says what one in office does.
-func (s *Stage) inOffice() string { return cmp.Or(s.play.Verb, "is in office") }
+func (s *Stage) inOffice() string { return cmp.Or(s.play.Verb, "is active") }
 
 // Kill kills the one in office, and waits for the next.
 func (s *Stage) Kill(ctx context.Context) (gone, next Office) {
@@ -216,7 +216,7 @@ func (s *Stage) Pause(ctx context.Context) (gone, next Office) {
 	next = s.Succeed(ctx, gone, "is paused (SIGSTOP)", s.TTL+time.Second, func() error { return s.Copy(gone.Copy).Pause(ctx) })
 	s.Do(func() error { return s.Copy(gone.Copy).Resume() })
 	s.Until(ctx, gone.Copy+" stopping", func() bool { return s.Heard(gone.Copy, "stopped").After(began) })
-	s.Say(s.Styles.Good, "%s goes on, and stops: it is not in office any more", gone.Copy)
+	s.Say(s.Styles.Good, "%s goes on, and stops: it is not active any more", gone.Copy)
 	return gone, next
 }
 
@@ -273,7 +273,7 @@ func (s *Stage) Succeed(ctx context.Context, gone Office, what string, within ti
 	took := max(next.Since.Sub(began), 0)
 	s.Do(func() error {
 		if took > within+s.slack && !next.rival {
-			return fmt.Errorf("%s was in office %s later, %s is promised", next.Copy, took, within)
+			return fmt.Errorf("%s was active %s later, %s is promised", next.Copy, took, within)
 		}
 		return nil
 	})

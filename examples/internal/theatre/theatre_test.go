@@ -18,7 +18,7 @@ func TestTwoInOfficeAtATimeAndTokensThatDoNotRiseAreFound(t *testing.T) {
 	require.NoError(t, theatre.Check())
 	require.NoError(t, theatre.Check(a))
 	require.NoError(t, theatre.Check(theatre.Office{Copy: "b", Token: 2, Since: at(2), Until: at(4)}, a))
-	require.ErrorContains(t, theatre.Check(theatre.Office{Copy: "b", Token: 2, Since: at(1), Until: at(4)}, a), "a was in office until")
+	require.ErrorContains(t, theatre.Check(theatre.Office{Copy: "b", Token: 2, Since: at(1), Until: at(4)}, a), "a was active until")
 	require.ErrorContains(t, theatre.Check(theatre.Office{Copy: "b", Token: 1, Since: at(3), Until: at(4)}, a), "and b from")
 }
 
