@@ -6,7 +6,7 @@
 // # What gets better at once
 //
 //   - A lock or a term is handed over as soon as it is released: the other library's
-//     waiters sleep for up to 100 ms nearly every time.
+//     waiters often sleep for up to 100 ms.
 //   - [Session.Done] is closed before the server can have let in others, not up to a
 //     second later, even when the network is cut.
 //   - Lock and Campaign return when their ctx ends, even in a partition, and leave

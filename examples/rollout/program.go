@@ -34,7 +34,7 @@ func rolloutMain(ctx context.Context, args []string) error {
 	ttl := fs.Duration("ttl", lease.DefaultTTL, "TTL of the lease: a writer waits this long for a dead reader")
 	reader := fs.String("reader", "", "be a reader of this `name`")
 	var c change
-	fs.Func("set", "be a writer that makes this `change`, by part: {\"limits\": {\"rps\": 150}}", func(text string) error {
+	fs.Func("set", "be a writer that makes this `change`, by part: {\"routes\": {\"blue\": 100}}", func(text string) error {
 		return json.Unmarshal([]byte(text), &c)
 	})
 	_ = fs.Parse(args) // it exits if it fails

@@ -3,7 +3,7 @@
 //
 //	go run ./examples/shards                                        # members come, go, crash and are cut off
 //	go run ./examples/shards -members 8 -shards 1000
-//	go run ./examples/shards -endpoints localhost:2379 -name a      # the program itself, once or more
+//	go run ./examples/shards -endpoints localhost:2379 -name a      # the program itself; each copy has its own -name
 //
 // program.go is to be copied, and needs none of the other files. show.go does things to
 // copies of it. The exit code is 1 if a shard ever had two owners, a token that did not

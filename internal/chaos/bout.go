@@ -93,7 +93,7 @@ func (b *bout) limited(ctx context.Context, step Step) error {
 }
 
 // perform plays one step: a worker of each trial comes to the point, the fault begins,
-// the worker goes on, the fault ends, and the lock goes round again.
+// the worker goes on, the fault ends, and the lock is passed on again.
 func (b *bout) perform(ctx context.Context, step Step) error {
 	f, ok := faults()[step.Fault]
 	if !ok {
@@ -186,7 +186,7 @@ func (g *target) proceed(ctx context.Context, d time.Duration) error {
 	return pass(ctx, d)
 }
 
-// settle ends a stay and returns when the lock goes round again.
+// settle ends a stay and returns when the lock is passed on again.
 func (g *target) settle(ctx context.Context) error {
 	g.hand.tell(worker.Enough)
 	return g.await(ctx, "a grant after "+g.step.Fault, 1)

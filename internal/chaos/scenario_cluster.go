@@ -16,7 +16,7 @@ const keptTTL = 4 * time.Second
 const upgraded = "3.6"
 
 // lasting repeats a fault that lasts past the TTL; in one round somebody keeps the lock all
-// that time, in the next it goes round.
+// that time, in the next it is passed on.
 func lasting(next func(d *draw, i int) Step) func(*draw, int) []Step {
 	return func(d *draw, n int) []Step {
 		var all []Step
@@ -37,7 +37,7 @@ func always(fault string) func(*draw, int) []Step {
 	return lasting(func(*draw, int) Step { return Step{Fault: fault} })
 }
 
-// clusterScenarios are those in which etcd is slow, limited or another: its clients have to
+// clusterScenarios are those in which etcd is slow, limited, or of another version: its clients have to
 // live with that.
 func clusterScenarios(etcd []string) []Scenario {
 	delayedToo := append(slices.Clone(etcd), delayed)

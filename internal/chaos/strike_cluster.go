@@ -19,7 +19,7 @@ const (
 	ballast = 32
 )
 
-// strikeCluster does what leaves etcd slow, limited or another.
+// strikeCluster does what leaves etcd slow, limited, or of another version.
 func (b *bout) strikeCluster(ctx context.Context, step Step, c *servers.Etcd, leader int) (healer, error) {
 	follower := (leader + 1 + step.Node%2) % 3
 	mend := func(context.Context) error { return c.Mend() }

@@ -51,7 +51,7 @@ type trial struct {
 	traces    *tempdir.Dir // a file for each worker; nil if the specification is not asked
 }
 
-// newTrial starts the workers and returns when the lock goes round among them. The
+// newTrial starts the workers and returns when they pass the lock on. The
 // caller closes the trial, even when newTrial fails.
 func newTrial(ctx context.Context, a *arena, s System, e Entry, seed uint64) (*trial, error) {
 	scenario, ttl, plan := e.Scenario, e.TTL, 0

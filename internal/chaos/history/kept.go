@@ -17,7 +17,7 @@ func (r *Result) losses(events []Event, holds []Hold, rules Rules) {
 	for _, h := range holds {
 		overruled[h.ID] = h.Overruled != Open
 	}
-	free := int64(0) // since when the lock may go round under a fault
+	free := int64(0) // since when the lock may be passed on under a fault
 	for _, e := range events {
 		switch e.Kind {
 		case Begun:
