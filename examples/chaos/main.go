@@ -1,4 +1,4 @@
-// Chaos puts locks under faults and says whether they kept what they promise: locks on
+// Chaos puts locks under faults and says whether they kept their promises: locks on
 // etcd, a lock on Redis and Redlock side by side, and some that are known to break.
 // Workers, members of etcd and Redis servers are processes, which are stopped, killed
 // and cut off one by one.

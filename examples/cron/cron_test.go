@@ -15,14 +15,14 @@ func TestMain(m *testing.M) { programtest.Main(m, main) }
 func TestRunsTakePlaceOnceWhateverHappensToTheProcesses(t *testing.T) {
 	t.Parallel()
 	const (
-		report  = `report  of [\d:]+(,\s+for\s+\d+\s+missed\s+before\s+it\s+too)?:\s+1`
+		report  = `report  of [\d:]+(,\s+and\s+for\s+\d+\s+missed\s+before\s+it)?:\s+1`
 		resumed = report + `(-[23])?\s+by[^:]+;\s+[34](-4)?\s+by`
 		some    = `([2-9]|\d\d+)`
 	)
 	programtest.RequireInOrder(t, programtest.Play(t, nil), `TTL 2s, embedded etcd`,
 		`1/4  Two jobs, three processes`, report,
 		`2/4  A process is killed`, `(w\d) is half done with the report of`, `is killed \(SIGKILL\)`, resumed,
-		`3/4  Nobody is there`, `all processes have ended`, `report  of [\d:]+,\s+for\s+`+some+`\s+missed\s+before\s+it\s+too: `, report,
+		`3/4  No process is up`, `all processes have ended`, `report  of [\d:]+,\s+and\s+for\s+`+some+`\s+missed\s+before\s+it: `, report,
 		`4/4  A process is stopped`, `is stopped \(SIGSTOP\)`, resumed, `wakes up \(SIGCONT\), and goes on with its page`,
 		`page [34] of w\d is refused: lock: lost`,
 		`\d+ reports and \d+ mails, `+some+` of them resumed by another: none\s+twice`)

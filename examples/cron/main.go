@@ -20,7 +20,7 @@ func main() {
 	(&theatre.Play{
 		Name: "cron",
 		About: `Processes share the runs of two cron jobs. One dies in the middle of a run, all
-are gone for a while, one is stopped and wakes up too late. With -endpoints, or
+are gone for a while, one is stopped and resumes too late. With -endpoints, or
 ETCDCTL_ENDPOINTS, it is one process of the fleet on your own etcd.`,
 		Program: cronMain, Acts: s.acts,
 	}).Main()

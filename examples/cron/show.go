@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	absence = 3200 * time.Millisecond // for which nobody is there: three runs of the report at least
+	absence = 3200 * time.Millisecond // while no process is up: at least three runs of the report
 	half    = 2                       // pages of a report
 )
 
@@ -29,7 +29,7 @@ type show struct {
 	*theatre.Stage
 
 	seen    map[string]bool   // results, by key
-	stored  string            // the copy that has stored half of a report, and nobody any page since
+	stored  string            // the copy with half a report stored, if no page came after
 	refused map[string]string // why a page was not stored, by copy
 }
 
@@ -39,10 +39,10 @@ func (s *show) acts(ctx context.Context, stage *theatre.Stage) {
 	s.together(ctx)
 	s.Act("2/4  A process is killed in the middle of a run: another resumes it.")
 	s.crash(ctx)
-	s.Act("3/4  Nobody is there for a while: what was missed is caught up once.")
+	s.Act("3/4  No process is up for a while: missed runs are caught up by one run.")
 	s.leave(ctx)
 	if process.CanPause {
-		s.Act("4/4  A process is stopped in the middle of a run, and wakes up too late.")
+		s.Act("4/4  A process is stopped in the middle of a run, and resumes too late.")
 		s.pause(ctx)
 	}
 	all, summary := s.History(ctx, "cron/"), ""
@@ -50,7 +50,7 @@ func (s *show) acts(ctx context.Context, stage *theatre.Stage) {
 	s.Conclude("%s", summary)
 }
 
-// hear takes note of what a copy logs.
+// hear records what a copy logs.
 func (s *show) hear(l theatre.Line) error {
 	var a struct {
 		Job, Error string
@@ -95,7 +95,7 @@ func (s *show) start(ctx context.Context, names ...string) {
 	}
 }
 
-// together looks on while nothing happens to anybody.
+// together watches while nothing goes wrong.
 func (s *show) together(ctx context.Context) {
 	s.start(ctx, names()...)
 	runs := make(map[string]int)
@@ -230,11 +230,11 @@ func parse(kv *mvccpb.KeyValue) (job string, rec record, err error) {
 	return job, rec, json.Unmarshal(kv.Value, &rec)
 }
 
-// tell tells of a run that is finished.
+// tell prints a finished run.
 func (s *show) tell(style lipgloss.Style, job string, rec record) {
 	missed := ""
 	if rec.Missed > 0 {
-		missed = fmt.Sprintf(", for %d missed before it too", rec.Missed)
+		missed = fmt.Sprintf(", and for %d missed before it", rec.Missed)
 	}
 	s.Say(style, "%-6s  of %s%s: %s", job, rec.Slot.Format(time.TimeOnly), missed, authors(rec.Pages))
 }
@@ -257,8 +257,8 @@ func authors(pages []page) string {
 	return strings.Join(parts, "; ")
 }
 
-// checkRuns looks at all that was ever stored: no run has two results, and of the pages of a
-// job no token is lower than the one before.
+// checkRuns looks at everything that was ever stored: no run has two results, and no page of a
+// job has a lower token than the one before.
 func checkRuns(all []*clientv3.Event) (summary string, err error) {
 	runs, last, highest, resumed := make(map[string]int), make(map[string]time.Time), make(map[string]lock.Token), 0
 	for _, e := range all {

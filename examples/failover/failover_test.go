@@ -35,7 +35,7 @@ func TestTourShowsEveryFailOver(t *testing.T) {
 		`1/5  The leader is killed`, order, `c\d is killed \(SIGKILL\)`, next, `c\d is started again`, order,
 		`2/5  The leader is paused`, `c\d is paused \(SIGSTOP\)`, next, `c\d's late write was refused: election: lost`, order,
 		`3/5  The leader is cut off`, `c\d is cut off from etcd`, `c\d's time ended [\d.]+ m?s before c\d's began`,
-		`the cut is healed`, `in etcd there is nothing of c\d after term \d+`, order,
+		`the cut is healed`, `etcd has nothing from c\d after term \d+`, order,
 		`4/5  The leader gives its term`, `c\d gives its term to c\d, past 2 others`, next, order,
 		`5/5  The leader resigns`, `c\d resigns`, next, order,
 		`times +min +median +max +the old one ended\n`,

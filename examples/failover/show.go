@@ -23,10 +23,10 @@ import (
 	"github.com/conclave-go/conclave/lock"
 )
 
-// aftermath is for how long there is nothing to see but the outcome of something.
+// aftermath is how long an act shows its outcome.
 const aftermath = 500 * time.Millisecond
 
-// show is what is done to copies of the program, which stay from act to act.
+// show does things to copies of the program, which stay from act to act.
 type show struct {
 	*theatre.Stage
 
@@ -106,7 +106,7 @@ func (v *show) start(name string) {
 	v.Do(func() error { v.Copy(name).Behind(proxy); return nil })
 }
 
-// hear takes note of whom a copy sees leading, and of writes that were refused.
+// hear records whom a copy sees leading, and writes that were refused.
 func (v *show) hear(l theatre.Line) error {
 	var a struct{ Leader, Error string }
 	if l.Msg != "observed" && l.Msg != "not written" {
@@ -124,7 +124,7 @@ func (v *show) hear(l theatre.Line) error {
 	return nil
 }
 
-// settle waits until one leads, all others wait and see that, and returns those.
+// settle waits until one leads and all others wait and know the leader, and returns them.
 func (v *show) settle(ctx context.Context) (leader theatre.Office, others []string) {
 	v.Until(ctx, "a leader with all others waiting", func() bool {
 		line := v.Queue()
@@ -150,7 +150,7 @@ func (v *show) crash(ctx context.Context) {
 	v.Dismiss(ctx, gone.Copy)
 	delete(v.seen, gone.Copy)
 	v.start(gone.Copy)
-	v.Say(v.Styles.Title, "%s is started again, in a process of its own", gone.Copy)
+	v.Say(v.Styles.Title, "%s is started again, in a new process", gone.Copy)
 }
 
 // pause stops the leader past its TTL, again if a write was on its way when it stopped: that
@@ -175,7 +175,7 @@ func (v *show) partition(ctx context.Context) {
 	v.Watch(ctx, aftermath, func() {})
 	all := v.History(ctx, "failover/work")
 	v.Do(func() error { return checkWork(all) })
-	v.Say(v.Styles.Good, "in etcd there is nothing of %s after term %s", gone.Copy, next.Token)
+	v.Say(v.Styles.Good, "etcd has nothing from %s after term %s", gone.Copy, next.Token)
 }
 
 // transfer asks the leader to give its term to the last in the queue.
@@ -201,8 +201,8 @@ func (v *show) resign(ctx context.Context) {
 	v.Succeed(ctx, leader, "resigns", time.Second, v.asked(ctx, leader, ""))
 }
 
-// asked returns what asks a leader until it resigns. On a busy machine the candidate may
-// have lost its place for a moment, or the leader its term.
+// asked returns a function that asks a leader until it resigns. On a busy machine the candidate
+// may have lost its place for a moment, or the leader its term.
 func (v *show) asked(ctx context.Context, leader theatre.Office, to string) func() error {
 	return func() error {
 		v.Until(ctx, "the resignation of "+leader.Copy, func() bool {
@@ -230,7 +230,7 @@ func ask(ctx context.Context, address, to string) (answer string, err error) {
 	return strings.TrimSpace(string(text)), err
 }
 
-// below says what observers see.
+// below returns what observers see.
 func (v *show) below(styles screen.Styles, _ int, _ []theatre.Handover) []string {
 	seen, _ := v.observed.Load().(string)
 	if seen == "" {
@@ -239,8 +239,7 @@ func (v *show) below(styles screen.Styles, _ int, _ []theatre.Handover) []string
 	return []string{"", styles.Dim.Render("  observers see: " + seen + " leads")}
 }
 
-// checkWork looks at all that leaders ever wrote, of which no token may be lower than the one
-// before.
+// checkWork looks at everything that leaders ever wrote: no token may be lower than the one before.
 func checkWork(all []*clientv3.Event) error {
 	var highest lock.Fence
 	for _, e := range all {

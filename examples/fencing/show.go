@@ -51,7 +51,7 @@ type entry struct {
 	Error  string
 }
 
-// result is what an act has shown.
+// result is the outcome of an act.
 type result struct {
 	guarded       bool
 	first, second entry // when each had the lock and looked
@@ -163,11 +163,11 @@ func (s *show) act(ctx context.Context, guarded bool, title string) {
 	} else {
 		s.Do(func() error { return s.Copy("w1").Pause(ctx) })
 	}
-	s.Say(s.Styles.Title, "w1 is %s between its look and its write", how)
+	s.Say(s.Styles.Title, "w1 is %s between its read and its write", how)
 	r.second = s.looks(ctx, "w2")
 	s.Say(s.Styles.Dim, "... %s later, when w1's lease has run out", time.Since(stopped).Round(10*time.Millisecond))
 	s.sells(ctx, "w2", secondSells, r.second)
-	s.Say(s.Styles.Title, "w1 goes on where it was")
+	s.Say(s.Styles.Title, "w1 continues where it was")
 	if s.soft {
 		s.Do(func() error { s.proxy.Heal(); return nil })
 	} else {
@@ -182,7 +182,7 @@ func (s *show) act(ctx context.Context, guarded bool, title string) {
 	s.results = append(s.results, r)
 }
 
-// left returns how many bolts there are.
+// left returns how many bolts are left.
 func (s *show) left(ctx context.Context, file string) (amount int64, err error) {
 	db, err := sql.Open("sqlite", file)
 	if err != nil {
@@ -241,7 +241,7 @@ func (s *show) next(ctx context.Context, name, msg string) (e entry) {
 	return e
 }
 
-// outcome says what the table made of a write.
+// outcome says whether the table accepted a write.
 func outcome(write entry) string {
 	if write.Error != "" {
 		return "refused: " + write.Error
@@ -249,7 +249,7 @@ func outcome(write entry) string {
 	return fmt.Sprintf("accepted, token %s", write.Token)
 }
 
-// table sums up. It fails if something else than expected has happened.
+// table prints the results. It fails if something unexpected has happened.
 func (s *show) table() (err error) {
 	var rows [][]string
 	for _, r := range s.results {

@@ -27,7 +27,7 @@ func TestAllActsArePlayedAndMeasured(t *testing.T) {
 		`3/6  The holder is killed`, `w\d holds, token \d+; waiting: w\d, w\d`, `w\d is killed \(SIGKILL\)`, `w\d holds [\d.]+ m?s later, with token \d+`,
 		`4/6  The holder is paused`, `w\d is paused \(SIGSTOP\)`, `w\d goes on, and stops`, `w\d's late write was refused: lock: lost`,
 		`5/6  The holder is cut off`, `w\d is cut off from etcd`, `w\d's time ended [\d.]+ m?s before w\d's began`,
-		`the cut is healed`, `w\d is back in the queue`, `in etcd there is nothing of w\d after token \d+`,
+		`the cut is healed`, `w\d is back in the queue`, `etcd has nothing from w\d after token \d+`,
 		`6/6  The same with clientv3/concurrency`, `w\d's time ended [\d.]+ m?s (before|AFTER) w\d's began`,
 		`hand-overs +p50 +p90 +p99 +max +RPCs\nconclave +\d+ +[\d.]+ ms.*\nofficial +\d+ +[\d.]+ ms`,
 		`crash: w\d holds`, `pause: w\d's late write`, `partition: w\d's time`,

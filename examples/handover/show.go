@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	// aftermath is for how long an act goes on after what it is about.
+	// aftermath is how long an act goes on after its event.
 	aftermath = 300 * time.Millisecond
-	// firstShown is how many hand-overs of an act are told one by one.
+	// firstShown is how many hand-overs of an act are printed one by one.
 	firstShown = 3
 	// tries is how often etcd's own lock is cut off until there are two holders. About two
 	// of five cuts do that.
@@ -30,13 +30,13 @@ const (
 	long = time.Hour
 )
 
-// show is what is done to copies of the program.
+// show does things to copies of the program.
 type show struct {
 	*theatre.Stage
 
 	copies         int
 	hold, duration time.Duration
-	rivals         bool              // are on the stage
+	rivals         bool              // are running
 	refused        map[string]string // why a write was, by copy
 }
 
@@ -130,7 +130,7 @@ func (v *show) enter(ctx context.Context, hold time.Duration) {
 	}
 }
 
-// hear takes note of writes that were refused.
+// hear records writes that were refused.
 func (v *show) hear(l theatre.Line) error {
 	var a struct{ Error string }
 	if l.Msg == "not written" && l.Read(&a) == nil {
@@ -139,7 +139,7 @@ func (v *show) hear(l theatre.Line) error {
 	return nil
 }
 
-// handOver looks on while nothing happens to anybody, and measures.
+// handOver measures while nothing goes wrong.
 func (v *show) handOver(ctx context.Context) {
 	v.Until(ctx, "a hand-over", func() bool { return len(v.Handovers(time.Time{})) > 0 })
 	began, asked := time.Now(), v.rpcs(ctx)
@@ -202,7 +202,7 @@ func (v *show) pause(ctx context.Context) {
 	}
 }
 
-// partition cuts the holder off from etcd, again if that is left to luck.
+// partition cuts the holder off from etcd, several times if luck decides the outcome.
 func (v *show) partition(ctx context.Context) {
 	for try := 1; v.Failed == nil; try++ {
 		v.toTheFault(ctx)
@@ -213,7 +213,7 @@ func (v *show) partition(ctx context.Context) {
 		v.Say(lipgloss.Style{}, "%s is back in the queue", gone.Copy)
 		late := v.History(ctx, "handover/count")
 		v.Do(func() error { return checkCount(late) })
-		v.Say(v.Styles.Good, "in etcd there is nothing of %s after token %s", gone.Copy, next.Token)
+		v.Say(v.Styles.Good, "etcd has nothing from %s after token %s", gone.Copy, next.Token)
 		if !v.rivals || before < 0 || try == tries {
 			return
 		}

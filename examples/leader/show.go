@@ -40,8 +40,7 @@ func leads(ctx context.Context, client *clientv3.Client) (lock.Token, error) {
 	return leader.Token, err
 }
 
-// checkWork looks at all that was ever written, of which no token may be lower than the one
-// before.
+// checkWork looks at everything that was ever written: no token may be lower than the one before.
 func checkWork(all []*clientv3.Event) error {
 	if len(all) == 0 {
 		return errors.New("no work was done")

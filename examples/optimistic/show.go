@@ -18,7 +18,7 @@ import (
 const (
 	blindAtOnce, blindRounds = 8, 5
 	crowd, spreadOver        = 16, 64
-	mostWork                 = time.Second // keeps a crowd's locked additions within a few seconds
+	mostWork                 = time.Second // a crowd's locked additions then take seconds
 )
 
 // show measures copies of the program.
@@ -40,7 +40,7 @@ type measured struct {
 func (m measured) perSecond() float64 { return float64(m.Additions) / m.Elapsed.Seconds() }
 func (m measured) triesEach() float64 { return float64(m.Tries) / float64(m.Additions) }
 
-// row is both ways beside each other.
+// row is both ways side by side.
 type row struct {
 	atOnce, numbers int
 	work            time.Duration
@@ -66,7 +66,7 @@ func (s *show) flags(fs *flag.FlagSet) (check func() error) {
 func (s *show) acts(ctx context.Context, stage *theatre.Stage) {
 	s.Stage, s.measured = stage, make(map[string]measured)
 	stage.Hear, stage.Patience = s.hear, stage.Patience+s.duration+(crowd+1)*s.work
-	s.Act("1/4  Neither: %d at a time read, then write what they read plus one.", blindAtOnce)
+	s.Act("1/4  Neither: %d workers read, then each writes what it read plus one.", blindAtOnce)
 	s.Do(func() error { return addBlindly(ctx, s.Client, "blind/0") })
 	var n int
 	s.Do(func() (err error) { n, err = sum(ctx, s.Client, "blind/0"); return err })
@@ -106,8 +106,8 @@ func (s *show) compare(ctx context.Context, r row) {
 	s.rows = append(s.rows, r)
 }
 
-// measure runs a copy, and counts what the numbers say afterwards: each addition has to be in
-// them, once.
+// measure runs a copy, and adds up the numbers afterwards: each addition must be in them exactly
+// once.
 func (s *show) measure(ctx context.Context, r row, way string, args ...string) measured {
 	name := way + strconv.Itoa(len(s.rows))
 	s.Run(name, append(args, "-prefix", name+"/", "-numbers", strconv.Itoa(r.numbers), "-workers", strconv.Itoa(r.atOnce),
@@ -123,7 +123,7 @@ func (s *show) measure(ctx context.Context, r row, way string, args ...string) m
 	return s.measured[name]
 }
 
-// addBlindly is what both ways prevent: all have read before the first of them writes.
+// addBlindly shows what both ways prevent: all workers have read before the first one writes.
 func addBlindly(ctx context.Context, client *clientv3.Client, key string) error {
 	for range blindRounds {
 		var writes []string
@@ -159,8 +159,8 @@ func sum(ctx context.Context, client *clientv3.Client, prefix string) (total int
 	return total, nil
 }
 
-// sumUp shows the table, and says in figures when which of the two is better. The rows begin
-// with one alone and end with a crowd: on one number, and spread over many.
+// sumUp shows the table, and says in figures which of the two is better when. The first row is
+// one worker alone; the last are a crowd, on one number and spread over many.
 func (s *show) sumUp() {
 	var rows [][]string
 	for _, r := range s.rows {

@@ -29,8 +29,8 @@ func handOvers(tenures []tenure, since time.Time) (took []time.Duration) {
 	return took
 }
 
-// together returns for how long, in all, two or more had the lock. What lasts is not
-// counted.
+// together returns for how long, in all, two or more had the lock. Tenures that have not ended
+// are not counted.
 func together(tenures []tenure) (sum time.Duration) {
 	var until, counted time.Time // one had it until then; all before is counted
 	for _, t := range inOrder(tenures) {
@@ -62,7 +62,7 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
-// verdict is what came of an act.
+// verdict is the outcome of an act.
 type verdict struct {
 	expected bool // that it breaks
 	together time.Duration
@@ -79,7 +79,7 @@ func judge(expected bool, tenures []tenure, invoices string) verdict {
 
 func (v verdict) broken() bool { return v.together > 0 || v.twice > 0 }
 
-// word is the verdict in short.
+// word is the verdict in a word or two.
 func (v verdict) word() string {
 	switch {
 	case !v.broken() && v.expected:

@@ -13,8 +13,8 @@
 // etcd, which has.
 //
 // program.go is to be copied, and needs none of the other files. show.go does things to
-// copies of it and to the servers, and judge.go says what came of it: the exit code is 1 if
-// that is anything else than package redlock documents.
+// copies of it and to the servers, and judge.go judges the outcome: the exit code is 1 if it is
+// not what package redlock documents.
 package main
 
 import (
@@ -40,7 +40,7 @@ import (
 const copyRole = "copy"
 
 func main() {
-	redistest.Quiet() // go-redis would write about each connection that breaks
+	redistest.Quiet() // go-redis would log each connection that breaks
 	process.Main(map[string]process.Role{copyRole: runCopy})
 	named := func(arg string) bool { return strings.HasPrefix(strings.Replace(arg, "--", "-", 1), "-nodes") }
 	if slices.ContainsFunc(os.Args[1:], named) {

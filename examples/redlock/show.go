@@ -24,10 +24,10 @@ import (
 
 const (
 	enough    = 20                     // hand-overs tell how long they take
-	several   = 3                      // invoices of others, before the one that does not know of them
+	several   = 3                      // invoices of others, before the late one
 	tries     = 5                      // to show two holders: on a busy machine one may be told before the other asks
-	aftermath = 300 * time.Millisecond // for which an act goes on after what it is about
-	quick     = "10ms"                 // to work an invoice out
+	aftermath = 300 * time.Millisecond // how long an act goes on after its event
+	quick     = "10ms"                 // of work for an invoice
 	nowhere   = "127.0.0.1:"           // and the number of a server: nothing listens there
 )
 
@@ -64,10 +64,10 @@ type node struct {
 	since  time.Time // when it was started
 }
 
-// act is one thing to look at.
+// act is one thing to show.
 type act struct {
 	name, intro string
-	breaks      bool // is what is documented
+	breaks      bool // as documented
 	play        func(ctx context.Context)
 }
 
@@ -81,11 +81,11 @@ func (s *show) acts() []act {
 			s.outage(ctx, "hangs (SIGSTOP)", "go on", (*redistest.Node).Suspend, (*redistest.Node).Resume)
 		}},
 		{"restart", "A server comes back without its keys, and votes at once.", true, func(ctx context.Context) { s.restart(ctx) }},
-		{"min-uptime", "The same, but who has just started has no vote (WithMinUptime).", false, func(ctx context.Context) {
+		{"min-uptime", "The same, but a server that has just started has no vote (WithMinUptime).", false, func(ctx context.Context) {
 			s.restart(ctx, "-min-uptime", s.ttl.String())
 		}},
-		{"jump", "Clocks of a majority jump: keys expire that the holder relies on.", true, s.jump},
-		{"pause", "The holder is paused between a look at its Hold and a write.", true, s.pause},
+		{"jump", "Clocks of a majority jump: keys that the holder relies on expire.", true, s.jump},
+		{"pause", "The holder is paused between checking its Hold and writing.", true, s.pause},
 	}
 	if !process.CanPause {
 		all = slices.DeleteFunc(all, func(a act) bool { return a.name == "hang" || a.name == "pause" })
@@ -145,7 +145,7 @@ func (s *show) start(name string, args ...string) {
 	})
 }
 
-// quit has copies end in good order: those that are named, or all.
+// quit stops copies in good order: those that are named, or all.
 func (s *show) quit(names ...string) {
 	var all []*process.Process
 	for name := range maps.Clone(s.copies) {
@@ -165,7 +165,7 @@ func (s *show) add(l theatre.Line) {
 	s.unheard = append(s.unheard, l)
 }
 
-// hear takes note of what copies have logged.
+// hear records what copies have logged.
 func (s *show) hear() {
 	s.mu.Lock()
 	lines := s.unheard
@@ -194,7 +194,7 @@ func (s *show) until(ctx context.Context, what string, cond func() bool) {
 	s.Until(ctx, what, func() bool { s.hear(); return cond() })
 }
 
-// watch looks on for a while.
+// watch waits for a while.
 func (s *show) watch(ctx context.Context) {
 	began := time.Now()
 	s.until(ctx, "the end of the act", func() bool { return time.Since(began) > aftermath })
@@ -215,8 +215,7 @@ func (s *show) granted(ctx context.Context, except string, since time.Time) (t t
 	return t
 }
 
-// handOver looks on until the lock has changed hands some times, and says how long that
-// took.
+// handOver waits until the lock has changed hands some times, and prints how long that took.
 func (s *show) handOver(ctx context.Context, times int, where string) {
 	began, took := time.Now(), []time.Duration(nil)
 	s.until(ctx, "hand-overs", func() bool { took = handOvers(s.tenures, began); return len(took) >= times })
@@ -225,7 +224,7 @@ func (s *show) handOver(ctx context.Context, times int, where string) {
 		screen.Millis(screen.Percentile(took, 50)), screen.Millis(screen.Percentile(took, 100)))
 }
 
-// handAround has the lock change hands some times while nothing happens to anybody.
+// handAround has the lock change hands some times while nothing goes wrong.
 func (s *show) handAround(ctx context.Context, times int) {
 	for _, name := range []string{"w1", "w2", "w3"} {
 		s.start(name, "-work", quick)
@@ -294,8 +293,8 @@ func (s *show) jump(ctx context.Context) {
 	})
 }
 
-// awaitRenewal returns just after servers have been told to keep the key for longer: one to
-// which that comes later would have it again.
+// awaitRenewal returns just after servers have renewed the key: a server that got the renewal
+// later would have the key again.
 func (s *show) awaitRenewal(ctx context.Context, nodes ...*node) {
 	before, renewed := make(map[*node]time.Duration), make(map[*node]bool)
 	s.until(ctx, "a renewal", func() bool {
@@ -310,8 +309,8 @@ func (s *show) awaitRenewal(ctx context.Context, nodes ...*node) {
 }
 
 // breakUp has something happen to the servers on which the first has the lock, and then
-// others ask for it. The first needs a TTL to work its invoice out. It tries again where that
-// shows nothing that is to be shown.
+// others ask for it. The first needs a TTL for its invoice. If the act should show two holders
+// and did not, it is tried again.
 func (s *show) breakUp(ctx context.Context, args []string, fault func(reached []*node)) {
 	for try := range tries {
 		if try > 0 {
@@ -362,7 +361,7 @@ func (s *show) breakUp(ctx context.Context, args []string, fault func(reached []
 	}
 }
 
-// pause stops the holder past its TTL, when it has asked its Hold whether it may write.
+// pause stops the holder past its TTL, just after it has checked its Hold.
 func (s *show) pause(ctx context.Context) {
 	for try := range tries {
 		if try > 0 {

@@ -52,8 +52,8 @@ func runServer(ctx context.Context, line *process.Line) error {
 	})
 }
 
-// show does things to servers, and looks at the registry, at what the servers log and at
-// calls. When something has failed it does nothing more.
+// show does things to servers, and watches the registry, the servers' logs and the calls. Once
+// something has failed, it does nothing more.
 type show struct {
 	theatre.Script
 
@@ -68,7 +68,7 @@ type show struct {
 	conn     *grpc.ClientConn
 	servers  map[string]*process.Process
 	calling  sync.WaitGroup
-	table    [][]string // of the acts that came to their end
+	table    [][]string // of the acts that were completed
 	broken   []error    // what should not have been in them
 
 	mu     sync.Mutex
@@ -180,7 +180,7 @@ func (s *show) outage(ctx context.Context) {
 		s.Say(lipgloss.Style{}, "%s has lost its lease, and goes on answering", name)
 	}
 	t := s.since(before)
-	s.Say(lipgloss.Style{}, "%d calls meanwhile, %d failed: clients go on with what they know", t["calls"], t["failed"])
+	s.Say(lipgloss.Style{}, "%d calls meanwhile, %d failed: clients keep using the last known addresses", t["calls"], t["failed"])
 	s.Do(func() error { return s.etcd.Restart(ctx) })
 	began := time.Now()
 	s.Say(s.Styles.Title, "etcd is started again, with the data that it had")
@@ -218,8 +218,7 @@ func (s *show) start(ctx context.Context, name string, a about) {
 	s.Say(lipgloss.Style{}, "%s registers: %s, zone %s, version %s", name, s.entry(name).Value.Addr, a.Zone, a.Version)
 }
 
-// Until waits until a condition holds, and tells what the servers log meanwhile to those who
-// want to know.
+// Until waits until a condition holds, and with -v prints what the servers log meanwhile.
 func (s *show) Until(ctx context.Context, what string, cond func() bool) {
 	s.Script.Until(ctx, what, func() bool {
 		s.mu.Lock()
@@ -235,7 +234,7 @@ func (s *show) Until(ctx context.Context, what string, cond func() bool) {
 	})
 }
 
-// takeTurns waits for more calls, until each of the servers has answered its part.
+// takeTurns waits for more calls, until each of the servers has answered its share.
 func (s *show) takeTurns(ctx context.Context, names ...string) {
 	before, text := s.since(nil), ""
 	for _, name := range names {

@@ -22,7 +22,7 @@ func main() {
 		Name: "rollout",
 		About: `Writers update a configuration of three keys that readers in three clusters use.
 Two write at once, some are killed at different steps, two are refused, and one waits
-for a reader that is slow, but not for one that is gone. With -endpoints, or
+for a slow reader, but not for a dead one. With -endpoints, or
 ETCDCTL_ENDPOINTS, it is one reader or writer on your own etcd.`,
 		Program: rolloutMain, Acts: s.acts,
 	}).Main()

@@ -34,7 +34,7 @@ type show struct {
 	applied map[int][]time.Time // when, by version
 	has     map[string]int      // the version, by reader
 	ends    map[string]string   // how writers have ended
-	waiting bool                // for readers is to be told, because that takes long
+	waiting bool                // whether to print that a writer waits for readers
 }
 
 func (s *show) acts(ctx context.Context, stage *theatre.Stage) {
@@ -44,15 +44,15 @@ func (s *show) acts(ctx context.Context, stage *theatre.Stage) {
 	if s.Failed != nil {
 		return
 	}
-	s.Act("1/4  Two write at once: both changes are there, and all readers switch together.")
+	s.Act("1/4  Two writers at once: both changes are kept, and all readers switch together.")
 	s.together(ctx, toReader.Addr())
 	s.Act("2/4  Writers are killed between their steps: old or new, never a mixture.")
 	toWriters.Delay(distant)
 	s.crash(ctx, toWriters.Addr())
 	s.Act("3/4  Updates that do not fit are refused: nothing changes.")
 	s.refuse(ctx, change{"routes": {"green": 50}})
-	s.refuse(ctx, change{"features": {"green": 0}}) // which fits by itself, but not to the routes
-	s.Act("4/4  A reader is slow, another is gone: the writer waits for those alive.")
+	s.refuse(ctx, change{"features": {"green": 0}}) // valid by itself, but not with the routes
+	s.Act("4/4  A reader is slow, another is gone: the writer waits only for live readers.")
 	toReader.Blackhole()
 	s.barrier(ctx)
 	toReader.Heal()
@@ -67,7 +67,7 @@ func (s *show) acts(ctx context.Context, stage *theatre.Stage) {
 	s.Conclude("%d versions by %d writers, applied %d times: never a mixture", len(s.applied), s.writers, times)
 }
 
-// hear takes note of what a copy logs, and tells it.
+// hear records what a copy logs, and prints it.
 func (s *show) hear(l theatre.Line) error {
 	var a struct {
 		Version int
@@ -105,8 +105,8 @@ func (s *show) hear(l theatre.Line) error {
 	return nil
 }
 
-// together has a writer begin, and then two write at once: the second comes while the first
-// waits for a reader.
+// together starts one writer, and then two at once: the second comes while the first waits for a
+// reader.
 func (s *show) together(ctx context.Context, toReader string) {
 	for _, name := range []string{"eu/1", "eu/2", "us/1", slow, "ap/1", cutOff} {
 		args := []string{"-reader", name}
@@ -134,20 +134,20 @@ func (s *show) together(ctx context.Context, toReader string) {
 	s.finish(ctx, other)
 }
 
-// crash kills a writer after each of its steps. The next one gets the lock when the lease of
-// that one has ended, and says what it finds.
+// crash kills a writer after each of its steps. The next one gets the lock when the dead one's
+// lease has expired, and says what it finds.
 func (s *show) crash(ctx context.Context, toWriters string) {
 	for i, step := range []string{"holding", "writing", "written"} {
 		name := s.write(change{"limits": {"rps": 160 + i}}, "-endpoints", toWriters)
 		s.Until(ctx, name+" "+step, func() bool { return !s.Heard(name, step).IsZero() })
 		s.Do(func() error { return s.Copy(name).Kill() })
 		s.Say(s.Styles.Bad, "%s is killed (SIGKILL): it %s", name,
-			[]string{"has read", "is writing, and may have written or not", "has written, and waits for readers"}[i])
+			[]string{"has read", "is writing, and may have succeeded", "has written, and waits for readers"}[i])
 	}
 	s.finish(ctx, s.write(change{"limits": {"burst": 300}}))
 }
 
-// refuse has a writer try what does not fit.
+// refuse has a writer try an invalid change.
 func (s *show) refuse(ctx context.Context, c change) {
 	name := s.write(c)
 	s.await(ctx, name)
@@ -161,7 +161,7 @@ func (s *show) refuse(ctx context.Context, c change) {
 	})
 }
 
-// barrier has a writer wait for a reader that is slow, and one that is gone.
+// barrier has a writer wait for a slow reader, and for a dead one only until its lease expires.
 func (s *show) barrier(ctx context.Context) {
 	s.waiting = true
 	s.pause(ctx)
@@ -215,7 +215,7 @@ func (s *show) finish(ctx context.Context, name string) {
 		if len(at) == 0 {
 			return fmt.Errorf("nobody has applied the version of %s", name)
 		}
-		s.Say(s.Styles.Good, "all readers that are alive have version %d: %d switched within %s",
+		s.Say(s.Styles.Good, "all live readers have version %d: %d switched within %s",
 			s.wrote[name], len(at), screen.Short(at[len(at)-1].Sub(at[0])))
 		return nil
 	})

@@ -17,7 +17,7 @@ func main() {
 	(&theatre.Play{
 		Name: "shards",
 		About: `Members share shards among themselves. One joins, one leaves, one is killed, one
-is cut off; as few shards move as can be, and none ever has two owners. With
+is cut off; as few shards as possible move, and none ever has two owners. With
 -endpoints, or ETCDCTL_ENDPOINTS, this is one member on your own etcd.`,
 		Program: shardsMain, Flags: s.flags, Acts: s.acts,
 	}).Main()

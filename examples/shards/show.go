@@ -69,7 +69,7 @@ func (s *show) acts(ctx context.Context, stage *theatre.Stage) {
 		s.join()
 	}
 	s.open(ctx)
-	s.Act("2/5  Another joins: as few shards move as can be, each handed over.")
+	s.Act("2/5  Another joins: as few shards as possible move, each handed over.")
 	newcomer := fmt.Sprintf("m%d", s.members+1)
 	s.change(ctx, newcomer, "joins", s.shards/(s.members+1), s.join)
 	s.Act("3/5  One leaves: the others get its shards, one hand-over each.")
@@ -98,7 +98,7 @@ func (s *show) acts(ctx context.Context, stage *theatre.Stage) {
 	for _, t := range s.tenures {
 		owned += len(t)
 	}
-	s.Conclude("%d times a shard was granted: never to two at a time, and tokens only rose. Of %d counts none was lost.", owned, counts)
+	s.Conclude("%d shard grants: never two owners at a time, and tokens only rose. None of %d counts was lost.", owned, counts)
 }
 
 // join starts one more member.
@@ -114,12 +114,12 @@ func (s *show) join() {
 	s.alive = append(s.alive, name)
 }
 
-// without takes a member from those that should have shards.
+// without removes a member from those that should have shards.
 func (s *show) without(name string) {
 	s.alive = slices.DeleteFunc(s.alive, func(n string) bool { return n == name })
 }
 
-// open begins to look on as the members' callers would.
+// open starts watching the group as the members' callers would.
 func (s *show) open(ctx context.Context) {
 	s.Do(func() (err error) {
 		within, cancel := context.WithTimeout(ctx, s.Patience)
@@ -134,7 +134,7 @@ func (s *show) open(ctx context.Context) {
 		s.Say(lipgloss.Style{}, "%s", s.loads())
 		id := s.router.Of("tenant-42")
 		route, _ := s.router.Owner(id)
-		s.Say(lipgloss.Style{}, "all that is about tenant-42 is in shard %d: at %s now, whose address is %s", id, route.Member, route.Value)
+		s.Say(lipgloss.Style{}, "everything about tenant-42 is in shard %d: at %s now, whose address is %s", id, route.Member, route.Value)
 		return nil
 	})
 }
@@ -177,8 +177,8 @@ func (s *show) hear(l theatre.Line) error {
 	return nil
 }
 
-// change has something happen to a member, waits until the shards are where they should be,
-// and tells how those got there that went to it, or came from it if it should have none.
+// change does something to a member, waits until the shards are where they should be, and prints
+// how those moved that went to it, or came from it if it should have none.
 func (s *show) change(ctx context.Context, name, what string, fewest int, do func()) {
 	began, before := time.Now(), s.owners()
 	s.Say(s.Styles.Title, "%s %s", name, what)
@@ -191,7 +191,7 @@ func (s *show) change(ctx context.Context, name, what string, fewest int, do fun
 				moved++
 			}
 		}
-		s.Say(lipgloss.Style{}, "%s later %d of %d shards have another owner; it takes %d at least",
+		s.Say(lipgloss.Style{}, "%s later %d of %d shards have another owner; at least %d had to move",
 			screen.Short(time.Since(began)), moved, s.shards, fewest)
 		s.Say(lipgloss.Style{}, "%s", s.loads())
 		all, err := handOvers(s.tenures, began)
@@ -258,7 +258,7 @@ func (s *show) has(name string) (n int) {
 	return n
 }
 
-// loads says who has how many.
+// loads returns how many shards each member has.
 func (s *show) loads() string {
 	var parts []string
 	for _, name := range slices.SortedFunc(slices.Values(s.alive), inOrder) {
@@ -267,10 +267,10 @@ func (s *show) loads() string {
 	return strings.Join(parts, ", ")
 }
 
-// inOrder has m10 after m9.
+// inOrder sorts m10 after m9.
 func inOrder(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) }
 
-// handOver is that a shard went from one owner to the next.
+// handOver is the move of a shard from one owner to the next.
 type handOver struct {
 	shard    shard.ID
 	from, to *tenure
@@ -298,7 +298,7 @@ func handOvers(tenures map[shard.ID][]*tenure, began time.Time) (all []handOver,
 	return all, nil
 }
 
-// checkCounts looks at all that was ever counted: each time one more.
+// checkCounts looks at every count that was written: each is one more than the last.
 func checkCounts(all []*clientv3.Event) (counts int, err error) {
 	last := make(map[string]int)
 	for _, e := range all {

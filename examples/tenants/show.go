@@ -22,8 +22,8 @@ import (
 	"github.com/conclave-go/conclave/lock"
 )
 
-// show changes what is wanted and what is allowed, and looks at the world, which is in etcd,
-// and at what the copies log.
+// show changes what is wanted and what is allowed, and watches the actual state in etcd and what
+// the copies log.
 type show struct {
 	*theatre.Stage
 
@@ -31,7 +31,7 @@ type show struct {
 	address map[string]string // by copy
 	leader  string
 	knows   map[about]int64 // the version
-	reads   map[about]int   // because the policy was missed
+	reads   map[about]int   // on a miss
 	pushes  int             // heard
 	refused int             // failures, of whatever product
 	want    map[string]int  // instances, by TENANT/rs/NAME
@@ -57,18 +57,18 @@ func (s *show) acts(ctx context.Context, stage *theatre.Stage) {
 	s.want, s.has = make(map[string]int), make(map[string]int)
 	s.Act("1/4  Three replicas: one is elected and runs what two tenants want.")
 	s.elect(ctx)
-	s.Act("2/4  Policies change; pushes come twice, in the wrong order, or not at all.")
+	s.Act("2/4  Policies change; pushes come twice, out of order, or not at all.")
 	s.change(ctx)
-	s.Act("3/4  More is wanted than allowed: tried again, less and less often.")
+	s.Act("3/4  More is wanted than allowed: retried, less and less often.")
 	s.exceed(ctx)
-	s.Act("4/4  The leader is killed: the next begins with all there is.")
+	s.Act("4/4  The leader is killed: the next begins with every product.")
 	s.kill(ctx)
 	all := s.History(ctx, "tenant/running/")
 	s.Do(func() error { return checkTerms(all) })
-	s.Conclude("%d products are as they should be, and no order came after that of a later leader.", len(s.has))
+	s.Conclude("%d products are as they should be, and no old leader's order came after a newer leader's.", len(s.has))
 }
 
-// hear takes note of what a copy logs, and finds out if that should not be.
+// hear records what a copy logs, and fails if it should not have happened.
 func (s *show) hear(l theatre.Line) error {
 	var a struct {
 		Address, Tenant, From string
@@ -110,7 +110,7 @@ func (s *show) hear(l theatre.Line) error {
 	return nil
 }
 
-// elect has the first replica find everything to do.
+// elect starts the replicas: the first leader has everything to do.
 func (s *show) elect(ctx context.Context) {
 	for _, tenant := range []string{"acme", "globex"} {
 		s.publish(ctx, tenant, 3)
@@ -121,13 +121,13 @@ func (s *show) elect(ctx context.Context) {
 		s.Until(ctx, name, func() bool { return s.address[name] != "" })
 	}
 	s.awaitWishes(ctx)
-	// What the leader has read is heard by another way, which may take longer.
+	// That the leader has read them comes in its log, which may take longer.
 	acme, globex := about{s.leader, "acme"}, about{s.leader, "globex"}
 	s.Until(ctx, "the policies", func() bool { return s.knows[acme] > 0 && s.knows[globex] > 0 })
 	s.Say(s.Styles.Title, "%d products of 2 tenants, %d at a time: %d policies read", len(s.want), runners, s.reads[acme]+s.reads[globex])
 }
 
-// change has the replicas hear of policies as networks have it.
+// change pushes policies as a network would: twice, out of order, or not at all.
 func (s *show) change(ctx context.Context) {
 	versions := []policy{s.publish(ctx, "acme", 4), s.publish(ctx, "acme", 5), s.publish(ctx, "acme", 6)}
 	s.Say(s.Styles.Title, "acme: versions %d, %d, %d are pushed as 3rd, 1st, 2nd, 3rd", versions[0].Version, versions[1].Version, versions[2].Version)
@@ -160,7 +160,7 @@ func (s *show) kill(ctx context.Context) {
 	s.Do(func() error { return s.Copy(old).Kill() })
 	s.Say(s.Styles.Title, "%s, which leads, is killed (SIGKILL)", old)
 	s.wish(ctx, "acme", map[string]int{"mail": 2, "wiki": 0})
-	s.Say(lipgloss.Style{}, "acme wants mail 2, and wiki no more")
+	s.Say(lipgloss.Style{}, "acme wants 2 of mail, and no wiki any more")
 	s.Until(ctx, "another leader", func() bool { return s.leader != old })
 	s.Say(lipgloss.Style{}, "... %s after the kill (TTL %s)", screen.Short(time.Since(began)), s.TTL)
 	s.awaitWishes(ctx)
@@ -185,7 +185,7 @@ func (s *show) wish(ctx context.Context, tenant string, products map[string]int)
 	})
 }
 
-// awaitWishes waits until all is as wanted, and tells what changes meanwhile.
+// awaitWishes waits until everything is as wanted, and prints what changes meanwhile.
 func (s *show) awaitWishes(ctx context.Context) {
 	s.Until(ctx, "what is wanted", func() bool {
 		s.Do(func() error { return s.look(ctx) })
@@ -193,7 +193,7 @@ func (s *show) awaitWishes(ctx context.Context) {
 	})
 }
 
-// look tells what has changed in the world.
+// look prints what has changed in the actual state.
 func (s *show) look(ctx context.Context) error {
 	resp, err := s.Client.Get(ctx, "tenant/running/", clientv3.WithPrefix())
 	if err != nil {
@@ -265,7 +265,7 @@ func (s *show) know(p policy) bool {
 	return true
 }
 
-// checkTerms fails if an order of a leader came after that of a later one.
+// checkTerms fails if an old leader's order came after a newer leader's.
 func checkTerms(all []*clientv3.Event) error {
 	if len(all) == 0 {
 		return errors.New("no order was ever given")

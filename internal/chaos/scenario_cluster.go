@@ -37,8 +37,8 @@ func always(fault string) func(*draw, int) []Step {
 	return lasting(func(*draw, int) Step { return Step{Fault: fault} })
 }
 
-// clusterScenarios are those in which etcd is slow, limited, or of another version: its clients have to
-// live with that.
+// clusterScenarios are those in which etcd is slow, limited, or of another version: its clients
+// have to live with that.
 func clusterScenarios(etcd []string) []Scenario {
 	delayedToo := append(slices.Clone(etcd), delayed)
 	return []Scenario{
