@@ -126,7 +126,7 @@ func (s *show) parse(args []string, out *os.File) (chosen []act, plain bool, err
 		Usage: "usage: redlock [flags]; -h explains them, -nodes runs the program itself",
 		About: `Processes hand a Redlock to each other while servers are killed, hang, forget and
 have their clocks jump, and a holder is paused: you see where it holds, and where it
-breaks. With -nodes, this is one copy of the program on servers of yours.`,
+breaks. With -nodes, this is one copy of the program on your own servers.`,
 	}.Parse(fs, args, out, func() error {
 		for name := range strings.SplitSeq(names, ",") {
 			i := slices.IndexFunc(s.acts(), func(a act) bool { return a.name == name })

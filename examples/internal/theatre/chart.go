@@ -17,7 +17,7 @@ import (
 type result struct {
 	name, text, outcome string
 	cells               []string        // of the play's columns
-	took, before        []time.Duration // until the next was in office; by which the time of the old one ended before that
+	took, before        []time.Duration // until the next was active; by which the time of the old one ended before that
 	chart               timeline.Chart
 }
 

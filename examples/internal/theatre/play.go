@@ -34,7 +34,7 @@ type Play struct {
 	// Name is the program's, Title what a page of it is called, and About says what there is
 	// to see.
 	Name, Title, About string
-	// Program is what main would be in a copy. It takes -endpoints and -ttl. If there is an
+	// Program would be main in a copy. It takes -endpoints and -ttl. If there is an
 	// office, it logs its "token" and "until" when while it is in it, as often as it likes,
 	// and "stopped" last, with the reason as "lost" if it did not give the office up. It may
 	// log that it is "waiting".
@@ -45,10 +45,10 @@ type Play struct {
 	// Flags adds what flags the play has of its own, if any, and returns what finds out what
 	// is wrong with their values.
 	Flags func(fs *flag.FlagSet) (check func() error)
-	// Owner returns the token of the one in office as etcd has it, 0 if there is none. It is
+	// Owner returns the token of the active one as etcd has it, 0 if there is none. It is
 	// nil if there is no such office.
 	Owner func(ctx context.Context, client *clientv3.Client) (lock.Token, error)
-	// Verb says what one in office does: "holds", "leads".
+	// Verb says what the active one does: "holds", "leads".
 	Verb string
 	// Acts does things to copies of the program. In its place there may be Scenes, of which
 	// the user can choose.

@@ -18,7 +18,7 @@ import (
 	"github.com/conclave-go/conclave/lock"
 )
 
-// Office is the time for which a copy was in office, by what it has logged.
+// Office is the time for which a copy was active, by what it has logged.
 type Office struct {
 	Copy, Address string
 	Token         lock.Token
@@ -32,11 +32,11 @@ type Office struct {
 	Lost string
 
 	deadline time.Time // zero if the copy does not know it
-	gone     time.Time // when the process ended in office
+	gone     time.Time // when the process ended while active
 	rival    bool
 }
 
-// Check fails if two were in office at a time, or a token did not rise.
+// Check fails if two were active at the same time, or a token did not rise.
 func Check(offices ...Office) error {
 	slices.SortFunc(offices, func(a, b Office) int { return a.Since.Compare(b.Since) })
 	for i := 1; i < len(offices); i++ {
@@ -59,7 +59,7 @@ type Copy struct {
 	address string    // that it has logged
 	asked   time.Time // since when it waits; zero if it does not
 	office  *Office   // the latest; nil if there was none
-	had     int       // how often it was in office
+	had     int       // how often it was active
 	state   string    // what is done to it, "" if nothing is
 }
 

@@ -37,7 +37,7 @@ func token(n, until int) string {
 	return fmt.Sprintf(`,"token":"%d","until":%q`, n, at(until).Format(time.RFC3339Nano))
 }
 
-// example is w2 in office after w1, w3 waiting, and w4 a rival that lost.
+// example is w2 active after w1, w3 waiting, and w4 a rival that lost.
 func example() *record {
 	r := newRecord(true)
 	for _, name := range []string{"w1", "w2", "w3"} {

@@ -24,7 +24,7 @@ import (
 )
 
 const (
-	promptly = time.Second // for the next in office when one ends in good order
+	promptly = time.Second // for the next to be active when one ends in good order
 
 	// Ended is the message of the line that is heard last of a copy.
 	Ended = "ended"
@@ -174,7 +174,7 @@ func (s *Stage) Watch(ctx context.Context, d time.Duration, look func()) {
 // Heard returns when a copy last logged a message.
 func (s *Stage) Heard(name, message string) time.Time { return s.record.lastHeard(name, message) }
 
-// InOffice waits until a copy other than the one named is in office, as the copy logs and
+// InOffice waits until a copy other than the one named is active, as the copy logs and
 // as etcd has it.
 func (s *Stage) InOffice(ctx context.Context, other string) (found Office) {
 	s.Until(ctx, "another active copy", func() bool {
@@ -192,16 +192,16 @@ func (s *Stage) InOffice(ctx context.Context, other string) (found Office) {
 	return found
 }
 
-// inOffice says what one in office does.
+// inOffice says what the active one does.
 func (s *Stage) inOffice() string { return cmp.Or(s.play.Verb, "is active") }
 
-// Kill kills the one in office, and waits for the next.
+// Kill kills the active one, and waits for the next.
 func (s *Stage) Kill(ctx context.Context) (gone, next Office) {
 	gone = s.InOffice(ctx, "")
 	return gone, s.Succeed(ctx, gone, "is killed (SIGKILL)", s.TTL+time.Second, func() error { return s.Copy(gone.Copy).Kill() })
 }
 
-// Terminate tells the one in office to end, and waits for that and for the next.
+// Terminate tells the active one to end, and waits for that and for the next.
 func (s *Stage) Terminate(ctx context.Context) (gone, next Office) {
 	gone = s.InOffice(ctx, "")
 	next = s.Succeed(ctx, gone, "is told to end (SIGTERM)", promptly, func() error { return s.Copy(gone.Copy).Terminate() })
@@ -209,7 +209,7 @@ func (s *Stage) Terminate(ctx context.Context) (gone, next Office) {
 	return gone, next
 }
 
-// Pause stops the one in office, waits for the next, and lets the first go on.
+// Pause stops the active one, waits for the next, and lets the first go on.
 func (s *Stage) Pause(ctx context.Context) (gone, next Office) {
 	gone = s.InOffice(ctx, "")
 	began := time.Now()
@@ -220,7 +220,7 @@ func (s *Stage) Pause(ctx context.Context) (gone, next Office) {
 	return gone, next
 }
 
-// Cut cuts the one in office off from etcd until it has stopped and the next is in office,
+// Cut cuts the active one off from etcd until it has stopped and the next is active,
 // and returns by how much earlier its time ended. It has to have a proxy, see [Copy.Behind].
 func (s *Stage) Cut(ctx context.Context) (gone, next Office, before time.Duration) {
 	gone = s.InOffice(ctx, "")
@@ -264,7 +264,7 @@ func (s *Stage) awaitEnd(ctx context.Context, name string) {
 	s.Until(ctx, "the end of "+name, func() bool { return !s.Heard(name, Ended).IsZero() })
 }
 
-// Succeed does something to the one in office and waits for the next, which has so long.
+// Succeed does something to the active one and waits for the next, which has so long.
 func (s *Stage) Succeed(ctx context.Context, gone Office, what string, within time.Duration, do func() error) Office {
 	began := time.Now()
 	s.Do(do)
@@ -314,7 +314,7 @@ func (s *Stage) Found(style lipgloss.Style, format string, args ...any) {
 	})
 }
 
-// took notes how long it took until the next was in office.
+// took notes how long it took until the next was active.
 func (s *Stage) took(d time.Duration) {
 	if s.act != nil && s.Failed == nil {
 		s.act.took = append(s.act.took, d)
@@ -346,7 +346,7 @@ func (s *Stage) Queue() []string {
 	return s.record.queue()
 }
 
-// Handover is the end of one copy's time in office and the beginning of the next one's.
+// Handover is the end of one copy's active time and the beginning of the next one's.
 type Handover struct {
 	From, To Office
 	// Waiting are those who waited when it took place, in their order.

@@ -60,7 +60,7 @@ func run(ctx context.Context, endpoints []string) error {
 	return scheduler.Run(ctx, host, schedule)
 }
 
-// schedule works until its term ends, which ctx says.
+// schedule works until ctx ends with the term.
 func schedule(ctx context.Context, t *election.Term) error {
 	slog.Info("leading", "token", t.Token())
 	<-ctx.Done()
