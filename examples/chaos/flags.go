@@ -74,9 +74,9 @@ func parse(args []string, out io.Writer) (options, error) {
 		Usage: usage,
 		About: `Locks, as processes on this machine, go through faults, and you see which of them
 kept their promises.`,
-		More: `Without redis-server, the Redis scenarios are played with miniredis, or
-skipped if that cannot play them. The seed, the choices and what happened can be written to
-files, and a schedule can be replayed. docs/chaos.md explains the scenarios.`,
+		More: `Without redis-server, the Redis scenarios are played with miniredis, or skipped
+if that cannot play them. The seed, the choices and what happened can be written
+to files, and a schedule can be replayed. docs/chaos.md explains the scenarios.`,
 	}
 	err := help.Parse(fs, args, out, func() error {
 		var err error

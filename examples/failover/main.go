@@ -8,7 +8,7 @@
 //	go run ./examples/failover -endpoints localhost:2379   # the program itself, once or more
 //
 // program.go is to be copied, and needs none of the other files. show.go does things to
-// copies of it. The exit code is 1 if two led at one time before their deadlines, if a
+// copies of it. The exit code is 1 if two led at once before their deadlines, if a
 // term's number was not higher than the one before, if the next leader came late, or if etcd
 // accepted a write of a former one.
 package main

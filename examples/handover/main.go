@@ -10,7 +10,7 @@
 //
 // program.go is to be copied, and needs none of the other files; official.go does the same
 // with etcd's lock, to compare. show.go does things to copies of both. The exit code is 1 if
-// two ever held Conclave's lock at a time, the next one came late, or a number was lost.
+// two ever held Conclave's lock at once, the next one came late, or a number was lost.
 package main
 
 func main() { new(show).play().Main() }

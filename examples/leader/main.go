@@ -7,7 +7,7 @@
 //	go run ./examples/leader -endpoints localhost:2379     # the program itself, once or more
 //
 // program.go is to be copied, and needs none of the other files. show.go does things to
-// copies of it. The exit code is 1 if two ever led at a time, or the next one came late.
+// copies of it. The exit code is 1 if two ever led at once, or the next one came late.
 package main
 
 import "github.com/conclave-go/conclave/examples/internal/theatre"

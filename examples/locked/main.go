@@ -11,7 +11,7 @@
 // command has started, before the deadline, and even when it is killed itself.
 //
 // show.go does things to copies of the program. The exit code is 1 if two ever held the
-// lock at a time, or the next one came late.
+// lock at once, or the next one came late.
 package main
 
 import "github.com/conclave-go/conclave/examples/internal/theatre"

@@ -50,7 +50,7 @@ type row struct {
 func (r row) ratio() float64 { return r.swap.perSecond() / r.lock.perSecond() }
 
 func (s *show) flags(fs *flag.FlagSet) (check func() error) {
-	fs.DurationVar(&s.duration, "duration", 500*time.Millisecond, "of each measurement, of which there are 22")
+	fs.DurationVar(&s.duration, "duration", 500*time.Millisecond, "length of each of the 22 measurements")
 	fs.DurationVar(&s.work, "work", 5*time.Millisecond, "simulated work between read and write, where there is any")
 	return func() error {
 		switch {

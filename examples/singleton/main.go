@@ -8,7 +8,7 @@
 //
 // program.go is to be copied, and needs none of the other Go files; deployment.yaml runs it
 // on Kubernetes. show.go does things to copies of the program. The exit code is 1 if two
-// ever served at a time, or the next one came late.
+// ever served at once, or the next one came late.
 package main
 
 import "github.com/conclave-go/conclave/examples/internal/theatre"
@@ -17,7 +17,7 @@ func main() {
 	(&theatre.Play{
 		Name: "singleton",
 		About: `Two replicas of a service: one serves, the other stands by. The one that serves is
-stopped, killed and paused; each time the other takes over, and never do both serve.
+stopped, killed and paused; each time the other takes over, and the two never serve at once.
 With -endpoints, or ETCDCTL_ENDPOINTS, this is one replica on your own etcd.`,
 		Program: singletonMain, Owner: serves, Acts: acts,
 	}).Main()
