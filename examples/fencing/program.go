@@ -86,7 +86,7 @@ func (s *seller) run(ctx context.Context, m *lock.Mutex) error {
 			return err
 		}
 		err = s.once(ctx, h)
-		slog.Info("unlocked", "error", h.Unlock(ctx)) // a sale that the table has accepted counts all the same
+		slog.Info("unlocked", "error", h.Unlock(ctx)) // a sale that the table accepted counts even so
 		if _, stale := errors.AsType[*lock.StaleTokenError](err); !stale {
 			return err
 		}

@@ -57,7 +57,7 @@ func run(ctx context.Context, endpoints []string) error {
 		for ctx.Err() == nil {
 			_, err := h.Txn(ctx).Then(clientv3.OpPut("reports/last", time.Now().Format(time.RFC3339))).Commit()
 			if err != nil {
-				slog.Warn("not written", "error", err) // perhaps a member is gone: the lock need not be
+				slog.Warn("not written", "error", err) // perhaps a member is gone; the lock may still be held
 			}
 			select {
 			case <-time.After(time.Minute):
