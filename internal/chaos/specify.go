@@ -36,6 +36,9 @@ func (t *trial) specify() error {
 	for _, f := range files {
 		errs = append(errs, t.replay(run, f.Name()))
 	}
+	if run.Steps() == 0 { // a worker that was ended as it began has none, but not all
+		errs = append(errs, fmt.Errorf("%s: no worker has written a trace", t.Lock))
+	}
 	for _, v := range run.Check(t.history) {
 		t.note(history.Event{Kind: history.Left, Detail: v.Error()})
 	}

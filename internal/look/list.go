@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+
+	"github.com/conclave-go/conclave/internal/clock"
 )
 
 // Judge is told how a key stood at revision rev: kv is nil if it did not exist.
@@ -35,8 +37,8 @@ type List struct {
 	renewals map[chan struct{}]struct{}
 	// maxOps is how many keys one transaction may read.
 	maxOps int
-	// apart are keys that the server has refused to read.
-	apart map[string]struct{}
+	// apart are keys that could not be read, and since when.
+	apart map[string]clock.Instant
 	// denied is set once the server refused the read of an empty list's key.
 	denied bool
 }
@@ -45,7 +47,7 @@ type List struct {
 func New(lease context.Context) *List {
 	return &List{
 		ctx: lease, hurry: make(chan struct{}, 1), soon: make(chan struct{}, 1), maxOps: defaultMaxOps,
-		items: make(map[*Item]struct{}), slots: make(map[string]*Slot), apart: make(map[string]struct{}),
+		items: make(map[*Item]struct{}), slots: make(map[string]*Slot), apart: make(map[string]clock.Instant),
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/conclave-go/conclave/internal/attempt"
+	"github.com/conclave-go/conclave/internal/clock"
 )
 
 const (
@@ -22,6 +23,8 @@ const (
 	// fewEntries is how many entries at least are compared: conditions, and the read beside
 	// them, are longer than the answers about fewer.
 	fewEntries = 3
+	// apartFor is for how long a key that could not be read is read after all others.
+	apartFor = time.Minute
 	// probeKey is read when there is nothing to look at; it need not exist.
 	probeKey = "conclave"
 )
@@ -38,6 +41,7 @@ type Look struct {
 	expected []finding // to be compared
 	left     []finding // to be read
 	found    []orphan  // entries in doubt, to be removed
+	most     int       // how many a step looks at while one that cannot be read is looked for, else 0
 	header   *pb.ResponseHeader
 	// patience is how long a request is waited for before another is made beside it; 0
 	// is for ever.
@@ -65,7 +69,8 @@ func (l *List) Begin(client *clientv3.Client, lease clientv3.LeaseID) *Look {
 		if !ok {
 			i = len(all)
 			byKey[key] = i
-			_, apart := l.apart[key]
+			since, apart := l.apart[key]
+			apart = apart && clock.Now().Sub(since) < apartFor
 			all = append(all, finding{key: key, created: created, apart: apart})
 		}
 		if all[i].created != created {
@@ -109,6 +114,9 @@ func (k *Look) sort(all []finding) {
 // next returns what one transaction compares and reads.
 func (k *Look) next() (expected, left []finding) {
 	most := k.list.batch()
+	if k.most > 0 {
+		most = min(most, k.most)
+	}
 	expected, left = k.expected[:min(len(k.expected), most)], k.left[:min(len(k.left), most)]
 	switch i := slices.IndexFunc(left, func(f finding) bool { return f.apart }); {
 	case i == 0 && len(expected) == 0:
@@ -169,48 +177,69 @@ func (k *Look) txn(ctx context.Context, expected, left []finding) (*clientv3.Txn
 }
 
 // Step looks at the next keys with a linearizable transaction and tells their judges. It
-// returns the raft term of the answer; the state is at least as new as the moment of the call. A step that fails
-// can be repeated.
+// returns the raft term of the answer; the state is at least as new as the moment of the call.
+// A step that fails can be repeated.
 func (k *Look) Step(ctx context.Context) (term uint64, err error) {
 	expected, left := k.next()
-	if len(expected)+len(left) == 0 {
+	n := len(expected) + len(left)
+	if n == 0 {
 		k.header, err = k.list.probe(ctx, k.client)
 		k.probed = err == nil
 		return k.header.GetRaftTerm(), err
 	}
-	there, term, err := k.ask(ctx, expected, left)
-	if err != nil {
-		return 0, err
-	}
-	k.expected = k.expected[len(expected):]
-	if there {
-		k.left = k.left[len(left):]
-	} else {
-		k.list.distrust(expected)
-		k.left = slices.Concat(expected, k.left)
-	}
-	return term, nil
-}
-
-// ask compares and reads the keys of one transaction. It reports whether all that are expected
-// are there: else nothing was read.
-func (k *Look) ask(ctx context.Context, expected, left []finding) (there bool, term uint64, err error) {
 	resp, err := k.txn(ctx, expected, left)
 	switch {
-	case attempt.Code(err) == codes.PermissionDenied, attempt.TooLarge(err) && !errors.Is(err, rpctypes.ErrRequestTooLarge):
-		term, err = k.readApart(ctx, slices.Concat(expected, left))
-		return true, term, err
+	case refusesKey(err) && n == 1:
+		return k.setApart(ctx, slices.Concat(expected, left)[0])
+	case refusesKey(err): // one of them, which smaller steps find
+		k.most = n / 2
+		k.expected, k.left = k.expected[len(expected):], slices.Concat(expected, k.left)
+		return k.Step(ctx)
 	case err != nil:
-		return false, 0, k.refused(err)
+		return 0, k.refused(err)
 	}
-	if resp.Succeeded {
-		k.found = append(k.found, k.tell(left, resp)...)
+	k.most *= 2
+	k.answered(resp, expected, left)
+	return resp.Header.RaftTerm, nil
+}
+
+// answered tells what a step has found: if not all that are expected are there, nothing was
+// read.
+func (k *Look) answered(resp *clientv3.TxnResponse, expected, left []finding) {
+	k.header, k.expected = resp.Header, k.expected[len(expected):]
+	if !resp.Succeeded {
+		k.list.distrust(expected)
+		k.left = slices.Concat(expected, k.left)
+		return
 	}
+	k.left = k.left[len(left):]
+	k.found = append(k.found, k.tell(left, resp)...)
 	if len(left) == 1 {
 		k.list.rejoin(left[0].key)
 	}
-	k.header = resp.Header
-	return resp.Succeeded, resp.Header.RaftTerm, nil
+}
+
+// refusesKey reports whether a key is why a request has failed: one that a role may only
+// write, or that is too large for the client.
+func refusesKey(err error) bool {
+	return attempt.Code(err) == codes.PermissionDenied || attempt.TooLarge(err) && !errors.Is(err, rpctypes.ErrRequestTooLarge)
+}
+
+// setApart gives up on a key that cannot be read, and so not be judged. The others, and the
+// lease, need not suffer: from now on it is read alone, when all others have been.
+func (k *Look) setApart(ctx context.Context, f finding) (term uint64, err error) {
+	header, err := k.list.probe(ctx, k.client)
+	if err != nil {
+		return 0, err
+	}
+	k.list.part(f.key)
+	k.header = header
+	if len(k.expected) > 0 {
+		k.expected = k.expected[1:]
+	} else {
+		k.left = k.left[1:]
+	}
+	return header.GetRaftTerm(), nil
 }
 
 // conditions are those under which entries are there.
@@ -234,27 +263,6 @@ func (k *Look) refused(err error) error {
 func (k *Look) Term(ctx context.Context) (term uint64, err error) {
 	header, err := k.list.probe(ctx, k.client)
 	return header.GetRaftTerm(), err
-}
-
-// readApart looks at keys of which one may not be read, by a role that may only write it, or
-// is too large for the client, in ever smaller parts. That one cannot be judged; the others, and the lease,
-// need not suffer, so from now on it is read alone, when all others have been. The term is the
-// highest: that of one that cannot be read may be older, see members.
-func (k *Look) readApart(ctx context.Context, batch []finding) (term uint64, err error) {
-	if len(batch) == 1 {
-		k.list.part(batch[0].key)
-		k.header, err = members(ctx, k.client)
-		return k.header.GetRaftTerm(), err
-	}
-	half := len(batch) / 2
-	for _, part := range [][]finding{batch[:half], batch[half:]} {
-		_, t, err := k.ask(ctx, nil, part)
-		if err != nil {
-			return 0, err
-		}
-		term = max(term, t)
-	}
-	return term, nil
 }
 
 func gets(batch []finding) []clientv3.Op {
@@ -351,11 +359,11 @@ func (l *List) shrink() {
 	l.maxOps = max(l.maxOps/2, 1)
 }
 
-// part has a key read alone from now on, and rejoin with the others again.
+// part has a key read alone for a while, and rejoin with the others again.
 func (l *List) part(key string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.apart[key] = struct{}{}
+	l.apart[key] = clock.Now()
 }
 
 func (l *List) rejoin(key string) {

@@ -29,9 +29,10 @@ type Slot struct {
 	// is what they put, nil for anything.
 	puts   int
 	values []string
-	// deletions counts those of whatever has such a value, which would be the key's next entry.
-	deletions int
-	since     clock.Instant // when it came into doubt
+	// pins counts deletions by value under way, which would also delete the next entry if that
+	// has the same value.
+	pins  int
+	since clock.Instant // when it came into doubt
 	// with are operations that remove what the puts have left beside the key.
 	with []clientv3.Op
 }
@@ -155,26 +156,26 @@ func (s *Slot) Removed(created int64) {
 	s.freeIfSettled()
 }
 
-// Deleting keeps the slot from being free, whatever looks find, until Deleted: something is to
-// be deleted that has a value, and that could be the key's next entry.
-func (s *Slot) Deleting() {
+// Pin keeps the slot from being free, whatever looks find, until Unpin: while a deletion by value
+// is under way.
+func (s *Slot) Pin() {
 	s.list.mu.Lock()
 	defer s.list.mu.Unlock()
-	s.deletions++
+	s.pins++
 }
 
-// Deleted ends what Deleting has begun. The slot must have been given back.
-func (s *Slot) Deleted() {
+// Unpin undoes a Pin. The slot must have been given back.
+func (s *Slot) Unpin() {
 	s.list.mu.Lock()
 	defer s.list.mu.Unlock()
-	s.deletions--
+	s.pins--
 	s.freeIfSettled()
 }
 
 // freeIfSettled forgets the slot once nothing can be under its key any more. The
 // list's mu must be held.
 func (s *Slot) freeIfSettled() {
-	if s.created == 0 && s.puts <= 0 && s.deletions == 0 && s.list.slots[s.key] == s {
+	if s.created == 0 && s.puts <= 0 && s.pins == 0 && s.list.slots[s.key] == s {
 		delete(s.list.slots, s.key)
 	}
 }

@@ -22,9 +22,9 @@ func (e *entry) remove() {
 		e.becomeGone()
 		return
 	}
-	byValue := e.created == 0 && e.q.Raw // which others have, too
+	byValue := e.created == 0 && e.q.Raw // the next entry of the key may have the same
 	if byValue {
-		e.eachSlot((*look.Slot).Deleting)
+		e.eachSlot((*look.Slot).Pin)
 	}
 	// Unsettled first: if the lease is about to end, nobody runs what follows.
 	e.becomeUnsettled()
@@ -36,7 +36,7 @@ func (e *entry) remove() {
 		defer leave()
 		e.removeUnsettled(ctx)
 		if byValue && e.life.undeleted() == 0 { // else one may come late: the keys stay in doubt
-			e.eachSlot((*look.Slot).Deleted)
+			e.eachSlot((*look.Slot).Unpin)
 		}
 	})
 }

@@ -170,6 +170,13 @@ func (p *Process) lease(id int64) *lease.Lease {
 	return p.leases[id]
 }
 
+// Steps returns how many there are.
+func (r *Run) Steps() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.steps)
+}
+
 // Revision returns the highest revision that an answer had: the history has to reach it.
 func (r *Run) Revision() int64 {
 	r.mu.Lock()

@@ -126,8 +126,8 @@ func leaseMutants() group {
 func lookMutants() group {
 	return group{"look", "internal/look", []string{"internal/look", "lock", "lease"}, []change{
 		{name: "a comparison is of any age", file: "look.go", fn: "Look.txn", old: "otherwise = []clientv3.Op{clientv3.OpGet(expected[0].key, clientv3.WithCountOnly())}", with: "_ = otherwise"},
-		{name: "a comparison that has failed says nothing", file: "look.go", fn: "Look.Step", old: "k.left = slices.Concat(expected, k.left)", with: ""},
-		{name: "a comparison that has failed is forgotten", file: "look.go", fn: "Look.Step", old: "k.list.distrust(expected)", with: ""},
+		{name: "a comparison that has failed says nothing", file: "look.go", fn: "Look.answered", old: "k.left = slices.Concat(expected, k.left)", with: ""},
+		{name: "a comparison that has failed is forgotten", file: "look.go", fn: "Look.answered", old: "k.list.distrust(expected)", with: ""},
 		{name: "what a comparison has missed is never compared again", file: "list.go", fn: "Item.tell", old: "it.missed = kv.GetCreateRevision() != it.created", with: ""},
 		{name: "what another wants to know of an entry is not read", file: "look.go", fn: "List.Begin", old: "all[i].created = 0", with: ""},
 		{name: "an entry is gone before it was made", file: "list.go", fn: "List.Expect", old: "rev >= created && ", with: ""},
@@ -146,8 +146,8 @@ func lookMutants() group {
 		{name: "judges are told a revision that is too new", file: "look.go", fn: "Look.tell", old: "it.tell(kv, rev)", with: "it.tell(kv, rev+1)"},
 		{name: "an orphan is removed without its revisions", file: "look.go", fn: "Look.settle", old: "clientv3.Compare(clientv3.CreateRevision(o.slot.key), \"=\", o.created),\n\t\t\t\tclientv3.Compare(clientv3.ModRevision(o.slot.key), \"=\", o.modified),", with: ""},
 		{name: "what was put again since is removed", file: "look.go", fn: "Look.settle", old: "clientv3.Compare(clientv3.ModRevision(o.slot.key), \"=\", o.modified),", with: ""},
-		{name: "a failed comparison is all there", file: "look.go", fn: "Look.ask", old: "return resp.Succeeded, resp.Header.RaftTerm, nil", with: "return true, resp.Header.RaftTerm, nil"},
-		{name: "other keys are not read beside a comparison", file: "look.go", fn: "Look.Step", old: "k.left = k.left[len(left):]", with: "k.left = nil"},
+		{name: "a failed comparison is all there", file: "look.go", fn: "Look.answered", old: "if !resp.Succeeded {", with: "if false {"},
+		{name: "other keys are not read beside a comparison", file: "look.go", fn: "Look.answered", old: "k.left = k.left[len(left):]", with: "k.left = nil"},
 		{name: "keys in doubt beyond the first transaction are not looked at", file: "look.go", fn: "List.Begin", old: "k.sort(all)", with: "k.sort(all[:min(len(all), l.maxOps)])"},
 		{name: "the server's limit of operations is not learnt", file: "look.go", fn: "Look.refused", old: "k.list.shrink()", with: ""},
 		{name: "those on the list are not told of the end", file: "list.go", fn: "List.End", old: "fn()", with: "_ = fn"},
