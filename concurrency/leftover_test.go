@@ -125,7 +125,6 @@ func TestGoroutinesOfAStrictSessionTakeUpWhatIsLeftOneByOne(t *testing.T) {
 	eventually(t, func() bool { return concurrency.Names(after.Session) == 0 }, "nothing is kept")
 }
 
-// The key of the first is yet to be removed when the second finds it.
 func TestGoroutinesOfAStrictSessionLookForWhatIsLeftOnce(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
@@ -147,6 +146,7 @@ func TestGoroutinesOfAStrictSessionLookForWhatIsLeftOnce(t *testing.T) {
 	require.Equal(t, requests[0], requests[1], "as many as with a lease that was not adopted")
 }
 
+// The key of the first is yet to be removed when the second finds it.
 func TestALockSoonAfterOneThatHasTimedOutQueuesAnew(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)

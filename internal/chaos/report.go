@@ -185,10 +185,10 @@ func (d *drawing) hold(h history.Hold) {
 	l.Bars = append(l.Bars, b)
 }
 
-// mark draws what is no hold.
 // checks reports whether writes are refused that come too late, so that none may be lost.
 func checks(way history.Way) bool { return way == history.Fenced || way == history.Txn }
 
+// mark draws what is no hold.
 func (d *drawing) mark(e history.Event) {
 	add := func(label string, class timeline.MarkClass) {
 		l := d.lane(e.Worker)

@@ -11,9 +11,9 @@ import (
 	"github.com/conclave-go/conclave/internal/spec"
 )
 
-// stopped is how late after a deadline a grant may be told: a worker can be stopped between its
+// slack is how late after a deadline a grant may be told: a worker can be stopped between its
 // last look at the clock and the observer.
-const stopped = time.Hour
+const slack = time.Hour
 
 // trace returns the file that a worker's messages go to, "" if none.
 func (t *trial) trace(worker string) string {
@@ -30,7 +30,7 @@ func (t *trial) specify() error {
 		return nil
 	}
 	run := spec.NewRun()
-	run.Slack = stopped
+	run.Slack = slack
 	files, err := os.ReadDir(t.traces.Path())
 	errs := []error{err}
 	for _, f := range files {

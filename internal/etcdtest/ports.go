@@ -19,7 +19,7 @@ const (
 
 // ports are those in use by this process, stopped members' included. Each is kept by a UDP
 // socket of the same number, so that another process that runs tests finds it taken
-// while nobody listens there yet, or for the moment.
+// while nobody listens there yet, or nobody does at the moment.
 //
 //nolint:gochecknoglobals // there is one set of ports per process
 var ports = struct {

@@ -205,7 +205,7 @@ func (p *Process) Quit() error {
 	return err
 }
 
-// QuitAll has children end in good order, see [Process.Quit], all at a time.
+// QuitAll has children end in good order, see [Process.Quit], all at once.
 func QuitAll(all ...*Process) error {
 	for _, p := range all {
 		p.Ask()

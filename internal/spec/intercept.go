@@ -9,7 +9,7 @@ import (
 )
 
 // DialOptions returns what makes a connection show its messages: those that the client sends,
-// and what it gets for them. They come before the options of whoever stands in for the server.
+// and what it gets for them. Put them before those of a recorder, which may stand in for the server.
 // It may be called once; of a nil Process there are none.
 func (p *Process) DialOptions() []grpc.DialOption {
 	if p == nil {

@@ -76,7 +76,7 @@ const (
 // NewRun returns a run of which nothing has happened yet.
 func NewRun() *Run { return &Run{Drift: lease.DefaultClockDrift, began: clock.Now()} }
 
-// Process is one of a run: a client, and a session on it. A nil one takes note of nothing.
+// Process is one of a run: a client, and a session on it. A nil one has no dial options and no observer.
 type Process struct {
 	sink sink
 

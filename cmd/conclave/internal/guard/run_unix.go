@@ -5,7 +5,6 @@ package guard
 import (
 	"encoding/json"
 	"errors"
-	"io"
 	"os"
 	"slices"
 	"strconv"
@@ -45,9 +44,9 @@ type runner struct {
 	tty        *os.File // the controlling terminal, nil if there is none
 	guard      int      // its process
 	socket     *os.File
-	orders     *json.Encoder // of hasty: sends nothing after what the guard did not take
-	reports    chan report   // closed when the guard is gone
-	pid        int           // of the command
+	orders     orders
+	reports    chan report // closed when the guard is gone
+	pid        int         // of the command
 }
 
 // terminal opens the controlling terminal.
@@ -94,7 +93,7 @@ func (r *runner) start(c Command) error {
 	if err != nil {
 		return err
 	}
-	r.orders = json.NewEncoder(hasty(ours))
+	r.orders.socket = ours
 	go r.receive()
 	group := 0
 	if r.tty != nil { // the terminal's signals are for the command, too
@@ -106,16 +105,22 @@ func (r *runner) start(c Command) error {
 	return detach(0, 1)                                            // the command's own now
 }
 
-// hasty is a descriptor that nobody waits for: a guard that is stopped takes no more than what fits into its socket.
-type hasty int
+// orders go to the guard without waiting for it: one that is stopped takes no more than what fits into its socket.
+type orders struct {
+	socket int
+	torn   bool // one has gone out in part: whatever came after it could not be read
+}
 
-// Write fails unless all of p fits in.
-func (h hasty) Write(p []byte) (int, error) {
-	n, err := unix.Write(int(h), p)
-	if err == nil && n < len(p) {
-		err = io.ErrShortWrite
+// send reports whether the guard will read an order.
+func (w *orders) send(o order) bool {
+	text, err := json.Marshal(o)
+	if err != nil || w.torn {
+		return false
 	}
-	return max(n, 0), err
+	text = append(text, '\n')
+	n, err := unix.Write(w.socket, text)
+	w.torn = n > 0 && n < len(text)
+	return err == nil && n == len(text)
 }
 
 // spawn starts a guard, which inherits its end of the socket under the number it has: one chosen by us might be a file that the
@@ -185,7 +190,7 @@ func (r *runner) receive() {
 
 // say tells the guard, and reports whether it has taken this and all before. It may be gone, or stopped for so long that
 // wait must not wait for it.
-func (r *runner) say(o order) bool { return r.orders.Encode(o) == nil }
+func (r *runner) say(o order) bool { return r.orders.send(o) }
 
 // deadline is that of the lease on the clock of now, 0 for none.
 func (r *runner) deadline() int64 {
@@ -289,6 +294,9 @@ func (r *runner) pass(s os.Signal) {
 func (r *runner) overdue() {
 	if r.due != 0 && now() > r.due-int64(r.killBefore)/6 {
 		r.kill()
+		if !seesAll { // the guard is not among what kill knows of, and its end is what is waited for
+			_ = unix.Kill(r.guard, unix.SIGKILL)
+		}
 	}
 }
 
