@@ -260,7 +260,7 @@ func (r *record) note(c *Copy, l Line) {
 		return
 	case l.Msg != "stopped" && !now.Until.IsZero():
 		o.Stopped = time.Time{} // it goes on, also if it was about to end
-	case o.Stopped.IsZero():
+	case l.Msg == "stopped" && o.Stopped.IsZero():
 		o.Stopped, o.Lost = l.Time, now.Lost
 	}
 	if now.Until.After(o.deadline) {

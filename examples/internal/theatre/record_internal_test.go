@@ -56,6 +56,7 @@ func example() *record {
 	r.hear("w4", 60, "holding", token(7, 0))
 	r.hear("w4", 70, "stopped", token(7, 0)+`,"lost":"session done"`)
 	r.hear("w2", 75, "of no office", "")
+	r.hear("w2", 76, "at work", token(6, 0)) // what it runs says so
 	return r
 }
 
