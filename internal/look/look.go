@@ -41,7 +41,7 @@ type Look struct {
 	expected []finding // to be compared
 	left     []finding // to be read
 	found    []orphan  // entries in doubt, to be removed
-	most     int       // how many a step looks at while one that cannot be read is looked for, else 0
+	most     int       // how many a step looks at, once one was refused for one of its keys; 0 before
 	header   *pb.ResponseHeader
 	// patience is how long a request is waited for before another is made beside it; 0
 	// is for ever.
