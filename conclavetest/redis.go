@@ -6,12 +6,12 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/conclave-go/conclave/internal/bubble"
 	"github.com/conclave-go/conclave/internal/clock"
 	"github.com/conclave-go/conclave/internal/redistest"
 )
@@ -89,7 +89,7 @@ func VirtualRedis(t *testing.T, n int, fn func(t *testing.T, r *Redis)) {
 	}
 	restoreClock := clock.Virtual()
 	defer restoreClock()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		t.Helper()
 		v := redistest.NewVirtual(t, n)
 		nodes := make([]*miniredis.Miniredis, n)

@@ -297,7 +297,7 @@ func TestAnErrorOfAScriptIsWhatItsCommandWasRefusedWith(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			bubble(t, 1, func(t *testing.T, v *redistest.Virtual) {
+			inBubble(t, 1, func(t *testing.T, v *redistest.Virtual) {
 				clients := v.Clients(t)
 				require.NoError(t, clients[0].Ping(t.Context()).Err())
 				nodes, err := redlock.NewNodes(clients)

@@ -64,7 +64,7 @@ func TestACrowdOfWaitersCostsANodeNextToNothing(t *testing.T) {
 	for _, tc := range []struct{ names, resets int }{{1, 0}, {1, 12}, {40, 0}} {
 		t.Run(fmt.Sprintf("%d names, %d resets", tc.names, tc.resets), func(t *testing.T) {
 			t.Parallel()
-			bubble(t, n, func(t *testing.T, v *redistest.Virtual) {
+			inBubble(t, n, func(t *testing.T, v *redistest.Virtual) {
 				apart := v.Apart()
 				nodes := virtualNodes(t, apart, n)
 				ctx, cancel := context.WithCancel(t.Context())
@@ -227,7 +227,7 @@ func TestAHundredAcquisitionsSucceedOnColdPools(t *testing.T) {
 func TestAReleaseThatIsNotToldCostsTheNextWaiterATTL(t *testing.T) {
 	t.Parallel()
 	const n, names = 3, 80 // each of which asks once in 20 s
-	bubble(t, n, func(t *testing.T, v *redistest.Virtual) {
+	inBubble(t, n, func(t *testing.T, v *redistest.Virtual) {
 		holder, nodes := virtualNodes(t, v, n), virtualNodes(t, v.Apart(), n)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()

@@ -195,7 +195,7 @@ func (u unheard) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 // may be there.
 func TestAKeyThatWasPutBackWithoutAnAnswerIsRemoved(t *testing.T) {
 	t.Parallel()
-	bubble(t, 3, func(t *testing.T, v *redistest.Virtual) {
+	inBubble(t, 3, func(t *testing.T, v *redistest.Virtual) {
 		clients := v.Clients(t)
 		var lose atomic.Bool
 		clients[0].AddHook(unheard{next: &lose})

@@ -59,7 +59,7 @@ func TestAcquisitionsThatWereGivenUpBeforeTheyBeganAreNoOutage(t *testing.T) {
 // What the node that is left has is of the waiter's own first attempt.
 func TestAWaiterThatMeetsWhatItHasLeftSaysThatTheOthersAreGone(t *testing.T) {
 	t.Parallel()
-	bubble(t, 3, func(t *testing.T, v *redistest.Virtual) {
+	inBubble(t, 3, func(t *testing.T, v *redistest.Virtual) {
 		nodes := virtualNodes(t, v, 3)
 		require.NoError(t, lockVirtual(t, nodes).Unlock(t.Context())) // connections, and scripts
 		synctest.Wait()
@@ -92,7 +92,7 @@ func TestAWaiterThatMeetsWhatItHasLeftSaysThatTheOthersAreGone(t *testing.T) {
 func TestAWaiterThatMeetsWhatALateAttemptHasLeftDoesNotNameItself(t *testing.T) {
 	t.Parallel()
 	const short, deadline = 5 * time.Millisecond, 550 * time.Microsecond
-	bubble(t, 1, func(t *testing.T, v *redistest.Virtual) {
+	inBubble(t, 1, func(t *testing.T, v *redistest.Virtual) {
 		nodes := virtualNodes(t, v, 1, redlock.WithDrift(0.49), redlock.WithNodeTimeout(short/3))
 		require.NoError(t, lockVirtual(t, nodes).Unlock(t.Context())) // connections, and scripts
 		synctest.Wait()

@@ -241,7 +241,7 @@ func TestWhatIsToldComesInPairs(t *testing.T) {
 	for what, c := range cases {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			bubble(t, 3, func(t *testing.T, v *redistest.Virtual) {
+			inBubble(t, 3, func(t *testing.T, v *redistest.Virtual) {
 				x := &scene{ledger: &ledger{t: t}, v: v}
 				x.mine = virtualNodes(t, v, 3, redlock.WithObserver(x.observer()), redlock.WithObserver(redlock.Observer{}))
 				x.other = virtualNodes(t, v, 3)
@@ -257,7 +257,7 @@ func TestWhatIsToldComesInPairs(t *testing.T) {
 
 func TestNodesThatFailAreTold(t *testing.T) {
 	t.Parallel()
-	bubble(t, 3, func(t *testing.T, v *redistest.Virtual) {
+	inBubble(t, 3, func(t *testing.T, v *redistest.Virtual) {
 		l := &ledger{t: t}
 		nodes := virtualNodes(t, v, 3, redlock.WithObserver(l.observer()))
 		v.Wire(2).Cut()

@@ -17,7 +17,7 @@ func TestRenewalsComeInTimeByTheClockThatEndsTheHold(t *testing.T) {
 	// Not parallel: the clock is the process's.
 	t.Cleanup(clock.RightAgain)
 	const rate = 5
-	bubble(t, 3, func(t *testing.T, v *redistest.Virtual) {
+	inBubble(t, 3, func(t *testing.T, v *redistest.Virtual) {
 		clock.SetRate(rate)
 		h := lockVirtual(t, virtualNodes(t, v, 3))
 		for range 10 {

@@ -14,7 +14,7 @@ import (
 // Calls that have no answer must not leave others without the room to begin.
 func TestCallsFailInTimeThoughThoseBeforeStillWaitForAConnection(t *testing.T) {
 	t.Parallel()
-	bubble(t, 1, func(t *testing.T, v *redistest.Virtual) {
+	inBubble(t, 1, func(t *testing.T, v *redistest.Virtual) {
 		m, err := redlock.NewMutex(pooled(t, v, 1, 4), name)
 		require.NoError(t, err)
 		t.Cleanup(v.Wire(0).Heal)
@@ -38,7 +38,7 @@ func TestCallsFailInTimeThoughThoseBeforeStillWaitForAConnection(t *testing.T) {
 
 func TestCallsOfAMutexWithAShortTTLFailInTimeThoughThoseBeforeStillWait(t *testing.T) {
 	t.Parallel()
-	bubble(t, 1, func(t *testing.T, v *redistest.Virtual) {
+	inBubble(t, 1, func(t *testing.T, v *redistest.Virtual) {
 		nodes := pooled(t, v, 1, 4)
 		t.Cleanup(v.Wire(0).Heal)
 		tryAll(t, nodes, 20)

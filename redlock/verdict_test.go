@@ -78,7 +78,7 @@ func TestAReleaseWhoseReplyIsLostIsNoLoss(t *testing.T) {
 // That comes when the lock has been released.
 func TestNothingIsPutBackAfterTheRelease(t *testing.T) {
 	t.Parallel()
-	bubble(t, 3, func(t *testing.T, v *redistest.Virtual) {
+	inBubble(t, 3, func(t *testing.T, v *redistest.Virtual) {
 		h := lockVirtual(t, virtualNodes(t, v, 3), redlock.WithoutRenewal())
 		v.Wire(0).Redis().Del(name)
 		v.Wire(1).Cut()

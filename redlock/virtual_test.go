@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/conclave-go/conclave/internal/bubble"
 	"github.com/conclave-go/conclave/internal/clock"
 	"github.com/conclave-go/conclave/internal/redistest"
 	"github.com/conclave-go/conclave/redlock"
@@ -25,10 +26,10 @@ const (
 )
 
 // bubble runs a test on n virtual nodes.
-func bubble(t *testing.T, n int, test func(t *testing.T, v *redistest.Virtual)) {
+func inBubble(t *testing.T, n int, test func(t *testing.T, v *redistest.Virtual)) {
 	t.Helper()
 	t.Cleanup(clock.Virtual())
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		test(t, redistest.NewVirtual(t, n))
 	})
 }
@@ -63,7 +64,7 @@ func onVirtualSizes(t *testing.T, test func(t *testing.T, v *redistest.Virtual, 
 	for _, n := range []int{1, 3, 5} {
 		t.Run(strconv.Itoa(n), func(t *testing.T) {
 			t.Parallel()
-			bubble(t, n, func(t *testing.T, v *redistest.Virtual) { test(t, v, n) })
+			inBubble(t, n, func(t *testing.T, v *redistest.Virtual) { test(t, v, n) })
 		})
 	}
 }
@@ -153,7 +154,7 @@ func TestAHoldWhoseKeysAreGoneEndsWithItsNextRenewal(t *testing.T) {
 func TestAKeyThatAMinorityLostIsPutBackByTheNextRenewal(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{3, 5} {
-		bubble(t, n, func(t *testing.T, v *redistest.Virtual) {
+		inBubble(t, n, func(t *testing.T, v *redistest.Virtual) {
 			h := lockVirtual(t, virtualNodes(t, v, n))
 			for i := range n / 2 {
 				v.Wire(i).Redis().Del(name)
@@ -171,7 +172,7 @@ func TestAKeyThatAMinorityLostIsPutBackByTheNextRenewal(t *testing.T) {
 func TestNothingIsPutBackWithoutAQuorum(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{3, 5} {
-		bubble(t, n, func(t *testing.T, v *redistest.Virtual) {
+		inBubble(t, n, func(t *testing.T, v *redistest.Virtual) {
 			h := lockVirtual(t, virtualNodes(t, v, n))
 			v.Wire(0).Redis().Del(name)
 			for i := range n / 2 {
@@ -209,7 +210,7 @@ func TestAHoldSurvivesAnOutageThatEndsBeforeItsDeadline(t *testing.T) {
 func TestAnAnswerAtTheDeadlineRevivesNothing(t *testing.T) {
 	t.Parallel()
 	for range 50 {
-		bubble(t, 1, func(t *testing.T, v *redistest.Virtual) {
+		inBubble(t, 1, func(t *testing.T, v *redistest.Virtual) {
 			h := lockVirtual(t, virtualNodes(t, v, 1), redlock.WithoutRenewal())
 			redlock.StopTimer(h)
 			heal := time.AfterFunc(valid, v.Wire(0).Heal)
@@ -225,7 +226,7 @@ func TestAnAnswerAtTheDeadlineRevivesNothing(t *testing.T) {
 // Nobody else can have had a quorum, and somebody can have one now.
 func TestUnlockSucceedsWhereAQuorumHasNoKeyLeft(t *testing.T) {
 	t.Parallel()
-	bubble(t, 5, func(t *testing.T, v *redistest.Virtual) {
+	inBubble(t, 5, func(t *testing.T, v *redistest.Virtual) {
 		h := lockVirtual(t, virtualNodes(t, v, 5))
 		for i := range 2 {
 			v.Wire(i).Redis().Del(name)
@@ -237,7 +238,7 @@ func TestUnlockSucceedsWhereAQuorumHasNoKeyLeft(t *testing.T) {
 
 func TestNothingRenewsAHoldWithoutRenewal(t *testing.T) {
 	t.Parallel()
-	bubble(t, 3, func(t *testing.T, v *redistest.Virtual) {
+	inBubble(t, 3, func(t *testing.T, v *redistest.Virtual) {
 		h := lockVirtual(t, virtualNodes(t, v, 3), redlock.WithoutRenewal())
 		<-time.After(valid - 1)
 		require.NoError(t, h.Extend(t.Context()))
@@ -289,7 +290,7 @@ func TestAHungMajorityCostsTheNodeTimeoutAndNoMore(t *testing.T) {
 func TestAHungMinorityCostsNothing(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{3, 5} {
-		bubble(t, n, func(t *testing.T, v *redistest.Virtual) {
+		inBubble(t, n, func(t *testing.T, v *redistest.Virtual) {
 			nodes := virtualNodes(t, v, n)
 			for i := range n / 2 {
 				v.Wire(i).Cut()
@@ -305,7 +306,7 @@ func TestAHungMinorityCostsNothing(t *testing.T) {
 
 func TestANodeThatHangsIsAskedOnceInANodeTimeout(t *testing.T) {
 	t.Parallel()
-	bubble(t, 3, func(t *testing.T, v *redistest.Virtual) {
+	inBubble(t, 3, func(t *testing.T, v *redistest.Virtual) {
 		nodes := virtualNodes(t, v, 3)
 		require.NoError(t, lockVirtual(t, nodes).Unlock(t.Context()))
 		synctest.Wait()
@@ -459,7 +460,7 @@ func TestAReleaseReachesAWaiterInNoTime(t *testing.T) {
 // A node without its keys would make a quorum with one that never had them.
 func TestANodeThatRestartedDoesNotVoteBeforeItsMinimumUptime(t *testing.T) {
 	t.Parallel()
-	bubble(t, 3, func(t *testing.T, v *redistest.Virtual) {
+	inBubble(t, 3, func(t *testing.T, v *redistest.Virtual) {
 		const secondsLate = 2 * time.Second // whole seconds, of which one may be missing
 		v.Wire(2).Cut()
 		<-time.After(ttl + secondsLate)
@@ -488,7 +489,7 @@ func TestANodeThatRestartedDoesNotVoteBeforeItsMinimumUptime(t *testing.T) {
 
 func TestANodeVotesOnceItIsOldEnoughForCertain(t *testing.T) {
 	t.Parallel()
-	bubble(t, 1, func(t *testing.T, v *redistest.Virtual) {
+	inBubble(t, 1, func(t *testing.T, v *redistest.Virtual) {
 		m, err := redlock.NewMutex(virtualNodes(t, v, 1, redlock.WithMinUptime(ttl)), name)
 		require.NoError(t, err)
 		<-time.After(ttl + time.Second - 1)

@@ -161,7 +161,7 @@ func TestALostHoldStaysLostWhenNodesComeBack(t *testing.T) {
 func TestAReleaseBetweenTwoSubscriptionsIsNoticed(t *testing.T) {
 	t.Parallel()
 	const n, names = 3, 40 // each of which asks once in 10 s
-	bubble(t, n, func(t *testing.T, v *redistest.Virtual) {
+	inBubble(t, n, func(t *testing.T, v *redistest.Virtual) {
 		apart := v.Apart()
 		holder, waiting := virtualNodes(t, v, n), virtualNodes(t, apart, n)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -195,7 +195,7 @@ func TestAReleaseBetweenTwoSubscriptionsIsNoticed(t *testing.T) {
 func TestVotesThatWereNotNeededDoNotCostALaterRelease(t *testing.T) {
 	t.Parallel()
 	const n, kept = 3, 64
-	bubble(t, n, func(t *testing.T, v *redistest.Virtual) {
+	inBubble(t, n, func(t *testing.T, v *redistest.Virtual) {
 		apart := v.Apart()
 		h := lockVirtual(t, virtualNodes(t, v, n))
 		done := lockSoonVirtual(t.Context(), t, virtualNodes(t, apart, n), name)

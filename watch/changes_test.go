@@ -13,13 +13,14 @@ import (
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/conclave-go/conclave/internal/bubble"
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/watch"
 )
 
 func TestChangesReplayTheStateAndThenFollow(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s, c := newStore(), watch.Offline(text)
 		c.Apply(s.batch(s.putting("b", "1"), s.putting("a", "1")))
 		loaded := s.revision
@@ -144,7 +145,7 @@ func TestSlowConsumerHoldsUpNobody(t *testing.T) {
 
 // Not parallel: it counts the goroutines of the process.
 func TestConsumersNeedNoGoroutines(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s, c := newStore(), watch.Offline(text)
 		c.Apply(s.batch(s.putting("a", "1")))
 		ctx, cancel := context.WithCancel(t.Context())

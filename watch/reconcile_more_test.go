@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/conclave-go/conclave/internal/bubble"
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/watch"
 )
@@ -20,7 +21,7 @@ import (
 func TestFailingFunctionThatChangesItsOwnKeyBacksOff(t *testing.T) {
 	t.Parallel()
 	for _, lag := range []time.Duration{0, 5 * time.Millisecond, 500 * time.Millisecond} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			var runs atomic.Int32
 			var c *control
 			s := newStore()
@@ -60,7 +61,7 @@ func TestFailingFunctionThatChangesItsOwnKeyBacksOff(t *testing.T) {
 
 func TestEveryFailureIsLogged(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var book logBook
 		c := prepare(newStore())
 		c.cache.LogTo(book.logger())
@@ -81,7 +82,7 @@ func TestEveryFailureIsLogged(t *testing.T) {
 
 func TestFunctionThatAsksForItRunsAgainAfterATime(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var j journal
 		began := time.Now()
 		c := newControl(t, func(_ context.Context, key string) error {
@@ -110,7 +111,7 @@ func TestFunctionThatAsksForItRunsAgainAfterATime(t *testing.T) {
 
 func TestKeysComeFromElsewhereAndFromASecondCache(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var j journal
 		others := prepare(newStore())
 		others.put("owner/a", "x")
@@ -146,7 +147,7 @@ func TestKeysComeFromElsewhereAndFromASecondCache(t *testing.T) {
 
 func TestFailedSourceEndsReconcile(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		others := prepare(newStore())
 		c := newControl(t, func(context.Context, string) error { return nil },
 			watch.WithSource(func(context.Context, func(string)) error { return nil }),
@@ -164,7 +165,7 @@ func TestFailedSourceEndsReconcile(t *testing.T) {
 
 func TestObserverIsToldDepthAgeAndRetries(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		release := make(chan error)
 		var work *watch.Work
 		var last watch.Run
@@ -208,7 +209,7 @@ func TestObserverIsToldDepthAgeAndRetries(t *testing.T) {
 
 func TestErrorOfManyFailingKeysIsBounded(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const keys = 2000
 		s := newStore()
 		for i := range keys {

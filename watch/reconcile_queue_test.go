@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/conclave-go/conclave/internal/bubble"
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/watch"
 )
@@ -27,7 +28,7 @@ func TestQueueMatchesAModel(t *testing.T) {
 	t.Parallel()
 	const shortest, longest = 100 * time.Millisecond, 4 * time.Second
 	rapid.Check(t, func(rt *rapid.T) {
-		synctest.Test(t, func(*testing.T) {
+		bubble.Test(t, func(*testing.T) {
 			q := watch.NewQueue(shortest, longest)
 			defer q.Stop()
 			model := make(map[string]*modelKey)
@@ -127,7 +128,7 @@ func TestQueueMatchesAModel(t *testing.T) {
 
 func TestStoppedQueueHandsOutNothing(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		q := watch.NewQueue(time.Second, time.Second)
 		q.Add("waits for a retry")
 		key, ok := q.Take()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/conclave-go/conclave/internal/bubble"
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/watch"
 )
@@ -92,7 +93,7 @@ func (j *journal) take() []string {
 
 func TestReconcileRunsEveryKeyThereIsAndEveryChange(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var j journal
 		s := newStore()
 		s.batch(s.putting("b", "1"), s.putting("a", "1"))
@@ -117,7 +118,7 @@ func TestReconcileRunsEveryKeyThereIsAndEveryChange(t *testing.T) {
 
 func TestReconcileRunsAKeyOnceMoreThatChangedWhileItRan(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var j journal
 		proceed := make(chan struct{})
 		c := newControl(t, func(_ context.Context, key string) error {
@@ -145,7 +146,7 @@ func TestReconcileRunsAKeyOnceMoreThatChangedWhileItRan(t *testing.T) {
 func TestReconcileNeverRunsMoreKeysThanWorkers(t *testing.T) {
 	t.Parallel()
 	for _, workers := range []int{1, 4} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			var running, most, runs atomic.Int32
 			c := newControl(t, func(context.Context, string) error {
 				most.Store(max(most.Load(), running.Add(1)))
@@ -185,7 +186,7 @@ func (i *instants) all() []time.Time {
 
 func TestReconcileBacksOffExponentiallyWithJitter(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const shortest, longest = time.Second, 20 * time.Second
 		var runs instants
 		var healed atomic.Bool
@@ -224,7 +225,7 @@ func TestReconcileBacksOffExponentiallyWithJitter(t *testing.T) {
 
 func TestReconcileRunsAFailingKeyAtOnceWhenItChanges(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var runs atomic.Int32
 		c := newControl(t, func(context.Context, string) error {
 			runs.Add(1)
@@ -245,7 +246,7 @@ func TestReconcileRunsAFailingKeyAtOnceWhenItChanges(t *testing.T) {
 
 func TestReconcileReturnsTheLastErrorOfEveryFailingKey(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		errBroken := errors.New("broken")
 		c := newControl(t, func(ctx context.Context, key string) error {
 			switch key {
@@ -275,7 +276,7 @@ func TestReconcileReturnsTheLastErrorOfEveryFailingKey(t *testing.T) {
 
 func TestReconcileWaitsForRunningFunctions(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		finished := false
 		c := newControl(t, func(ctx context.Context, _ string) error {
 			<-ctx.Done()
@@ -291,7 +292,7 @@ func TestReconcileWaitsForRunningFunctions(t *testing.T) {
 
 func TestReconcileKeepsAPanicToTheKey(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		errInside := errors.New("inside")
 		var others atomic.Int32
 		c := newControl(t, func(_ context.Context, key string) error {
@@ -320,7 +321,7 @@ func TestReconcileKeepsAPanicToTheKey(t *testing.T) {
 
 func TestReconcileRunsAllKeysEveryResyncPeriod(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var j journal
 		c := newControl(t, func(_ context.Context, key string) error {
 			j.add(key)
@@ -343,7 +344,7 @@ func TestReconcileRunsAllKeysEveryResyncPeriod(t *testing.T) {
 
 func TestReconcileEndsWithTheCache(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		errStream := errors.New("the stream ended")
 		c := newControl(t, func(ctx context.Context, _ string) error {
 			<-ctx.Done() // its context ends with the cache
@@ -353,7 +354,7 @@ func TestReconcileEndsWithTheCache(t *testing.T) {
 		c.cache.Fail(errStream)
 		require.ErrorIs(t, <-c.done, errStream)
 	})
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := newControl(t, func(context.Context, string) error { return nil })
 		require.NoError(t, c.cache.Close(t.Context()))
 		require.ErrorIs(t, <-c.done, watch.ErrClosed)
@@ -397,7 +398,7 @@ func TestReconcileRefusesWrongOptions(t *testing.T) {
 // random: in the end each key's last run has seen its last state.
 func TestReconcileConvergesUnderLoad(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var (
 			mu   sync.Mutex
 			seen = make(map[string]int64) // key to the revision it was last reconciled at; 0 if gone

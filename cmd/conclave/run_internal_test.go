@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/conclave-go/conclave/internal/bubble"
 )
 
 func TestASignalThatComesBetweenTheWaitAndTheCommandIsHeeded(t *testing.T) {
@@ -52,7 +54,7 @@ func TestALineThatCannotBeKilledIsNotWaitedFor(t *testing.T) {
 
 func TestALossIsToldWhenTheLineOfAnOutageBeforeHasEnded(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		ctx, kill := context.WithCancel(t.Context())
 		told := 0
 		v := &alarm{kill: kill, ended: make(chan struct{})}

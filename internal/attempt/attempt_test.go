@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -15,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/conclave-go/conclave/internal/attempt"
+	"github.com/conclave-go/conclave/internal/bubble"
 	"github.com/conclave-go/conclave/internal/suite"
 )
 
@@ -64,7 +64,7 @@ func TestErrorsAreToldApart(t *testing.T) {
 
 func TestATryWithoutAnAnswerCostsOneTimeoutAndIsRepeated(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		begin := time.Now()
 		tries := 0
 		err := attempt.Do(t.Context(), time.Second, func(ctx context.Context) error {
@@ -82,7 +82,7 @@ func TestATryWithoutAnAnswerCostsOneTimeoutAndIsRepeated(t *testing.T) {
 
 func TestFailuresAreRepeatedWithGrowingPauses(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var at []time.Time
 		err := attempt.Do(t.Context(), time.Second, func(context.Context) error {
 			if at = append(at, time.Now()); len(at) < 12 {
@@ -109,7 +109,7 @@ func TestARefusalIsNotRepeated(t *testing.T) {
 
 func TestDoReturnsWithTheContextAndTheLastFailure(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		begin := time.Now()
@@ -122,7 +122,7 @@ func TestDoReturnsWithTheContextAndTheLastFailure(t *testing.T) {
 
 func TestDoReturnsAtOnceWhenTheContextEndsDuringATry(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		why := errors.New("why")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Minute, func() { cancel(why) })
@@ -147,7 +147,7 @@ func TestDoEndsWithItsOtherLimit(t *testing.T) {
 	for name, try := range map[string]func(context.Context) error{"during a try": hang, "during a pause": fail} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				until, end := context.WithCancelCause(t.Context())
 				time.AfterFunc(time.Minute+time.Millisecond, func() { end(errors.New("over")) })
 				begin := time.Now()
@@ -161,7 +161,7 @@ func TestDoEndsWithItsOtherLimit(t *testing.T) {
 
 func TestDoWithAnotherLimitStillEndsWithItsContext(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		begin := time.Now()
@@ -180,7 +180,7 @@ func TestASuccessCountsEvenIfTheContextEndedMeanwhile(t *testing.T) {
 
 func TestPauseSaysWhetherToGoOn(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		begin := time.Now()
 		require.True(t, attempt.Pause(t.Context(), time.Minute))
 		require.InDelta(t, time.Minute, time.Since(begin), float64(15*time.Second))

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -13,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/conclave-go/conclave/internal/attempt"
+	"github.com/conclave-go/conclave/internal/bubble"
 )
 
 // server answers attempts by their number, from 1, each after a time of its own.
@@ -71,7 +71,7 @@ func hedge(ctx context.Context, s *server) (n int, took time.Duration, err error
 
 func TestASlowAnswerCountsHoweverLongItTakes(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		for _, roundTrip := range []time.Duration{0, patience / 2, 3 * patience, 4 * patience, 500 * patience} {
 			s := &server{answer: func(int) (time.Duration, error) { return roundTrip, nil }}
 			n, took, err := hedge(t.Context(), s)
@@ -86,7 +86,7 @@ func TestASlowAnswerCountsHoweverLongItTakes(t *testing.T) {
 
 func TestTheNextAttemptGoesOutBesideOneThatIsNotAnswered(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := &server{answer: func(n int) (time.Duration, error) {
 			if n == 1 {
 				return forever, nil
@@ -102,7 +102,7 @@ func TestTheNextAttemptGoesOutBesideOneThatIsNotAnswered(t *testing.T) {
 
 func TestAttemptsAreFewAndBecomeRare(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*patience)
 		defer cancel()
 		s := &server{answer: func(int) (time.Duration, error) { return forever, nil }}
@@ -117,7 +117,7 @@ func TestAttemptsAreFewAndBecomeRare(t *testing.T) {
 
 func TestAnAttemptThatFailsIsRepeatedAfterAPause(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		for _, firstHangs := range []bool{false, true} {
 			s := &server{answer: func(n int) (time.Duration, error) {
 				switch {
@@ -142,7 +142,7 @@ func TestAnAttemptThatFailsIsRepeatedAfterAPause(t *testing.T) {
 // A connection that was reset fails several attempts within milliseconds; then a member says nothing.
 func TestAttemptsThatFailAtOnceDoNotMakeOneThatIsNotAnsweredWaitLonger(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const failing = 8
 		s := &server{answer: func(n int) (time.Duration, error) {
 			switch {
@@ -163,7 +163,7 @@ func TestAttemptsThatFailAtOnceDoNotMakeOneThatIsNotAnsweredWaitLonger(t *testin
 
 func TestARefusalEndsTheCall(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := &server{answer: func(n int) (time.Duration, error) {
 			if n == 1 {
 				return forever, nil
@@ -178,7 +178,7 @@ func TestARefusalEndsTheCall(t *testing.T) {
 
 func TestTheEndOfTheContextEndsACallWithItsLastFailure(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		refused := status.Error(codes.Unavailable, "connection refused")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
@@ -191,7 +191,7 @@ func TestTheEndOfTheContextEndsACallWithItsLastFailure(t *testing.T) {
 
 func TestACallEndsWithWhatItIsFor(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		why := errors.New("lease lost")
 		until, end := context.WithCancelCause(t.Context())
 		time.AfterFunc(patience/2, func() { end(why) })

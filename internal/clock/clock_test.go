@@ -4,11 +4,11 @@ import (
 	"math"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/conclave-go/conclave/internal/bubble"
 	"github.com/conclave-go/conclave/internal/clock"
 )
 
@@ -49,7 +49,7 @@ func TestInstantArithmeticIsExactAndSaturates(t *testing.T) {
 func TestUntilCountsDownToTheInstantAndBeyond(t *testing.T) {
 	t.Parallel()
 	t.Cleanup(clock.Virtual())
-	synctest.Test(t, func(*testing.T) {
+	bubble.Test(t, func(*testing.T) {
 		at := clock.Now().Add(time.Minute)
 		require.Equal(t, time.Minute, clock.Until(at))
 		<-time.After(90 * time.Second)
@@ -60,7 +60,7 @@ func TestUntilCountsDownToTheInstantAndBeyond(t *testing.T) {
 func TestABubbleInVirtualModeFollowsVirtualTimeExactly(t *testing.T) {
 	t.Parallel()
 	t.Cleanup(clock.Virtual())
-	synctest.Test(t, func(*testing.T) {
+	bubble.Test(t, func(*testing.T) {
 		i := clock.Now()
 		<-time.After(1000 * time.Hour)
 		require.Equal(t, 1000*time.Hour, clock.Now().Sub(i))
@@ -104,7 +104,7 @@ func TestReadingsOutsideStayRealWhileBubblesRun(t *testing.T) {
 	}
 	for range 20 {
 		t.Cleanup(clock.Virtual())
-		synctest.Test(t, func(*testing.T) {
+		bubble.Test(t, func(*testing.T) {
 			i := clock.Now()
 			<-time.After(time.Hour)
 			require.Equal(t, time.Hour, clock.Now().Sub(i))
@@ -119,7 +119,7 @@ func TestVirtualModeEndsWithTheLastOfItsUsers(t *testing.T) {
 	first, second := clock.Virtual(), clock.Virtual()
 	first()
 	first() // counts once
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		i := clock.Now()
 		<-time.After(time.Hour)
 		require.Equal(t, time.Hour, clock.Now().Sub(i))
@@ -128,7 +128,7 @@ func TestVirtualModeEndsWithTheLastOfItsUsers(t *testing.T) {
 	if !countsSuspension {
 		return // time.Now is virtual in a bubble in any mode
 	}
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		i := clock.Now()
 		<-time.After(time.Hour)
 		require.Less(t, clock.Now().Sub(i), time.Minute, "virtual mode is still on")

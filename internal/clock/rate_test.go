@@ -2,11 +2,11 @@ package clock_test
 
 import (
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/conclave-go/conclave/internal/bubble"
 	"github.com/conclave-go/conclave/internal/clock"
 )
 
@@ -15,7 +15,7 @@ func TestAClockThatRunsAtAnotherRateIsWrongByThatAndNeverJumps(t *testing.T) {
 	t.Cleanup(clock.Virtual())
 	t.Cleanup(clock.RightAgain)
 	require.InDelta(t, 1, clock.Rate(), 0)
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		shown := clock.Now()
 		for _, rate := range []float64{0.5, 2, 1} {
 			before := clock.Now()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/conclave-go/conclave/internal/bubble"
 	"github.com/conclave-go/conclave/internal/clock"
 )
 
@@ -14,7 +15,7 @@ func TestATimerFiresExactlyAtItsInstantInVirtualTime(t *testing.T) {
 	t.Parallel()
 	for _, d := range []time.Duration{-time.Second, 0, time.Nanosecond, 999 * time.Millisecond, time.Second, time.Hour + 1} {
 		t.Cleanup(clock.Virtual())
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			start := clock.Now()
 			fired := make(chan clock.Instant, 1)
 			clock.AfterFunc(start.Add(d), func() { fired <- clock.Now() })
@@ -42,7 +43,7 @@ func TestATimerInRealTimeIsNeverEarlyAndHardlyLate(t *testing.T) {
 func TestAStoppedTimerDoesNotFire(t *testing.T) {
 	t.Parallel()
 	t.Cleanup(clock.Virtual())
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		fired := 0
 		timer := clock.AfterFunc(clock.Now().Add(time.Minute), func() { fired++ })
 		require.True(t, timer.Stop())
@@ -55,7 +56,7 @@ func TestAStoppedTimerDoesNotFire(t *testing.T) {
 func TestStopReportsThatTheTimerHasFired(t *testing.T) {
 	t.Parallel()
 	t.Cleanup(clock.Virtual())
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		timer := clock.AfterFunc(clock.Now().Add(time.Minute), func() {})
 		<-time.After(time.Hour)
 		synctest.Wait()
@@ -66,7 +67,7 @@ func TestStopReportsThatTheTimerHasFired(t *testing.T) {
 func TestResetMovesATimerEitherWayAndRevivesIt(t *testing.T) {
 	t.Parallel()
 	t.Cleanup(clock.Virtual())
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		start := clock.Now()
 		fired := make(chan time.Duration, 10)
 		timer := clock.AfterFunc(start.Add(time.Minute), func() { fired <- clock.Now().Sub(start) })
@@ -94,7 +95,7 @@ func TestResetMovesATimerEitherWayAndRevivesIt(t *testing.T) {
 func TestATimerCanBeResetByItsOwnFunction(t *testing.T) {
 	t.Parallel()
 	t.Cleanup(clock.Virtual())
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		start := clock.Now()
 		fired := make(chan time.Duration)
 		var timer *clock.Timer
@@ -115,7 +116,7 @@ func TestATimerCanBeResetByItsOwnFunction(t *testing.T) {
 func TestConcurrentResetsAndStopsFireAtMostOncePerReset(t *testing.T) {
 	t.Parallel()
 	t.Cleanup(clock.Virtual())
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const resets = 1000
 		fired := make(chan struct{}, resets+1)
 		timer := clock.AfterFunc(clock.Now(), func() { fired <- struct{}{} })

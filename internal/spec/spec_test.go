@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -17,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/conclave-go/conclave/internal/bubble"
 	"github.com/conclave-go/conclave/internal/clock"
 	"github.com/conclave-go/conclave/internal/spec"
 	"github.com/conclave-go/conclave/internal/vtime"
@@ -427,7 +427,7 @@ func TestADeadlineHasToBeJustified(t *testing.T) {
 		}, late},
 	} {
 		for _, more := range []time.Duration{0, 10 * time.Millisecond} {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				run := spec.NewRun()
 				a := &actor{Process: run.Process()}
 				began := time.Now()
@@ -445,7 +445,7 @@ func TestNothingIsGrantedAfterTheDeadline(t *testing.T) {
 	t.Parallel()
 	t.Cleanup(clock.Virtual())
 	for _, after := range []time.Duration{ttl - ttl/100 - time.Millisecond, ttl - ttl/100} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			run := spec.NewRun()
 			a := &actor{Process: run.Process()}
 			a.aLease()

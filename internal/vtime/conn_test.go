@@ -9,13 +9,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/conclave-go/conclave/internal/bubble"
 	"github.com/conclave-go/conclave/internal/vtime"
 )
 
 func TestBytesStayInOrderThroughHoldsAndHeals(t *testing.T) {
 	t.Parallel()
 	const words = 100_000 // ten times what a connection buffers
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		client, server, cut := pipe(t)
 		go func() {
 			for i := range words {
@@ -42,7 +43,7 @@ func TestBytesStayInOrderThroughHoldsAndHeals(t *testing.T) {
 
 func TestTheEndOfAConnectionIsReadAfterWhatWasHeld(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		client, server, cut := pipe(t)
 		cut.Hold()
 		_, err := client.Write([]byte("request"))
@@ -62,7 +63,7 @@ func TestWritingDoesNotGiveAwayThatTheServerIsGone(t *testing.T) {
 	for name, cutWay := range map[string]func(*vtime.Cut){"lossy": (*vtime.Cut).CutToClient, "held": (*vtime.Cut).HoldToClient} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				client, server, cut := pipe(t)
 				cutWay(cut)
 				require.NoError(t, server.Close())
@@ -93,7 +94,7 @@ func TestClosingACutConnectionEndsItsReader(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for _, sent := range []string{"", "reply"} {
-				synctest.Test(t, func(t *testing.T) {
+				bubble.Test(t, func(t *testing.T) {
 					client, server, cut := pipe(t)
 					cutWay(cut)
 					_, err := server.Write([]byte(sent))

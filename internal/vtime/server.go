@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/test/bufconn"
 
+	"github.com/conclave-go/conclave/internal/bubble"
 	"github.com/conclave-go/conclave/internal/clock"
 	_ "github.com/conclave-go/conclave/internal/smallwal"
 	"github.com/conclave-go/conclave/internal/tempdir"
@@ -82,7 +83,7 @@ func Run(t *testing.T, fn func(t *testing.T, s *Server), opts ...Option) {
 	dir, err := tempdir.Make("vtime") // outside the bubble, as is its removal
 	require.NoError(t, err)
 	defer func() { require.NoError(t, dir.Remove()) }()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		t.Helper()
 		s := &Server{t: t, dir: dir.Path(), options: o}
 		t.Cleanup(s.shutdown)

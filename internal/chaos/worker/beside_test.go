@@ -4,17 +4,17 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/conclave-go/conclave/internal/bubble"
 	"github.com/conclave-go/conclave/internal/chaos/worker"
 )
 
 func TestWhatTakesTooLongIsDoneAgainBesideUntilOneAttemptSucceeds(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		began, calls := time.Now(), make(chan int, 3)
 		for i := range cap(calls) {
 			calls <- i
@@ -39,7 +39,7 @@ func TestWhatTakesTooLongIsDoneAgainBesideUntilOneAttemptSucceeds(t *testing.T) 
 
 func TestWhatIsDoneBesideEndsWithItsContext(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		refused := errors.New("refused")

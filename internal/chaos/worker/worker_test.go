@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/conclave-go/conclave/internal/bubble"
 	"github.com/conclave-go/conclave/internal/chaos/history"
 	"github.com/conclave-go/conclave/internal/chaos/worker"
 )
@@ -59,7 +60,7 @@ func isClosed(c <-chan struct{}) bool {
 func play(t *testing.T, during func(ctx context.Context, f *fake, w *worker.Worker, log *history.Log)) []history.Event {
 	t.Helper()
 	var events []history.Event
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		log := history.NewLog()
 		now := func() int64 { return time.Now().UnixNano() }
 		f := &fake{lost: make(chan struct{}), until: time.Now().Add(time.Minute)}

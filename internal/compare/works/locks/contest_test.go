@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/conclave-go/conclave/internal/bubble"
 	"github.com/conclave-go/conclave/internal/compare/works/locks"
 )
 
@@ -19,7 +19,7 @@ const (
 
 func TestHandOversFromOneContenderToAnotherAreCounted(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		turn := locks.Channel()
 		slow := func(ctx context.Context) (locks.Release, error) {
 			leave, err := turn(ctx)
@@ -41,7 +41,7 @@ func TestHandOversFromOneContenderToAnotherAreCounted(t *testing.T) {
 
 func TestTakingALockAgainIsNoHandOver(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		samples, err := locks.Contest(t.Context(), held, window, nil, []locks.Contender{locks.Channel()})
 		require.NoError(t, err)
 		require.InDelta(t, float64(window/held), samples["throughput"][0], 1)
@@ -51,7 +51,7 @@ func TestTakingALockAgainIsNoHandOver(t *testing.T) {
 
 func TestAContestFailsIfTheLockDoesNotExclude(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		_, err := locks.Contest(t.Context(), held, window, nil, []locks.Contender{locks.Channel(), locks.Channel()})
 		require.ErrorIs(t, err, locks.ErrTwo)
 	})
@@ -59,7 +59,7 @@ func TestAContestFailsIfTheLockDoesNotExclude(t *testing.T) {
 
 func TestAContestFailsWithAContender(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		refused := errors.New("refused")
 		turn := locks.Channel()
 		failing := func(ctx context.Context) (locks.Release, error) {
@@ -73,7 +73,7 @@ func TestAContestFailsWithAContender(t *testing.T) {
 
 func TestAContestBeginsWhenAllHaveQueued(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const late = time.Minute / 2
 		began := time.Now()
 		var first []time.Duration
@@ -94,7 +94,7 @@ func TestAContestBeginsWhenAllHaveQueued(t *testing.T) {
 
 func TestOtherWritesAreSteadyWhateverAWriteTakes(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), window)
 		defer cancel()
 		due := make(chan int)
