@@ -19,7 +19,7 @@ func Test(t *testing.T, f func(t *testing.T)) {
 		bubbles.begin()
 		defer bubbles.end()
 	}
-	synctest.Test(t, f)
+	synctest.Test(t, f) //nolint:forbidigo // for those that call this
 }
 
 //nolint:gochecknoglobals // as the number of processors is
