@@ -75,8 +75,9 @@ func (c *Cluster) DeleteKey(tb testing.TB, key string) {
 // once, as when the lease had expired on the server, and waiters are granted. It is for
 // sessions in code that the test cannot reach; [Cluster.AwaitHolder] finds the key.
 //
-// The session finds out with its next renewal, at most a third of a TTL later. To make it
-// find out first, as in a partition, use [Network.Cut] and let the TTL pass.
+// The session finds out with its next renewal, at most a third of a TTL later; its holds may
+// have found their keys gone just before, and are lost without being [lease.ErrLost]. To make
+// it find out first, as in a partition, use [Network.Cut] and let the TTL pass.
 func (c *Cluster) ExpireLease(tb testing.TB, key string) {
 	tb.Helper()
 	c.do(tb, fmt.Sprintf("expiring the lease of key %q", key), func(ctx context.Context) error {

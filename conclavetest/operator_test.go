@@ -50,7 +50,7 @@ func TestAnExpiredLeaseTakesAllKeysOfItsSession(t *testing.T) {
 		require.False(t, exists(t, client, one.Key()))
 		require.False(t, exists(t, client, two.Key()))
 		await(t, two.Context().Done(), "the hold ends")
-		require.ErrorIs(t, two.Err(), lease.ErrLost)
+		require.ErrorIs(t, two.Err(), lock.ErrLost)
 		require.Contains(t, failure(t, func(tb testing.TB) { c.ExpireLease(tb, one.Key()) }), "there is no such key")
 		put(t, client, "key")
 		require.Contains(t, failure(t, func(tb testing.TB) { c.ExpireLease(tb, "key") }), "not attached to a lease")

@@ -3,8 +3,9 @@ package election
 import "errors"
 
 // ErrLost is the cause of a term's end when the leader did not give it up: its lease
-// was lost (then the error also is [lease.ErrLost]) or closed, or its key was deleted.
-// It is also what Proclaim, Resign, Transfer and Txn return for such a term.
+// was lost (then the error also is [lease.ErrLost]) or closed, or its key was deleted. A lease
+// that somebody revokes takes its keys with it: which of the two is found first is left to
+// chance. It is also what Proclaim, Resign, Transfer and Txn return for such a term.
 var ErrLost = errors.New("election: lost")
 
 // ErrResigned is the cause of a term's end after Resign or Transfer, and the error of every

@@ -10,8 +10,9 @@ import (
 var ErrLocked = errors.New("lock: locked")
 
 // ErrLost is the cause of a hold's end when it was not unlocked: its lease was lost
-// (then the error also is [lease.ErrLost]) or closed, or its key was deleted. It is
-// also what Unlock, Txn and Do return for such a hold.
+// (then the error also is [lease.ErrLost]) or closed, or its key was deleted. A lease that
+// somebody revokes takes its keys with it: which of the two is found first is left to chance.
+// It is also what Unlock, Txn and Do return for such a hold.
 var ErrLost = errors.New("lock: lost")
 
 // ErrReleased is the cause of a hold's end after Unlock, and the error of a Txn
