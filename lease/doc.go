@@ -52,8 +52,8 @@
 // itself can refuse a late write, see the fencing tokens of package lock. On platforms
 // other than Linux, a suspension is noticed when the next renewal is refused. With
 // etcd 3.4 and a role that may not read the key "conclave", the member list is asked for
-// instead, which is not linearizable there: renewals of a lease without locks or
-// registrations are not confirmed, and any lease is lost when a deposed leader says that it
+// instead, which is not linearizable there: renewals of a lease that has not had a lock or a
+// registration yet are not confirmed, and any lease is lost when a deposed leader says that it
 // does not know it.
 //
 // # Failures

@@ -249,10 +249,10 @@ func (k *keeper) do(r *round) {
 	if err != nil {
 		return
 	}
-	// A long look must not hold up the deadline: the first step has confirmed it. What it has
-	// found in doubt is removed even if there is no time for more.
+	// A long look must not hold up the deadline: the first step has confirmed it. What is urgent
+	// is done even if there is no time for more.
 	early := func() bool { return clock.Now().Sub(r.start) < l.ttl/roundsPerTTL }
-	for !pass.Done() && !r.superseded.Load() && l.ctx.Err() == nil && (pass.Found() || early()) {
+	for !pass.Done() && !r.superseded.Load() && l.ctx.Err() == nil && (pass.Urgent() || early()) {
 		if pass.Next(ctx, l.patience()) != nil {
 			return // the next look begins anew
 		}

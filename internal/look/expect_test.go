@@ -142,6 +142,26 @@ func TestWhatAComparisonHasMissedTheNextLookReadsFirst(t *testing.T) {
 	require.Equal(t, 5, compared, "those that are there are compared again")
 }
 
+// Comparisons fail while holds end: each of these looks has time for one step, and one more
+// hold has ended when it is made.
+func TestWhatAComparisonHasMissedIsReadAlthoughAnotherWouldFail(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	keys, _, gone := b.entries(t, 10)
+	for i := range 3 {
+		_, err := b.client.Delete(guarded(t), keys[i])
+		require.NoError(t, err)
+		again := b.put(t, b.prefix+"again", b.lease)
+		b.Expect(b.prefix+"again", again, func() {}, nil)
+		k := b.Begin(b.client, b.lease)
+		_, err = b.client.Delete(guarded(t), b.prefix+"again")
+		require.NoError(t, err)
+		_, err = k.Step(guarded(t))
+		require.NoError(t, err)
+	}
+	require.Contains(t, gone, 0)
+}
+
 func TestAComparisonThatMayNotBeMadeIsARead(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

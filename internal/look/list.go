@@ -7,8 +7,6 @@ import (
 	"sync"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
-
-	"github.com/conclave-go/conclave/internal/clock"
 )
 
 // Judge is told how a key stood at revision rev: kv is nil if it did not exist.
@@ -37,17 +35,22 @@ type List struct {
 	renewals map[chan struct{}]struct{}
 	// maxOps is how many keys one transaction may read.
 	maxOps int
-	// apart are keys that could not be read, and since when.
-	apart map[string]clock.Instant
-	// denied is set once the server refused the read of an empty list's key.
-	denied bool
+	// apart are keys that could not be read: 0 is for one that could not together with others,
+	// and those that could not alone are numbered, in the order of the last time.
+	apart map[string]int
+	turn  int // the last of these numbers
+	// readApart is how many of them a step reads; 0 is for 1.
+	readApart int
+	// probed is a key to read when there is nothing to look at; empty if none is known that may
+	// be read.
+	probed string
 }
 
 // New returns an empty list for the lease whose context is given.
 func New(lease context.Context) *List {
 	return &List{
 		ctx: lease, hurry: make(chan struct{}, 1), soon: make(chan struct{}, 1), maxOps: defaultMaxOps,
-		items: make(map[*Item]struct{}), slots: make(map[string]*Slot), apart: make(map[string]clock.Instant),
+		items: make(map[*Item]struct{}), slots: make(map[string]*Slot), apart: make(map[string]int), probed: probeKey,
 	}
 }
 

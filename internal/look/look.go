@@ -1,8 +1,10 @@
 package look
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -13,7 +15,6 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/conclave-go/conclave/internal/attempt"
-	"github.com/conclave-go/conclave/internal/clock"
 )
 
 const (
@@ -23,25 +24,26 @@ const (
 	// fewEntries is how many entries at least are compared: conditions, and the read beside
 	// them, are longer than the answers about fewer.
 	fewEntries = 3
-	// apartFor is for how long a key that could not be read is read after all others.
-	apartFor = time.Minute
-	// probeKey is read when there is nothing to look at; it need not exist.
-	probeKey = "conclave"
+	// maxRefusals is how many keys that could not be read before a look tries in vain.
+	maxRefusals = 16
 )
 
 // Look is one pass over a list, a step at a time. It belongs to one goroutine. Entries that
 // somebody expects are compared, many in one transaction, whose answer is a few bytes if all
 // are there. The other keys are read, in the same transactions, and so are those of a
-// comparison that has failed.
+// comparison that has failed. Keys of a step that was refused for one of them are set apart.
 type Look struct {
 	list     *List
 	client   *clientv3.Client
 	lease    clientv3.LeaseID
-	probed   bool
 	expected []finding // to be compared
 	left     []finding // to be read
+	missed   int       // how many of left come before any comparison
+	apart    []finding // to be read after all others, few at a time
+	tried    bool      // to read some of apart
+	refusals int       // of keys that could not be read before
 	found    []orphan  // entries in doubt, to be removed
-	most     int       // how many a step looks at, once one was refused for one of its keys; 0 before
+	singly   bool      // what is found is removed one by one
 	header   *pb.ResponseHeader
 	// patience is how long a request is waited for before another is made beside it; 0
 	// is for ever.
@@ -53,8 +55,8 @@ type finding struct {
 	key     string
 	items   []*Item
 	created int64 // if set, they want to know only whether this entry is there
+	missed  bool  // a comparison has not found it there
 	slot    *Slot // set if the key is in doubt
-	apart   bool  // the server has refused to read it: it is read alone, after all others
 }
 
 // Begin starts a look at what is on the list now.
@@ -69,9 +71,7 @@ func (l *List) Begin(client *clientv3.Client, lease clientv3.LeaseID) *Look {
 		if !ok {
 			i = len(all)
 			byKey[key] = i
-			since, apart := l.apart[key]
-			apart = apart && clock.Now().Sub(since) < apartFor
-			all = append(all, finding{key: key, created: created, apart: apart})
+			all = append(all, finding{key: key, created: created})
 		}
 		if all[i].created != created {
 			all[i].created = 0
@@ -81,48 +81,51 @@ func (l *List) Begin(client *clientv3.Client, lease clientv3.LeaseID) *Look {
 	for it := range l.items {
 		f := add(it.key, it.expects())
 		f.items = append(f.items, it)
+		f.missed = f.missed || it.missed
 	}
 	for key, s := range l.slots {
 		if s.doubtful {
 			add(key, 0).slot = s
 		}
 	}
+	maps.DeleteFunc(l.apart, func(key string, _ int) bool {
+		_, ok := byKey[key]
+		return !ok
+	})
 	k.sort(all)
-	k.probed = len(all) > 0
 	return k
 }
 
-// sort says what is compared and what is read.
+// sort says what is compared and what is read. The list's mu must be held.
 func (k *Look) sort(all []finding) {
-	var apart []finding
+	var missed []finding
 	for _, f := range all {
+		_, apart := k.list.apart[f.key]
 		switch {
-		case f.apart:
-			apart = append(apart, f)
+		case apart:
+			k.apart = append(k.apart, f)
+		case f.missed:
+			missed = append(missed, f)
 		case f.created > 0:
 			k.expected = append(k.expected, f)
 		default:
 			k.left = append(k.left, f)
 		}
 	}
+	k.left, k.missed = slices.Concat(missed, k.left), len(missed)
 	if len(k.left) == 0 && len(k.expected) < fewEntries {
 		k.expected, k.left = nil, k.expected
 	}
-	k.left = append(k.left, apart...)
+	slices.SortFunc(k.apart, func(a, b finding) int { return cmp.Compare(k.list.apart[a.key], k.list.apart[b.key]) })
 }
 
-// next returns what one transaction compares and reads.
+// next returns what one transaction compares and reads. Beside what a comparison has missed
+// there is no other, which might fail, too.
 func (k *Look) next() (expected, left []finding) {
 	most := k.list.batch()
-	if k.most > 0 {
-		most = min(most, k.most)
-	}
 	expected, left = k.expected[:min(len(k.expected), most)], k.left[:min(len(k.left), most)]
-	switch i := slices.IndexFunc(left, func(f finding) bool { return f.apart }); {
-	case i == 0 && len(expected) == 0:
-		left = left[:1]
-	case i >= 0:
-		left = left[:i]
+	if k.missed > 0 {
+		expected = nil
 	}
 	return expected, left
 }
@@ -131,14 +134,18 @@ func (k *Look) next() (expected, left []finding) {
 // been removed. It is false at first: a look at an empty list is a linearizable read all
 // the same.
 func (k *Look) Done() bool {
-	return len(k.expected) == 0 && len(k.left) == 0 && !k.Found() && k.probed
+	return len(k.expected) == 0 && len(k.left) == 0 && len(k.apart) == 0 && len(k.found) == 0 && k.header != nil
 }
 
-// Found reports whether there are entries in doubt that Next removes.
-func (k *Look) Found() bool { return len(k.found) > 0 }
+// Urgent reports whether Next has something to do that should not be left to the next look,
+// which has no more time: it removes entries in doubt, reads what a comparison has missed, or
+// tries to read some of the keys that were set apart.
+func (k *Look) Urgent() bool {
+	return len(k.found) > 0 || k.missed > 0 || len(k.apart) > 0 && !k.tried
+}
 
-// Answer returns which cluster has answered last, and the revision of its store: both 0
-// if that is not known.
+// Answer returns which cluster has answered last, and the revision of its store: 0 if that
+// is not known.
 func (k *Look) Answer() (cluster uint64, rev int64) {
 	return k.header.GetClusterId(), k.header.GetRevision()
 }
@@ -147,7 +154,7 @@ func (k *Look) Answer() (cluster uint64, rev int64) {
 // makes another step, whose requests are repeated until ctx ends, beside those that are
 // not answered for as long as patience.
 func (k *Look) Next(ctx context.Context, patience time.Duration) error {
-	if k.Found() {
+	if len(k.found) > 0 {
 		k.settle(ctx, patience)
 		return nil
 	}
@@ -178,45 +185,50 @@ func (k *Look) txn(ctx context.Context, expected, left []finding) (*clientv3.Txn
 
 // Step looks at the next keys with a linearizable transaction and tells their judges. It
 // returns the raft term of the answer; the state is at least as new as the moment of the call.
-// A step that fails can be repeated.
+// If it is refused for one of its keys, all of them are set apart, and the first step makes
+// another read instead. A step that fails can be repeated.
 func (k *Look) Step(ctx context.Context) (term uint64, err error) {
 	expected, left := k.next()
-	n := len(expected) + len(left)
-	if n == 0 {
-		k.header, err = k.list.probe(ctx, k.client)
-		k.probed = err == nil
-		return k.header.GetRaftTerm(), err
+	switch {
+	case len(expected)+len(left) == 0 && len(k.apart) > 0:
+		return k.stepApart(ctx)
+	case len(expected)+len(left) == 0:
+		return k.confirm(ctx)
 	}
 	resp, err := k.txn(ctx, expected, left)
 	switch {
-	case refusesKey(err) && n == 1:
-		return k.setApart(ctx, slices.Concat(expected, left)[0])
-	case refusesKey(err): // one of them, which smaller steps find
-		k.most = n / 2
-		k.expected, k.left = k.expected[len(expected):], slices.Concat(expected, k.left)
-		return k.Step(ctx)
+	case refusesKey(err):
+		k.setApart(slices.Concat(expected, left))
+		k.expected = k.expected[len(expected):]
+		k.read(len(left))
+		return k.confirm(ctx)
 	case err != nil:
-		return 0, k.refused(err)
+		return 0, k.failed(err, max(len(expected), len(left)))
 	}
-	k.most *= 2
-	k.answered(resp, expected, left)
+	k.list.couldRead(expected)
+	k.header, k.expected = resp.Header, k.expected[len(expected):]
+	if !resp.Succeeded { // nothing was read
+		k.list.distrust(expected)
+		k.left, k.missed = slices.Concat(expected, k.left), len(expected)
+		return resp.Header.RaftTerm, nil
+	}
+	k.read(len(left))
+	k.tell(left, resp)
 	return resp.Header.RaftTerm, nil
 }
 
-// answered tells what a step has found: if not all that are expected are there, nothing was
-// read.
-func (k *Look) answered(resp *clientv3.TxnResponse, expected, left []finding) {
-	k.header, k.expected = resp.Header, k.expected[len(expected):]
-	if !resp.Succeeded {
-		k.list.distrust(expected)
-		k.left = slices.Concat(expected, k.left)
-		return
+// read notes that the first n of left are done with.
+func (k *Look) read(n int) {
+	k.left, k.missed = k.left[n:], max(k.missed-n, 0)
+}
+
+// confirm returns the raft term of a linearizable read, which the first step makes of nobody's
+// key if its own keys could not be read.
+func (k *Look) confirm(ctx context.Context) (term uint64, err error) {
+	if k.header == nil {
+		k.header, err = k.list.probe(ctx, k.client)
 	}
-	k.left = k.left[len(left):]
-	k.found = append(k.found, k.tell(left, resp)...)
-	if len(left) == 1 {
-		k.list.rejoin(left[0].key)
-	}
+	return k.header.GetRaftTerm(), err
 }
 
 // refusesKey reports whether a key is why a request has failed: one that a role may only
@@ -225,21 +237,50 @@ func refusesKey(err error) bool {
 	return attempt.Code(err) == codes.PermissionDenied || attempt.TooLarge(err) && !errors.Is(err, rpctypes.ErrRequestTooLarge)
 }
 
-// setApart gives up on a key that cannot be read, and so not be judged. The others, and the
-// lease, need not suffer: from now on it is read alone, when all others have been.
-func (k *Look) setApart(ctx context.Context, f finding) (term uint64, err error) {
-	header, err := k.list.probe(ctx, k.client)
-	if err != nil {
-		return 0, err
+// setApart gives up on a step that was refused for one of its keys. The other keys, and the
+// lease, need not suffer: from now on all of them are read after all others, and those with
+// which that succeeds are then looked at as before.
+func (k *Look) setApart(keys []finding) {
+	k.list.setApart(keys)
+	if len(keys) > 1 { // one has just been tried
+		k.apart = slices.Concat(keys, k.apart)
 	}
-	k.list.part(f.key)
-	k.header = header
-	if len(k.expected) > 0 {
-		k.expected = k.expected[1:]
-	} else {
-		k.left = k.left[1:]
+}
+
+// stepApart reads the keys of which that was tried least recently: twice as many as it last
+// could, or half as many as it could not.
+func (k *Look) stepApart(ctx context.Context) (term uint64, err error) {
+	keys := k.apart[:min(len(k.apart), k.list.few(), k.list.batch())]
+	k.tried = true
+	resp, err := k.txn(ctx, nil, keys)
+	switch {
+	case refusesKey(err):
+		if k.list.refuses(keys) {
+			k.refusals++
+		}
+		if len(keys) == 1 {
+			k.apart = k.apart[1:]
+		}
+		if k.refusals == maxRefusals {
+			k.apart = nil
+		}
+		return k.confirm(ctx)
+	case err != nil:
+		return 0, k.failed(err, len(keys))
 	}
-	return header.GetRaftTerm(), nil
+	k.list.putBack(keys)
+	k.header, k.apart = resp.Header, k.apart[len(keys):]
+	k.tell(keys, resp)
+	return resp.Header.RaftTerm, nil
+}
+
+// failed returns why a request for n keys has failed, and makes the next smaller if it was
+// too large.
+func (k *Look) failed(err error, n int) error {
+	if errors.Is(err, rpctypes.ErrTooManyOps) || errors.Is(err, rpctypes.ErrRequestTooLarge) {
+		k.list.shrink(n)
+	}
+	return err
 }
 
 // conditions are those under which entries are there.
@@ -249,20 +290,6 @@ func conditions(expected []finding) []clientv3.Cmp {
 		conds[i] = clientv3.Compare(clientv3.CreateRevision(f.key), "=", f.created)
 	}
 	return conds
-}
-
-// refused returns why a request has failed, and makes the next smaller if it was too large.
-func (k *Look) refused(err error) error {
-	if errors.Is(err, rpctypes.ErrTooManyOps) || errors.Is(err, rpctypes.ErrRequestTooLarge) {
-		k.list.shrink()
-	}
-	return err
-}
-
-// Term returns the raft term of a linearizable read that looks at nobody's key.
-func (k *Look) Term(ctx context.Context) (term uint64, err error) {
-	header, err := k.list.probe(ctx, k.client)
-	return header.GetRaftTerm(), err
 }
 
 func gets(batch []finding) []clientv3.Op {
@@ -277,11 +304,12 @@ func gets(batch []finding) []clientv3.Op {
 	return ops
 }
 
-// tell reports a reply to the judges and returns the entries in doubt that exist.
+// tell reports a reply to the judges and finds the entries in doubt that exist.
 // What another lease has put under a key in doubt is not ours to remove.
-func (k *Look) tell(batch []finding, resp *clientv3.TxnResponse) (found []orphan) {
+func (k *Look) tell(batch []finding, resp *clientv3.TxnResponse) {
 	k.list.telling.Lock() // looks may overlap
 	defer k.list.telling.Unlock()
+	k.list.couldRead(batch)
 	rev := resp.Header.Revision
 	for i, f := range batch {
 		var kv *mvccpb.KeyValue
@@ -296,10 +324,9 @@ func (k *Look) tell(batch []finding, resp *clientv3.TxnResponse) (found []orphan
 		case !f.slot.has(kv, k.lease):
 			f.slot.notFound(rev)
 		default:
-			found = append(found, orphan{f.slot, kv.CreateRevision, kv.ModRevision})
+			k.found = append(k.found, orphan{f.slot, kv.CreateRevision, kv.ModRevision})
 		}
 	}
-	return found
 }
 
 // orphan is an entry in doubt that a look has found.
@@ -317,21 +344,21 @@ const opsPerOrphan = 4
 const settleTimes = 3
 
 // settle removes orphans, each guarded by its revisions: a user of the key may have put it
-// since, see Reclaim. What fails is found again by the next look.
+// since, see Reclaim. If that is refused, for one of them, they are removed one by one. What
+// fails is found again by the next look.
 func (k *Look) settle(ctx context.Context, patience time.Duration) {
 	// The server allows as many operations in all levels together.
-	batch := k.found[:min(len(k.found), max(k.list.batch()/opsPerOrphan, 1))]
+	most := max(k.list.batch()/opsPerOrphan, 1)
+	if k.singly {
+		most = 1
+	}
+	batch := k.found[:min(len(k.found), most)]
 	k.found = k.found[len(batch):]
 	ops := make([]clientv3.Op, len(batch))
 	for i, o := range batch {
-		ops[i] = clientv3.OpTxn(
-			[]clientv3.Cmp{
-				clientv3.Compare(clientv3.CreateRevision(o.slot.key), "=", o.created),
-				clientv3.Compare(clientv3.ModRevision(o.slot.key), "=", o.modified),
-			},
-			append([]clientv3.Op{clientv3.OpDelete(o.slot.key)}, o.slot.with...), nil)
+		ops[i] = o.removal()
 	}
-	_ = attempt.Once(ctx, settleTimes*patience, func(ctx context.Context) error {
+	err := attempt.Once(ctx, settleTimes*patience, func(ctx context.Context) error {
 		resp, err := k.client.Txn(ctx).Then(ops...).Commit()
 		if err != nil {
 			return err
@@ -343,70 +370,18 @@ func (k *Look) settle(ctx context.Context, patience time.Duration) {
 		}
 		return nil
 	})
-}
-
-// batch returns how many keys one transaction may read.
-func (l *List) batch() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.maxOps
-}
-
-// shrink halves the batch, for servers with a lower limit than the default.
-func (l *List) shrink() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.maxOps = max(l.maxOps/2, 1)
-}
-
-// part has a key read alone for a while, and rejoin with the others again.
-func (l *List) part(key string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.apart[key] = clock.Now()
-}
-
-func (l *List) rejoin(key string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.apart, key)
-}
-
-// probe makes a linearizable read without a key of anybody's.
-func (l *List) probe(ctx context.Context, client *clientv3.Client) (*pb.ResponseHeader, error) {
-	if l.probeDenied() {
-		return members(ctx, client)
+	if err != nil && !attempt.Uncertain(err) && len(batch) > 1 {
+		_ = k.failed(err, opsPerOrphan*len(batch))
+		k.found, k.singly = slices.Concat(batch, k.found), true
 	}
-	resp, err := client.Txn(ctx).Then(clientv3.OpGet(probeKey, clientv3.WithCountOnly())).Commit()
-	if attempt.Code(err) == codes.PermissionDenied {
-		l.denyProbe()
-		return members(ctx, client)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return resp.Header, nil
 }
 
-// members asks for the member list, which every authenticated user may read and
-// which is linearizable from etcd 3.5 on. On 3.4 it is answered locally: there a
-// role restricted to a prefix leaves renewals unconfirmed while nothing is held.
-func members(ctx context.Context, client *clientv3.Client) (*pb.ResponseHeader, error) {
-	resp, err := client.MemberList(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return resp.Header, nil
-}
-
-func (l *List) probeDenied() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.denied
-}
-
-func (l *List) denyProbe() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.denied = true
+// removal removes an orphan if nothing has happened to it since.
+func (o orphan) removal() clientv3.Op {
+	return clientv3.OpTxn(
+		[]clientv3.Cmp{
+			clientv3.Compare(clientv3.CreateRevision(o.slot.key), "=", o.created),
+			clientv3.Compare(clientv3.ModRevision(o.slot.key), "=", o.modified),
+		},
+		append([]clientv3.Op{clientv3.OpDelete(o.slot.key)}, o.slot.with...), nil)
 }

@@ -3,7 +3,6 @@ package look_test
 import (
 	"context"
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
@@ -13,7 +12,6 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/look"
@@ -346,94 +344,6 @@ func TestALookWithoutPermissionToReadAsksForTheMembers(t *testing.T) {
 func operations(req any) []*pb.RequestOp {
 	txn, _ := req.(*pb.TxnRequest)
 	return txn.GetSuccess()
-}
-
-func TestAKeyThatMayNotBeReadDoesNotHideTheOthers(t *testing.T) {
-	t.Parallel()
-	b := newBench(t)
-	_, one := b.observe(b.prefix + "1")
-	_, two := b.observe(b.prefix + "2")
-	b.Suspect(b.prefix+"3", 1)
-	b.put(t, b.prefix+"3", b.lease)
-	b.rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
-		for _, op := range operations(req) {
-			if string(op.GetRequestRange().GetKey()) == b.prefix+"1" {
-				return rpctypes.ErrGRPCPermissionDenied
-			}
-		}
-		return invoke()
-	})
-	require.Positive(t, b.look(t))
-	require.Empty(t, *one)
-	require.Len(t, *two, 1)
-	require.Zero(t, b.Doubts())
-}
-
-// refusing has the server refuse, with an error, all that reads or compares a key.
-func (b bench) refusing(key string, refusal error) {
-	b.rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
-		if slices.Contains(named(req), key) {
-			return refusal
-		}
-		return invoke()
-	})
-}
-
-// named returns the keys that a transaction reads or compares.
-func named(req any) (keys []string) {
-	txn, _ := req.(*pb.TxnRequest)
-	for _, c := range txn.GetCompare() {
-		keys = append(keys, string(c.Key))
-	}
-	for _, op := range txn.GetSuccess() {
-		keys = append(keys, string(op.GetRequestRange().GetKey()))
-	}
-	return keys
-}
-
-// The confirmation of a renewal does not wait for a read of each key.
-func TestAKeyThatMayNotBeReadIsReadAloneAfterTheOthers(t *testing.T) {
-	t.Parallel()
-	b := newBench(t)
-	const many = 200
-	for i := range many {
-		b.observe(fmt.Sprintf("%s%04d", b.prefix, i))
-	}
-	key := fmt.Sprintf("%s%04d", b.prefix, many/2)
-	b.refusing(key, rpctypes.ErrGRPCPermissionDenied)
-	k := b.Begin(b.client, b.lease)
-	term, err := k.Step(guarded(t))
-	require.NoError(t, err)
-	require.Positive(t, term)
-	require.Less(t, b.rec.Count("Txn"), 10, "a renewal is confirmed by the first step")
-	for !k.Done() {
-		require.NoError(t, k.Next(guarded(t), patience))
-	}
-	require.Less(t, b.rec.Count("Txn"), 40, "the key is found by halving")
-	for range 2 {
-		b.rec.Reset()
-		require.Positive(t, b.look(t))
-		calls := b.rec.Calls()
-		require.Len(t, calls, 4, "two for the others, one for the key, and one that can be answered")
-		require.Equal(t, []string{key}, named(calls[2].Request))
-	}
-}
-
-// A look gets on although a client takes no answer that has a large value.
-func TestAKeyThatIsTooLargeToBeReadDoesNotHideTheOthers(t *testing.T) {
-	t.Parallel()
-	b := newBench(t)
-	keys, _, gone := b.entries(t, 5)
-	_, err := b.client.Delete(guarded(t), keys[3])
-	require.NoError(t, err)
-	large := b.prefix + "large"
-	b.Suspect(large, 1)
-	b.refusing(large, status.Error(codes.ResourceExhausted, "grpc: received message larger than max (2000 vs. 1000)"))
-	require.Positive(t, b.look(t))
-	require.Equal(t, map[int]int{3: 1}, gone)
-	b.rec.Reset()
-	b.look(t)
-	require.Equal(t, 3, b.rec.Count("Txn"), "one for the others, one for the key, and one that can be answered")
 }
 
 func TestALookLearnsHowManyOperationsTheServerAllows(t *testing.T) {

@@ -3,9 +3,11 @@ package look_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -64,5 +66,75 @@ func TestALookOfManyKeysRemovesWhatTurnsUpInDoubt(t *testing.T) {
 
 	b.look(t)
 	require.False(t, b.exists(t, slot.Key()), "it is the lease's own, and still has to be looked at")
+	require.Zero(t, b.Doubts())
+}
+
+// removed returns the keys that a transaction removes in its nested transactions.
+func removed(req any) (keys []string) {
+	for _, op := range operations(req) {
+		for _, nested := range op.GetRequestTxn().GetSuccess() {
+			keys = append(keys, string(nested.GetRequestDeleteRange().GetKey()))
+		}
+	}
+	return keys
+}
+
+// turnUp has puts arrive under so many keys in doubt, and returns these.
+func (b bench) turnUp(t *testing.T, n int) (keys []string) {
+	t.Helper()
+	for i := range n {
+		key := fmt.Sprintf("%s%d", b.prefix, i)
+		b.Suspect(key, 1)
+		b.put(t, key, b.lease)
+		keys = append(keys, key)
+	}
+	return keys
+}
+
+func TestAnEntryThatMayNotBeRemovedKeepsNoOther(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	keys := b.turnUp(t, 3)
+	b.rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
+		if slices.Contains(removed(req), keys[1]) {
+			return rpctypes.ErrGRPCPermissionDenied
+		}
+		return invoke()
+	})
+	b.look(t)
+	for i, key := range keys {
+		require.Equal(t, i == 1, b.exists(t, key))
+	}
+	require.Equal(t, 1, b.Doubts())
+}
+
+func TestRemovalsKeepToTheServersLimitOfOperations(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	const limit = 5
+	keys := b.turnUp(t, 10)
+	b.rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
+		if ops := len(operations(req)); len(removed(req)) > 0 && 2*ops > limit {
+			return rpctypes.ErrGRPCTooManyOps
+		}
+		return invoke()
+	})
+	b.look(t)
+	for _, key := range keys {
+		require.False(t, b.exists(t, key))
+	}
+}
+
+// Its revision says that it is the entry in doubt.
+func TestAnEntryInDoubtThatAnOperatorHasPutAgainIsRemoved(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	slot := b.Reserve(func(int) string { return b.prefix + "k" })
+	created := b.put(t, slot.Key(), b.lease)
+	slot.Unsettle(created, 0, "v")
+	_, err := b.client.Put(guarded(t), slot.Key(), "without a lease")
+	require.NoError(t, err)
+	b.look(t)
+	require.False(t, b.exists(t, slot.Key()))
 	require.Zero(t, b.Doubts())
 }

@@ -189,14 +189,18 @@ func (s *Slot) current() bool {
 }
 
 // has reports whether kv is an entry that the slot is in doubt about, and not what
-// somebody else has put under the key.
+// somebody else has put under the key. An entry whose revision is known is it whatever an
+// operator has put into it since.
 func (s *Slot) has(kv *mvccpb.KeyValue, lease clientv3.LeaseID) bool {
 	s.list.mu.Lock()
 	defer s.list.mu.Unlock()
-	if kv == nil || clientv3.LeaseID(kv.Lease) != lease {
+	switch {
+	case kv == nil:
 		return false
+	case kv.CreateRevision == s.created:
+		return true
 	}
-	return kv.CreateRevision == s.created || s.values == nil || slices.Contains(s.values, string(kv.Value))
+	return clientv3.LeaseID(kv.Lease) == lease && (s.values == nil || slices.Contains(s.values, string(kv.Value)))
 }
 
 // notFound notes that the key did not exist at revision rev. That proves nothing about
