@@ -36,12 +36,12 @@ func TestAKeyThatMayNotBeReadDoesNotHideTheOthers(t *testing.T) {
 	require.Zero(t, b.Doubts())
 }
 
-// refusing has the server refuse, with an error, all that reads or compares a key, until the
-// function that it returns is called.
-func (b bench) refusing(key string, refusal error) (allow func()) {
-	return b.refusingAll(func(k string) bool { return k == key }, refusal)
+// refusing has the server refuse, with an error, all that reads or compares a key.
+func (b bench) refusing(key string, refusal error) {
+	b.refusingAll(func(k string) bool { return k == key }, refusal)
 }
 
+// refusingAll is refusing for many keys, until the function that it returns is called.
 func (b bench) refusingAll(refused func(key string) bool, refusal error) (allow func()) {
 	return b.rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
 		if slices.ContainsFunc(named(req), refused) {
