@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/conclave-go/conclave/internal/race"
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
@@ -122,7 +123,7 @@ func TestASteadyStormDoesNotMakeASessionCostMore(t *testing.T) {
 			}
 		}
 		var most int
-		for range 10 {
+		for range 1 + 9/race.Slowdown {
 			minute()
 			most = max(most, x.leases())
 		}

@@ -59,11 +59,12 @@ func TestManyCachesOfAClientLeaveRoomForItsOtherCalls(t *testing.T) {
 		client := s.Client()
 		var progress atomic.Pointer[watch.Progress] // of one of them
 		all := newCrowd(t, client, watch.WithObserver(watch.Observer{Opened: progress.Store}))
-		vtime.Advance(time.Hour)
+		const minutes = 60 / scale
+		vtime.Advance(minutes * time.Minute)
 		require.LessOrEqual(t, spy.open(), mostStreams)
 		require.Greater(t, spy.open(), watch.MaxGRPCStreams)
 		require.Equal(t, spy.open(), progress.Load().GRPCStreams())
-		require.LessOrEqual(t, len(spy.seen()), mostStreams+(crowd-watch.MaxGRPCStreams)*70, "and a question each minute from those that share")
+		require.LessOrEqual(t, len(spy.seen()), mostStreams+(crowd-watch.MaxGRPCStreams)*(minutes+10), "and a question each minute from those that share")
 
 		for i, c := range all {
 			rev := put(t, client, fmt.Sprintf("%03d/k", i), "v")
