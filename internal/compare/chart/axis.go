@@ -127,7 +127,7 @@ func number(v float64) string {
 		sign, digits = "−", s[1:]
 	}
 	whole, part, _ := strings.Cut(digits, ".")
-	for i := len(whole) - 3; i > 0 && len(whole) > 4; i -= 3 {
+	for i := len(whole) - 3; i > 0; i -= 3 {
 		whole = whole[:i] + "," + whole[i:]
 	}
 	if part != "" {

@@ -7,6 +7,7 @@ import (
 	"math"
 	"regexp"
 	"strings"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -50,7 +51,7 @@ func TestLinesSayWhatTheyShow(t *testing.T) {
 	svg, err := chart.Lines(logLog(), two())
 	require.NoError(t, err)
 	all := texts(t, svg)
-	require.Subset(t, all, []string{"a < b", "the first line", "the second", "contenders", "ms", "conclave", "raw", "10", "100", "1000", "0.1", "1"})
+	require.Subset(t, all, []string{"a < b", "the first line", "the second", "contenders", "ms", "conclave", "raw", "10", "100", "1,000", "0.1", "1"})
 	require.NotContains(t, all, "0.2", "there are powers of ten enough")
 	require.Contains(t, string(svg), "'Liberation Sans',Arial")
 	require.NotContains(t, strings.ReplaceAll(string(svg), "'Liberation Sans',Arial", ""), "Liberation")
@@ -91,7 +92,7 @@ func TestALinearAxisBeginsWithZeroAndHasRoundNumbers(t *testing.T) {
 	require.NotContains(t, all, "−0")
 	svg, err = chart.Lines(chart.Frame{}, []chart.Series{{Name: "x", Points: []chart.Point{{X: 0, Y: -1500}, {X: 1, Y: .5}}}})
 	require.NoError(t, err)
-	require.Contains(t, texts(t, svg), "−1400")
+	require.Contains(t, texts(t, svg), "−1,400")
 }
 
 func TestANarrowLogarithmicAxisHasMoreNumbers(t *testing.T) {
@@ -99,6 +100,21 @@ func TestANarrowLogarithmicAxisHasMoreNumbers(t *testing.T) {
 	svg, err := chart.Lines(logLog(), []chart.Series{{Name: "x", Points: []chart.Point{{X: 1, Y: 3}, {X: 1000, Y: 6}}}})
 	require.NoError(t, err)
 	require.Contains(t, texts(t, svg), "5")
+}
+
+func TestManyRowsHaveTheirScaleAboveAsWell(t *testing.T) {
+	t.Parallel()
+	for rows, scales := range map[int]int{20: 1, 21: 2} {
+		svg, err := chart.Intervals(chart.Frame{X: chart.Axis{Log: true}}, slices.Repeat([]chart.Interval{{Name: "row", Low: .1, Mid: 1.5, High: 100}}, rows))
+		require.NoError(t, err)
+		count := 0
+		for _, s := range texts(t, svg) {
+			if s == "10" {
+				count++
+			}
+		}
+		require.Equal(t, scales, count)
+	}
 }
 
 func TestIntervalsStandInRowsWithTheirNumbers(t *testing.T) {
@@ -110,7 +126,7 @@ func TestIntervalsStandInRowsWithTheirNumbers(t *testing.T) {
 		{Name: "once", Low: 1234, Mid: 1234, High: 1234},
 	})
 	require.NoError(t, err)
-	require.Subset(t, texts(t, svg), []string{"locks", "faster", "2.0  (1.50–30)", "1.00  (0.50–1.00)", "1234"})
+	require.Subset(t, texts(t, svg), []string{"locks", "faster", "2.0  (1.50–30)", "1.00  (0.50–1.00)", "1,234"})
 }
 
 func TestBarsStandInGroups(t *testing.T) {

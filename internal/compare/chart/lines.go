@@ -29,7 +29,7 @@ type Point struct {
 func (p Point) spread() bool { return p.Low != 0 || p.High != 0 }
 
 // Lines draws lines on axes that are both numeric. A linear Y begins with zero. The
-// spread of points is drawn as a band.
+// spread of points is between two thin lines.
 func Lines(f Frame, series []Series) ([]byte, error) {
 	x, y, err := linesSpans(f, series)
 	if err != nil {
@@ -48,8 +48,7 @@ func Lines(f Frame, series []Series) ([]byte, error) {
 		keys = append(keys, key{s.Name, line})
 		points := slices.SortedFunc(slices.Values(s.Points), func(a, b Point) int { return cmp.Compare(a.X, b.X) })
 		p.Add(painter(func(canvas draw.Canvas, x, y func(float64) vg.Length) {
-			low, high := band(points, x, y)
-			canvas.FillPolygon(faint(c), slices.Concat(low, reversed(high)))
+			low, high := edges(points, x, y)
 			canvas.StrokeLines(stroke(c, .6), low, high)
 			var corners []vg.Point
 			for _, pt := range points {
@@ -91,8 +90,8 @@ func linesSpans(f Frame, series []Series) (x, y span, err error) {
 	return x, y, nil
 }
 
-// band returns the lower and the upper edge of the spreads.
-func band(points []Point, x, y func(float64) vg.Length) (low, high []vg.Point) {
+// edges returns the lower and the upper edge of the spreads.
+func edges(points []Point, x, y func(float64) vg.Length) (low, high []vg.Point) {
 	for _, p := range points {
 		if p.spread() {
 			low = append(low, vg.Point{X: x(p.X), Y: y(p.Low)})
@@ -100,10 +99,4 @@ func band(points []Point, x, y func(float64) vg.Length) (low, high []vg.Point) {
 		}
 	}
 	return low, high
-}
-
-func reversed(line []vg.Point) []vg.Point {
-	back := slices.Clone(line)
-	slices.Reverse(back)
-	return back
 }

@@ -127,6 +127,22 @@ func Dots(f Frame, strips []Strip) ([]byte, error) {
 	})
 }
 
+// screenful is how many rows leave the axis below them out of sight.
+const screenful = 20
+
+// scaleAbove repeats the numbers of the axis, which is below, above the rows.
+func scaleAbove(p *plot.Plot) painter {
+	sty := p.X.Tick.Label
+	sty.XAlign, sty.YAlign = draw.XCenter, draw.YBottom
+	return func(c draw.Canvas, x, _ func(float64) vg.Length) {
+		for _, tick := range p.X.Tick.Marker.Ticks(p.X.Min, p.X.Max) {
+			if tick.Label != "" {
+				c.FillText(sty, vg.Point{X: x(tick.Value), Y: c.Max.Y}, tick.Label)
+			}
+		}
+	}
+}
+
 // label is what is written at a row.
 type label struct {
 	left, right string
@@ -146,6 +162,11 @@ func paintRows(f Frame, x span, divide float64, labels []label, marks painter) (
 	p.HideY()
 	p.Add(grid(p.X.Tick.Marker.Ticks(p.X.Min, p.X.Max), nil))
 	left, right := widths(labels)
+	var top vg.Length
+	if len(labels) > screenful {
+		top = p.X.Tick.Label.FontExtents().Height
+		p.Add(scaleAbove(p))
+	}
 	p.Add(painter(func(c draw.Canvas, xOf, yOf func(float64) vg.Length) {
 		if x.low < divide && divide < x.high {
 			c.StrokeLine2(stroke(ink(), 1), xOf(divide), c.Min.Y, xOf(divide), c.Max.Y)
@@ -159,9 +180,9 @@ func paintRows(f Frame, x span, divide float64, labels []label, marks painter) (
 			c.FillText(sty, at, l.right)
 		}
 	}), marks)
-	head := 110
+	head := 110 + int(top*4/3)
 	return paint(f, nil, head+row*len(labels), func(c draw.Canvas) {
-		p.Draw(draw.Crop(c, left, -right, 0, 0))
+		p.Draw(draw.Crop(c, left, -right, 0, -top))
 	})
 }
 

@@ -96,7 +96,7 @@ func load(figures []perf.Figure) ([]byte, error) {
 		if strings.HasPrefix(f.Work, underWrites) {
 			cluster = "500 writes/s"
 		}
-		return fmt.Sprintf("%s clients\n%s\n%s", n, servers(f.Servers), cluster)
+		return fmt.Sprintf("%s clients\n%s\n%s", n, strings.ReplaceAll(servers(f.Servers), ", ", "\n"), cluster)
 	})
 }
 
