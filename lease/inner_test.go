@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/inside"
@@ -68,4 +69,20 @@ func TestASessionKnowsItsGrace(t *testing.T) {
 	} {
 		require.Equal(t, grace, inside.Of(newSession(t, client, opts...)).Grace())
 	}
+}
+
+func TestTheUsersOfALeaseAreToldOfItsEndBeforeItIsRevoked(t *testing.T) {
+	t.Parallel()
+	var rec etcdtest.Recorder
+	l := newLease(t, etcdtest.New(t).Client(t, etcdtest.WithRecorder(&rec)), lease.WithTTL(calm))
+	told := make(chan struct{})
+	inside.Keys(l).Add("key", func(*mvccpb.KeyValue, int64) {}, func() { close(told) })
+	rec.Hook("LeaseRevoke", func(_ context.Context, _ any, invoke func() error) error {
+		if !isClosed(told) {
+			t.Error("the lease is revoked before its users know that it has ended")
+		}
+		return invoke()
+	})
+	require.NoError(t, l.Close(guarded(t)))
+	require.True(t, isClosed(told))
 }

@@ -109,25 +109,27 @@ func TestAPutThatArrivesAfterItsRemovalIsRemovedByTheLook(t *testing.T) {
 
 func TestAKeyInDoubtCanBeRegisteredAgain(t *testing.T) {
 	t.Parallel()
-	g := newRegistry(t)
-	put := stuckPut(t, g)
-	list := inside.Keys(liveLease(t, g.Session))
-	r := g.register(t, "new")
-	events := g.op.watch(t, g.key)
-	g.round(t)
-	g.round(t)
-	require.Empty(t, events, "the look leaves the new entry alone")
-	g.op.requireKey(t, g.key, "new", g.id(t))
+	for _, value := range []string{"another", "v"} { // v is what the old put brings
+		g := newRegistry(t)
+		put := stuckPut(t, g)
+		list := inside.Keys(liveLease(t, g.Session))
+		r := g.register(t, value)
+		events := g.op.watch(t, g.key)
+		g.round(t)
+		g.round(t)
+		require.Empty(t, events, "the look leaves the new entry alone")
+		g.op.requireKey(t, g.key, value, g.id(t))
 
-	require.NoError(t, r.Close(guarded(t)))
-	awaitDelete(t, events)
-	require.Equal(t, 1, list.Doubts(), "the old put may still arrive")
-	_, err := pb.NewKVClient(g.op.ActiveConnection()).Txn(guarded(t), put)
-	require.NoError(t, err)
-	awaitPut(t, events)
-	g.round(t)
-	awaitDelete(t, events)
-	eventually(t, func() bool { return list.Doubts() == 0 }, "the look settles the doubt")
+		require.NoError(t, r.Close(guarded(t)))
+		awaitDelete(t, events)
+		require.Equal(t, 1, list.Doubts(), "the old put may still arrive")
+		_, err := pb.NewKVClient(g.op.ActiveConnection()).Txn(guarded(t), put)
+		require.NoError(t, err)
+		awaitPut(t, events)
+		g.round(t)
+		awaitDelete(t, events)
+		eventually(t, func() bool { return list.Doubts() == 0 }, "the look settles the doubt")
+	}
 }
 
 func TestALookThatFoundAKeyInDoubtDoesNotRemoveItsRegistration(t *testing.T) {
@@ -290,6 +292,31 @@ func TestARefusalOfARegistrationThatWasReplacedIsNotItsSuccessors(t *testing.T) 
 	verdict <- rpctypes.ErrGRPCRequestTooLarge
 	require.NoError(t, await(t, second, "Register"))
 	require.LessOrEqual(t, g.rec.Count("Txn"), 3)
+	g.op.requireKey(t, g.key, "w", g.id(t))
+}
+
+func TestARefusalOfARemovalIsNotForWhoHasRegisteredTheKeyAgain(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	r := g.register(t, "v")
+	begun, verdict := holdFirst(g)
+	closed := make(chan error, 1)
+	go func() { closed <- r.Close(guarded(t)) }()
+	await(t, begun, "the removal")
+	again := make(chan error, 1)
+	go func() {
+		r, err := lease.Register(guarded(t), g.Session, g.key, "w")
+		if err == nil {
+			err = r.Err()
+		}
+		again <- err
+	}()
+	require.NoError(t, await(t, closed, "Close"), "the key is another's to remove")
+	g.rec.Reset()
+	verdict <- rpctypes.ErrGRPCPermissionDenied
+	eventually(t, func() bool { return len(again) > 0 || g.rec.Count("Txn") > 10 }, "Register")
+	require.NotEmpty(t, again, "it is written over and over")
+	require.NoError(t, <-again)
 	g.op.requireKey(t, g.key, "w", g.id(t))
 }
 

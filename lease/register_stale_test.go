@@ -48,3 +48,38 @@ func TestALookFromBeforeAWriteSaysNothingAboutIt(t *testing.T) {
 	require.Equal(t, 1, looks)
 	require.Equal(t, int64(3), resp.Kvs[0].Version, "registered and updated twice, and nothing else was written")
 }
+
+func TestALookThatEndsAfterTheClosingOfARegistrationHasNothingWritten(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	r := g.register(t, "v")
+	looks := 0
+	g.rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
+		if reads(req) {
+			if looks++; looks == 1 { // it finds no key
+				require.NoError(t, r.Close(guarded(t)))
+			}
+		}
+		return invoke()
+	})
+	g.round(t)
+	require.Equal(t, 1, looks)
+	g.rec.Reset()
+	_, err := lease.Register(guarded(t), g.Session, g.key+"/other", "v")
+	require.NoError(t, err)
+	written := 0
+	for _, call := range g.rec.Calls() {
+		for _, op := range operations(call.Request) {
+			if op.GetRequestTxn() != nil {
+				written++
+			}
+		}
+	}
+	require.Equal(t, 1, written, "nothing but the other key")
+}
+
+// operations are those of a transaction that succeeds.
+func operations(req any) []*pb.RequestOp {
+	txn, _ := req.(*pb.TxnRequest)
+	return txn.GetSuccess()
+}

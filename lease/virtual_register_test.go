@@ -9,8 +9,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
+	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/lease"
 )
@@ -111,4 +115,63 @@ func TestClosingARegistrationWithADoneContextDoesNotWaitForAServerThatCannotBeRe
 			require.NoError(t, session.Close(t.Context()))
 		})
 	}
+}
+
+// The reply to an update is lost, and then the lease: what the update has left under that is
+// the registration's own.
+func TestARegistrationMovesFromALostLeaseThatHoldsAnUpdateWithoutReply(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		var rec etcdtest.Recorder
+		session, err := lease.NewSession(t.Context(), s.Client(vtime.WithDialOptions(rec.DialOptions()...)), lease.WithTTL(10*time.Second))
+		require.NoError(t, err)
+		r, err := lease.Register(t.Context(), session, "key", "first")
+		require.NoError(t, err)
+		l, err := session.Lease(t.Context())
+		require.NoError(t, err)
+		onAcknowledgement(&rec, func(_ int, resp *pb.LeaseKeepAliveResponse) (bool, error) { return resp.ID == int64(l.ID()), nil })
+		rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
+			err := invoke()
+			if writes(req) && !isDone(l.Context()) {
+				return status.Error(codes.Unavailable, "no reply")
+			}
+			return err
+		})
+		allow := rec.Hook("LeaseRevoke", func(context.Context, any, func() error) error { return status.Error(codes.Unavailable, "not yet") })
+		require.NoError(t, r.Update(anHour(t), "second"))
+		requireLost(t, l)
+		require.NoError(t, r.Err())
+		requireOwned(t, s, session, "key")
+		require.Equal(t, "second", string(value(t, s.Client(), "key")))
+		allow()
+		vtime.Advance(time.Minute)
+		requireOwned(t, s, session, "key")
+		require.NoError(t, session.Close(t.Context()))
+	})
+}
+
+func TestAnUpdateThatComesWhileAnotherIsUnderWayIsMadeAfterIt(t *testing.T) {
+	t.Parallel()
+	const took = 100 * time.Millisecond
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		var rec etcdtest.Recorder
+		session, err := lease.NewSession(t.Context(), s.Client(vtime.WithDialOptions(rec.DialOptions()...)))
+		require.NoError(t, err)
+		r, err := lease.Register(t.Context(), session, "key", "first")
+		require.NoError(t, err)
+		rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
+			if writes(req) {
+				vtime.Sleep(took)
+			}
+			return invoke()
+		})
+		within := anHour(t)
+		second := make(chan error, 1)
+		go func() { second <- r.Update(within, "second") }()
+		vtime.Advance(took / 2)
+		require.NoError(t, r.Update(within, "third"))
+		require.NoError(t, <-second)
+		require.Equal(t, "third", string(value(t, s.Client(), "key")))
+		require.NoError(t, session.Close(t.Context()))
+	})
 }

@@ -2,12 +2,17 @@ package lease_test
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/inside"
@@ -162,4 +167,39 @@ func TestLeasesOfAClientOutliveAsManyLostStreamsAsThereMayBe(t *testing.T) {
 			require.NoError(t, l.Close(t.Context()))
 		}
 	})
+}
+
+func TestARenewalWhoseStreamEndsIsMadeAgainAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(grpc.ServerStream) error{
+		"it breaks": func(grpc.ServerStream) error { return status.Error(codes.Unavailable, "broken") },
+		// It would keep the renewal, unless it is asked not to.
+		"the member knows no leader": func(stream grpc.ServerStream) error {
+			md, _ := metadata.FromIncomingContext(stream.Context())
+			if len(md.Get(rpctypes.MetadataRequireLeaderKey)) == 0 {
+				<-stream.Context().Done()
+			}
+			return rpctypes.ErrGRPCNoLeader
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var ended atomic.Bool
+			endFirst := func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+				if info.FullMethod == pb.Lease_LeaseKeepAlive_FullMethodName && !ended.Swap(true) {
+					return end(stream)
+				}
+				return handle(srv, stream)
+			}
+			vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+				const ttl = 10 * time.Second // a renewal is overdue after a second
+				l, began := grantAt(t, s.Client(), lease.WithTTL(ttl), lease.WithClockDrift(0))
+				vtime.Advance(ttl/3 + 100*time.Millisecond)
+				require.True(t, ended.Load())
+				require.Equal(t, lease.Healthy, l.State())
+				require.True(t, l.Deadline().After(began.Add(ttl)))
+				require.NoError(t, l.Close(t.Context()))
+			}, vtime.WithServerOptions(grpc.StreamInterceptor(endFirst)))
+		})
+	}
 }

@@ -304,6 +304,18 @@ func TestSlotsAreUsedAgainWhenTheirEntryIsGoneForCertain(t *testing.T) {
 	require.Zero(t, list.Doubts())
 }
 
+func TestWhatIsHeardOfAnEntryThatIsGoneDoesNotFreeItsKeysNextUse(t *testing.T) {
+	t.Parallel()
+	list := look.New(t.Context())
+	reserve := func() *look.Slot { return list.Reserve(func(i int) string { return fmt.Sprint(i) }) }
+	first := reserve()
+	first.Unsettle(42, 0, "v")
+	first.Removed(42)
+	require.Equal(t, "0", reserve().Key())
+	first.Removed(42)
+	require.Equal(t, "1", reserve().Key(), "the first is in use")
+}
+
 func TestALookFailsWhenItsReadDoes(t *testing.T) {
 	t.Parallel()
 	for _, keys := range []int{0, 1} {

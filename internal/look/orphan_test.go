@@ -54,6 +54,21 @@ func TestWhatIsPutAnewBetweenALookAndItsRemovalStays(t *testing.T) {
 	require.True(t, b.exists(t, key))
 }
 
+func TestWhatIsPutAnewBeforeALookReadsItStays(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	key := b.prefix + "k"
+	b.Suspect(key, 1, "v")
+	k := b.Begin(b.client, b.lease)
+	unsettled, _ := b.Reclaim(key)
+	require.Equal(t, 1, unsettled)
+	b.put(t, key, b.lease)
+	for !k.Done() {
+		require.NoError(t, k.Next(guarded(t), patience))
+	}
+	require.True(t, b.exists(t, key))
+}
+
 func TestALookOfManyKeysRemovesWhatTurnsUpInDoubt(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

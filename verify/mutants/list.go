@@ -102,7 +102,7 @@ func leaseMutants() group {
 		{name: "a taken key is overwritten", file: "registrar.go", fn: "registrar.saw", old: "r.expect = 0 // theirs is never overwritten", with: ""},
 		{name: "an own key from before the loss is another's", file: "registrar.go", fn: "registrar.saw", old: "case mine:", with: "case false:"},
 		{name: "a put that turned up still counts", file: "registrar.go", fn: "registrar.saw", old: "r.unsettled-- // this is one of them", with: ""},
-		{name: "nothing is registered again after a loss", file: "registrar.go", fn: "registrar.run", old: "g.markAll()", with: ""},
+		{name: "registrations stay on a lease that is left", file: "registrar.go", fn: "registrar.run", old: "g.markAll()", with: ""},
 		{name: "an older update is taken for the newest", file: "registrar.go", fn: "registrar.dealt", old: "version == r.version", with: "true"},
 		{name: "a put that arrives late is not looked for", file: "registrar.go", fn: "registrar.drop", old: "l.look.Suspect(r.key, r.unsettled, r.made...)", with: ""},
 		{name: "puts without an answer are not counted", file: "registrar.go", fn: "registrar.commit", old: "g.count(creating, 1)", with: ""},
