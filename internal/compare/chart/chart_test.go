@@ -6,8 +6,8 @@ import (
 	"io"
 	"math"
 	"regexp"
-	"strings"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
