@@ -41,7 +41,7 @@ func TestTourShowsEveryFailOver(t *testing.T) {
 		`times +min +median +max +the old one ended\n`,
 		`crash +1( +[\d.]+ m?s){3}\n`, `pause +\d( +[\d.]+ m?s){3}\n`, `partition +1( +[\d.]+ m?s){3} +[\d.]+ m?s before\n`,
 		`transfer +1( +[\d.]+ m?s){3}\n`, `resign +1( +[\d.]+ m?s){3}\n`,
-		`Never two active before their deadlines, and tokens only rose`,
+		`No two holders overlapped before their deadlines, and tokens only rose`,
 	)
 	page, err := os.ReadFile(path)
 	require.NoError(t, err)

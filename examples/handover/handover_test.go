@@ -31,7 +31,7 @@ func TestAllActsArePlayedAndMeasured(t *testing.T) {
 		`6/6  The same with clientv3/concurrency`, `w\d's time ended [\d.]+ m?s (before|AFTER) w\d's began`,
 		`hand-overs +p50 +p90 +p99 +max +RPCs\nconclave +\d+ +[\d.]+ ms.*\nofficial +\d+ +[\d.]+ ms`,
 		`crash: w\d holds`, `pause: w\d's late write`, `partition: w\d's time`,
-		`Never two active before their deadlines, and tokens only rose\.\n$`)
+		`No two holders overlapped before their deadlines, and tokens only rose\.\n$`)
 }
 
 func TestThePageHasAChartForEachAct(t *testing.T) {

@@ -20,7 +20,7 @@ func TestOneLeadsWhateverHappensToTheLeader(t *testing.T) {
 		`2/4  The leader is killed`, `n\d is killed \(SIGKILL\)`, next,
 		`3/4  The leader is told to end`, `n\d is told to end \(SIGTERM\)`, next,
 		`4/4  The leader is paused`, `n\d is paused \(SIGSTOP\)`, next, `n\d goes on, and stops`,
-		`no work of a leader comes after`, `Never two active before their deadlines, and tokens only rose\.\n$`)
+		`no work of a leader comes after`, `No two holders overlapped before their deadlines, and tokens only rose\.\n$`)
 }
 
 func TestInterruptLeavesNothingBehind(t *testing.T) {

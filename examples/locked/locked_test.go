@@ -19,7 +19,7 @@ func TestOneCommandRunsUntilItsHolderIsKilled(t *testing.T) {
 		`1/3  Three copies`, works,
 		`2/3  The holder is told to end`, `n\d is told to end \(SIGTERM\)`, next, works,
 		`3/3  The holder is killed`, `n\d is killed \(SIGKILL\)`, next, works, `n\d's command is still at work`, `refuses\s+its\s+writes`,
-		`Never two active before their deadlines, and tokens only rose\.\n$`)
+		`No two holders overlapped before their deadlines, and tokens only rose\.\n$`)
 }
 
 func TestInterruptLeavesNothingBehindWhileACommandHasLostItsHolder(t *testing.T) {

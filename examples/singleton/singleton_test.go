@@ -27,7 +27,7 @@ func TestOneReplicaServesWhateverHappensToIt(t *testing.T) {
 		`2/4  A rollout`, `r\d is told to end \(SIGTERM\)`, next, answers,
 		`3/4  The active one is killed`, `r\d is killed \(SIGKILL\)`, next, answers,
 		`4/4  The active one is paused`, `r\d is paused \(SIGSTOP\)`, next, `r\d goes on, and stops`, answers,
-		`Never two active before their deadlines, and tokens only rose\.\n$`)
+		`No two holders overlapped before their deadlines, and tokens only rose\.\n$`)
 }
 
 func TestInterruptLeavesNothingBehind(t *testing.T) {

@@ -188,7 +188,7 @@ func (p *Play) run(ctx context.Context, args []string, out *os.File) (err error)
 		s.Printf("%s", s.summary())
 	}
 	if err == nil && p.Owner != nil {
-		s.Conclude("Never two active before their deadlines, and tokens only rose.")
+		s.Conclude("No two holders overlapped before their deadlines, and tokens only rose.")
 	}
 	return errors.Join(err, s.etcd.Close(), file.Save(s.page(err), out))
 }
