@@ -82,6 +82,28 @@ func TestAnExtensionThatIsConfirmedLateCountsFromItsSending(t *testing.T) {
 	})
 }
 
+func TestAnExtensionThatIsConfirmedAfterALaterOneDoesNotShortenTheHold(t *testing.T) {
+	t.Parallel()
+	onVirtualSizes(t, func(t *testing.T, v *redistest.Virtual, n int) {
+		h := lockVirtual(t, virtualNodes(t, v, n), redlock.WithoutRenewal())
+		require.NoError(t, h.Extend(t.Context()))
+		synctest.Wait() // the nodes have the script
+		<-time.After(ttl / 2)
+		slowly(v, n, timeout)
+		first := make(chan error, 1)
+		go func() { first <- h.Extend(t.Context()) }()
+		<-time.After(timeout / 4) // it is on its way
+		slowly(v, n, 0)
+		sent := time.Now()
+		require.NoError(t, h.Extend(t.Context()))
+		require.Equal(t, sent.Add(valid), h.Deadline())
+		require.NoError(t, <-first)
+		require.NotEqual(t, sent, time.Now(), "it was confirmed later")
+		require.Equal(t, sent.Add(valid), h.Deadline())
+		require.NoError(t, h.Unlock(t.Context()))
+	})
+}
+
 // late is a context whose Err takes its time: whoever asks it is paused.
 type late struct {
 	context.Context
@@ -217,5 +239,35 @@ func TestAKeyThatWasPutBackWithoutAnAnswerIsRemoved(t *testing.T) {
 		synctest.Wait()
 		require.False(t, v.Wire(0).Redis().Exists(name))
 		require.NoError(t, nodes.Close(t.Context()))
+	})
+}
+
+// The lock was granted without a node, whose answer was lost, and which seems to lack the key:
+// it is asked again, and answers. The first request may still come.
+func TestARequestThatMayStillComeStaysInDoubtAlthoughALaterOneHasAnAnswer(t *testing.T) {
+	t.Parallel()
+	inBubble(t, 3, func(t *testing.T, v *redistest.Virtual) {
+		clients := v.Clients(t)
+		var lose atomic.Bool
+		lose.Store(true)
+		clients[0].AddHook(unheard{next: &lose})
+		nodes, err := redlock.NewNodes(clients, redlock.WithTTL(ttl))
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, nodes.Close(context.Background())) })
+		m, err := redlock.NewMutex(nodes, name, redlock.WithoutRenewal())
+		require.NoError(t, err)
+		h, err := m.TryLock(t.Context())
+		require.NoError(t, err)
+		synctest.Wait()
+		require.False(t, lose.Load(), "an answer is lost")
+		v.Wire(0).Redis().Del(name)
+		require.NoError(t, h.Extend(t.Context()))
+		synctest.Wait()
+		require.True(t, v.Wire(0).Redis().Exists(name), "it is put back")
+		require.NoError(t, h.Unlock(t.Context()))
+		synctest.Wait()
+		require.False(t, v.Wire(0).Redis().Exists(name))
+		require.Len(t, v.Wire(0).Redis().Keys(), 1, "a tombstone, which refuses the first request")
+		require.Empty(t, v.Wire(1).Redis().Keys())
 	})
 }

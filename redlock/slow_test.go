@@ -2,7 +2,9 @@ package redlock_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -112,5 +114,61 @@ func TestAHoldOutlivesTheConnectionsThatThereWere(t *testing.T) {
 		<-time.After(time.Minute)
 		require.NoError(t, h.Err())
 		require.NoError(t, h.Unlock(t.Context()))
+	})
+}
+
+// dawdling lets calls wait until their contexts end, and tells how long that took.
+type dawdling struct {
+	answered
+
+	calls *atomic.Int64 // so many of the next ones
+	ended chan time.Duration
+}
+
+func (d dawdling) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if d.calls.Add(-1) < 0 {
+			return next(ctx, cmd)
+		}
+		start := time.Now()
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Minute): // only a failure takes that long
+		}
+		d.ended <- time.Since(start)
+		return context.Canceled
+	}
+}
+
+// Whoever waits in a client, for a connection or in a hook, does so for no longer than the
+// answer is worth something.
+func TestTheContextOfACallEndsWhenItsAnswerIsWorthNothing(t *testing.T) {
+	t.Parallel()
+	onVirtualSizes(t, func(t *testing.T, v *redistest.Virtual, n int) {
+		d := dawdling{calls: new(atomic.Int64), ended: make(chan time.Duration, n)}
+		clients := v.Clients(t)
+		for _, c := range clients {
+			c.AddHook(d)
+		}
+		nodes, err := redlock.NewNodes(clients, redlock.WithTTL(ttl))
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, nodes.Close(context.Background())) })
+		h := lockVirtual(t, nodes, redlock.WithoutRenewal())
+		require.NoError(t, h.Extend(t.Context()))
+		synctest.Wait()
+		m, err := redlock.NewMutex(nodes, "other")
+		require.NoError(t, err)
+		d.calls.Store(int64(n))
+		_, err = m.TryLock(t.Context())
+		require.Error(t, err)
+		for range n {
+			require.Equal(t, timeout, <-d.ended)
+		}
+		<-time.After(time.Second) // what may be left is removed
+		d.calls.Store(int64(n))
+		require.Error(t, h.Extend(t.Context()))
+		for range n {
+			require.Equal(t, valid, <-d.ended, "it could count until then")
+		}
 	})
 }

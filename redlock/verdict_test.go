@@ -97,3 +97,36 @@ func TestNothingIsPutBackAfterTheRelease(t *testing.T) {
 		}
 	})
 }
+
+func TestAReleaseThatANodeRefusesIsRepeated(t *testing.T) {
+	t.Parallel()
+	onVirtualSizes(t, func(t *testing.T, v *redistest.Virtual, n int) {
+		h := lockVirtual(t, virtualNodes(t, v, n))
+		v.Wire(0).Redis().SetError("LOADING") // an answer at once
+		_ = h.Unlock(t.Context())             // the others may be a quorum
+		synctest.Wait()
+		require.True(t, v.Wire(0).Redis().Exists(name))
+		v.Wire(0).Redis().SetError("")
+		<-time.After(time.Second)
+		synctest.Wait()
+		require.False(t, v.Wire(0).Redis().Exists(name))
+	})
+}
+
+// What is removed without knowing whether it is there leaves a tombstone.
+func TestAReleaseWaitsForTheAcquisitionThatIsUnderWay(t *testing.T) {
+	t.Parallel()
+	inBubble(t, 3, func(t *testing.T, v *redistest.Virtual) {
+		nodes := virtualNodes(t, v, 3)
+		require.NoError(t, lockVirtual(t, nodes).Unlock(t.Context())) // connections, and scripts
+		synctest.Wait()
+		v.Wire(0).Delay(timeout / 10)
+		h := lockVirtual(t, nodes)
+		require.False(t, v.Wire(0).Redis().Exists(name), "the request is on its way")
+		require.NoError(t, h.Unlock(t.Context()))
+		<-time.After(timeout)
+		synctest.Wait()
+		require.Empty(t, v.Wire(0).Redis().Keys())
+		v.Wire(0).Delay(0)
+	})
+}

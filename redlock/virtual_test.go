@@ -25,7 +25,7 @@ const (
 	valid   = ttl - drift
 )
 
-// bubble runs a test on n virtual nodes.
+// inBubble runs a test on n virtual nodes.
 func inBubble(t *testing.T, n int, test func(t *testing.T, v *redistest.Virtual)) {
 	t.Helper()
 	t.Cleanup(clock.Virtual())
@@ -144,6 +144,7 @@ func TestAHoldWhoseKeysAreGoneEndsWithItsNextRenewal(t *testing.T) {
 		require.NoError(t, h.Err(), "nobody has asked")
 		<-time.After(1)
 		synctest.Wait()
+		require.Error(t, h.Context().Err(), "at this instant")
 		lost(t, h)
 		for i := range n {
 			require.False(t, v.Wire(i).Redis().Exists(name), "the rest is removed, and nothing put back")

@@ -216,3 +216,32 @@ func TestVotesThatWereNotNeededDoNotCostALaterRelease(t *testing.T) {
 		require.NoError(t, o.hold.Unlock(t.Context()))
 	})
 }
+
+// Others have taken the lock from each other. They give up, and tell nobody.
+func TestAWaiterAsksAgainSoonWhileNobodyHasAQuorum(t *testing.T) {
+	t.Parallel()
+	const soon = 100 * time.Millisecond
+	for _, owners := range [][]string{{"one", "another", ""}, {"one", "one", "another", "another", ""}} {
+		inBubble(t, len(owners), func(t *testing.T, v *redistest.Virtual) {
+			for i, owner := range owners {
+				if owner != "" {
+					require.NoError(t, v.Wire(i).Redis().Set(name, owner))
+					v.Wire(i).Redis().SetTTL(name, time.Hour)
+				}
+			}
+			done := lockSoonVirtual(t.Context(), t, virtualNodes(t, v, len(owners)), name)
+			<-time.After(2 * soon) // it has subscribed, which makes it ask, too
+			stillWaits(t, done)
+			for i, owner := range owners {
+				if owner != "" {
+					v.Wire(i).Redis().Del(name)
+				}
+			}
+			freed := time.Now()
+			o := <-done
+			require.NoError(t, o.err)
+			require.LessOrEqual(t, time.Since(freed), soon)
+			require.NoError(t, o.hold.Unlock(t.Context()))
+		})
+	}
+}
