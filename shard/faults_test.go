@@ -67,7 +67,9 @@ func TestAPlannerThatDiesBetweenTwoPiecesLeavesTheLastPlan(t *testing.T) {
 	t.Parallel()
 	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
 		f := newFleet(t, s, 20)
-		a, b := f.join("a", small()), f.join("b", small())
+		a := f.join("a", small())
+		f.settled() // it is the planner
+		b := f.join("b", small())
 		before := f.settled()
 		last := f.plan()
 		pieces := 0
@@ -102,7 +104,9 @@ func TestAPlanThatArrivesLateChangesNothing(t *testing.T) {
 	for name, suffix := range map[string]string{"a piece": "/0", "the head": "/head"} {
 		vtime.Run(t, func(t *testing.T, s *vtime.Server) {
 			f := newFleet(t, s, 20)
-			a, b := f.join("a", small()), f.join("b", small())
+			a := f.join("a", small())
+			f.settled() // it is the planner
+			b := f.join("b", small())
 			f.settled()
 			require.Equal(t, "a", f.plan().Planner)
 			release := make(chan struct{})
@@ -395,6 +399,7 @@ func TestTheContextOfALostShardEndsBeforeAnybodyElseOwnsIt(t *testing.T) {
 		require.Equal(t, []string{"a"}, f.settled())
 		a.cut.Cut()
 		vtime.Advance(ttl)
+		require.Len(t, ended, 1)
 		require.ErrorIs(t, <-ended, shard.ErrLost)
 		vtime.Advance(ttl)
 		require.Equal(t, []string{"b"}, f.ledger.owners(1))
@@ -499,8 +504,9 @@ func TestNoMoreShardsAreOnTheirWayThanAllowedAndAllArrive(t *testing.T) {
 		vtime.Advance(10 * time.Second)
 		require.Equal(t, map[string]int{"a": 20, "b": 20}, counts(f.settled()))
 		mu.Lock()
-		require.Equal(t, []int{3, 20}, []int{most, moves})
+		told := []int{most, moves}
 		mu.Unlock()
+		require.Equal(t, []int{3, 20}, told)
 		stopAll(a, b)
 	})
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/shard"
@@ -110,5 +112,31 @@ func TestAFunctionThatDoesNotReturnInTimeLosesItsShardAndNoneIsCalledBesideIt(t 
 		require.Equal(t, map[string]int{"a": 2}, counts(f.settled()))
 		require.EqualValues(t, 3, calls.Load())
 		a.stop()
+	})
+}
+
+// The planner does not hear of it, and plans with the member still.
+func TestWhoDrainsTakesNothingThatAPlanGivesIt(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		const drain = 3 * time.Second
+		f := newFleet(t, s, 4)
+		a, b := f.join("a"), f.join("b", shard.WithDrainTimeout(drain))
+		require.Equal(t, map[string]int{"a": 2, "b": 2}, counts(f.settled()))
+		remove := b.onPut("/b", func(context.Context, any, func() error) error {
+			return status.Error(codes.Unavailable, "lost")
+		})
+		drained := make(chan error, 1)
+		go func() { drained <- b.Drain(t.Context()) }()
+		vtime.Advance(time.Second)
+		before := f.plan().Version
+		c := f.join("c")
+		vtime.Advance(drain)
+		require.Greater(t, f.plan().Version, before)
+		require.Positive(t, f.plan().Members[1].Planned)
+		require.Empty(t, b.Owned())
+		remove()
+		require.NoError(t, <-drained)
+		stopAll(a, b, c)
 	})
 }

@@ -78,6 +78,17 @@ func TestShardsOfTheDeadAreGivenToOthersWhateverIsUnderWay(t *testing.T) {
 	require.Equal(t, []int{0, 4, 1}, []int{moves, placed, underWay})
 }
 
+// It is with nobody, or not with whom the last plan gave it to: nobody's work is interrupted.
+func TestAShardThatItsPlannedOwnerDoesNotHaveGoesToAnotherWithoutWaitingForItsTurn(t *testing.T) {
+	t.Parallel()
+	in := shard.Input{Shards: 8, Members: team("a", "b"), Owners: slices.Repeat([]string{"a"}, 8)}
+	held := []string{"a", "a", "a", "a", "a", "", "a", "gone"}
+	owners, moves, _, pending, _, err := shard.Round{In: in, Held: held, Moves: 1}.Next(shard.Balanced())
+	require.NoError(t, err)
+	require.Equal(t, []string{"a", "a", "a", "a", "b", "b", "a", "b"}, owners)
+	require.Equal(t, []int{3, 1}, []int{moves, pending})
+}
+
 func TestAFrozenPlanOnlyGivesWhatHasNoOwnerOrIsPinned(t *testing.T) {
 	t.Parallel()
 	in := shard.Input{Shards: 6, Members: team("a", "b", "c"), Owners: []string{"a", "a", "a", "a", "gone", "b"}, Pinned: map[shard.ID]string{1: "b"}}
