@@ -41,8 +41,8 @@ func shardsKnownBy() map[string]string {
 	return map[string]string{
 		"shard/a head goes with pieces that were replaced":     "TestAHeadThatArrivesLate",
 		"shard/a piece replaces whatever is there":             "TestARequestOfTheSameTerm|TestAHeadThatArrivesLate",
-		"shard/moves are not bounded":                          "TestNoMoreMoves|TestNoMoreShards",
-		"shard/what is under way does not count":               "TestNoMoreMoves|TestNoMoreShards",
+		"shard/moves are not bounded":                          "TestNoMoreMoves",
+		"shard/what is under way does not count":               "TestNoMoreMoves",
 		"shard/a frozen group evens shares out":                "TestAFrozen",
 		"shard/an assigner's panic is the planner's":           "TestAnAssignerThatReturnsNonsense",
 		"shard/a plan of nonsense is heeded":                   "TestAnAssignerThatReturnsNonsense",
@@ -65,6 +65,10 @@ func shardsKnownBy() map[string]string {
 		"shard/a plan is written where the last one is":        "TestAPlannerThatDies",
 		"shard/the planner does not know who drains":           "TestMembersThatCome",
 		"shard/Ready does not wait for shards":                 "TestOneMember|TestMembersThatCome",
+		"shard/a shard of nobody's has to wait for its turn":   "TestAShardThatItsPlannedOwner",
+		"shard/the term guards nothing":                        "TestAPlanThatArrivesAfterItsTerm",
+		"shard/who drains takes new shards":                    "TestWhoDrains",
+		"shard/each event is a round of planning":              "TestWhatHappensAtOneTime",
 		"shard/an ownership outlives its hold":                 "TestTheContextOfALost",
 	}
 }
