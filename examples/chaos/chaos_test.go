@@ -23,7 +23,7 @@ func TestLocksAreJudgedAndWhatHappenedIsWritten(t *testing.T) {
 		"-html", page, "-json", events, "-schedule", schedule)
 	out, code := r.Finish(t)
 	require.Zerof(t, code, "%s\n%s", out, r.Stderr.String())
-	programtest.RequireInOrder(t, out, `1 scenarios, seed 7`, `pause-between: HELD mutex`, `(?m)^ +mutex`, `(?m)^pause-between +held`, `seed 7`)
+	programtest.RequireInOrder(t, out, `1 scenario, seed 7`, `pause-between: HELD mutex`, `(?m)^ +mutex`, `(?m)^pause-between +held`, `seed 7`)
 	html, err := os.ReadFile(page)
 	require.NoError(t, err)
 	require.Contains(t, string(html), "pause-between: mutex")
@@ -34,7 +34,7 @@ func TestLocksAreJudgedAndWhatHappenedIsWritten(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEmpty(t, history.Holds(all))
 	out = programtest.Play(t, nil, "-replay", schedule)
-	programtest.RequireInOrder(t, out, `1 scenarios, seed 7`, `pause-between: HELD mutex`)
+	programtest.RequireInOrder(t, out, `1 scenario, seed 7`, `pause-between: HELD mutex`)
 }
 
 func TestASoakPlaysRandomCompositionsForATime(t *testing.T) {

@@ -30,7 +30,11 @@ func (r *runner) play(ctx context.Context) (*chaos.Report, error) {
 	if r.duration > 0 {
 		return r.soak(ctx, v)
 	}
-	v.title(fmt.Sprintf("%d scenarios, seed %d", len(r.schedule.Entries), r.schedule.Seed))
+	what := "scenarios"
+	if len(r.schedule.Entries) == 1 {
+		what = "scenario"
+	}
+	v.title(fmt.Sprintf("%d %s, seed %d", len(r.schedule.Entries), what, r.schedule.Seed))
 	if r.save != "" {
 		if err := r.schedule.Save(r.save); err != nil {
 			return nil, err

@@ -10,10 +10,10 @@ import (
 
 func TestInterruptEndsEverything(t *testing.T) {
 	t.Parallel()
-	programtest.RequireInterruptible(t, "scenarios, seed", "-only", "kill,mutex")
+	programtest.RequireInterruptible(t, ", seed", "-only", "kill,mutex")
 }
 
 func TestProcessesEndWithTheProgram(t *testing.T) {
 	t.Parallel()
-	programtest.RequireOrphansEnd(t, "scenarios, seed", "-only", "kill,mutex")
+	programtest.RequireOrphansEnd(t, ", seed", "-only", "kill,mutex")
 }

@@ -22,7 +22,9 @@ func (r *Report) Page(command string) timeline.Page {
 		Intro: "Each system went through the same faults, as processes on one machine. HELD: it kept what it promises. " +
 			"BROKEN (expected): something did not hold that it does not promise under these faults. BROKEN: a promise was not kept.\n\n" +
 			"A bar is a hold, with its fencing token; what is hatched is how long it could still have relied on its deadline. " +
-			"Where two held the lock before their deadlines, the chart says so in red.",
+			"Where two held the lock before their deadlines, the chart says so in red.\n\n" +
+			"Whoever holds the lock updates five things, which differ in what protects them besides: unguarded, and plain in etcd, nothing; " +
+			"deadline, a look at the deadline before the update; fenced, and txn in etcd, the token, which is checked with the update.",
 		Facts: []timeline.Fact{
 			{Name: "Command", Value: command},
 			{Name: "Seed", Value: fmt.Sprint(r.Schedule.Seed)},
