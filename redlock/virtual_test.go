@@ -30,6 +30,7 @@ func inBubble(t *testing.T, n int, test func(t *testing.T, v *redistest.Virtual)
 	t.Helper()
 	t.Cleanup(clock.Virtual())
 	bubble.Test(t, func(t *testing.T) {
+		t.Helper()
 		test(t, redistest.NewVirtual(t, n))
 	})
 }
