@@ -4,5 +4,7 @@
 //
 // One thing ends a child in good order: the end of its input. That comes when its parent
 // asks, see [Process.Ask], and when the parent is gone, however that went. A child has
-// [Grace] to clean up then, and is gone after that, by itself or by [Process.Quit].
+// [Grace] to clean up then, and is gone after that, by itself or by [Process.Quit]. What it
+// says of its end is passed on unless it ended in good order, or was killed by its parent:
+// also a panic or a race while it cleans up.
 package process

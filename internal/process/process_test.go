@@ -29,7 +29,7 @@ type report struct {
 }
 
 func TestMain(m *testing.M) {
-	process.Main(map[string]process.Role{"echo": echo, "fail": fail, "leave": leave, "obey": obey, "stay": stay})
+	process.Main(map[string]process.Role{"echo": echo, "fail": fail, "leave": leave, "obey": obey, "stay": stay, "tell": tell, "trip": trip, "wait": wait})
 	goleak.VerifyTestMain(suite.Of(m))
 }
 
@@ -72,6 +72,32 @@ func stay(ctx context.Context, line *process.Line) error {
 	process.SetGrace(100 * time.Millisecond)
 	var job string
 	return line.Serve(ctx, &job, func(string) {}, func(context.Context) error { select {} })
+}
+
+// tell fails when it has said something.
+func tell(_ context.Context, line *process.Line) error {
+	line.Report(report{})
+	return errors.New("on purpose")
+}
+
+// wait returns the error of a call that its end interrupts.
+func wait(ctx context.Context, line *process.Line) error {
+	var job string
+	return line.Serve(ctx, &job, func(string) {}, func(ctx context.Context) error {
+		line.Report(report{Text: job})
+		<-ctx.Done()
+		return fmt.Errorf("a call: %w", ctx.Err())
+	})
+}
+
+// trip panics when it cleans up, after many words.
+func trip(ctx context.Context, line *process.Line) error {
+	var job string
+	return line.Serve(ctx, &job, func(string) {}, func(ctx context.Context) error {
+		line.Report(report{Text: job})
+		<-ctx.Done()
+		panic("on purpose" + strings.Repeat(" word", 1000))
+	})
 }
 
 // start starts a child whose reports and end come out of the channels.
@@ -148,7 +174,7 @@ func TestAPausedChildEndsInGoodOrderWhenItIsAsked(t *testing.T) {
 	require.NoError(t, p.Pause(t.Context()))
 	p.Ask()
 	require.Empty(t, receive(t, ended), "it was asked to go")
-	require.Error(t, p.Pause(t.Context()), "it is gone")
+	require.ErrorContains(t, p.Pause(t.Context()), "ended in good order")
 }
 
 func TestAChildThatIsGoneCannotBePausedOrTold(t *testing.T) {
@@ -158,10 +184,58 @@ func TestAChildThatIsGoneCannotBePausedOrTold(t *testing.T) {
 	}
 	p, _, ended := start(t, "leave")
 	receive(t, ended)
-	require.Error(t, p.Pause(t.Context()))
-	require.NoError(t, p.Resume(), "there is nothing to continue")
-	require.Error(t, p.Send("a line"))
+	require.EqualError(t, p.Pause(t.Context()), "child ended by itself")
+	require.EqualError(t, p.Resume(), "child ended by itself")
+	require.EqualError(t, p.Send("a line"), "child ended by itself")
 	require.NoError(t, p.Quit())
+}
+
+// The child is found to be gone before its parent has heard of its end, or after.
+func TestWhoeverCannotReachAChildLearnsHowItEnded(t *testing.T) {
+	t.Parallel()
+	if !process.CanPause {
+		t.Skip("no SIGSTOP here")
+	}
+	for range 20 {
+		p, _, _ := start(t, "fail")
+		var err error
+		for err == nil {
+			if err = p.Pause(t.Context()); err == nil {
+				err = p.Resume()
+			}
+		}
+		require.EqualError(t, err, "child ended: exit status 1 on purpose")
+	}
+}
+
+func TestAPanicWhileAChildCleansUpIsReportedFromItsBeginningToItsEnd(t *testing.T) {
+	t.Parallel()
+	p, reports, ended := start(t, "trip")
+	receive(t, reports)
+	p.Ask()
+	detail := receive(t, ended)
+	require.Contains(t, detail, "child ended: exit status 2 panic: on purpose")
+	require.Regexp(t, `\n\.\.\. \d+ bytes \.\.\.\n`, detail)
+	require.Contains(t, detail, "main.main()", "where it was")
+	require.Less(t, len(detail), 3<<10)
+}
+
+// Its status says that it was not the kill that ended it.
+func TestAChildThatFailedBeforeItWasKilledIsReported(t *testing.T) {
+	t.Parallel()
+	var p *process.Process
+	reports, ended := make(chan report, 1), make(chan string, 1)
+	killed := make(chan struct{})
+	p, err := process.Start("child", "tell", "the job", func(r report) {
+		reports <- r
+		<-killed // its end is not passed on before
+	}, func(detail string) { ended <- detail })
+	require.NoError(t, err)
+	receive(t, reports)
+	require.Eventually(t, func() bool { return p.Send("is it there?") != nil }, hang, time.Millisecond)
+	require.NoError(t, p.Kill())
+	close(killed)
+	require.Contains(t, receive(t, ended), "exit status 1")
 }
 
 func TestAChildThatIsTerminatedIsReportedUnlessItEndsInGoodOrder(t *testing.T) {
@@ -252,6 +326,14 @@ func TestAPausedChildIsKilled(t *testing.T) {
 func TestAChildWhoseWorkDoesNotEndIsGoneAfterTheGrace(t *testing.T) {
 	t.Parallel()
 	p, _, ended := start(t, "stay")
+	p.Ask()
+	require.Equal(t, "child ended: exit status 1 not over 100ms after it was told to end", receive(t, ended))
+}
+
+func TestAChildThatItsEndInterruptsHasNotFailed(t *testing.T) {
+	t.Parallel()
+	p, reports, ended := start(t, "wait")
+	receive(t, reports)
 	p.Ask()
 	require.Empty(t, receive(t, ended))
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -62,9 +63,10 @@ func (l *Line) Report(v any) {
 }
 
 // Serve reads the job and then does the work, while told is given every further line.
-// The work's context ends with the input: with the parent, or its wish. Work that does not
-// end within [Grace] then takes the process with it, since nobody may be left to kill it: a
-// Lock of clientv3/concurrency does not return without an etcd.
+// The work's context ends with the input: with the parent, or its wish. Work that this
+// interrupts has not failed. Work that does not end within [Grace] then takes the process
+// with it, since nobody may be left to kill it: a Lock of clientv3/concurrency does not
+// return without an etcd.
 func (l *Line) Serve(ctx context.Context, job any, told func(line string), work func(context.Context) error) error {
 	if !l.in.Scan() {
 		return fmt.Errorf("no job: %w", io.ErrUnexpectedEOF)
@@ -84,8 +86,12 @@ func (l *Line) Serve(ctx context.Context, job any, told func(line string), work 
 		select {
 		case <-worked:
 		case <-time.After(grace):
+			fmt.Fprintf(os.Stderr, "not over %s after it was told to end\n", grace)
 			os.Exit(1)
 		}
 	}()
-	return work(ctx)
+	if err := work(ctx); ctx.Err() == nil || !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
 }

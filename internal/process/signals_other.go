@@ -17,4 +17,7 @@ func resume(*os.Process) error { return nil }
 // terminate ends the input, for want of a SIGTERM.
 func terminate(p *Process) error { return p.in.Close() }
 
+// wasKilled reports whether the process ended with the status of one that was killed.
+func wasKilled(state *os.ProcessState) bool { return state.ExitCode() == 1 }
+
 func attributes() *syscall.SysProcAttr { return nil }
