@@ -195,17 +195,15 @@ func (e *Etcd) Endpoints() []string {
 // Client returns a client of all members, which is closed with the cluster.
 func (e *Etcd) Client() *clientv3.Client { return e.client }
 
-// Close kills all members and removes their data.
+// Close kills all members and removes their data. The error says which of them had ended by
+// themselves, and how.
 func (e *Etcd) Close() error {
 	var errs []error
 	if e.client != nil {
 		errs = append(errs, e.client.Close())
 	}
 	for _, m := range e.list {
-		if p := m.running(); p != nil {
-			errs = append(errs, p.Kill())
-			p.Wait()
-		}
+		errs = append(errs, m.kill())
 		if m.peers != nil {
 			errs = append(errs, m.peers.Close())
 		}
@@ -213,7 +211,7 @@ func (e *Etcd) Close() error {
 	return errors.Join(append(errs, e.dir.Remove())...)
 }
 
-// Kill ends member i at once.
+// Kill ends member i at once. That it had ended by itself is an error, which says how.
 func (e *Etcd) Kill(i int) error { return e.list[i].kill() }
 
 func (m *member) kill() error {
@@ -225,6 +223,13 @@ func (m *member) kill() error {
 	err := m.process.Kill()
 	m.process.Wait()
 	m.process = nil
+	select {
+	case detail := <-m.ended:
+		if detail != "" {
+			err = errors.Join(err, errors.New(detail))
+		}
+	default: // whoever waited for it to serve has told
+	}
 	return err
 }
 

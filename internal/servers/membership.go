@@ -75,7 +75,8 @@ func (e *Etcd) drop(ctx context.Context, m *member) error {
 	if err != nil {
 		return fmt.Errorf("removing %s: %w", m.job.Name, err)
 	}
-	return errors.Join(m.kill(), os.RemoveAll(m.job.Dir))
+	_ = m.kill() // that one that is no member any more has ended by itself is no error
+	return os.RemoveAll(m.job.Dir)
 }
 
 // add adds a new member in m's place, a voter or a learner as register has it, and starts

@@ -91,6 +91,26 @@ func TestAClusterOutlivesWhatIsDoneToOneOfItsMembers(t *testing.T) {
 	require.Len(t, resp.Kvs, 1)
 }
 
+func TestAMemberThatEndsByItselfIsReported(t *testing.T) {
+	t.Parallel()
+	ctx := guarded(t)
+	e, err := servers.StartEtcd(ctx)
+	require.NoError(t, err)
+	for i := range 2 {
+		p, err := os.FindProcess(e.PID(i))
+		require.NoError(t, err)
+		require.NoError(t, p.Kill())
+		var gone error
+		require.Eventually(t, func() bool { gone = e.Pause(ctx, i); return gone != nil }, hang, time.Millisecond)
+		require.EqualError(t, gone, fmt.Sprintf("member%d ended: signal: killed", i+1))
+	}
+	require.ErrorContains(t, e.Kill(0), "member1 ended: signal: killed")
+	err = e.Close()
+	require.ErrorContains(t, err, "member2 ended: signal: killed")
+	require.NotContains(t, err.Error(), "member1")
+	require.NotContains(t, err.Error(), "member3", "it was killed by Close")
+}
+
 func TestAClusterIsAsLargeAndAsDurableAsItIsWanted(t *testing.T) {
 	t.Parallel()
 	ctx, dir := guarded(t), t.TempDir()
