@@ -14,7 +14,7 @@ const (
 	Between = "between" // that and its writes
 )
 
-// The orders that a worker understands, besides [Arm], [Dial] and [Rate].
+// The orders that a worker understands, besides [Arm], [Give], [Dial] and [Rate].
 const (
 	Go     = "go"     // goes on from the point
 	Enough = "enough" // ends a stay
@@ -22,12 +22,17 @@ const (
 
 const (
 	arm  = "arm "
+	give = "give "
 	dial = "dial "
 	rate = "rate "
 )
 
 // Arm orders a worker to wait at a point, once.
 func Arm(point string) string { return arm + point }
+
+// Give orders a worker that gives up its first shard to give it to another of that name, if
+// there is one; "" is anybody.
+func Give(name string) string { return give + name }
 
 // Dial orders a worker to connect to addr from now on instead of its first node.
 func Dial(addr string) string { return dial + addr }
@@ -41,6 +46,7 @@ type Gate struct {
 	armed   string
 	proceed chan struct{} // closed by Go
 	enough  chan struct{} // closed by Enough
+	heir    string        // see Give
 }
 
 // NewGate returns a gate that is open.
@@ -50,16 +56,35 @@ func NewGate() *Gate { return &Gate{} }
 func (g *Gate) Told(order string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	point, arms := strings.CutPrefix(order, arm)
-	switch {
-	case arms:
+	if point, arms := strings.CutPrefix(order, arm); arms {
+		unblock(g.proceed) // who waits at another point would wait for ever
+		unblock(g.enough)
 		g.armed, g.proceed, g.enough = point, make(chan struct{}), make(chan struct{})
-	case order == Go && g.proceed != nil && !isClosed(g.proceed):
-		close(g.proceed)
-		g.armed = ""
-	case order == Enough && g.enough != nil && !isClosed(g.enough):
-		close(g.enough)
 	}
+	if name, gives := strings.CutPrefix(order, give); gives {
+		g.heir = name
+	}
+	switch order {
+	case Go:
+		unblock(g.proceed)
+		g.armed = ""
+	case Enough:
+		unblock(g.enough)
+	}
+}
+
+// unblock closes a channel, if there is one and it is not closed.
+func unblock(c chan struct{}) {
+	if c != nil && !isClosed(c) {
+		close(c)
+	}
+}
+
+// givesTo returns to whom a shard is to be given, "" if to anybody.
+func (g *Gate) givesTo() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.heir
 }
 
 // at waits at the point if it was ordered, and then reports whether it was, and the

@@ -41,6 +41,7 @@ type members struct {
 	member  *shard.Member
 	router  *shard.Router
 	name    string
+	gate    *Gate // of the first shard
 	grants  []chan *owned
 	end     <-chan struct{} // closed when the process is to end
 
@@ -65,12 +66,12 @@ type owned struct {
 
 // joinMembers joins a group whose first shards are locks. A group that has more of them
 // leaves the others to nobody.
-func joinMembers(ctx context.Context, client *clientv3.Client, o lease.Observer, j Job) (group, error) {
+func joinMembers(ctx context.Context, client *clientv3.Client, o lease.Observer, j Job, gate *Gate) (group, error) {
 	s, err := lease.NewSession(ctx, client, lease.WithTTL(j.TTL), lease.WithObserver(o))
 	if err != nil {
 		return nil, err
 	}
-	m := &members{client: client, session: s, name: j.Lock, end: ctx.Done(), owned: make(map[tenure]*owned)}
+	m := &members{client: client, session: s, name: j.Lock, gate: gate, end: ctx.Done(), owned: make(map[tenure]*owned)}
 	for range j.Shards {
 		m.grants = append(m.grants, make(chan *owned))
 	}
@@ -160,8 +161,10 @@ func (h *owned) Phantom() bool                    { return false }
 // Unlock has the shard moved to another member, and gives it up when that waits for it, or
 // at the end.
 func (h *owned) Unlock(ctx context.Context) error {
+	next := ""
 	for h.Err() == nil && !isClosed(h.Leaving()) && !isClosed(h.m.end) && ctx.Err() == nil {
-		h.move(ctx)
+		next = h.m.successor(h.Shard(), next)
+		h.move(ctx, next)
 	}
 	lost := h.Err()
 	close(h.done)
@@ -173,11 +176,11 @@ func (h *owned) Unlock(ctx context.Context) error {
 	}
 }
 
-// move moves the shard, and waits for a while for that to begin.
-func (h *owned) move(ctx context.Context) {
+// move moves the shard to a member, and waits for a while for that to begin.
+func (h *owned) move(ctx context.Context, name string) {
 	ctx, cancel := context.WithTimeout(ctx, moveAgain)
 	defer cancel()
-	if name := h.m.another(); name != "" {
+	if name != "" {
 		_ = shard.Move(ctx, h.m.client, h.m.name, h.Shard(), name) // again if it fails
 	}
 	select {
@@ -188,19 +191,34 @@ func (h *owned) move(ctx context.Context) {
 	}
 }
 
-// another returns another member, "" if there is none.
-func (m *members) another() string {
-	var all []string
+// successor returns the other member that a shard is moved to, "" if there is none.
+func (m *members) successor(id shard.ID, before string) string {
+	var others []string
 	for name := range m.router.Members() {
 		if name != m.member.Name() {
-			all = append(all, name)
+			others = append(others, name)
 		}
 	}
-	if len(all) == 0 {
-		return ""
+	heir := ""
+	if id == 0 {
+		heir = m.gate.givesTo()
 	}
-	slices.Sort(all)
-	return all[rand.IntN(len(all))]
+	return choose(others, heir, before)
+}
+
+// choose chooses the heir, if it is there; else who was chosen before, since one who is
+// not yet ready may be soon; else anybody.
+func choose(others []string, heir, before string) string {
+	switch {
+	case slices.Contains(others, heir):
+		return heir
+	case slices.Contains(others, before):
+		return before
+	case len(others) == 0:
+		return ""
+	default:
+		return others[rand.IntN(len(others))]
+	}
 }
 
 // workAll has a worker for each shard of a group, of which the first heeds the gate.

@@ -94,10 +94,13 @@ func NewStock(client *clientv3.Client, kind, name, owner string, ttl, patience t
 	return s, s.renew()
 }
 
-// renew replaces the session. It is not given a context: what is then canceled is the
-// session, and closing it would not revoke its lease.
-func (s *stock) renew() (err error) {
-	s.session, err = s.open(s.client, int(s.ttl/time.Second))
+// renew replaces the session, unless it fails. It is not given a context: what is then
+// canceled is the session, and closing it would not revoke its lease.
+func (s *stock) renew() error {
+	session, err := s.open(s.client, int(s.ttl/time.Second))
+	if err == nil {
+		s.session = session
+	}
 	return err
 }
 

@@ -202,7 +202,7 @@ func (w *Worker) divide(ctx context.Context, j Job) error {
 	if j.Kind == KindShards {
 		join = joinMembers
 	}
-	g, err := join(ctx, client, observer, j)
+	g, err := join(ctx, client, observer, j, w.Gate)
 	if err != nil {
 		return errors.Join(err, client.Close())
 	}

@@ -36,7 +36,7 @@ type ring struct {
 	end     context.CancelFunc
 }
 
-func joinRing(ctx context.Context, client *clientv3.Client, _ lease.Observer, j Job) (group, error) {
+func joinRing(ctx context.Context, client *clientv3.Client, _ lease.Observer, j Job, _ *Gate) (group, error) {
 	s, err := lease.NewSession(ctx, client, lease.WithTTL(j.TTL))
 	if err != nil {
 		return nil, err

@@ -115,6 +115,40 @@ func TestAWorkerWaitsAtThePointThatItWasToldAndWritesWhenItGoesOn(t *testing.T) 
 	}
 }
 
+func TestAWorkerThatIsToWaitElsewhereGoesOn(t *testing.T) {
+	t.Parallel()
+	play(t, func(ctx context.Context, _ *fake, w *worker.Worker, log *history.Log) {
+		ctx, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		for _, point := range []string{worker.Stay, worker.Before, worker.Stay, worker.Between} {
+			mark := log.Mark()
+			w.Gate.Told(worker.Arm(point))
+			require.Equal(t, point, await(ctx, t, log, mark, history.Reached).Point)
+		}
+	})
+}
+
+func TestALockWhoseSessionCannotBeReplacedIsNotGranted(t *testing.T) {
+	t.Parallel()
+	refused := errors.New("refused")
+	l := worker.StockThatCannotRenew(refused)
+	for range 2 {
+		_, err := l.Lock(t.Context())
+		require.ErrorIs(t, err, refused)
+	}
+}
+
+func TestAShardGoesToItsHeirOrToWhomItWasPromised(t *testing.T) {
+	t.Parallel()
+	for range 100 {
+		require.Equal(t, "w1", worker.Choose([]string{"w1", "w2", "w3"}, "w1", "w2"))
+		require.Equal(t, "w2", worker.Choose([]string{"w1", "w2", "w3"}, "", "w2"))
+		require.Equal(t, "w2", worker.Choose([]string{"w1", "w2", "w3"}, "w4", "w2"), "the heir is the owner")
+		require.Equal(t, "w1", worker.Choose([]string{"w1"}, "", "w2"), "who is gone")
+		require.Empty(t, worker.Choose(nil, "w1", "w2"))
+	}
+}
+
 func TestAStayEndsWithTheHold(t *testing.T) {
 	t.Parallel()
 	play(t, func(ctx context.Context, f *fake, w *worker.Worker, log *history.Log) {
