@@ -23,8 +23,8 @@ const (
 	// defaultRounds makes more than sixty partitions and forty pauses of locks on etcd.
 	defaultRounds = 6
 	maxRounds     = 1000
-	// defaultParallel is for two processors: the workers mostly wait.
-	defaultParallel = 6
+	// defaultParallel is for two processors: with more, workers are late, and etcd too.
+	defaultParallel = 2
 	maxParallel     = 64
 	maxTTL          = time.Minute
 )

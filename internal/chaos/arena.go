@@ -3,7 +3,6 @@ package chaos
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 
 	"github.com/conclave-go/conclave/internal/chaos/history"
@@ -118,8 +117,9 @@ type resource struct {
 	process *process.Process
 	addr    string
 
-	mu   sync.Mutex
-	logs map[string]*history.Log // by lock
+	mu    sync.Mutex
+	logs  map[string]*history.Log // by lock
+	ended string                  // how, if that was not in good order
 }
 
 func startResource(ctx context.Context) (*resource, error) {
@@ -137,7 +137,12 @@ func startResource(ctx context.Context) (*resource, error) {
 		if log != nil {
 			log.Add(e)
 		}
-	}, func(string) { close(ready) })
+	}, func(detail string) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.ended = detail
+		close(ready)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -158,9 +163,14 @@ func (r *resource) record(lock string, log *history.Log) {
 	r.logs[lock] = log
 }
 
+// close ends the resource. That it has ended before is an error: what was written since was
+// not judged.
 func (r *resource) close() error {
-	if err := r.process.Quit(); err != nil {
-		return fmt.Errorf("resource: %w", err)
+	err := r.process.Quit()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended != "" {
+		err = errors.Join(err, errors.New(r.ended))
 	}
-	return nil
+	return err
 }

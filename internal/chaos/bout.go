@@ -34,7 +34,7 @@ func (b *bout) open(ctx context.Context, seed uint64) error {
 		var err error
 		made[i], err = newTrial(ctx, b.arena, s, b.entry, seed+uint64(i))
 		if err != nil {
-			return fmt.Errorf("%s: %w", s.Name, err)
+			return fmt.Errorf("%s: %w", s.Name, made[i].blame(err))
 		}
 		return nil
 	})
@@ -63,6 +63,7 @@ func (b *bout) each(ctx context.Context, do func(t *trial) error) {
 	_ = together(len(b.trials), func(i int) error {
 		t := b.trials[i]
 		if err := do(t); err != nil && ctx.Err() == nil {
+			err = t.blame(err)
 			t.note(history.Event{Kind: history.Broken, Detail: err.Error()})
 			b.say(t.System.Name + ": " + err.Error())
 		}
@@ -93,7 +94,8 @@ func (b *bout) limited(ctx context.Context, step Step) error {
 }
 
 // perform plays one step: a worker of each trial comes to the point, the fault begins,
-// the worker goes on, the fault ends, and the lock is passed on again.
+// the worker goes on, the fault ends, and the lock is passed on again. A trial whose worker
+// does not come to the point is left out of it.
 func (b *bout) perform(ctx context.Context, step Step) error {
 	f, ok := faults()[step.Fault]
 	if !ok {
@@ -110,9 +112,17 @@ func (b *bout) perform(ctx context.Context, step Step) error {
 		g, err := t.aim(ctx, step)
 		mu.Lock()
 		defer mu.Unlock()
-		hit[t] = g
+		hit[t] = g // nil if it was not hit
 		return err
 	})
+	struck := func(do func(g *target) error) {
+		b.each(ctx, func(t *trial) error {
+			if g := hit[t]; g != nil {
+				return do(g)
+			}
+			return nil
+		})
+	}
 	var heal func(context.Context) error
 	if f.server {
 		var err error
@@ -120,12 +130,11 @@ func (b *bout) perform(ctx context.Context, step Step) error {
 			return err
 		}
 	}
-	b.each(ctx, func(t *trial) error {
-		g := hit[t]
+	struck(func(g *target) error {
 		if f.server {
 			return g.proceed(ctx, step.For)
 		}
-		b.count(t.System, f.class)
+		b.count(g.System, f.class)
 		return errors.Join(g.strike(ctx), g.settle(ctx))
 	})
 	if !f.server {
@@ -133,7 +142,7 @@ func (b *bout) perform(ctx context.Context, step Step) error {
 	}
 	err := heal(ctx)
 	b.ended(step)
-	b.each(ctx, func(t *trial) error { return hit[t].settle(ctx) })
+	struck(func(g *target) error { return g.settle(ctx) })
 	return err
 }
 
@@ -164,7 +173,8 @@ type target struct {
 	reached history.Event // where it waits, if it does
 }
 
-// aim lets the worker come to the point of the step.
+// aim lets the worker come to the point of the step. One that does not is not to stop there
+// later.
 func (t *trial) aim(ctx context.Context, step Step) (*target, error) {
 	g := &target{trial: t, step: step, hand: t.hands[step.Worker%len(t.hands)]}
 	if step.Point == "" {
@@ -172,12 +182,18 @@ func (t *trial) aim(ctx context.Context, step Step) (*target, error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, hang, fmt.Errorf("%s did not come to %q within %s", g.hand.name(), step.Point, hang))
 	defer cancel()
-	e, err := g.hand.reach(ctx, step.Point)
-	if err != nil {
-		return g, t.blame(err)
+	var err error
+	if g.reached, err = g.hand.reach(ctx, step.Point); err != nil {
+		g.release()
+		return nil, err
 	}
-	g.reached = e
 	return g, nil
+}
+
+// release lets the worker go on from wherever it waits, and not wait there again.
+func (g *target) release() {
+	g.hand.tell(worker.Go)
+	g.hand.tell(worker.Enough)
 }
 
 // proceed lets the worker go on, and time pass.
@@ -186,9 +202,10 @@ func (g *target) proceed(ctx context.Context, d time.Duration) error {
 	return pass(ctx, d)
 }
 
-// settle ends a stay and returns when the lock is passed on again.
+// settle ends a stay, or the wait of a worker that could not be hit, and returns when the
+// lock is passed on again.
 func (g *target) settle(ctx context.Context) error {
-	g.hand.tell(worker.Enough)
+	g.release()
 	return g.await(ctx, "a grant after "+g.step.Fault, 1)
 }
 

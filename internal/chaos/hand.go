@@ -3,7 +3,6 @@ package chaos
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 
@@ -101,14 +100,31 @@ func (h *hand) heal() { h.each((*netfault.Proxy).Heal) }
 // reach lets the worker wait at a point, and returns the event that says that it does.
 func (h *hand) reach(ctx context.Context, point string) (history.Event, error) {
 	mark, name := h.trial.log.Mark(), h.name()
-	h.tell(worker.Arm(point))
-	e, err := h.trial.log.Await(ctx, mark, func(e history.Event) bool {
-		return e.Kind == history.Reached && e.Worker == name || e.Kind == history.Exited && e.Worker == name
-	})
+	if err := h.current().Send(worker.Arm(point)); err != nil { // it has ended before
+		return history.Event{}, err
+	}
+	if h.trial.System.Shards > 0 { // it may have none, or not the one that is to wait
+		h.trial.tell(worker.Give(name))
+		defer h.trial.tell(worker.Give(""))
+	}
+	return await(ctx, h.trial.log, name, mark, func(e history.Event) bool { return e.Kind == history.Reached && e.Point == point })
+}
+
+// await returns the first event of a worker after mark that meets the condition. That it
+// ends before is an error.
+func await(ctx context.Context, log *history.Log, name string, mark int, cond func(history.Event) bool) (history.Event, error) {
+	e, err := log.Await(ctx, mark, func(e history.Event) bool { return e.Worker == name && (e.Kind == history.Exited || cond(e)) })
 	if err == nil && e.Kind == history.Exited {
-		err = errors.New(e.Detail)
+		err = fmt.Errorf("%s has ended", name) // blame says how
 	}
 	return e, err
+}
+
+// gone reports whether the worker's process has ended.
+func (h *hand) gone() bool {
+	name := h.name()
+	_, ok := h.trial.log.Last(func(e history.Event) bool { return e.Kind == history.Exited && e.Worker == name })
+	return ok
 }
 
 // close ends the worker and its network.

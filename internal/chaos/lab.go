@@ -239,7 +239,7 @@ func (l *lab) finish() *Report {
 	defer l.mu.Unlock()
 	r := l.report
 	r.Took, r.Late = time.Since(r.Began), l.late.between(0, history.Open)
-	r.Controls = catch(r.Schedule, r.Cells)
+	r.Controls = catch(r.Cells)
 	for _, c := range r.Cells {
 		if s, ok := r.Schedule.named(c.System); ok && s.ours() && !s.Delay {
 			r.Recoveries = append(r.Recoveries, c.Result.Recoveries...)

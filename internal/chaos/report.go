@@ -221,7 +221,8 @@ func (d *drawing) mark(e history.Event) {
 		}
 	case history.Exited:
 		if e.Worker != "" && e.Detail != "" {
-			add(e.Detail, timeline.Fault)
+			label, _, _ := strings.Cut(e.Detail, "\n")
+			add(label, timeline.Fault)
 		}
 	default: // it is part of a hold, or not worth a mark
 	}

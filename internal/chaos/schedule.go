@@ -59,11 +59,29 @@ func (s Schedule) check(e Entry) error {
 		}
 	}
 	for i, step := range e.Steps {
-		if _, ok := faults()[step.Fault]; !ok {
-			errs = append(errs, fmt.Errorf("chaos: %s: step %d: no fault %q", e.Scenario, i+1, step.Fault))
+		if err := step.check(e.TTL); err != nil {
+			errs = append(errs, fmt.Errorf("chaos: %s: step %d: %w", e.Scenario, i+1, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// check finds what cannot be done. A holder whose clock is slow has to learn of its loss
+// before it is cut off no more, which is when the TTL is over by that clock.
+func (s Step) check(ttl time.Duration) error {
+	if _, ok := faults()[s.Fault]; !ok {
+		return fmt.Errorf("no fault %q", s.Fault)
+	}
+	if s.Fault != slowClock {
+		return nil
+	}
+	if s.Percent <= 0 || s.Percent >= 100 {
+		return fmt.Errorf("%s: %v percent: must be between 0 and 100", s.Fault, s.Percent)
+	}
+	if least := time.Duration(float64(ttl) * 100 / s.Percent); s.For <= least {
+		return fmt.Errorf("%s: %v: must be longer than a TTL by a clock that runs at %v percent, %v", s.Fault, s.For, s.Percent, least)
+	}
+	return nil
 }
 
 // NewSchedule draws the scenarios that only admits from a seed, with n rounds each. A

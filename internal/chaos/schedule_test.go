@@ -47,9 +47,12 @@ func TestAScheduleThatNobodyCanPlayIsRefused(t *testing.T) {
 	for text, want := range map[string]string{
 		`{`:              "unexpected end",
 		`{"entries":[]}`: "no entries",
-		`{"entries":[{"scenario":"x","ttl":1500000000}]}`:                               "whole seconds",
-		`{"entries":[{"scenario":"x","ttl":1000000000,"systems":["y"]}]}`:               `no system "y"`,
-		`{"entries":[{"scenario":"x","ttl":1000000000,"steps":[{"fault":"thunder"}]}]}`: `no fault "thunder"`,
+		`{"entries":[{"scenario":"x","ttl":1500000000}]}`:                                                                 "whole seconds",
+		`{"entries":[{"scenario":"x","ttl":1000000000,"systems":["y"]}]}`:                                                 `no system "y"`,
+		`{"entries":[{"scenario":"x","ttl":1000000000,"steps":[{"fault":"thunder"}]}]}`:                                   `no fault "thunder"`,
+		`{"entries":[{"scenario":"x","ttl":3000000000,"steps":[{"fault":"clock-slow","for":9000000000}]}]}`:               "0 percent",
+		`{"entries":[{"scenario":"x","ttl":3000000000,"steps":[{"fault":"clock-slow","percent":100,"for":9000000000}]}]}`: "100 percent",
+		`{"entries":[{"scenario":"x","ttl":3000000000,"steps":[{"fault":"clock-slow","percent":60,"for":5000000000}]}]}`:  "5s: must be longer",
 	} {
 		path := filepath.Join(t.TempDir(), "schedule.json")
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))

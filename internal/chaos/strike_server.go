@@ -162,7 +162,7 @@ func (b *bout) failOver(ctx context.Context, r *servers.Redis) (healer, error) {
 func (b *bout) awaitRenewals(ctx context.Context, hit map[*trial]*target) error {
 	return together(len(b.trials), func(i int) error {
 		g := hit[b.trials[i]]
-		if g.step.Point != worker.Stay || g.reached.Hold == "" || g.redis == nil {
+		if g == nil || g.step.Point != worker.Stay || g.reached.Hold == "" || g.redis == nil {
 			return nil
 		}
 		g.hand.tell(worker.Go)

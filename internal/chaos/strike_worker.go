@@ -48,7 +48,7 @@ func (g *target) pause(ctx context.Context) error {
 	p := g.hand.current()
 	g.begun(g.hand, "")
 	if err := p.Pause(ctx); err != nil {
-		return err
+		return errors.Join(err, p.Resume()) // it may stop after all
 	}
 	g.died(process.Now())
 	err := g.proceed(ctx, g.step.For)
@@ -134,12 +134,12 @@ func (g *target) slowClock(ctx context.Context) error {
 // bury notes the death of a holder that was cut off: when it was told of its loss, which
 // on a busy machine may have been before.
 func (g *target) bury(ctx context.Context) error {
-	if g.System.Control { // which may never be told
+	if g.System.Control || g.reached.Hold == "" { // who may never be told, and nobody
 		return nil
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, hang, fmt.Errorf("%s was not told of its loss within %s", g.hand.name(), hang))
 	defer cancel()
-	e, err := g.log.Await(ctx, 0, func(e history.Event) bool {
+	e, err := await(ctx, g.log, g.reached.Worker, 0, func(e history.Event) bool {
 		return e.Kind == history.Told && e.Lock == g.reached.Lock && e.Hold == g.reached.Hold
 	})
 	if err == nil {
@@ -154,16 +154,20 @@ func (g *target) cutWaiting(ctx context.Context) error {
 	waiter := g.hands[(g.hand.index+1)%len(g.hands)]
 	name := waiter.name()
 	// Its own events: what others report of it comes later.
-	waits := func(e history.Event) bool { return e.Worker == name && e.PID != 0 }
+	own := func(e history.Event) bool { return e.Worker == name && (e.PID != 0 || e.Kind == history.Exited) }
 	limited, cancel := context.WithTimeoutCause(ctx, hang, fmt.Errorf("%s does not wait within %s", name, hang))
 	defer cancel()
 	g.hand.tell(worker.Go)
 	for { // it may have to finish a section first
-		e, ok := g.log.Last(waits)
-		if ok && e.Kind == history.Wants {
+		mark := g.log.Mark()
+		e, _ := g.log.Last(own)
+		if e.Kind == history.Wants {
 			break
 		}
-		if _, err := g.log.Await(limited, g.log.Mark(), waits); err != nil {
+		if e.Kind == history.Exited {
+			return fmt.Errorf("%s has ended", name)
+		}
+		if _, err := g.log.Await(limited, mark, own); err != nil {
 			return err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -96,7 +97,20 @@ func newTrial(ctx context.Context, a *arena, s System, e Entry, seed uint64) (*t
 			return t, err
 		}
 	}
+	if err := t.ready(ctx); err != nil {
+		return t, err
+	}
 	return t, t.await(ctx, "a first round of the lock", crew)
+}
+
+// ready returns when all workers have begun.
+func (t *trial) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, hang, fmt.Errorf("not all workers have begun within %s", hang))
+	defer cancel()
+	return together(len(t.hands), func(i int) error {
+		_, err := await(ctx, t.log, t.hands[i].name(), 0, func(e history.Event) bool { return e.Kind == history.Ready })
+		return err
+	})
 }
 
 // servers returns the addresses of those that the lock is kept on.
@@ -114,7 +128,7 @@ func (t *trial) servers(ctx context.Context) (addrs []string, err error) {
 }
 
 // await waits until the lock has been granted n times more, each of them if they are
-// several.
+// several, or nobody is left to take it.
 func (t *trial) await(ctx context.Context, what string, n int) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, hang, fmt.Errorf("no sign of %s within %s", what, hang))
 	defer cancel()
@@ -123,12 +137,18 @@ func (t *trial) await(ctx context.Context, what string, n int) error {
 		left[name] = n
 	}
 	for len(left) > 0 {
+		if !slices.ContainsFunc(t.hands, func(h *hand) bool { return !h.gone() }) {
+			return fmt.Errorf("no sign of %s, and no worker is left", what)
+		}
 		e, err := t.log.Await(ctx, mark, func(e history.Event) bool {
 			mark++
-			return e.Kind == history.Granted
+			return e.Kind == history.Granted || e.Kind == history.Exited
 		})
 		if err != nil {
-			return t.blame(fmt.Errorf("%w (%v)", err, slices.Sorted(maps.Keys(left))))
+			return fmt.Errorf("%w (%v)", err, slices.Sorted(maps.Keys(left)))
+		}
+		if e.Kind == history.Exited {
+			continue
 		}
 		if left[e.Lock]--; left[e.Lock] <= 0 {
 			delete(left, e.Lock)
@@ -137,12 +157,21 @@ func (t *trial) await(ctx context.Context, what string, n int) error {
 	return nil
 }
 
-// blame adds what a worker that is gone has left behind.
+// blame adds to an error how each worker has ended that was not killed.
 func (t *trial) blame(err error) error {
-	if e, ok := t.log.Last(func(e history.Event) bool { return e.Kind == history.Exited && e.Detail != "" }); ok {
-		return fmt.Errorf("%w; %s", err, e.Detail)
+	for _, e := range t.log.Events() {
+		if err != nil && e.Kind == history.Exited && e.Detail != "" && !strings.Contains(err.Error(), e.Detail) {
+			err = fmt.Errorf("%w; %s", err, e.Detail)
+		}
 	}
 	return err
+}
+
+// tell gives all workers an order.
+func (t *trial) tell(order string) {
+	for _, h := range t.hands {
+		h.tell(order)
+	}
 }
 
 // note adds an event of the lab's own.

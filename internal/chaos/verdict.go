@@ -164,24 +164,27 @@ func Controls() []Control {
 	}
 }
 
-// catch looks for the controls among the cells, as far as they were to be played.
-func catch(s Schedule, cells []Cell) []Control {
+// catch looks for the controls among the cells. Of one that was not caught nothing can be
+// said unless all of its scenarios were played, or skipped.
+func catch(cells []Cell) []Control {
 	var all []Control
 	for _, c := range Controls() {
-		planned := slices.ContainsFunc(s.Entries, func(e Entry) bool {
-			return slices.Contains(c.Scenarios, e.Scenario) && slices.ContainsFunc(e.Systems, func(s string) bool { return slices.Contains(c.Systems, s) })
-		})
-		if !planned {
-			continue
-		}
-		c.Skipped = true
+		over := make(map[string]bool) // its scenarios
 		for _, cell := range cells {
-			if slices.Contains(c.Systems, cell.System) && slices.Contains(c.Scenarios, cell.Scenario) && cell.Verdict != Skipped {
-				c.Skipped = false
-				c.Caught = c.Caught || cell.Result.Broken(c.Property) || cell.Result.Lost[c.Loses] > 0
+			switch {
+			case !slices.Contains(c.Systems, cell.System) || !slices.Contains(c.Scenarios, cell.Scenario):
+				continue
+			case cell.Verdict == Skipped:
+				c.Skipped = true
+			case cell.Result.Broken(c.Property), cell.Result.Lost[c.Loses] > 0:
+				c.Caught = true
 			}
+			over[cell.Scenario] = true
 		}
-		all = append(all, c)
+		if c.Caught || len(over) == len(c.Scenarios) {
+			c.Skipped = c.Skipped && !c.Caught
+			all = append(all, c)
+		}
 	}
 	return all
 }

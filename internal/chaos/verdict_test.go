@@ -88,6 +88,22 @@ func TestAHoldIsLostInVainOnlyWhereEveryFaultLeavesItAlone(t *testing.T) {
 	require.Equal(t, chaos.BrokenExpected, chaos.Judge(entry("x", "learner"), "stock-mutex", lost).Verdict)
 }
 
+func TestAWorkerThatEndsByItselfIsABreakOnceForAllShards(t *testing.T) {
+	t.Parallel()
+	var events []history.Event
+	for i, lock := range []string{"g/shard/0", "g/shard/1", "g/shard/2"} {
+		worker := []string{"w1", "w2", "w3"}[i]
+		events = append(events, history.Event{At: 10, Call: 1, Kind: history.Granted, Lock: lock, Worker: worker, Hold: worker + "-1", Until: 900})
+	}
+	events = append(events, exited("w1", ""))
+	require.Equal(t, chaos.Held, chaos.Judge(entry("x", "kill"), "shards", events).Verdict, "it was killed")
+	events = append(events, exited("w2", "w2 ended: exit status 66"))
+	cell := chaos.Judge(entry("x", "kill"), "shards", events)
+	require.Equal(t, chaos.Broken, cell.Verdict)
+	require.Equal(t, "live ×1", cell.Why)
+	require.Equal(t, chaos.BrokenExpected, chaos.Judge(entry("x", "kill"), "ring", events).Verdict, "which promises nothing")
+}
+
 // report is one of a single cell.
 func report(e chaos.Entry, system string, events []history.Event) *chaos.Report {
 	e.Systems = []string{system}
@@ -108,6 +124,28 @@ func TestTheLabFailsWhenAControlIsNotCaught(t *testing.T) {
 	clock := entry("redis-clock", "redis-clock")
 	require.NoError(t, report(clock, "redlock", overlap()).Failed())
 	require.ErrorContains(t, report(clock, "redlock", overlap()[:2]).Failed(), "control not caught: Redlock when clocks jump")
+}
+
+func TestNothingIsSaidOfAControlThatWasNotPlayedInAllItsScenarios(t *testing.T) {
+	t.Parallel()
+	var s chaos.Schedule
+	var cells []chaos.Cell
+	for _, scenario := range []string{"cut", "cut-one-way", "vanish"} {
+		e := entry(scenario, scenario)
+		e.Systems = []string{"stock-mutex"}
+		s.Entries = append(s.Entries, e)
+		require.NoError(t, chaos.NewReport(s, cells...).Failed())
+		require.Empty(t, chaos.NewReport(s, cells...).Controls)
+		cells = append(cells, chaos.Judge(e, "stock-mutex", overlap()[:2]))
+	}
+	require.ErrorContains(t, chaos.NewReport(s, cells...).Failed(), "control not caught: a stock session")
+	cells[0] = chaos.Skip(s.Entries[0], "stock-mutex", "why not")
+	require.NoError(t, chaos.NewReport(s, cells...).Failed())
+	require.ErrorContains(t, chaos.NewReport(s, cells...).Unproven(), "control not proven: a stock session")
+	cells[1] = chaos.Judge(s.Entries[1], "stock-mutex", overlap())
+	r := chaos.NewReport(s, cells[:2]...)
+	require.True(t, r.Controls[0].Caught)
+	require.False(t, r.Controls[0].Skipped)
 }
 
 func TestAControlThatWasSkippedIsNotProvenWhichFailsWhereAllIsRequired(t *testing.T) {

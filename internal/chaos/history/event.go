@@ -36,7 +36,7 @@ const (
 	Begun  Kind = "begun"  // a fault begins; Fault, Worker if it is one's, Detail
 	Ended  Kind = "ended"  // it is over
 	Died   Kind = "died"   // a holder is as good as dead; Worker, Hold
-	Exited Kind = "exited" // a process is gone; Detail unless it was asked to go
+	Exited Kind = "exited" // a process is gone; Detail unless it was killed, or ended in good order when it was told to
 	Left   Kind = "left"   // a worker has left the specification; Worker, Detail
 	Broken Kind = "broken" // the lab could not go on; Detail
 )

@@ -18,7 +18,8 @@ const (
 	S4 Property = "S4" // no guarded transaction after the entry is gone
 	S5 Property = "S5" // no older token accepted after a newer one
 	L  Property = "L"  // the next is granted in time
-	// Live is that the lock goes on at all once the faults are over.
+	// Live is that the lock goes on at all once the faults are over, and that no worker ends
+	// that was not to.
 	Live Property = "live"
 	// Real is that who is granted the lock has an entry: no phantom.
 	Real Property = "real"
@@ -96,6 +97,7 @@ func Check(events []Event, rules Rules) Result {
 	r.losses(events, holds, rules)
 	r.order(events, holds)
 	r.departures(events)
+	r.exits(events)
 	slices.SortStableFunc(r.Findings, func(a, b Finding) int { return cmp.Compare(a.At, b.At) })
 	return r
 }
@@ -109,9 +111,22 @@ func (r *Result) departures(events []Event) {
 	}
 }
 
-// Add adds what was found in another lock.
+// exits are workers that were not to end, or not like that.
+func (r *Result) exits(events []Event) {
+	for _, e := range events {
+		if e.Kind == Exited && e.Detail != "" {
+			r.found(Live, e.At, "%s", e.Detail)
+		}
+	}
+}
+
+// Add adds what was found in another lock. What is about both was found in both.
 func (r *Result) Add(o Result) {
-	r.Findings = append(r.Findings, o.Findings...)
+	for _, f := range o.Findings {
+		if !slices.Contains(r.Findings, f) {
+			r.Findings = append(r.Findings, f)
+		}
+	}
 	slices.SortStableFunc(r.Findings, func(a, b Finding) int { return cmp.Compare(a.At, b.At) })
 	r.Grants += o.Grants
 	for sums, more := range map[*map[Way]int]map[Way]int{&r.Writes: o.Writes, &r.Refused: o.Refused, &r.Lost: o.Lost} {

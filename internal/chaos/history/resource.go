@@ -17,7 +17,7 @@ const (
 
 // resource goes through what the resource accepted and refused.
 func (r *Result) resource(events []Event) {
-	highest := int64(0)
+	highest, lost := int64(0), int64(0)
 	for _, e := range events {
 		if e.Kind == Wrote && e.Way == Txn && !e.OK && e.Detail == "" {
 			r.Refused[Txn]++
@@ -34,6 +34,9 @@ func (r *Result) resource(events []Event) {
 			r.Lost[e.Way]++
 		}
 		if e.Way == Fenced {
+			if e.Was != e.Found {
+				lost = e.At
+			}
 			if e.Token < highest {
 				r.found(S5, e.At, "%s of %s was accepted after %s", Text(e.Token), e.Hold, Text(highest))
 			}
@@ -41,7 +44,7 @@ func (r *Result) resource(events []Event) {
 		}
 	}
 	if r.Lost[Fenced] > 0 {
-		r.found(S5, 0, "%d fenced updates were lost", r.Lost[Fenced])
+		r.found(S5, lost, "%d fenced updates were lost", r.Lost[Fenced])
 	}
 }
 
