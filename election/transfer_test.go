@@ -251,6 +251,21 @@ func TestTransferOfATermWhoseKeyWasDeletedSaysThatItWasLost(t *testing.T) {
 	resign(t, elected(t, k.done[0]))
 }
 
+// Nobody has resigned then, and who has the key is left alone.
+func TestTransferOfATermWhoseKeyIsSomebodyElsesSaysThatItWasLost(t *testing.T) {
+	t.Parallel()
+	k := newContest(t, etcdtest.New(t), 0)
+	operator := k.leader.Cluster.Client(t)
+	remove(t, operator, k.term.Key())
+	put(t, operator, k.term.Key(), "{}")
+	put(t, operator, k.name+"/~election/by-hand", "{}")
+	to := candidates(t, operator, k.name)[1]
+	require.ErrorIs(t, k.term.Transfer(guarded(t), to), election.ErrLost)
+	require.ErrorIs(t, k.term.Err(), election.ErrLost)
+	require.NotErrorIs(t, k.term.Err(), election.ErrResigned)
+	require.Len(t, candidates(t, operator, k.name), 2)
+}
+
 func TestTransferReaches126CandidatesPast(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)

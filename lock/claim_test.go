@@ -3,6 +3,7 @@ package lock_test
 import (
 	"bytes"
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/peertest"
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/lock"
 )
@@ -161,4 +163,33 @@ func TestAWaiterKeepsItsPlaceBehindTheTimes(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The check that follows an event is as new as that: on a member that lags behind, the entry
+// that has gone would be found again, and again.
+func TestAWaiterIsNotToldAgainOfAnEntryThatHasGone(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	name := c.Prefix(t) + "lock"
+	member := &behindTheTimes{}
+	holder, second, waiter := newPeer(t, c), newPeer(t, c), newPeer(t, c, withClient(member.option()))
+	h := holder.lock(t, name)
+	ctx, leave := context.WithCancel(guarded(t))
+	left, _ := second.queueUp(ctx, t, name)
+	done, e := waiter.queueUp(guarded(t), t, name)
+	member.isolate(revision(t, holder.Client))
+	leave()
+	require.ErrorIs(t, await(t, left, "the second leaves").err, context.Canceled)
+	const most = 10
+	waits := func() bool {
+		return slices.ContainsFunc(waiter.Watches(), func(w peertest.Watch) bool { return w.On(h.Key(), e.Key) && w.Created != 0 })
+	}
+	eventually(t, func() bool { return waits() || len(waiter.Watches()) > most }, "it waits for the holder")
+	require.LessOrEqual(t, len(waiter.Watches()), most)
+	require.Positive(t, member.count(), "the member that lags behind is asked")
+	member.isolate(0)
+	unlock(t, h)
+	got := granted(t, done)
+	require.Equal(t, e.Revision, got.Token().Revision(), "it has kept its place")
+	unlock(t, got)
 }

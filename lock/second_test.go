@@ -55,25 +55,6 @@ func TestTheSecondWhoseKeyGoesTooDoesNotOwn(t *testing.T) {
 	}
 }
 
-func TestTheSecondIsNotWokenByWhoComesAndGoesBetweenTheKeys(t *testing.T) {
-	t.Parallel()
-	c := etcdtest.New(t)
-	name, operator := c.Prefix(t)+"m", c.Client(t)
-	holder, p := newPeer(t, c, withTTL(calm)), newPeer(t, c, withTTL(calm))
-	h := holder.lock(t, name)
-	done, e := p.queueUp(guarded(t), t, name)
-	between := min(h.Key(), e.Key) + "-between"
-	put(t, operator, between, "somebody")
-	_, err := operator.Delete(guarded(t), between)
-	require.NoError(t, err)
-	eventually(t, func() bool { return len(events(p.Rec)) > 0 }, "the event")
-	stillWaits(t, done)
-	unlock(t, h)
-	next := granted(t, done)
-	require.Equal(t, e.Revision, next.Token().Revision())
-	unlock(t, next)
-}
-
 // A crowd of one process is let through without a search of the queue: whoever is told
 // that the entry before its own has gone, which has owned, asks for its own key alone.
 func TestReleasesToACrowdAreDeliveredToOneOrTwoAndDoNotSearchTheQueue(t *testing.T) {

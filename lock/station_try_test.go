@@ -126,3 +126,28 @@ func TestTryLockTakesAnotherLeaseWhenItsOwnHasEnded(t *testing.T) {
 		unlock(t, granted(t, waiter))
 	})
 }
+
+// Who tries may be the first to find out that the holder's lease has ended.
+func TestTryLockAfterALossDoesNotOvertakeThoseWhoWait(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		for range 20 { // who comes first at one instant is open
+			p := newParty(t, s)
+			m := p.mutex(t, lock.WithLocalHandoff(9))
+			l, err := p.session.Lease(t.Context())
+			require.NoError(t, err)
+			h := take(t, m)
+			waiter := soon(anHour(t), m.Lock)
+			p.cut.Cut()
+			vtime.Sleep(time.Until(l.Deadline()))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			_, err = m.TryLock(ctx)
+			cancel()
+			require.ErrorIs(t, err, lock.ErrLocked)
+			p.cut.Heal()
+			lost(t, h)
+			unlock(t, granted(t, waiter))
+			require.NoError(t, p.session.Close(t.Context()))
+		}
+	})
+}

@@ -119,6 +119,73 @@ func TestSharedGRPCStreamThatIsSilentIsLeft(t *testing.T) {
 	}, spy.option())
 }
 
+// overtaken are caches of which many share a gRPC stream, whose events come late there, while
+// nothing else does: one event of each.
+type overtaken struct {
+	all  []*watch.Cache[string]
+	revs []int64
+}
+
+func newOvertaken(t *testing.T, client *clientv3.Client, spy *spy) overtaken {
+	t.Helper()
+	o := overtaken{all: newCrowd(t, client, watch.WithStall(10*time.Second))}
+	vtime.Advance(time.Second)
+	spy.overtake(6 * time.Second) // it is asked for signs of life every two
+	for i := range o.all {
+		o.revs = append(o.revs, put(t, client, fmt.Sprintf("%03d/k", i), "v"))
+	}
+	return o
+}
+
+// has returns how many caches have their event.
+func (o overtaken) has() (n int) {
+	for i, c := range o.all {
+		if _, ok := c.Get(fmt.Sprintf("%03d/k", i)); ok {
+			n++
+		}
+	}
+	return n
+}
+
+// A sign of life says that the server has come to a revision, and not that all events up to it
+// have come here.
+func TestEventsThatASignOfLifeOvertakesOnASharedGRPCStreamAreDelivered(t *testing.T) {
+	t.Parallel()
+	var spy spy
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		o := newOvertaken(t, s.Client(), &spy)
+		vtime.Advance(5 * time.Second)
+		require.Less(t, o.has(), crowd, "events were held back")
+		vtime.Advance(10 * time.Second)
+		require.Equal(t, crowd, o.has())
+		closeAll(t, o.all)
+		vtime.Advance(time.Second)
+	}, spy.option())
+}
+
+// The answer to a question comes on another stream.
+func TestEventsThatAnAnswerOvertakesAreDelivered(t *testing.T) {
+	t.Parallel()
+	var spy spy
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		o := newOvertaken(t, s.Client(), &spy)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		for i, c := range o.all {
+			require.NoError(t, c.WaitRevision(ctx, o.revs[i]))
+			_, ok := c.Get(fmt.Sprintf("%03d/k", i))
+			require.True(t, ok, "cache %d", i)
+		}
+		for _, stream := range spy.seen() {
+			if len(stream.created) > 1 {
+				require.Zero(t, stream.asked, "an answer there would go to all who share it")
+			}
+		}
+		closeAll(t, o.all)
+		vtime.Advance(time.Second)
+	}, spy.option())
+}
+
 // What was compacted while nothing of it was a cache's own is no gap, but can only be
 // shown by reading the state.
 func TestCompactionDoesNotKeepASharedStreamFromItsRevision(t *testing.T) {

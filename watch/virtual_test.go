@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -27,6 +29,8 @@ type gRPCStream struct {
 	number  string
 	mute    bool          // nothing that is sent arrives
 	slow    time.Duration // what events take to arrive
+	held    []any         // events that others overtake
+	due     time.Time     // until then
 	asked   int           // for progress
 	created []*pb.WatchCreateRequest
 	closed  bool
@@ -36,13 +40,42 @@ func (s *gRPCStream) SendMsg(m any) error {
 	s.spy.mu.Lock()
 	mute, slow := s.mute, s.slow
 	s.spy.mu.Unlock()
-	if mute {
+	if mute || s.hold(m) {
 		return nil
 	}
+	defer s.release()
 	if resp, ok := m.(*pb.WatchResponse); ok && len(resp.Events) > 0 {
 		vtime.Sleep(slow)
 	}
 	return s.ServerStream.SendMsg(m)
+}
+
+// hold keeps events back that others on a shared stream are to overtake.
+func (s *gRPCStream) hold(m any) bool {
+	s.spy.mu.Lock()
+	defer s.spy.mu.Unlock()
+	resp, ok := m.(*pb.WatchResponse)
+	if !ok || len(resp.Events) == 0 || s.spy.overtaken == 0 || len(s.created) < 2 {
+		return false
+	}
+	if len(s.held) == 0 {
+		s.due = time.Now().Add(s.spy.overtaken)
+	}
+	s.held = append(s.held, m)
+	return true
+}
+
+// release sends what was held back for long enough, after another message.
+func (s *gRPCStream) release() {
+	s.spy.mu.Lock()
+	var held []any
+	if !time.Now().Before(s.due) {
+		held, s.held = s.held, nil
+	}
+	s.spy.mu.Unlock()
+	for _, m := range held {
+		_ = s.ServerStream.SendMsg(m) // it fails as the next will
+	}
 }
 
 func (s *gRPCStream) RecvMsg(m any) error {
@@ -66,6 +99,9 @@ type spy struct {
 	streams []*gRPCStream
 	mute    func(*gRPCStream) bool // of streams to come
 	slow    time.Duration          // of streams to come
+	// overtaken is for how long events on a shared stream are held back while other messages are
+	// not: a server keeps the order of those of one watch only.
+	overtaken time.Duration
 }
 
 func (s *spy) option() vtime.Option {
@@ -117,6 +153,13 @@ func (s *spy) silence() {
 	for _, stream := range s.streams {
 		stream.mute = true
 	}
+}
+
+// overtake sets overtaken.
+func (s *spy) overtake(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.overtaken = d
 }
 
 // seen returns a copy of what is known of the streams.
@@ -308,6 +351,81 @@ func TestProgressKeepsTheResumeRevisionFresh(t *testing.T) {
 		events, _ := eventsOf(ch)
 		require.Equal(t, []string{set("quiet", "v", rev)}, events)
 	})
+}
+
+// What was compacted reaches to the revision after the position, which is in the history still.
+func TestWhatIsRightAfterThePositionIsDeliveredAlthoughHistoryBeginsThere(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		client, cut := s.CutClient()
+		other := s.Client()
+		ch := arrivals(ctx, client, "k", watch.WithStall(10*time.Second))
+		vtime.Advance(time.Second)
+		cut.Cut()
+		rev := put(t, other, "k", "v")
+		require.Equal(t, rev, s.Compact(ctx))
+		cut.Heal()
+		vtime.Advance(time.Minute)
+		events, _ := eventsOf(ch)
+		require.Equal(t, []string{set("k", "v", rev)}, events)
+	})
+}
+
+func TestARevisionThatTheStoreHasNotReachedIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		client := s.Client()
+		rev := put(t, client, "k", "v")
+		ch := arrivals(ctx, client, "k", watch.WithRevision(rev+2))
+		vtime.Advance(time.Minute)
+		require.Len(t, ch, 1)
+		require.ErrorIs(t, (<-ch).err, watch.ErrFutureRevision)
+	})
+}
+
+// What its consumer has no room for stays on the server, and comes when there is.
+func TestAStreamWhoseConsumerIsSlowHasNoWatch(t *testing.T) {
+	t.Parallel()
+	var spy spy
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		client := s.Client()
+		p := newTap(t, client, "k", watch.WithBuffer(1))
+		p.next()
+		var want []string
+		var last int64
+		for i := range 10 {
+			value := fmt.Sprint(i)
+			last = put(t, client, "k", value)
+			want = append(want, set("k", value, last))
+			vtime.Advance(time.Second)
+			require.Zero(t, spy.open())
+		}
+		require.Equal(t, want, p.upTo(last))
+	}, spy.option())
+}
+
+func TestAMemberThatRefusesIsAskedLessAndLess(t *testing.T) {
+	t.Parallel()
+	const most = 1000 // else time would stand still
+	var refused atomic.Int64
+	refuse := func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		if strings.HasSuffix(info.FullMethod, "/Watch") && refused.Add(1) <= most {
+			return rpctypes.ErrGRPCNoLeader
+		}
+		return handler(srv, stream)
+	}
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		ch := arrivals(ctx, s.Client(), "k")
+		vtime.Advance(time.Minute)
+		require.Empty(t, ch)
+		require.Less(t, refused.Load(), int64(most))
+	}, vtime.WithServerOptions(grpc.ChainStreamInterceptor(refuse)))
 }
 
 func TestContextEndsAStreamAtOnceWhateverIsBroken(t *testing.T) {

@@ -1,0 +1,230 @@
+package lock_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/vtime"
+)
+
+// Virtual time stands still until everybody has dealt with what they were told: these tests
+// are about what a waiter must not take for its turn, and what it must not lose by it.
+
+// beforeWatches calls do with each request for a watch that a party sends.
+func (p *party) beforeWatches(do func(create *pb.WatchCreateRequest) error) {
+	p.rec.HookStream(func(_ string, d etcdtest.Direction, msg any) (drop bool, err error) {
+		if req, ok := msg.(*pb.WatchRequest); ok && d == etcdtest.Send && req.GetCreateRequest() != nil {
+			return false, do(req.GetCreateRequest())
+		}
+		return false, nil
+	})
+}
+
+func TestTheSecondIsNotWokenByWhoComesAndGoesBetweenTheKeys(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		holder, p := newParty(t, s), newParty(t, s)
+		h := take(t, holder.mutex(t))
+		done := soon(anHour(t), p.mutex(t).Lock)
+		all := entries(t, s)
+		between := min(all[0].Key, all[1].Key) + "-between"
+		operate(t, s, func(client *clientv3.Client) error {
+			put(t, client, between, "somebody")
+			_, err := client.Delete(t.Context(), between)
+			return err
+		})
+		synctest.Wait()
+		require.Len(t, events(p.rec), 1)
+		stillWaits(t, done)
+		unlock(t, h)
+		next := granted(t, done)
+		require.Equal(t, all[1].Token, next.Token())
+		unlock(t, next)
+	})
+}
+
+// A member that lags behind begins a watch where it is, and delivers what has been since.
+func TestTheEndOfAnEarlierEntryOfThePredecessorsKeyIsNobodysTurn(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		holder, p := newParty(t, s), newParty(t, s)
+		earlier := take(t, holder.mutex(t))
+		unlock(t, earlier)
+		h := take(t, holder.mutex(t))
+		require.Equal(t, earlier.Key(), h.Key())
+		p.beforeWatches(func(create *pb.WatchCreateRequest) error {
+			create.StartRevision = earlier.Token().Revision()
+			return nil
+		})
+		done := soon(anHour(t), p.mutex(t).Lock)
+		vtime.Advance(time.Second) // the server catches up ten times a second
+		require.Len(t, events(p.rec), 1)
+		stillWaits(t, done)
+		unlock(t, h)
+		unlock(t, granted(t, done))
+	})
+}
+
+// The watch does not tell of that, and later tells of the predecessor's end alone.
+func TestTheSecondWhoseKeyGoesBeforeItsWatchBeginsQueuesAgain(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		holder, p, operator := newParty(t, s), newParty(t, s), s.Client()
+		h := take(t, holder.mutex(t))
+		var once sync.Once
+		p.beforeWatches(func(create *pb.WatchCreateRequest) (err error) {
+			once.Do(func() {
+				own := string(create.Key)
+				if own == h.Key() {
+					own = strings.TrimSuffix(string(create.RangeEnd), "\x00")
+				}
+				_, err = operator.Delete(t.Context(), own)
+			})
+			return err
+		})
+		done := soon(anHour(t), p.mutex(t).Lock)
+		stillWaits(t, done)
+		requireEntries(t, s, 2)
+		unlock(t, h)
+		next := granted(t, done)
+		requireKeys(t, s, "lock", next.Key())
+		unlock(t, next)
+	})
+}
+
+func TestTheThirdWaitsForTheFirstWhenTheSecondLeaves(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		h := take(t, newParty(t, s).mutex(t))
+		ctx, leave := context.WithCancel(anHour(t))
+		second := soon(ctx, newParty(t, s).mutex(t).Lock)
+		third := soon(anHour(t), newParty(t, s).mutex(t).Lock)
+		requireEntries(t, s, 3)
+		leave()
+		require.ErrorIs(t, (<-second).err, context.Canceled)
+		synctest.Wait()
+		requireEntries(t, s, 2)
+		stillWaits(t, third)
+		unlock(t, h)
+		unlock(t, granted(t, third))
+	})
+}
+
+// Who stands behind an entry of its own process looks only at its own key when that has gone.
+func TestAWaiterWhoseKeyGoesBehindOneOfItsOwnProcessQueuesAgain(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		holder, p := newParty(t, s), newParty(t, s)
+		h := take(t, holder.mutex(t))
+		m := p.mutex(t)
+		second, third := soon(anHour(t), m.Lock), soon(anHour(t), m.Lock)
+		unlock(t, h)
+		h = granted(t, second)
+		behind := entries(t, s)[1]
+		operate(t, s, func(client *clientv3.Client) error {
+			_, err := client.Delete(t.Context(), behind.Key)
+			return err
+		})
+		synctest.Wait()
+		stillWaits(t, third)
+		unlock(t, h)
+		next := granted(t, third)
+		require.Greater(t, next.Token(), behind.Token)
+		requireKeys(t, s, "lock", next.Key())
+		unlock(t, next)
+	})
+}
+
+// Who finds its entry where it was to put it, since an answer was lost, does not know yet who is
+// before it.
+func TestAnEntryWhoseAnswerWasLostWaitsForItsTurnAndItsKeyIsUsedAgain(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		holder, p := newParty(t, s), newParty(t, s)
+		h := take(t, holder.mutex(t))
+		p.lease(t)
+		dropped := p.rec.DropReplies("Txn", 1)
+		done := soon(anHour(t), p.mutex(t).Lock)
+		<-dropped
+		vtime.Advance(time.Second)
+		requireEntries(t, s, 2)
+		stillWaits(t, done)
+		unlock(t, h)
+		next := granted(t, done)
+		unlock(t, next)
+		again := take(t, p.mutex(t))
+		require.Equal(t, next.Key(), again.Key(), "nothing can arrive there any more")
+		unlock(t, again)
+	})
+}
+
+// Whoever shares the lease may have put something under the key that an entry was to have.
+func TestWhatSomebodyElseHasPutUnderAnEntrysKeyStays(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		p := newParty(t, s)
+		id := p.lease(t)
+		theirs := fmt.Sprintf("lock/~mutex/%x", int64(id))
+		operate(t, s, func(client *clientv3.Client) error {
+			_, err := client.Put(t.Context(), theirs, "theirs", clientv3.WithLease(id))
+			return err
+		})
+		done := soon(anHour(t), p.mutex(t).Lock)
+		vtime.Advance(2 * partyTTL)
+		stillWaits(t, done)
+		requireKeys(t, s, "lock", theirs, theirs+"-1")
+		operate(t, s, func(client *clientv3.Client) error {
+			_, err := client.Delete(t.Context(), theirs)
+			return err
+		})
+		unlock(t, granted(t, done))
+	})
+}
+
+func TestAnEntryWhoseRemovalIsRefusedIsRemovedByALook(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		holder, p := newParty(t, s), newParty(t, s)
+		h := take(t, holder.mutex(t))
+		ctx, leave := context.WithCancel(anHour(t))
+		done := soon(ctx, p.mutex(t).Lock)
+		refused := p.refuseNext()
+		leave()
+		require.ErrorIs(t, (<-done).err, context.Canceled)
+		<-refused
+		synctest.Wait()
+		requireEntries(t, s, 2)
+		vtime.Advance(partyTTL)
+		requireKeys(t, s, "lock", h.Key())
+		unlock(t, h)
+	})
+}
+
+func TestAHoldWhoseReleaseIsRefusedIsRemovedByALook(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		p := newParty(t, s)
+		h := take(t, p.mutex(t))
+		p.refuseNext()
+		require.ErrorIs(t, h.Unlock(t.Context()), rpctypes.ErrPermissionDenied)
+		requireKeys(t, s, "lock", h.Key())
+		vtime.Advance(partyTTL)
+		requireEntries(t, s, 0)
+	})
+}
+
+// refuseNext has the server refuse the party's next transaction. The channel is closed then.
+func (p *party) refuseNext() <-chan struct{} {
+	return p.rec.RefuseCalls("Txn", 1, rpctypes.ErrGRPCPermissionDenied)
+}
