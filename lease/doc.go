@@ -54,7 +54,8 @@
 // etcd 3.4 and a role that may not read the key "conclave", the member list is asked for
 // instead, which is not linearizable there: renewals of a lease that has not had a lock or a
 // registration yet are not confirmed, and any lease is lost when a deposed leader says that it
-// does not know it.
+// does not know it. That an operator has deleted a key is not noticed while the session's role
+// may not read it; the deadline holds all the same.
 //
 // # Failures
 //
