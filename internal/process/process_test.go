@@ -196,7 +196,7 @@ func TestWhoeverCannotReachAChildLearnsHowItEnded(t *testing.T) {
 	if !process.CanPause {
 		t.Skip("no SIGSTOP here")
 	}
-	for range 20 {
+	for range 5 {
 		p, _, _ := start(t, "fail")
 		var err error
 		for err == nil {
