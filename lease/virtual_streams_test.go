@@ -203,3 +203,22 @@ func TestARenewalWhoseStreamEndsIsMadeAgainAtOnce(t *testing.T) {
 		})
 	}
 }
+
+func TestAnAnswerIsForTheLeaseThatItNames(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		var rec etcdtest.Recorder
+		client := s.Client(vtime.WithDialOptions(rec.DialOptions()...))
+		first, _ := grantAt(t, client, lease.WithTTL(10*time.Second))
+		vtime.Advance(10 * time.Millisecond)
+		second, _ := grantAt(t, client, lease.WithTTL(10*time.Second))
+		onAcknowledgement(&rec, func(_ int, resp *pb.LeaseKeepAliveResponse) (bool, error) {
+			return resp.ID == int64(first.ID()), nil
+		})
+		vtime.Advance(10 * time.Second)
+		requireLost(t, first)
+		require.NoError(t, second.Err())
+		require.NoError(t, first.Close(t.Context()))
+		require.NoError(t, second.Close(t.Context()))
+	})
+}

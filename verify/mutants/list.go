@@ -155,7 +155,7 @@ func lookMutants() group {
 		{name: "the keys of a refused step are not read", file: "look.go", fn: "Look.Step", old: "k.setApart(slices.Concat(expected, left))", with: ""},
 		{name: "keys that were set apart are not urgent", file: "look.go", fn: "Look.Urgent", old: " || len(k.apart) > 0 && !k.tried", with: ""},
 		{name: "keys that were set apart are read one by one", file: "apart.go", fn: "List.putBack", old: "l.readApart = 2 * len(keys)", with: ""},
-		{name: "keys that could be read stay apart", file: "apart.go", fn: "List.putBack", old: "delete(l.apart, f.key)", with: ""},
+		{name: "keys that could be read stay apart", file: "apart.go", fn: "List.putBack", old: "delete(l.apart, f.key)", with: "_ = f"},
 		{name: "keys that cannot be read have no turns", file: "apart.go", fn: "List.refuses", old: "l.turn++", with: ""},
 		{name: "all keys that cannot be read are tried", file: "look.go", fn: "Look.stepApart", old: "if k.refusals == maxRefusals {", with: "if false {"},
 		{name: "a refused step is confirmed by the members", file: "probe.go", fn: "List.couldRead", old: "l.probed = keys[0].key", with: ""},
