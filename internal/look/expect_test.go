@@ -151,10 +151,10 @@ func TestWhatAComparisonHasMissedIsReadAlthoughAnotherWouldFail(t *testing.T) {
 	for i := range 3 {
 		_, err := b.client.Delete(guarded(t), keys[i])
 		require.NoError(t, err)
-		again := b.put(t, b.prefix+"again", b.lease)
-		b.Expect(b.prefix+"again", again, func() {}, nil)
+		another := fmt.Sprint(b.prefix, "another", i)
+		b.Expect(another, b.put(t, another, b.lease), func() {}, nil)
 		k := b.Begin(b.client, b.lease)
-		_, err = b.client.Delete(guarded(t), b.prefix+"again")
+		_, err = b.client.Delete(guarded(t), another)
 		require.NoError(t, err)
 		_, err = k.Step(guarded(t))
 		require.NoError(t, err)
