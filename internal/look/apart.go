@@ -55,8 +55,8 @@ func (l *List) batch() int {
 	return l.maxOps
 }
 
-// shrink halves the batch if one of n keys was too large, for servers with a lower limit than
-// the default.
+// shrink halves the batch if a transaction of n keys was too large, for servers with a lower
+// limit than the default.
 func (l *List) shrink(n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

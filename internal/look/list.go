@@ -41,8 +41,7 @@ type List struct {
 	turn  int // the last of these numbers
 	// readApart is how many of them a step reads; 0 is for 1.
 	readApart int
-	// probed is a key to read when there is nothing to look at; empty if none is known that may
-	// be read.
+	// probed is a key to read when a look has none that it can read; empty if no such is known.
 	probed string
 }
 
@@ -239,7 +238,7 @@ func (l *List) distrust(expected []finding) {
 func (it *Item) tell(kv *mvccpb.KeyValue, rev int64) {
 	if it.created > 0 {
 		it.list.mu.Lock()
-		it.missed = kv.GetCreateRevision() != it.created
+		it.missed = rev >= it.created && kv.GetCreateRevision() != it.created
 		it.list.mu.Unlock()
 	}
 	it.judge(kv, rev)

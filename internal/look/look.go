@@ -24,7 +24,8 @@ const (
 	// fewEntries is how many entries at least are compared: conditions, and the read beside
 	// them, are longer than the answers about fewer.
 	fewEntries = 3
-	// maxRefusals is how many keys that could not be read before a look tries in vain.
+	// maxRefusals is how many refusals a look takes: of keys that earlier looks could not read,
+	// either, and of removals.
 	maxRefusals = 16
 )
 
@@ -39,9 +40,9 @@ type Look struct {
 	expected []finding // to be compared
 	left     []finding // to be read
 	missed   int       // how many of left come before any comparison
-	apart    []finding // to be read after all others, few at a time
+	apart    []finding // to be read apart from the others, few at a time
 	tried    bool      // to read some of apart
-	refusals int       // of keys that could not be read before
+	refusals int       // see maxRefusals
 	found    []orphan  // entries in doubt, to be removed
 	singly   bool      // what is found is removed one by one
 	header   *pb.ResponseHeader
@@ -138,8 +139,8 @@ func (k *Look) Done() bool {
 }
 
 // Urgent reports whether Next has something to do that should not be left to the next look,
-// which has no more time: it removes entries in doubt, reads what a comparison has missed, or
-// tries to read some of the keys that were set apart.
+// which may have no more time than this one: it reads what a comparison has missed, removes
+// entries in doubt, or tries to read some of the keys that were set apart.
 func (k *Look) Urgent() bool {
 	return len(k.found) > 0 || k.missed > 0 || len(k.apart) > 0 && !k.tried
 }
@@ -150,11 +151,11 @@ func (k *Look) Answer() (cluster uint64, rev int64) {
 	return k.header.GetClusterId(), k.header.GetRevision()
 }
 
-// Next goes on after the first step: it removes entries in doubt that have turned up, or
-// makes another step, whose requests are repeated until ctx ends, beside those that are
+// Next goes on after the first step, with what is urgent first: it removes entries in doubt
+// that have turned up, or makes another step, whose requests are repeated until ctx ends, beside those that are
 // not answered for as long as patience.
 func (k *Look) Next(ctx context.Context, patience time.Duration) error {
-	if len(k.found) > 0 {
+	if len(k.found) > 0 && k.missed == 0 {
 		k.settle(ctx, patience)
 		return nil
 	}
@@ -189,10 +190,11 @@ func (k *Look) txn(ctx context.Context, expected, left []finding) (*clientv3.Txn
 // another read instead. A step that fails can be repeated.
 func (k *Look) Step(ctx context.Context) (term uint64, err error) {
 	expected, left := k.next()
+	others := len(expected)+len(left) > 0
 	switch {
-	case len(expected)+len(left) == 0 && len(k.apart) > 0:
+	case k.header != nil && k.missed == 0 && len(k.apart) > 0 && (!k.tried || !others):
 		return k.stepApart(ctx)
-	case len(expected)+len(left) == 0:
+	case !others:
 		return k.confirm(ctx)
 	}
 	resp, err := k.txn(ctx, expected, left)
@@ -222,8 +224,8 @@ func (k *Look) read(n int) {
 	k.left, k.missed = k.left[n:], max(k.missed-n, 0)
 }
 
-// confirm returns the raft term of a linearizable read, which the first step makes of nobody's
-// key if its own keys could not be read.
+// confirm returns the raft term of the last answer. If there is none, the first step has no
+// keys that could be read, and probes instead.
 func (k *Look) confirm(ctx context.Context) (term uint64, err error) {
 	if k.header == nil {
 		k.header, err = k.list.probe(ctx, k.client)
@@ -231,15 +233,15 @@ func (k *Look) confirm(ctx context.Context) (term uint64, err error) {
 	return k.header.GetRaftTerm(), err
 }
 
-// refusesKey reports whether a key is why a request has failed: one that a role may only
-// write, or that is too large for the client.
+// refusesKey reports whether its keys are why a request has failed: a role may only write one,
+// or their values are too large for the client.
 func refusesKey(err error) bool {
 	return attempt.Code(err) == codes.PermissionDenied || attempt.TooLarge(err) && !errors.Is(err, rpctypes.ErrRequestTooLarge)
 }
 
 // setApart gives up on a step that was refused for one of its keys. The other keys, and the
-// lease, need not suffer: from now on all of them are read after all others, and those with
-// which that succeeds are then looked at as before.
+// lease, need not suffer: from now on all of them are read apart, and those with which that
+// succeeds are then looked at as before.
 func (k *Look) setApart(keys []finding) {
 	k.list.setApart(keys)
 	if len(keys) > 1 { // one has just been tried
@@ -247,8 +249,9 @@ func (k *Look) setApart(keys []finding) {
 	}
 }
 
-// stepApart reads the keys of which that was tried least recently: twice as many as it last
-// could, or half as many as it could not.
+// stepApart reads some of the keys that were set apart, those first that were tried least
+// recently: twice as many as it last could, or half as many as it could not. A look does so
+// once when it has an answer to something else, and again when all others have been read.
 func (k *Look) stepApart(ctx context.Context) (term uint64, err error) {
 	keys := k.apart[:min(len(k.apart), k.list.few(), k.list.batch())]
 	k.tried = true
@@ -261,7 +264,7 @@ func (k *Look) stepApart(ctx context.Context) (term uint64, err error) {
 		if len(keys) == 1 {
 			k.apart = k.apart[1:]
 		}
-		if k.refusals == maxRefusals {
+		if k.refusals >= maxRefusals {
 			k.apart = nil
 		}
 		return k.confirm(ctx)
@@ -344,7 +347,7 @@ const opsPerOrphan = 4
 const settleTimes = 3
 
 // settle removes orphans, each guarded by its revisions: a user of the key may have put it
-// since, see Reclaim. If that is refused, for one of them, they are removed one by one. What
+// since, see Reclaim. If that is refused for one of them, they are removed one by one. What
 // fails is found again by the next look.
 func (k *Look) settle(ctx context.Context, patience time.Duration) {
 	// The server allows as many operations in all levels together.
@@ -370,9 +373,15 @@ func (k *Look) settle(ctx context.Context, patience time.Duration) {
 		}
 		return nil
 	})
-	if err != nil && !attempt.Uncertain(err) && len(batch) > 1 {
+	switch {
+	case err == nil || attempt.Uncertain(err) || attempt.Transient(err):
+	case len(batch) > 1:
 		_ = k.failed(err, opsPerOrphan*len(batch))
 		k.found, k.singly = slices.Concat(batch, k.found), true
+	default:
+		if k.refusals++; k.refusals >= maxRefusals {
+			k.found = nil
+		}
 	}
 }
 

@@ -123,6 +123,34 @@ func TestAnEntryThatMayNotBeRemovedKeepsNoOther(t *testing.T) {
 	require.Equal(t, 1, b.Doubts())
 }
 
+// removals makes a look in which all removals are refused, and returns how many there were.
+func (b bench) removals(t *testing.T, refusal error) (n int) {
+	t.Helper()
+	b.rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
+		if len(removed(req)) > 0 {
+			n++
+			return refusal
+		}
+		return invoke()
+	})
+	b.look(t)
+	return n
+}
+
+func TestARemovalThatMaySucceedLaterIsLeftToTheNextLook(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.turnUp(t, 3)
+	require.Equal(t, 1, b.removals(t, rpctypes.ErrGRPCRequestTooManyRequests))
+}
+
+func TestRemovalsThatAreRefusedAreTriedAFewAtATime(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.turnUp(t, 40)
+	require.Equal(t, 1+16, b.removals(t, rpctypes.ErrGRPCPermissionDenied))
+}
+
 func TestRemovalsKeepToTheServersLimitOfOperations(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -10,30 +10,27 @@ import (
 	"github.com/conclave-go/conclave/internal/attempt"
 )
 
-// probeKey is read when there is nothing to look at, and never was; it need not exist.
+// probeKey is what a list probes with as long as no look has read a key; it need not exist.
 const probeKey = "conclave"
 
-// Term returns the raft term of a linearizable read that looks at nobody's key.
+// Term returns the raft term of a probe.
 func (k *Look) Term(ctx context.Context) (term uint64, err error) {
 	header, err := k.list.probe(ctx, k.client)
 	return header.GetRaftTerm(), err
 }
 
-// probe makes a linearizable read that tells nobody anything.
+// probe makes a read that tells nobody anything, for its header: linearizable, but see members.
 func (l *List) probe(ctx context.Context, client *clientv3.Client) (*pb.ResponseHeader, error) {
-	key := l.readable()
-	if key == "" {
-		return members(ctx, client)
+	for key := l.readable(); key != ""; key = l.notReadable(key) {
+		resp, err := client.Txn(ctx).Then(clientv3.OpGet(key, clientv3.WithCountOnly())).Commit()
+		switch {
+		case err == nil:
+			return resp.Header, nil
+		case attempt.Code(err) != codes.PermissionDenied:
+			return nil, err
+		}
 	}
-	resp, err := client.Txn(ctx).Then(clientv3.OpGet(key, clientv3.WithCountOnly())).Commit()
-	if attempt.Code(err) == codes.PermissionDenied {
-		l.notReadable()
-		return members(ctx, client)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return resp.Header, nil
+	return members(ctx, client)
 }
 
 // members asks for the member list, which every authenticated user may read and
@@ -54,11 +51,19 @@ func (l *List) readable() string {
 	return l.probed
 }
 
-// notReadable notes that the key to probe with may not be read.
-func (l *List) notReadable() {
+// notReadable notes that a key to probe with may not be read, and returns what to probe with
+// instead, empty if nothing is known.
+func (l *List) notReadable(key string) (next string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.probed = ""
+	switch {
+	case l.probed != key: // another look knows better
+	case key == probeKey:
+		l.probed = ""
+	default:
+		l.probed = probeKey
+	}
+	return l.probed
 }
 
 // couldRead notes that a step has looked at keys: one of them is what to probe with from now on.
