@@ -4,11 +4,6 @@ package look
 func (l *List) setApart(keys []finding) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(keys) == 1 {
-		l.turn++
-		l.apart[keys[0].key] = l.turn
-		return
-	}
 	for _, f := range keys {
 		if _, ok := l.apart[f.key]; !ok {
 			l.apart[f.key] = 0
@@ -26,8 +21,8 @@ func (l *List) putBack(keys []finding) {
 	l.readApart = 2 * len(keys)
 }
 
-// refuses notes that keys could not be read together, and reports whether it is one that could
-// not before, either.
+// refuses notes that keys could not be read, and reports whether that is a single one which could
+// not be read alone before.
 func (l *List) refuses(keys []finding) (again bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -24,8 +24,8 @@ const (
 	// fewEntries is how many entries at least are compared: conditions, and the read beside
 	// them, are longer than the answers about fewer.
 	fewEntries = 3
-	// maxRefusals is how many refusals a look takes: of keys that earlier looks could not read,
-	// either, and of removals.
+	// maxRefusals is how many refusals a look puts up with: of keys that earlier looks could
+	// not read, and of removals.
 	maxRefusals = 16
 )
 
@@ -41,7 +41,7 @@ type Look struct {
 	left     []finding // to be read
 	missed   int       // how many of left come before any comparison
 	apart    []finding // to be read apart from the others, few at a time
-	tried    bool      // to read some of apart
+	tried    bool      // whether some of apart have been tried
 	refusals int       // see maxRefusals
 	found    []orphan  // entries in doubt, to be removed
 	singly   bool      // what is found is removed one by one
@@ -152,8 +152,8 @@ func (k *Look) Answer() (cluster uint64, rev int64) {
 }
 
 // Next goes on after the first step, with what is urgent first: it removes entries in doubt
-// that have turned up, or makes another step, whose requests are repeated until ctx ends, beside those that are
-// not answered for as long as patience.
+// that have turned up, or makes another step, whose requests are repeated until ctx ends,
+// beside those that are not answered for as long as patience.
 func (k *Look) Next(ctx context.Context, patience time.Duration) error {
 	if len(k.found) > 0 && k.missed == 0 {
 		k.settle(ctx, patience)
@@ -243,10 +243,12 @@ func refusesKey(err error) bool {
 // lease, need not suffer: from now on all of them are read apart, and those with which that
 // succeeds are then looked at as before.
 func (k *Look) setApart(keys []finding) {
-	k.list.setApart(keys)
-	if len(keys) > 1 { // one has just been tried
-		k.apart = slices.Concat(keys, k.apart)
+	if len(keys) == 1 { // it has just been tried alone
+		k.list.refuses(keys)
+		return
 	}
+	k.list.setApart(keys)
+	k.apart = slices.Concat(keys, k.apart)
 }
 
 // stepApart reads some of the keys that were set apart, those first that were tried least
