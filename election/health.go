@@ -26,35 +26,35 @@ type health struct {
 
 func newHealth(c *check) *health { return &health{check: c, turn: make(chan struct{}, 1)} }
 
-// attend waits until the check succeeds. It then returns ctx, ended also by the next
-// call that fails, and a function that ends the attendance and waits for it.
-func (h *health) attend(ctx context.Context) (well context.Context, stop func(), err error) {
+// recovered calls the check until it succeeds, at most once a period, and reports whether
+// it did before ctx ended.
+func (h *health) recovered(ctx context.Context) bool {
+	if h.check == nil {
+		return true
+	}
+	for {
+		if !h.failed.IsZero() && !waitUntil(ctx, h.failed.Add(h.check.period)) {
+			return false
+		}
+		if err := h.call(ctx); err == nil || ctx.Err() != nil {
+			return ctx.Err() == nil
+		}
+	}
+}
+
+// attend returns ctx, ended also by the next call of the check that fails, and a function
+// that ends the attendance and waits for it.
+func (h *health) attend(ctx context.Context) (well context.Context, stop func()) {
 	well, cancel := context.WithCancelCause(ctx)
 	if h.check == nil {
-		return well, func() { cancel(nil) }, nil
-	}
-	if err := h.recover(ctx); err != nil {
-		cancel(nil)
-		return nil, nil, err
+		return well, func() { cancel(nil) }
 	}
 	done := make(chan struct{})
 	go func() { // ends with well
 		defer close(done)
 		cancel(h.watch(well))
 	}()
-	return well, func() { cancel(nil); <-done }, nil
-}
-
-// recover calls the check until it succeeds, at most once a period, or ctx ends.
-func (h *health) recover(ctx context.Context) error {
-	for {
-		if !h.failed.IsZero() && !waitUntil(ctx, h.failed.Add(h.check.period)) {
-			return context.Cause(ctx)
-		}
-		if err := h.call(ctx); err == nil || ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-	}
+	return well, func() { cancel(nil); <-done }
 }
 
 // watch calls the check every period until it fails or ctx ends.
@@ -68,14 +68,28 @@ func (h *health) watch(ctx context.Context) error {
 }
 
 // call calls the check, and does not wait for it longer than its timeout. While an
-// earlier call has not returned there is no other.
+// earlier call has not returned there is no other. If ctx ends meanwhile, nobody knows how
+// the check would have ended, and no failure is noted.
 func (h *health) call(ctx context.Context) error {
+	err := h.outcome(ctx)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	h.failed = time.Time{}
+	if err != nil {
+		h.failed = time.Now()
+	}
+	return err
+}
+
+// outcome is what a call of the check returns, or that there is none in time.
+func (h *health) outcome(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, h.check.timeout, errCheckHangs)
 	defer cancel()
 	select {
 	case h.turn <- struct{}{}:
 	case <-ctx.Done():
-		return h.judge(context.Cause(ctx))
+		return context.Cause(ctx)
 	}
 	result := make(chan error, 1)
 	go func() { // ends with the check; close waits for it
@@ -84,19 +98,10 @@ func (h *health) call(ctx context.Context) error {
 	}()
 	select {
 	case err := <-result:
-		return h.judge(err)
+		return err
 	case <-ctx.Done():
-		return h.judge(context.Cause(ctx))
+		return context.Cause(ctx)
 	}
-}
-
-// judge notes the outcome of a call.
-func (h *health) judge(err error) error {
-	h.failed = time.Time{}
-	if err != nil {
-		h.failed = time.Now()
-	}
-	return err
 }
 
 // close waits for a check that has not returned, but not for one that hangs.

@@ -205,6 +205,28 @@ func TestACheckThatHangsHasFailedAfterItsTimeout(t *testing.T) {
 	}
 }
 
+func TestACheckThatTheEndOfATermCutsShortHasNotFailed(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		var p patient
+		r := runVirtually(t, newVirtualElection(t, s.Client(), 10*time.Second, p.option()), "a")
+		term := <-r.terms
+		stop := p.hangs(true)
+		vtime.Advance(checkPeriod + 1)
+		require.Equal(t, 2, p.called(), "one is under way")
+
+		_, err := s.Client().Delete(t.Context(), term.Key())
+		require.NoError(t, err)
+		require.ErrorIs(t, <-r.ended, election.ErrLost)
+		stop()
+		began := time.Now()
+		<-r.terms
+		require.Less(t, time.Since(began), checkPeriod/2)
+		r.leading <- nil
+		require.NoError(t, <-r.result)
+	})
+}
+
 func TestRunIsNotHeldUpByACheckThatHangsForLongerThanItsTimeout(t *testing.T) {
 	t.Parallel()
 	for heeds, most := range map[bool]time.Duration{false: checkTimeout, true: 0} {

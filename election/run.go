@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/conclave-go/conclave/internal/attempt"
+	"github.com/conclave-go/conclave/internal/inside"
 )
 
 // Run stands for election and calls lead when elected. lead's context derives from ctx and
@@ -68,13 +69,10 @@ type runner struct {
 // round campaigns once, leads if elected, and reports whether Run goes on or, if not,
 // what it returns.
 func (r *runner) round(ctx context.Context) (again bool, err error) {
-	if !waitUntil(ctx, r.mayReturn()) || !r.unbarred(ctx) {
+	if r.prepare(ctx); ctx.Err() != nil {
 		return false, r.over(ctx, nil)
 	}
-	well, stop, err := r.health.attend(ctx)
-	if err != nil {
-		return false, r.over(ctx, nil)
-	}
+	well, stop := r.health.attend(ctx)
 	defer stop()
 	t, err := r.election.campaign(well, r.value)
 	switch {
@@ -86,6 +84,17 @@ func (r *runner) round(ctx context.Context) (again bool, err error) {
 	default:
 		return false, err
 	}
+}
+
+// prepare waits until the candidate may be in the election, and is well. It leaves it to
+// the campaign to say that the session or the client was closed meanwhile.
+func (r *runner) prepare(ctx context.Context) {
+	session := r.election.queue.Session
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(inside.Of(session).Context(), cancel)()
+	defer context.AfterFunc(session.Client().Ctx(), cancel)()
+	_ = waitUntil(ctx, r.mayReturn()) && r.unbarred(ctx) && r.health.recovered(ctx)
 }
 
 // serve leads for a term. well is ctx, ended also by the health check.
@@ -121,8 +130,13 @@ func (r *runner) hold(ctx, well context.Context, t *Term) (led, resigned error) 
 	defer func() { resigned = r.resign(ctx, t) }()
 	within, cancel := t.With(well)
 	defer cancel()
+	if within.Err() != nil {
+		return nil, nil
+	}
 	if r.barred = !r.admitted(within, t.grant.TTL()); r.barred {
-		r.election.log().Warn("election: another lead of this process has not returned; resigning", "term", t.Token())
+		if within.Err() == nil {
+			r.election.log().Warn("election: another lead of this process has not returned; resigning", "term", t.Token())
+		}
 		return nil, nil
 	}
 	defer func() { <-r.election.local.leading }()
@@ -156,6 +170,7 @@ func (r *runner) unbarred(ctx context.Context) bool {
 	select {
 	case r.election.local.leading <- struct{}{}:
 		<-r.election.local.leading
+		r.barred = false
 		return true
 	case <-ctx.Done():
 		return false

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/election"
 	"github.com/conclave-go/conclave/internal/etcdtest"
@@ -334,21 +335,24 @@ func TestRetryPausesDiffer(t *testing.T) {
 	})
 }
 
-func TestRunLeavesAPauseAtOnceWhenItsContextEnds(t *testing.T) {
-	t.Parallel()
-	for what, opt := range map[string]election.Option{
+// pausing are options with which Run pauses for long after its first term.
+func pausing() map[string]election.Option {
+	calls := 0
+	return map[string]election.Option{
 		"retry":     election.WithRetry(time.Minute, time.Minute),
 		"max terms": election.WithMaxTerms(1, time.Hour),
-		"health": election.WithHealthCheck(time.Minute, time.Second, func() func(context.Context) error {
-			calls := 0
-			return func(context.Context) error {
-				if calls++; calls == 1 {
-					return nil
-				}
-				return errLead
+		"health": election.WithHealthCheck(time.Minute, time.Second, func(context.Context) error {
+			if calls++; calls == 1 {
+				return nil
 			}
-		}()),
-	} {
+			return errLead
+		}),
+	}
+}
+
+func TestRunLeavesAPauseAtOnceWhenItsContextEnds(t *testing.T) {
+	t.Parallel()
+	for what, opt := range pausing() {
 		vtime.Run(t, func(t *testing.T, s *vtime.Server) {
 			r := runVirtually(t, newVirtualElection(t, s.Client(), 10*time.Second, election.WithRetry(time.Second, time.Second), opt), "a")
 			<-r.terms
@@ -363,6 +367,31 @@ func TestRunLeavesAPauseAtOnceWhenItsContextEnds(t *testing.T) {
 			require.ErrorIs(t, err, why, what)
 			require.Equal(t, began, time.Now(), what)
 		})
+	}
+}
+
+func TestRunLeavesAPauseAtOnceWhenItsSessionOrClientIsClosed(t *testing.T) {
+	t.Parallel()
+	for _, closes := range []func(*lease.Session, *clientv3.Client) error{
+		func(session *lease.Session, _ *clientv3.Client) error { return session.Close(context.Background()) },
+		func(_ *lease.Session, client *clientv3.Client) error { return client.Close() },
+	} {
+		for what, opt := range pausing() {
+			vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+				client := s.Client()
+				session := newVirtualSession(t, client, 10*time.Second)
+				r := runVirtually(t, electionOn(t, session, election.WithRetry(time.Second, time.Second), opt), "a")
+				<-r.terms
+				r.leading <- errLead
+				vtime.Advance(10 * time.Second)
+				began := time.Now()
+				require.NoError(t, closes(session, client))
+				err := <-r.result
+				require.Error(t, err, what)
+				require.NotErrorIs(t, err, errLead, what)
+				require.Less(t, time.Since(began), 30*time.Second, what)
+			})
+		}
 	}
 }
 

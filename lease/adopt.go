@@ -59,6 +59,10 @@ func WithoutHealing() Option {
 // longer renewed, and the attached keys stay until they expire. What is held through the
 // session ends locally with [ErrClosed]. Use it to pass a lease on to a process that calls
 // [Adopt].
+//
+// First let all calls return that still wait for a lock or to be elected. Their entries,
+// too, stay in their queues, and whoever adopts the lease keeps them alive without knowing
+// of them: they would come to the front, and stay there.
 func (s *Session) Abandon(ctx context.Context) error {
 	s.abandoned.Store(true)
 	return s.Close(ctx)
