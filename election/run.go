@@ -92,8 +92,10 @@ func (r *runner) prepare(ctx context.Context) {
 	session := r.election.queue.Session
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(inside.Of(session).Context(), cancel)()
-	defer context.AfterFunc(session.Client().Ctx(), cancel)()
+	stop := context.AfterFunc(inside.Of(session).Context(), cancel)
+	defer stop()
+	stopped := context.AfterFunc(session.Client().Ctx(), cancel) //nolint:forbidigo // no deadline: Run ends with it
+	defer stopped()
 	_ = waitUntil(ctx, r.mayReturn()) && r.unbarred(ctx) && r.health.recovered(ctx)
 }
 
