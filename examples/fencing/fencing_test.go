@@ -3,6 +3,7 @@
 package main
 
 import (
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -53,6 +54,11 @@ func TestThePartWithoutTheConditionCanBeSeenAlone(t *testing.T) {
 	out := programtest.Play(t, nil, "-ttl", "1s", "-unguarded")
 	assert.NotContains(t, out, "Guarded")
 	programtest.RequireInOrder(t, out, append(unguardedPart, unguardedRow)...)
+}
+
+func TestTheProgramFailsIfItIsToldToEndBeforeItHasSold(t *testing.T) {
+	t.Parallel()
+	programtest.RequireNotDone(t, "fencing/stock", "fencing: no sale was confirmed: ", "-db", filepath.Join(t.TempDir(), "stock.db"))
 }
 
 // A lease of 10 s, so that nothing else happens meanwhile.

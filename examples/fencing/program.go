@@ -71,10 +71,10 @@ func fencingMain(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err = s.run(ctx, mutex); ctx.Err() != nil {
-		return nil // told to end, and it has
+	if err = s.run(ctx, mutex); err != nil { // also if it was told to end before that
+		return fmt.Errorf("no sale was confirmed: %w", err)
 	}
-	return err
+	return nil
 }
 
 // run tries until the table accepts. After a refusal it takes the lock again and looks again:

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"syscall"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/conclave-go/conclave/examples/internal/programtest"
 )
@@ -14,6 +17,7 @@ func patient() []string { return []string{"-ttl", "3s", "-slack", "60s"} }
 func TestOneCommandRunsUntilItsHolderIsKilled(t *testing.T) {
 	t.Parallel()
 	out := programtest.Play(t, nil, patient()...)
+	require.Regexp(t, `n\d exits with status 1: its command was not done\n`, out)
 	const next, works = `n\d is active [\d.]+ m?s later, with token \d+`, `n\d's command is at work, with token \d+`
 	programtest.RequireInOrder(t, out, `TTL 3s, embedded etcd`,
 		`1/3  Three copies`, works,
@@ -30,6 +34,22 @@ func TestInterruptLeavesNothingBehindWhileACommandHasLostItsHolder(t *testing.T)
 func TestCommandsEndWhenTheShowIsKilled(t *testing.T) {
 	t.Parallel()
 	programtest.RequireOrphansEnd(t, "(SIGKILL)", patient()...)
+}
+
+func TestTheProgramFailsIfItIsToldToEndBeforeItsCommandIsDone(t *testing.T) {
+	t.Parallel()
+	programtest.RequireNotDone(t, "reports", "locked: not done: ", "reports", "true")
+}
+
+func TestTheProgramFailsIfItIsToldToEndWhileItsCommandRuns(t *testing.T) {
+	t.Parallel()
+	etcd := programtest.Embedded(t).Spec()
+	r := programtest.Start(t, nil, "-endpoints", etcd.Endpoints[0], "reports", "sh", "-c", "echo runs; exec sleep 1000")
+	r.AwaitLine(t, "runs")
+	require.NoError(t, r.Cmd.Process.Signal(syscall.SIGTERM))
+	_, code := r.Finish(t)
+	require.Equal(t, 1, code)
+	require.Contains(t, r.Stderr.String(), "\nlocked: not done: signal: terminated\n")
 }
 
 func TestACopyOfTheProgramNeedsNothingElse(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -19,7 +20,7 @@ import (
 )
 
 // lockedMain would be main in your copy: it waits for the lock, runs a command under it, and
-// ends with the command. SIGTERM and Ctrl-C end the command first.
+// ends with the command. SIGTERM and Ctrl-C end the command first, and then it fails.
 func lockedMain(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("locked", flag.ExitOnError)
 	endpoints := fs.String("endpoints", os.Getenv("ETCDCTL_ENDPOINTS"), "etcd's client `addresses`, separated by commas")
@@ -46,7 +47,7 @@ func lockedMain(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	err = mutex.Do(ctx, func(ctx context.Context, h *lock.Hold) error {
+	if err = mutex.Do(ctx, func(ctx context.Context, h *lock.Hold) error {
 		slog.Info("holding", "token", h.Token(), "until", h.Deadline())
 		defer slog.Info("stopped", "token", h.Token())
 		command := exec.CommandContext(ctx, fs.Arg(1), fs.Args()[2:]...) // ends with the hold
@@ -55,9 +56,8 @@ func lockedMain(ctx context.Context, args []string) error {
 		command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
 		command.WaitDelay = 2 * time.Second // then SIGKILL
 		return command.Run()
-	})
-	if ctx.Err() != nil && !errors.Is(err, lock.ErrLost) {
-		return nil // told to end, and it has
+	}); err != nil { // also if it was told to end before the command had ended
+		return fmt.Errorf("not done: %w", err)
 	}
-	return err
+	return nil
 }

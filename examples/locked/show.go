@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -22,13 +23,21 @@ import (
 func acts(ctx context.Context, s *theatre.Stage) {
 	command, err := os.Executable()
 	s.Do(func() error { return err })
+	s.Hear = func(l theatre.Line) error {
+		if strings.Contains(l.Detail, "not done: ") {
+			s.TellAt(l.Time, s.Styles.Dim, "%s exits with status 1: its command was not done", l.Copy)
+		} else if l.Detail != "" {
+			return errors.New(l.Detail)
+		}
+		return nil
+	}
 	works := func(o theatre.Office) {
 		s.Until(ctx, "work of "+o.Copy, func() bool { return s.Heard(o.Copy, "at work").After(o.Since) })
 		s.Say(lipgloss.Style{}, "%s's command is at work, with token %s in its environment", o.Copy, o.Token)
 	}
 	s.Act("1/3  Three copies run a command under one lock: one does, the others wait.")
 	for _, name := range []string{"n1", "n2", "n3"} {
-		s.Start(name, "reports", command)
+		s.Run(name, "reports", command)
 	}
 	works(s.InOffice(ctx, ""))
 	s.Act("2/3  The holder is told to end: its command ends, and the next has the lock.")

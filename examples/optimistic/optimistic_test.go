@@ -85,6 +85,11 @@ func TestBlindAdditionsAreLost(t *testing.T) {
 	requireValue(t, n, blindRounds)
 }
 
+func TestTheProgramFailsIfItIsToldToEndBeforeItHasMeasured(t *testing.T) {
+	t.Parallel()
+	programtest.RequireNotDone(t, "optimistic/0.lock", "optimistic: not measured: ", "-lock")
+}
+
 func TestACopyOfTheProgramNeedsNothingElse(t *testing.T) {
 	t.Parallel()
 	programtest.RequireCopy(t, "optimisticMain", "number.go")

@@ -58,14 +58,15 @@ func rolloutMain(ctx context.Context, args []string) error {
 	}
 	defer session.Close(ctx)
 	if *reader != "" {
-		err = read(ctx, client, session, *reader)
-	} else {
-		err = write(ctx, client, session, c)
+		if err = read(ctx, client, session, *reader); ctx.Err() != nil {
+			return nil // told to end, and it has
+		}
+		return err
 	}
-	if ctx.Err() != nil {
-		return nil // told to end, and it has
+	if err = write(ctx, client, session, c); err != nil { // also if it was told to end before that
+		return fmt.Errorf("not rolled out: %w", err)
 	}
-	return err
+	return nil
 }
 
 // read applies each version, until ctx ends.

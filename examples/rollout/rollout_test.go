@@ -51,6 +51,11 @@ func TestWhatIsNotWrittenAsAWholeIsFound(t *testing.T) {
 	require.ErrorContains(t, checkVersions(append(began, write(2, "limits", stale), write(2, "routes", stale))), "stale")
 }
 
+func TestAWriterFailsIfItIsToldToEndBeforeItsChangeIsMade(t *testing.T) {
+	t.Parallel()
+	programtest.RequireNotDone(t, lockName, "rollout: not rolled out: ", "-set", `{"limits": {"rps": 100}}`)
+}
+
 func TestACopyOfTheProgramNeedsNothingElse(t *testing.T) {
 	t.Parallel()
 	programtest.RequireCopy(t, "rolloutMain", "config.go", "writer.go")

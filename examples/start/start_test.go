@@ -69,7 +69,8 @@ func unregister(s *stage) {
 func endCommand(s *stage) {
 	p := s.start("command", "backup", "sh", "-c", "echo with token $LOCK_TOKEN; exec sleep 1000")
 	p.awaitLine("with token")
-	p.terminate()
+	require.Equal(s.t, 1, p.end())
+	require.Contains(s.t, p.output(), `ERROR not done error="signal: terminated"`)
 	require.Zero(s.t, s.count("backup/"), "its key is still there")
 }
 
@@ -166,14 +167,21 @@ func (p *run) awaitLine(what string) {
 	p.t.Fatalf("the program has ended and did not say %q:\n%s", what, p.output())
 }
 
-// terminate asks the program to end, as service managers do, and waits until it has. It
-// has nothing to complain about.
-func (p *run) terminate() {
+// end asks the program to end, as service managers do, waits until it has, and returns its
+// exit code.
+func (p *run) end() int {
 	p.t.Helper()
 	require.NoError(p.t, p.cmd.Process.Signal(syscall.SIGTERM))
 	for range p.lines { // until it has ended
 	}
-	require.NoError(p.t, p.cmd.Wait(), p.output())
+	_ = p.cmd.Wait() // the code says it
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// terminate ends a program that has nothing to complain about.
+func (p *run) terminate() {
+	p.t.Helper()
+	require.Zero(p.t, p.end(), p.output())
 	for line := range strings.SplitSeq(p.output(), "\n") {
 		require.NotRegexp(p.t, `WARN|ERROR|"level"`, line)
 	}

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -26,6 +27,8 @@ import (
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/internal/tempdir"
+	"github.com/conclave-go/conclave/lease"
+	"github.com/conclave-go/conclave/lock"
 )
 
 // variable in the environment makes the test binary the program, of which the
@@ -200,6 +203,32 @@ func RequireOrphansEnd(t *testing.T, text string, args ...string) {
 	require.NoError(t, err)
 	require.NoError(t, next.Remove())
 	r.RequireNothingLeft(t)
+}
+
+// RequireNotDone tells the program itself to end while the test has the lock that it waits
+// for. It has to fail, and to say that last, in one line.
+func RequireNotDone(t *testing.T, lockName, said string, args ...string) {
+	t.Helper()
+	c := etcdtest.New(t)
+	session, err := lease.NewSession(t.Context(), c.Client(t))
+	require.NoError(t, err)
+	mutex, err := lock.NewMutex(session, lockName)
+	require.NoError(t, err)
+	_, err = mutex.Lock(t.Context())
+	require.NoError(t, err)
+	r := Start(t, nil, append([]string{"-endpoints", c.Endpoints()[0]}, args...)...)
+	waits := func() int {
+		entries, err := lock.Inspect(t.Context(), session.Client(), lockName)
+		require.NoError(t, err)
+		return len(entries) - 1
+	}
+	require.Eventually(t, func() bool { return waits() == 1 }, Hang, 10*time.Millisecond)
+	require.NoError(t, r.Cmd.Process.Signal(syscall.SIGTERM))
+	_, code := r.Finish(t)
+	assert.Equal(t, 1, code)
+	assert.Regexp(t, `(?m)^`+regexp.QuoteMeta(said)+`.*\n\z`, r.Stderr.String())
+	require.Zero(t, waits(), "it has left the queue")
+	require.NoError(t, session.Close(t.Context()))
 }
 
 // RequireUsage requires that command lines are refused with their usage.

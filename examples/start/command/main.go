@@ -28,8 +28,8 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, strings.Split(*endpoints, ","), flag.Arg(0), flag.Args()[1:]); err != nil && ctx.Err() == nil {
-		slog.Error("stopped", "error", err)
+	if err := run(ctx, strings.Split(*endpoints, ","), flag.Arg(0), flag.Args()[1:]); err != nil {
+		slog.Error("not done", "error", err) // also if it was told to stop first
 		os.Exit(1)
 	}
 }
