@@ -183,6 +183,8 @@ func (p *run) terminate() {
 	p.t.Helper()
 	require.Zero(p.t, p.end(), p.output())
 	for line := range strings.SplitSeq(p.output(), "\n") {
-		require.NotRegexp(p.t, `WARN|ERROR|"level"`, line)
+		if !strings.Contains(line, "code = Canceled") { // so clientv3 says of a request that was under way
+			require.NotRegexp(p.t, `WARN|ERROR|"level"`, line)
+		}
 	}
 }
