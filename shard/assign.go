@@ -7,7 +7,8 @@ import (
 
 // Assigner decides who should own each shard. It must be pure: the same input gives the
 // same plan, because the planner is a different member after each election. It need not
-// care how many shards move at once, or what an operator has pinned: the planner does.
+// care how many shards move at once, or what an operator has pinned: the planner does. It
+// has to return within 5 seconds, and is called by one goroutine at a time.
 type Assigner interface {
 	Assign(in Input) (Plan, error)
 }

@@ -79,8 +79,9 @@
 //     replace, and so never take effect late; locks and registrations recover by themselves.
 //   - A function returns too early or panics: the shard is released, and asked for again
 //     after a pause. If a function never returns, that is logged, and its shard given away.
-//   - An assigner fails, panics or returns nonsense: all keep what they have, shards without
-//     an owner are spread evenly, and the log and the observer say so.
+//   - An assigner fails, panics, returns nonsense or does not return within 5 seconds: all
+//     keep what they have, shards without an owner are spread evenly, and the log and the
+//     observer say so. One that hangs is not called again before it has returned.
 //   - An operator deletes keys: that of a member is put again within a third of the TTL; an
 //     ownership whose key is deleted is lost and asked for again; if keys of the plan are
 //     deleted, the planner makes another plan, and until then members follow the last one.

@@ -37,6 +37,8 @@ type Member struct {
 	poke chan struct{}
 	// asking holds a token for each claim whose turn it is to ask.
 	asking chan struct{}
+	// consulting holds a token while the assigner has not returned.
+	consulting chan struct{}
 
 	mu      sync.Mutex
 	claims  map[ID]*claim
@@ -98,7 +100,7 @@ func Join(ctx context.Context, s *lease.Session, group, member string, own OwnFu
 		session: s, keys: k, name: member, own: own, cfg: cfg,
 		log:    s.Logger().With("group", group, "member", member),
 		claims: make(map[ID]*claim), waiting: make(map[ID]waiter), changed: make(chan struct{}), poke: make(chan struct{}, 1),
-		asking: make(chan struct{}, askers),
+		asking: make(chan struct{}, askers), consulting: make(chan struct{}, 1),
 	}
 	m.life, m.end = context.WithCancel(context.WithoutCancel(ctx))
 	m.last, m.endAll = context.WithCancel(context.WithoutCancel(ctx))
@@ -223,7 +225,8 @@ func (m *Member) hurry() {
 //
 // works even when ctx is that of [os/signal.NotifyContext], but with little time; it is
 // better to give it a ctx that leaves as much as the drain time. The error names the shards
-// whose function has not returned. Close may be called again, to wait again.
+// whose function has not returned, and the assigner if that has not. Close may be called
+// again, to wait again.
 func (m *Member) Close(ctx context.Context) error {
 	if ctx == nil {
 		return errNilContext
@@ -258,7 +261,7 @@ func (m *Member) Close(ctx context.Context) error {
 // wait waits until all that the member does is over.
 func (m *Member) wait(ctx context.Context) error {
 	done := make(chan struct{})
-	go func() { // ends with the work, which waits for nothing but own
+	go func() { // ends with the work, which waits for nothing but own and the assigner
 		m.work.Wait()
 		close(done)
 	}()
@@ -273,7 +276,11 @@ func (m *Member) wait(ctx context.Context) error {
 		running = append(running, c.id)
 	}
 	slices.Sort(running)
-	return fmt.Errorf("shard: closing: functions of shards %v have not returned: %w", running, context.Cause(ctx))
+	what := fmt.Sprintf("functions of shards %v", running)
+	if len(m.consulting) > 0 {
+		what += " and the assigner"
+	}
+	return fmt.Errorf("shard: closing: %s have not returned: %w", what, context.Cause(ctx))
 }
 
 // running returns the claims whose function runs.

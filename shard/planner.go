@@ -116,7 +116,8 @@ func (p *planner) plan(ctx context.Context, news <-chan struct{}) {
 const (
 	// idle is when the planner looks again though nothing has changed: never, nearly.
 	idle = time.Hour
-	// anxious is when it does so while a shard has no owner, which nothing may tell of.
+	// anxious is when it does so while a shard has no owner, or the assigner has not
+	// returned: nothing may tell that it has.
 	anxious = 5 * time.Second
 )
 
@@ -132,12 +133,15 @@ func (p *planner) round(ctx context.Context) time.Duration {
 		p.restore(ctx)
 	}
 	r, next := p.gather(st)
-	out := r.next(p.cfg.assigner)
+	out := r.next(p.consult(ctx))
+	if ctx.Err() != nil { // the term is over, and what was not heeded for it is not the assigner's fault
+		return idle
+	}
 	e := PlanEvent{
 		Group: p.keys.group, Planner: p.name, Shards: p.shards, Members: len(st.members), Moves: out.moves, Placed: out.placed,
 		UnderWay: out.underWay, Pending: out.pending, Unowned: out.unowned, UnownedFor: p.longest(r.held), Err: out.err,
 	}
-	if out.unowned > 0 {
+	if out.unowned > 0 || errors.Is(out.err, errAssigning) {
 		next = min(next, anxious)
 	}
 	p.excuses(out.err)

@@ -3,7 +3,6 @@ package shard
 import (
 	"fmt"
 	"maps"
-	"runtime/debug"
 	"slices"
 )
 
@@ -52,18 +51,15 @@ func (r round) next(by Assigner) outcome {
 	return out
 }
 
-// ask asks the assigner.
-func (r round) ask(by Assigner) (p Plan, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = &PanicError{Value: v, Stack: debug.Stack()}
-		}
-	}()
+// ask asks the assigner, which may change its input, and its plan later on.
+func (r round) ask(by Assigner) (Plan, error) {
 	in := r.in
 	in.Members, in.Owners, in.Pinned = slices.Clone(in.Members), slices.Clone(in.Owners), maps.Clone(in.Pinned)
-	if p, err = by.Assign(in); err != nil {
+	p, err := assign(by, in)
+	if err != nil {
 		return Plan{}, err
 	}
+	p.Owners = slices.Clone(p.Owners)
 	return p, r.check(p)
 }
 
