@@ -81,6 +81,13 @@
 //     within the rest of the limit. The stream does not go back to the failed member while
 //     another one answers.
 //   - A member has no leader, is starting, or is a learner: another one is asked at once.
+//   - A member answers, and does not come to revisions that the store has reached, as when it
+//     does not apply what the others have committed: the watch is opened on another one when
+//     half of the stall limit has passed since a revision became known, by a read or by what
+//     other members have told this client's streams, and the member still says that it is
+//     below. It is given twice as long each time, up to 32 limits, where no other one answers.
+//     A member that goes on, however slowly, is not left. Only a client with several endpoints
+//     reads the revision for that.
 //   - No member answers for the stall limit: one Warn, with the endpoints and the reason,
 //     and again after twice as long each time; the stream goes on trying.
 //   - History is compacted, before the stream or while it is down: see above. If
@@ -138,9 +145,10 @@
 // 100 ms more. A snapshot takes a round trip for each page, of 8 keys at first and later
 // of up to 10,000 or about 4 MiB. It does not wait for the server to catch up, since the
 // watch is opened before the read. A quiet stream asks the server for its revision about
-// five times in two stall limits. Memory: the buffer, and in snapshot mode the name and
-// revision of each existing key. A snapshot is in memory as a whole while it is
-// delivered.
+// five times in two stall limits. A client with several endpoints reads one key in each
+// stall limit, for all its streams together, or up to five times while a WaitRevision
+// waits. Memory: the buffer, and in snapshot mode the name and revision of each existing
+// key. A snapshot is in memory as a whole while it is delivered.
 //
 // A client that limits the size of messages (MaxCallRecvMsgSize) works if the limit is
 // above what the server accepts in a request (1.5 MiB by default). But catching up

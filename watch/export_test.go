@@ -2,7 +2,9 @@ package watch
 
 import (
 	"context"
+	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -74,3 +76,18 @@ func (b Buffer) Size() (bytes, places int) {
 	}
 	return b.size, places
 }
+
+// Latest is the highest revision that members have told.
+type Latest struct{ latest }
+
+// Note takes note of an answer.
+func (l *Latest) Note(header *pb.ResponseHeader) { l.note(header) }
+
+// Of returns the revision of a cluster.
+func (l *Latest) Of(cluster uint64) int64 { return l.of(cluster).revision }
+
+// Begin begins a read unless there was one within a time.
+func (l *Latest) Begin(within time.Duration) (known int64, ok bool) { return l.begin(within) }
+
+// End ends a read.
+func (l *Latest) End(known int64, header *pb.ResponseHeader) { l.end(known, header) }

@@ -54,14 +54,17 @@ type follower struct {
 	failed   uint64        // the ID of the member that failed last, 0 if none
 	quiet    time.Duration // how long a watch may be silent
 	patience time.Duration // how long it may take to be created, see awaitMember
-	from     from          // where the next watch begins
-	fragment bool          // large messages are to be divided, see options
-	anew     bool          // the next gap begins anew, see WithRebuild
-	worked   bool          // a watch was created once
-	refusals int
-	large    int // how often in a row a message was too large
-	pause    time.Duration
-	warned   warner
+	// goal is what the member has to come to, and tolerance how long that may take, see keepUp.
+	goal      mark
+	tolerance time.Duration
+	from      from // where the next watch begins
+	fragment  bool // large messages are to be divided, see options
+	anew      bool // the next gap begins anew, see WithRebuild
+	worked    bool // a watch was created once
+	refusals  int
+	large     int // how often in a row a message was too large
+	pause     time.Duration
+	warned    warner
 }
 
 // unknown is the position of a follower that starts from now.
@@ -70,7 +73,7 @@ const unknown = -1
 func newFollower(d *delivery, poke <-chan struct{}) *follower {
 	return &follower{
 		config: d.config, client: d.client, keys: d.keys, buffer: d.buffer, poke: poke, progress: d.progress, streams: d.streams,
-		position: d.revision - 1, quiet: d.stall / 2, patience: d.stall, pause: firstPause, warned: warner{log: d.log, key: d.keys.key},
+		position: d.revision - 1, quiet: d.stall / 2, patience: d.stall, tolerance: d.stall / 2, pause: firstPause, warned: warner{log: d.log, key: d.keys.key},
 	}
 }
 
@@ -116,7 +119,7 @@ func (f *follower) watch(ctx context.Context) error {
 
 // blames reports whether a watch has ended for a reason that may be its member's.
 func blames(err error) bool {
-	return errors.Is(err, errSilent) || errors.Is(err, errEnded) || attempt.Transient(err) || ofMember(err)
+	return errors.Is(err, errSilent) || errors.Is(err, errBehind) || errors.Is(err, errEnded) || attempt.Transient(err) || ofMember(err)
 }
 
 // from says where a watch begins that goes on from the position.
@@ -179,6 +182,8 @@ func (f *follower) recover(ctx context.Context, err error) error {
 		f.position = max(f.position, f.buffer.wanted())
 	case errors.Is(err, errSilent):
 		f.log.Debug("watch: the server is silent; opening the watch again", "key", f.keys.key, "revision", f.position)
+	case errors.Is(err, errBehind):
+		f.log.Debug("watch: the member is behind the others; opening the watch again", "key", f.keys.key, "revision", f.position, "store", f.goal.revision)
 	case errors.Is(err, errLate):
 	case errors.Is(err, ErrCompacted) && f.snapshot:
 		f.log.Warn("watch: history is compacted; reading the state", "key", f.keys.key, "error", err)
@@ -209,6 +214,8 @@ func reasonOf(err error) Reason {
 		return ReasonSlow
 	case errors.Is(err, errSilent):
 		return ReasonSilent
+	case errors.Is(err, errBehind):
+		return ReasonBehind
 	case errors.Is(err, errOverdue):
 		return ReasonStalled
 	case errors.Is(err, ErrCompacted):
@@ -230,7 +237,7 @@ func (f *follower) beginAnew(err error) error {
 		return err
 	}
 	f.log.Warn("watch: the store is not the one it was; beginning anew", "key", f.keys.key, "error", err)
-	f.position, f.cluster, f.anew = unknown, 0, true
+	f.position, f.cluster, f.anew, f.goal = unknown, 0, true, mark{}
 	f.buffer.reset()
 	return nil
 }
@@ -322,16 +329,14 @@ func (f *follower) checkCluster(header *pb.ResponseHeader) error {
 	return nil
 }
 
-// current returns the store's revision, for which it asks until a member answers, by
-// reading the key: who may watch it may read it.
+// current returns the store's revision.
 func (f *follower) current(ctx context.Context) (revision int64, err error) {
-	resp, err := attempt.Hedge(ctx, attempt.Limits{Patience: f.stall / 10}, func(ctx context.Context) (*clientv3.GetResponse, error) {
-		return f.client.Get(ctx, f.keys.key, clientv3.WithKeysOnly())
-	})
+	header, err := f.read(ctx)
 	if err != nil {
 		return 0, err
 	}
-	return resp.Header.Revision, f.checkCluster(resp.Header)
+	f.streams.latest.note(header)
+	return header.GetRevision(), f.checkCluster(header)
 }
 
 // warner logs what lasts: once, and then after twice as long each time.

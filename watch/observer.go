@@ -56,6 +56,9 @@ const (
 	ReasonCompacted
 	// ReasonSlow means that the buffer was full: the consumer does not keep up.
 	ReasonSlow
+	// ReasonBehind means that the member answered, and had not come to a revision that the
+	// store had reached half a stall limit before.
+	ReasonBehind
 )
 
 // String returns a word.
@@ -71,6 +74,8 @@ func (r Reason) String() string {
 		return "compacted"
 	case ReasonSlow:
 		return "slow"
+	case ReasonBehind:
+		return "behind"
 	default:
 		return fmt.Sprintf("Reason(%d)", int(r))
 	}

@@ -127,6 +127,7 @@ func (o *openings) judge(ctx context.Context, got opening) (*leg, error) {
 			o.spare.close()
 		}
 		o.spare = got.leg
+		o.f.streams.replace(got.leg.line) // else the others were of the same member
 		o.start(ctx, 2)
 	case got.err == nil:
 		return got.leg, nil

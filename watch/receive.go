@@ -52,7 +52,7 @@ func (r *reception) run(ctx context.Context) error {
 		case <-ctx.Done():
 			err = ctx.Err()
 		case resp, ok := <-r.w.responses:
-			if ok {
+			if ok && resp.Err() == nil {
 				r.w.line.hear(resp.Header)
 			}
 			r.heard, r.f.quiet = true, r.f.stall/2
@@ -62,12 +62,16 @@ func (r *reception) run(ctx context.Context) error {
 			}
 		case <-r.f.poke:
 			r.ask(ctx)
+			r.inquire(ctx, r.f.stall/5)
+			err = r.keepUp()
 		case <-fresh.C:
 			if r.w.line.shared {
 				r.ask(ctx)
 			}
 		case <-r.doubt.C:
 			r.prod(ctx)
+			r.inquire(ctx, r.f.stall)
+			err = r.keepUp()
 		case header := <-r.signs:
 			r.prodding = false
 			err = r.judge(ctx, header)

@@ -36,7 +36,7 @@ type line struct {
 	caller  string // of a shared one: what its users' contexts say, see callerOf
 	users   int    // guarded by streams.mu
 
-	last atomic.Pointer[sign] // of a shared one
+	last atomic.Pointer[sign]
 }
 
 // sign is a sign of life.
@@ -47,14 +47,13 @@ type sign struct {
 
 // hear notes a sign of life.
 func (l *line) hear(header *pb.ResponseHeader) {
-	if l.shared {
-		l.last.Store(&sign{time.Now(), header})
-	}
+	l.last.Store(&sign{time.Now(), header})
+	l.streams.latest.note(header)
 }
 
-// heard returns what came last, nil if nothing has come for that long.
+// heard returns what came last on a shared line, nil if nothing has come for that long.
 func (l *line) heard(within time.Duration) *pb.ResponseHeader {
-	if s := l.last.Load(); s != nil && time.Since(s.at) < within {
+	if s := l.last.Load(); l.shared && s != nil && time.Since(s.at) < within {
 		return s.header
 	}
 	return nil
@@ -83,6 +82,7 @@ func (l *line) leave() {
 type streams struct {
 	client    *clientv3.Client
 	questions chan struct{} // has a token for each question that is being asked
+	latest    latest
 
 	mu    sync.Mutex
 	users int // followers

@@ -235,6 +235,8 @@ func knownBy() map[string]string {
 		"watch/a store that was set back is followed":                         "TestARevisionThatTheStoreHasNotReached",
 		"watch/a silent watch is waited for":                                  "TestSilentStreamIsReopened",
 		"watch/a long history has no more time than a short one":              "TestHistoryThatTakesLonger",
+		"watch/a member that stands still is kept":                            "TestMemberThatStandsStillIsLeftThough",
+		"watch/nobody reads what the members have to come to":                 "TestMemberThatStandsStillIsLeftThough",
 		"watch/what does not fit is left out":                                 "TestAStreamWhoseConsumerIsSlow",
 		"watch/who is slow begins where it was":                               "TestAStreamWhoseConsumerIsSlow",
 		"watch/a watch that begins after the position is fine":                "TestWhatIsRightAfterThePosition",

@@ -294,6 +294,8 @@ func watchMutants() group {
 		{name: "a store that was set back is followed", file: "follow.go", fn: "follower.checkFuture", old: "current < f.position", with: "false"},
 		{name: "a silent watch is waited for", file: "receive.go", fn: "reception.giveUp", old: "return errSilent", with: "r.silent.Reset(r.f.quiet)\n\treturn nil"},
 		{name: "a long history has no more time than a short one", file: "receive.go", fn: "reception.giveUp", old: "r.f.quiet = min(2*r.f.quiet, maxQuiet*r.f.stall)", with: ""},
+		{name: "a member that stands still is kept", file: "lag.go", fn: "reception.keepUp", old: "return errBehind", with: "return nil"},
+		{name: "nobody reads what the members have to come to", file: "lag.go", fn: "reception.inquire", old: "!ok", with: "true"},
 		{name: "what does not fit is left out", file: "receive.go", fn: "follower.advance", old: "return errFull", with: "return nil"},
 		{name: "who is slow begins where it was", file: "follow.go", fn: "follower.recover", old: "f.buffer.awaitRoom(ctx)\n\t\tf.position = max(f.position, f.buffer.wanted())", with: "f.buffer.awaitRoom(ctx)\n\t\tf.position += 1"},
 		{name: "a watch that begins after the position is fine", file: "follow.go", fn: "follower.begin", old: "f.position < created && w.revision == 0", with: "false"},
