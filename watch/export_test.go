@@ -35,6 +35,30 @@ func AfterGaps(ctx context.Context, client *clientv3.Client, key string, gaps in
 	return all, nil
 }
 
+// AfterGap returns why a stream with snapshots that had come to a revision does not go on with
+// the store there is, when its watch has ended with err and it has to read the state.
+func AfterGap(ctx context.Context, client *clientv3.Client, key string, revision int64, err error) error {
+	cfg, wrong := newConfig(client, key, []Option{WithSnapshot()})
+	if wrong != nil {
+		return wrong
+	}
+	d := newDelivery(client, keyRange(key, cfg), cfg, nil)
+	d.streams = streamsOf(client)
+	defer d.streams.release()
+	f := newFollower(d, nil)
+	for f.position = revision; f.position != unknown; {
+		if err := f.recover(ctx, err); err != nil {
+			return err
+		}
+	}
+	w, err := f.open(ctx, f.start())
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	return f.begin(ctx, w)
+}
+
 // Buffer is what a stream reads ahead into.
 type Buffer struct{ *buffer }
 

@@ -367,6 +367,19 @@ func goneBack(t *testing.T, opts ...watch.Option) (*tap, restored) {
 	return p, restored{cluster: c, client: client, last: last, current: revisionOf(t, c.Client(t))}
 }
 
+// History is compacted, or a change is too large, and the store is restored before the next
+// watch: there is no position to compare then, and the state would be an older one.
+func TestAStoreThatIsSetBackWhileAStreamReadsTheStateIsNoticed(t *testing.T) {
+	t.Parallel()
+	client := etcdtest.New(t, etcdtest.WithControl()).Client(t)
+	large := status.Error(codes.ResourceExhausted, "grpc: received message larger than max (2 vs. 1)")
+	for _, why := range []error{&watch.CompactedError{Requested: 1001, Compacted: 1010}, large} {
+		var future *watch.FutureRevisionError
+		require.ErrorAs(t, watch.AfterGap(guarded(t), client, "k", 1000, why), &future)
+		require.Equal(t, watch.FutureRevisionError{Requested: 1001, Current: revisionOf(t, client)}, *future)
+	}
+}
+
 // Another cluster behind the same addresses, whose revisions may be higher.
 func TestAnotherClusterEndsTheStream(t *testing.T) {
 	t.Parallel()

@@ -50,6 +50,7 @@ type follower struct {
 	// wanted; unknown until a watch from now has been created. It is moved by what a leg
 	// proves, and by nothing else.
 	position int64
+	least    int64         // what the store has come to, known or delivered before the position was given up
 	cluster  uint64        // the ID of the cluster that the position is of, 0 if not known
 	failed   uint64        // the ID of the member that failed last, 0 if none
 	quiet    time.Duration // how long a watch may be silent
@@ -156,11 +157,16 @@ func (f *follower) begin(ctx context.Context, w *leg) error {
 	created := w.created.GetRevision()
 	switch {
 	case f.position == unknown:
+		if created < f.least {
+			if err := f.checkFuture(ctx, f.least); err != nil {
+				return err
+			}
+		}
 		f.position = created
-		f.buffer.put(item{Batch: Batch{Revision: created}, gap: f.snapshot, anew: f.anew, cluster: f.cluster})
+		f.buffer.put(item{Batch: Batch{Revision: max(created, f.least)}, gap: f.snapshot, anew: f.anew, cluster: f.cluster})
 		f.anew = false
 	case f.position > created:
-		return f.checkFuture(ctx)
+		return f.checkFuture(ctx, f.position)
 	case f.position < created && w.revision == 0:
 		f.from = afterPosition
 		return errLate
@@ -188,7 +194,7 @@ func (f *follower) recover(ctx context.Context, err error) error {
 	case errors.Is(err, ErrCompacted) && f.snapshot:
 		f.log.Warn("watch: history is compacted; reading the state", "key", f.keys.key, "error", err)
 		if f.position == behind { // else the state has been read since
-			f.position = unknown
+			f.giveUp()
 		}
 	case errors.Is(err, ErrCompacted):
 		return err
@@ -205,6 +211,13 @@ func (f *follower) recover(ctx context.Context, err error) error {
 		return f.reconsider(ctx, err)
 	}
 	return nil
+}
+
+// giveUp leaves the position behind: the next watch begins now, and the state is read. The
+// store is still one that had come to where the position was.
+func (f *follower) giveUp() {
+	f.least = max(f.least, f.position)
+	f.position = unknown
 }
 
 // reasonOf returns the kind of reason for which a watch has ended.
@@ -237,7 +250,7 @@ func (f *follower) beginAnew(err error) error {
 		return err
 	}
 	f.log.Warn("watch: the store is not the one it was; beginning anew", "key", f.keys.key, "error", err)
-	f.position, f.cluster, f.anew, f.goal = unknown, 0, true, mark{}
+	f.position, f.least, f.cluster, f.anew, f.goal = unknown, 0, 0, true, mark{}
 	f.buffer.reset()
 	return nil
 }
@@ -273,7 +286,7 @@ func (f *follower) avoidLarge(ctx context.Context, err error) error {
 		return f.keys.nameLarge(ctx, f.client, f.stall/2, f.position, err)
 	}
 	f.warned.Warn("watch: a change is larger than the client accepts; reading the state", "error", err)
-	f.position = unknown
+	f.giveUp()
 	f.rest(ctx)
 	return nil
 }
@@ -306,12 +319,12 @@ func (f *follower) options() []clientv3.OpOption {
 	return f.keys.options()
 }
 
-// checkFuture returns a FutureRevisionError if the store has not reached the
-// position.
-func (f *follower) checkFuture(ctx context.Context) error {
+// checkFuture returns a FutureRevisionError if the store has not reached a revision, and not
+// only the member that was asked.
+func (f *follower) checkFuture(ctx context.Context, revision int64) error {
 	current, err := f.current(ctx)
-	if err == nil && current < f.position {
-		err = &FutureRevisionError{Requested: f.position + 1, Current: current}
+	if err == nil && current < revision {
+		err = &FutureRevisionError{Requested: revision + 1, Current: current}
 	}
 	return err
 }

@@ -130,7 +130,7 @@ func (r *reception) judge(ctx context.Context, header *pb.ResponseHeader) error 
 		return err
 	}
 	if header.GetRevision() < r.f.position {
-		return r.f.checkFuture(ctx)
+		return r.f.checkFuture(ctx, r.f.position)
 	}
 	return nil
 }
@@ -234,7 +234,7 @@ func (r *reception) receive(ctx context.Context, resp clientv3.WatchResponse, ok
 	f.progress.receive(b.Revision)
 	switch {
 	case b.Revision < f.position && len(resp.Events) == 0:
-		return f.checkFuture(ctx)
+		return f.checkFuture(ctx, f.position)
 	case b.Revision <= f.position:
 		return nil
 	}
