@@ -143,7 +143,7 @@
 // One goroutine, and those of clientv3 for a watch. Opening takes one round trip; to
 // resume where a watch has ended, or to start at a past revision, a server takes up to
 // 100 ms more. A snapshot takes a round trip for each page, of 8 keys at first and later
-// of up to 10,000 or about 4 MiB. It does not wait for the server to catch up, since the
+// of up to 10,000 or about 4 MiB; of one client, 32 are asked for at a time. It does not wait for the server to catch up, since the
 // watch is opened before the read. A quiet stream asks the server for its revision about
 // five times in two stall limits. A client with several endpoints reads one key in each
 // stall limit, for all its streams together, or up to five times while a WaitRevision

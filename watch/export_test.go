@@ -11,6 +11,9 @@ import (
 // Difference is the diff of a Resync.
 var Difference = difference
 
+// MaxReads is how many reads of a client are out at once.
+const MaxReads = maxReads
+
 // StreamKey is the metadata that tells gRPC streams apart.
 const StreamKey = streamKey
 
@@ -22,6 +25,8 @@ func AfterGaps(ctx context.Context, client *clientv3.Client, key string, gaps in
 		return nil, err
 	}
 	d := newDelivery(client, keyRange(key, cfg), cfg, nil)
+	d.streams = streamsOf(client)
+	defer d.streams.release()
 	for range gaps {
 		b, ok, err := d.load(ctx, item{gap: true})
 		if err != nil {

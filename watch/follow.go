@@ -283,7 +283,7 @@ func (f *follower) avoidLarge(ctx context.Context, err error) error {
 		f.rest(ctx)
 		return nil
 	case !f.snapshot:
-		return f.keys.nameLarge(ctx, f.client, f.stall/2, f.position, err)
+		return f.keys.nameLarge(ctx, f.streams, f.stall/2, f.position, err)
 	}
 	f.warned.Warn("watch: a change is larger than the client accepts; reading the state", "error", err)
 	f.giveUp()
@@ -342,14 +342,15 @@ func (f *follower) checkCluster(header *pb.ResponseHeader) error {
 	return nil
 }
 
-// current returns the store's revision.
+// current returns the store's revision, for which it asks until a member answers, by
+// reading the key: who may watch it may read it.
 func (f *follower) current(ctx context.Context) (revision int64, err error) {
-	header, err := f.read(ctx)
+	resp, err := f.streams.read(ctx, f.stall/10, f.keys.key, clientv3.WithKeysOnly())
 	if err != nil {
 		return 0, err
 	}
-	f.streams.latest.note(header)
-	return header.GetRevision(), f.checkCluster(header)
+	f.streams.latest.note(resp.Header)
+	return resp.Header.Revision, f.checkCluster(resp.Header)
 }
 
 // warner logs what lasts: once, and then after twice as long each time.

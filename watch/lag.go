@@ -8,8 +8,6 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
-
-	"github.com/conclave-go/conclave/internal/attempt"
 )
 
 // errBehind says that a member answers, and has not come to a revision that the store had
@@ -92,22 +90,14 @@ func (r *reception) inquire(ctx context.Context, within time.Duration) {
 	if !ok {
 		return
 	}
-	r.running.Go(func() { // ends with ctx
-		header, _ := f.read(ctx) // without an answer nothing is known
-		f.streams.latest.end(known, header)
+	r.running.Go(func() { // ends with ctx; it does not take turns, since it is about what holds up the others
+		resp, err := readFrom(ctx, f.client, f.stall/10, f.keys.key, clientv3.WithKeysOnly())
+		if err != nil {
+			f.streams.latest.end(known, nil)
+			return
+		}
+		f.streams.latest.end(known, resp.Header)
 	})
-}
-
-// read asks for the store's revision until a member answers, by reading the key: who may
-// watch it may read it.
-func (f *follower) read(ctx context.Context) (*pb.ResponseHeader, error) {
-	resp, err := attempt.Hedge(ctx, attempt.Limits{Patience: f.stall / 10}, func(ctx context.Context) (*clientv3.GetResponse, error) {
-		return f.client.Get(ctx, f.keys.key, clientv3.WithKeysOnly())
-	})
-	if err != nil {
-		return nil, err
-	}
-	return resp.Header, nil
 }
 
 // keepUp returns errBehind if the member still tells, so long after the store had come to

@@ -64,11 +64,11 @@ func (s span) options(opts ...clientv3.OpOption) []clientv3.OpOption {
 // before the call. Each page is asked for again, of another member, beside a request that has not
 // been answered for as long as patience.
 func (s span) read(
-	ctx context.Context, client *clientv3.Client, patience time.Duration, opts ...clientv3.OpOption,
+	ctx context.Context, streams *streams, patience time.Duration, opts ...clientv3.OpOption,
 ) (kvs []*mvccpb.KeyValue, header *pb.ResponseHeader, err error) {
 	limit := int64(firstPage)
 	for from := s.key; ; {
-		resp, err := s.page(ctx, client, patience, from, append(opts, clientv3.WithLimit(limit), clientv3.WithRev(header.GetRevision())))
+		resp, err := s.page(ctx, streams, patience, from, append(opts, clientv3.WithLimit(limit), clientv3.WithRev(header.GetRevision())))
 		switch {
 		case ctx.Err() != nil:
 			return nil, nil, attempt.Ended(ctx, err)
@@ -76,7 +76,7 @@ func (s span) read(
 			limit = max(limit/pageGrowth, 1)
 			continue
 		case attempt.TooLarge(err):
-			return nil, nil, newTooLarge(s.first(ctx, client, patience, from, append(opts, clientv3.WithRev(header.GetRevision()))), err)
+			return nil, nil, newTooLarge(s.first(ctx, streams, patience, from, append(opts, clientv3.WithRev(header.GetRevision()))), err)
 		case errors.Is(err, rpctypes.ErrCompacted):
 			return nil, nil, errOvertaken
 		case err != nil:
@@ -99,17 +99,15 @@ func (s span) read(
 
 // page reads from a key on.
 func (s span) page(
-	ctx context.Context, client *clientv3.Client, patience time.Duration, from string, opts []clientv3.OpOption,
+	ctx context.Context, streams *streams, patience time.Duration, from string, opts []clientv3.OpOption,
 ) (*clientv3.GetResponse, error) {
-	return attempt.Hedge(ctx, attempt.Limits{Patience: patience}, func(ctx context.Context) (*clientv3.GetResponse, error) {
-		return client.Get(ctx, from, s.options(opts...)...)
-	})
+	return streams.read(ctx, patience, from, s.options(opts...)...)
 }
 
 // first returns the first key that a read of a page would return, empty if it cannot be
 // read.
-func (s span) first(ctx context.Context, client *clientv3.Client, patience time.Duration, from string, opts []clientv3.OpOption) string {
-	resp, err := s.page(ctx, client, patience, from, append(opts, clientv3.WithLimit(1), clientv3.WithKeysOnly()))
+func (s span) first(ctx context.Context, streams *streams, patience time.Duration, from string, opts []clientv3.OpOption) string {
+	resp, err := s.page(ctx, streams, patience, from, append(opts, clientv3.WithLimit(1), clientv3.WithKeysOnly()))
 	if err != nil || len(resp.Kvs) == 0 {
 		return ""
 	}
@@ -118,8 +116,8 @@ func (s span) first(ctx context.Context, client *clientv3.Client, patience time.
 
 // nameLarge returns the error for a change after a revision that is larger than the
 // client accepts, with the key if that still has such a value.
-func (s span) nameLarge(ctx context.Context, client *clientv3.Client, patience time.Duration, after int64, err error) error {
-	_, _, found := s.read(ctx, client, patience, clientv3.WithMinModRev(after+1))
+func (s span) nameLarge(ctx context.Context, streams *streams, patience time.Duration, after int64, err error) error {
+	_, _, found := s.read(ctx, streams, patience, clientv3.WithMinModRev(after+1))
 	if large, ok := errors.AsType[*TooLargeError](found); ok {
 		return large
 	}

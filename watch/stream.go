@@ -219,7 +219,7 @@ func (d *delivery) readAfter(ctx context.Context, gap item) ([]*mvccpb.KeyValue,
 func (d *delivery) readState(ctx context.Context) ([]*mvccpb.KeyValue, *pb.ResponseHeader, error) {
 	warned := warner{log: d.log, key: d.keys.key}
 	for pause := firstPause; ; pause = min(2*pause, maxPause) {
-		kvs, header, err := d.keys.read(ctx, d.client, d.stall/2)
+		kvs, header, err := d.keys.read(ctx, d.streams, d.stall/2)
 		switch {
 		case err == nil:
 			return kvs, header, nil

@@ -10,6 +10,8 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/metadata"
+
+	"github.com/conclave-go/conclave/internal/attempt"
 )
 
 const (
@@ -20,6 +22,10 @@ const (
 	// maxQuestions is how many streams more may be open for questions of those that have
 	// none.
 	maxQuestions = 4
+	// maxReads is how many reads of a client's streams and caches are out at once. When many
+	// load together, or come back, more would only take turns in the server, and hold up
+	// everybody else's there.
+	maxReads = 32
 	// closeAfter is when a line is closed that nobody uses any more. Usually it has ended
 	// by itself by then, with its last watch. Closing it while clientv3 3.7.3 takes note of
 	// a watch that the server has refused in this very moment would leave it hanging for
@@ -82,6 +88,7 @@ func (l *line) leave() {
 type streams struct {
 	client    *clientv3.Client
 	questions chan struct{} // has a token for each question that is being asked
+	reads     chan struct{} // has a token for each read that is out
 	latest    latest
 
 	mu    sync.Mutex
@@ -106,7 +113,7 @@ func streamsOf(client *clientv3.Client) *streams {
 	defer clients.Unlock()
 	s := clients.streams[client]
 	if s == nil {
-		s = &streams{client: client, questions: make(chan struct{}, maxQuestions)}
+		s = &streams{client: client, questions: make(chan struct{}, maxQuestions), reads: make(chan struct{}, maxReads)}
 		if clients.streams == nil {
 			clients.streams = make(map[*clientv3.Client]*streams)
 		}
@@ -192,4 +199,23 @@ func (s *streams) takeForQuestion(ctx context.Context) (l *line, done func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.newLine(), func() { <-s.questions }
+}
+
+// read reads when it is the turn of that, and asks again, another member, beside a request
+// that has not been answered for as long as patience.
+func (s *streams) read(ctx context.Context, patience time.Duration, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	select {
+	case s.reads <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ended(ctx)
+	}
+	defer func() { <-s.reads }()
+	return readFrom(ctx, s.client, patience, key, opts...)
+}
+
+// readFrom is read without taking turns.
+func readFrom(ctx context.Context, client *clientv3.Client, patience time.Duration, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	return attempt.Hedge(ctx, attempt.Limits{Patience: patience}, func(ctx context.Context) (*clientv3.GetResponse, error) {
+		return client.Get(ctx, key, opts...)
+	})
 }

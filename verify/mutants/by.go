@@ -234,6 +234,7 @@ func knownBy() map[string]string {
 		"watch/another cluster's events are taken":                            "TestAnotherClusterEndsTheStream",
 		"watch/a store that was set back is followed":                         "TestARevisionThatTheStoreHasNotReached",
 		"watch/a gap forgets what the store had":                              "TestAStoreThatIsSetBack",
+		"watch/all read at once":                                              "TestCachesThatLoadTogether",
 		"watch/a silent watch is waited for":                                  "TestSilentStreamIsReopened",
 		"watch/a long history has no more time than a short one":              "TestHistoryThatTakesLonger",
 		"watch/a member that stands still is kept":                            "TestMemberThatStandsStillIsLeftThough",

@@ -293,6 +293,7 @@ func watchMutants() group {
 		{name: "another cluster's events are taken", file: "follow.go", fn: "follower.checkCluster", old: "id != 0 && id != f.cluster", with: "false"},
 		{name: "a store that was set back is followed", file: "follow.go", fn: "follower.checkFuture", old: "current < revision", with: "false"},
 		{name: "a gap forgets what the store had", file: "follow.go", fn: "follower.begin", old: "created < f.least", with: "false"},
+		{name: "all read at once", file: "streams.go", fn: "streams.read", old: "case s.reads <- struct{}{}:\n\tcase <-ctx.Done():\n\t\treturn nil, ended(ctx)\n\t}\n\tdefer func() { <-s.reads }()", with: "default:\n\t}"},
 		{name: "a silent watch is waited for", file: "receive.go", fn: "reception.giveUp", old: "return errSilent", with: "r.silent.Reset(r.f.quiet)\n\treturn nil"},
 		{name: "a long history has no more time than a short one", file: "receive.go", fn: "reception.giveUp", old: "r.f.quiet = min(2*r.f.quiet, maxQuiet*r.f.stall)", with: ""},
 		{name: "a member that stands still is kept", file: "lag.go", fn: "reception.keepUp", old: "return errBehind", with: "return nil"},
