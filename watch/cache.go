@@ -30,7 +30,7 @@ type Cache[T any] struct {
 	cancel  context.CancelFunc
 	loaded  chan struct{} // closed once the state at one revision is complete
 	done    chan struct{} // closed when the goroutine that follows has ended
-	poke    chan struct{} // holds a token when somebody waits for a revision
+	poke    chan int64    // holds a revision that somebody waits for
 
 	// The goroutine that follows is the only one to change the table and revision,
 	// and reads them without mu.
@@ -88,7 +88,7 @@ func newCache[T any](decode func(key string, value []byte) (T, error), log *slog
 	return &Cache[T]{
 		decoder: decode, log: log, table: newTable[T](), history: newHistory[T](),
 		loaded: make(chan struct{}), done: make(chan struct{}),
-		poke: make(chan struct{}, 1), changed: make(chan struct{}),
+		poke: make(chan int64, 1), changed: make(chan struct{}),
 	}
 }
 

@@ -36,7 +36,7 @@ func (c *Cache[T]) WaitRevision(ctx context.Context, rev int64) error {
 		select {
 		case <-changed:
 		case <-timer.C:
-			c.ask()
+			c.ask(rev)
 			pause = min(2*pause, maxAsk)
 			timer.Reset(pause)
 		case <-ctx.Done():
@@ -55,10 +55,10 @@ func (c *Cache[T]) at(rev int64) (reached bool, changed <-chan struct{}, err err
 	return c.err == nil && c.revision >= rev, c.changed, c.err
 }
 
-// ask has the stream ask the server how far it is.
-func (c *Cache[T]) ask() {
+// ask has the stream ask the server how far it is, for somebody who waits for a revision.
+func (c *Cache[T]) ask(revision int64) {
 	select {
-	case c.poke <- struct{}{}:
+	case c.poke <- revision:
 	default:
 	}
 }

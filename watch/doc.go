@@ -45,8 +45,9 @@
 //   - A stream's position moves only on proof about its own watch, never because time has
 //     passed, see "gRPC streams" below.
 //   - Batch.Revision grows, on quiet keys too: the server is asked for it a few times
-//     per stall limit, or once in six of them where a gRPC stream is shared, so a
-//     stream that was up to date shortly before has nothing to fear from compaction.
+//     per stall limit, or, where a gRPC stream is shared and the store has changed, once
+//     in six of them without an event, so a stream that was up to date shortly before has
+//     nothing to fear from compaction.
 //   - A silent server is abandoned within the stall limit of [WithStall], and one that
 //     says it has no leader at once.
 //   - The end of ctx ends the stream at once, even while nothing can be reached. Leaving
@@ -119,7 +120,8 @@
 //   - the watches beyond that share one on which nobody asks. There only events move a
 //     position, and the sign of life is a watch created on that gRPC stream. If somebody
 //     waits for a revision, the same keys are watched for a moment on a separate gRPC
-//     stream, of which there are up to four at a time: once all of the events seen there
+//     stream, of which there are up to four at a time, and no more than two for positions
+//     that nobody waits for: once all of the events seen there
 //     have also come by the shared one, nothing else is missing up to the answer there.
 //
 // A client's watches therefore need up to 37 gRPC streams, and for a moment twice as many

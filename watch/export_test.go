@@ -14,6 +14,20 @@ var Difference = difference
 // MaxReads is how many reads of a client are out at once.
 const MaxReads = maxReads
 
+// AwaitTurn waits until it is the turn of a question of a client.
+func AwaitTurn(ctx context.Context, client *clientv3.Client, routine bool) (done func(), ok bool) {
+	s := streamsOf(client)
+	over, ok := s.awaitTurn(ctx, routine)
+	if !ok {
+		s.release()
+		return nil, false
+	}
+	return func() {
+		over()
+		s.release()
+	}, true
+}
+
 // StreamKey is the metadata that tells gRPC streams apart.
 const StreamKey = streamKey
 

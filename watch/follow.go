@@ -41,7 +41,7 @@ type follower struct {
 	client *clientv3.Client
 	keys   span
 	buffer *buffer
-	poke   <-chan struct{}
+	poke   <-chan int64
 
 	progress *Progress // nil if nobody listens
 	streams  *streams
@@ -71,7 +71,7 @@ type follower struct {
 // unknown is the position of a follower that starts from now.
 const unknown = -1
 
-func newFollower(d *delivery, poke <-chan struct{}) *follower {
+func newFollower(d *delivery, poke <-chan int64) *follower {
 	return &follower{
 		config: d.config, client: d.client, keys: d.keys, buffer: d.buffer, poke: poke, progress: d.progress, streams: d.streams,
 		position: d.revision - 1, quiet: d.stall / 2, patience: d.stall, tolerance: d.stall / 2, pause: firstPause, warned: warner{log: d.log, key: d.keys.key},

@@ -3,14 +3,16 @@ package watch
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// freshness is after how many stall limits the position of a quiet watch on a shared
+// freshness is after how many stall limits at most the position of a quiet watch on a shared
 // gRPC stream is moved on, so that compaction does not catch up with it.
 const freshness = 6
 
@@ -27,13 +29,18 @@ type reception struct {
 	running    sync.WaitGroup          // what asks in the background
 	prodding   bool                    // one of them does
 	signs      chan *pb.ResponseHeader // what it has found, nil if nothing
-	confirming bool                    // so does one
+	confirming bool                    // so does one that somebody waits for
 	proofs     chan proof
-	proof      proof // to be used as soon as the events it speaks of are there
+	proof      proof        // to be used as soon as the events it speaks of are there
+	refreshing bool         // and one that nobody waits for
+	refreshed  chan proof   // what that has found
+	stale      *time.Timer  // when it is time for that
+	fresh      int64        // the position when that was set
+	reached    atomic.Int64 // the position, for them
 }
 
 func newReception(f *follower, w *leg) *reception {
-	return &reception{f: f, w: w, signs: make(chan *pb.ResponseHeader, 1), proofs: make(chan proof, 1)}
+	return &reception{f: f, w: w, signs: make(chan *pb.ResponseHeader, 1), proofs: make(chan proof, 1), refreshed: make(chan proof, 1)}
 }
 
 // run returns why the leg has ended.
@@ -44,9 +51,10 @@ func (r *reception) run(ctx context.Context) error {
 	r.silent, r.doubt = time.NewTimer(r.f.quiet), time.NewTicker(r.pace())
 	defer r.silent.Stop()
 	defer r.doubt.Stop()
-	fresh := time.NewTicker(freshness * r.f.stall)
-	defer fresh.Stop()
+	r.stale = time.NewTimer(freshness * r.f.stall)
+	defer r.stale.Stop()
 	for {
+		r.keep()
 		var err error
 		select {
 		case <-ctx.Done():
@@ -60,14 +68,12 @@ func (r *reception) run(ctx context.Context) error {
 			if err = r.receive(ctx, resp, ok); err == nil {
 				err = r.use(r.proof)
 			}
-		case <-r.f.poke:
-			r.ask(ctx)
+		case revision := <-r.f.poke:
+			r.ask(ctx, revision)
 			r.inquire(ctx, r.f.stall/5)
 			err = r.keepUp()
-		case <-fresh.C:
-			if r.w.line.shared {
-				r.ask(ctx)
-			}
+		case <-r.stale.C:
+			r.refresh(ctx)
 		case <-r.doubt.C:
 			r.prod(ctx)
 			r.inquire(ctx, r.f.stall)
@@ -77,6 +83,9 @@ func (r *reception) run(ctx context.Context) error {
 			err = r.judge(ctx, header)
 		case p := <-r.proofs:
 			r.confirming = false
+			err = r.use(p)
+		case p := <-r.refreshed:
+			r.refreshing = false
 			err = r.use(p)
 		case <-r.silent.C:
 			err = r.giveUp()
@@ -135,20 +144,51 @@ func (r *reception) judge(ctx context.Context, header *pb.ResponseHeader) error 
 	return nil
 }
 
-// ask asks how far the server is.
-func (r *reception) ask(ctx context.Context) {
+// ask asks how far the server is, for somebody who waits for a revision.
+func (r *reception) ask(ctx context.Context, revision int64) {
 	switch {
+	case r.f.position >= revision: // it is on its way to who waits
 	case !r.w.line.shared:
 		r.w.ask(ctx, r.f.quiet/5)
 	case !r.confirming:
 		r.confirming = true
-		position, quiet := r.f.position, r.f.quiet
-		r.running.Go(func() { r.proofs <- r.confirm(ctx, position, quiet) }) // ends with ctx
+		quiet := r.f.quiet
+		r.running.Go(func() { r.proofs <- r.confirm(ctx, revision, quiet, false) }) // ends with ctx
 	}
+}
+
+// refresh asks the same on a shared line for nobody, unless nothing has happened in the store.
+func (r *reception) refresh(ctx context.Context) {
+	r.postpone()
+	position, quiet := r.f.position, r.f.quiet
+	if !r.w.line.shared || r.refreshing || position >= r.w.line.last.Load().header.GetRevision() {
+		return
+	}
+	r.refreshing = true
+	r.running.Go(func() { r.refreshed <- r.confirm(ctx, position+1, quiet, true) }) // ends with ctx
+}
+
+// keep lets others know the position. One that has moved is fresh.
+func (r *reception) keep() {
+	if r.f.position != r.fresh {
+		r.fresh = r.f.position
+		r.reached.Store(r.fresh)
+		r.postpone()
+	}
+}
+
+// postpone sets when the position is no longer fresh: another time for each of those that
+// have begun together, which would have to take turns.
+func (r *reception) postpone() {
+	most := freshness * r.f.stall
+	r.stale.Reset(most - rand.N(most/4))
 }
 
 // use moves the position on by a proof, once all events that it speaks of are there.
 func (r *reception) use(p proof) error {
+	if p == (proof{}) {
+		return nil
+	}
 	r.proof = p
 	if p.compacted != 0 && r.f.snapshot && p.last == r.f.position {
 		// Nothing was missed, but that cannot be shown any more.
@@ -165,17 +205,22 @@ func (r *reception) use(p proof) error {
 // history from there on is compacted.
 type proof struct{ last, upTo, compacted int64 }
 
-// confirm finds out, on a gRPC stream of its own, what follows a position. It takes a
-// round trip, and up to the tenth of a second that a server needs to catch up. The result
-// is empty if that fails.
-func (r *reception) confirm(ctx context.Context, position int64, patience time.Duration) proof {
+// confirm finds out, on a gRPC stream of its own, what follows the position, unless that has
+// come to a revision by the time it is the question's turn; routine questions let others go
+// before. It takes a round trip, and up to the tenth of a second that a server needs to catch
+// up. The result is empty if that fails.
+func (r *reception) confirm(ctx context.Context, revision int64, patience time.Duration, routine bool) proof {
 	f := r.f
-	l, done := f.streams.takeForQuestion(ctx)
-	if l == nil {
+	done, ok := f.streams.awaitTurn(ctx, routine)
+	if !ok {
 		return proof{}
 	}
 	defer done()
-	w := newLeg(ctx, l, position+1)
+	position := r.reached.Load()
+	if position >= revision {
+		return proof{}
+	}
+	w := newLeg(ctx, f.streams.takeForQuestion(), position+1)
 	defer w.close()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

@@ -53,9 +53,9 @@ func Stream(ctx context.Context, client *clientv3.Client, key string, opts ...Op
 }
 
 // stream is Stream for what has been checked. If k is not nil it is in snapshot mode,
-// of a prefix, and k stands in for its memory of keys. Each token in poke makes it ask the
-// server for its revision, which a batch tells soon after.
-func stream(ctx context.Context, client *clientv3.Client, key string, cfg config, k known, poke <-chan struct{}) iter.Seq2[Batch, error] {
+// of a prefix, and k stands in for its memory of keys. Each revision in poke makes it ask the
+// server for its own if it has not come to that; a batch tells it soon after.
+func stream(ctx context.Context, client *clientv3.Client, key string, cfg config, k known, poke <-chan int64) iter.Seq2[Batch, error] {
 	if k != nil {
 		cfg.prefix, cfg.snapshot = true, true
 	}
@@ -113,7 +113,7 @@ func newDelivery(client *clientv3.Client, keys span, cfg config, k known) *deliv
 
 // follow starts the goroutine that fills the buffer. It ends when ctx does, when it
 // fails, or when stop is called, which waits for it.
-func (d *delivery) follow(ctx context.Context, poke <-chan struct{}) (stop func()) {
+func (d *delivery) follow(ctx context.Context, poke <-chan int64) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	f := newFollower(d, poke)
 	var running sync.WaitGroup

@@ -88,6 +88,7 @@ func (l *line) leave() {
 type streams struct {
 	client    *clientv3.Client
 	questions chan struct{} // has a token for each question that is being asked
+	routine   chan struct{} // and for each that nobody waits for, also until it is asked
 	reads     chan struct{} // has a token for each read that is out
 	latest    latest
 
@@ -113,7 +114,10 @@ func streamsOf(client *clientv3.Client) *streams {
 	defer clients.Unlock()
 	s := clients.streams[client]
 	if s == nil {
-		s = &streams{client: client, questions: make(chan struct{}, maxQuestions), reads: make(chan struct{}, maxReads)}
+		s = &streams{
+			client: client, questions: make(chan struct{}, maxQuestions), routine: make(chan struct{}, maxQuestions/2),
+			reads: make(chan struct{}, maxReads),
+		}
 		if clients.streams == nil {
 			clients.streams = make(map[*clientv3.Client]*streams)
 		}
@@ -189,24 +193,51 @@ func (s *streams) replace(l *line) {
 	s.forget(l)
 }
 
-// takeForQuestion returns a line of its own for a question, when it is the turn of that.
-func (s *streams) takeForQuestion(ctx context.Context) (l *line, done func()) {
-	select {
-	case s.questions <- struct{}{}:
-	case <-ctx.Done():
-		return nil, nil
+// awaitTurn waits until it is the turn of a question. Routine ones take no more than half of
+// the turns, so thousands of them hold up nobody who waits for an answer.
+func (s *streams) awaitTurn(ctx context.Context, routine bool) (done func(), ok bool) {
+	if routine {
+		if !take(ctx, s.routine) {
+			return nil, false
+		}
+		defer func() {
+			if !ok {
+				<-s.routine
+			}
+		}()
 	}
+	if !take(ctx, s.questions) {
+		return nil, false
+	}
+	return func() {
+		<-s.questions
+		if routine {
+			<-s.routine
+		}
+	}, true
+}
+
+// take puts a token into ch, for which it waits, and reports whether it has.
+func take(ctx context.Context, ch chan<- struct{}) bool {
+	select {
+	case ch <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// takeForQuestion returns a line of its own for a question.
+func (s *streams) takeForQuestion() *line {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.newLine(), func() { <-s.questions }
+	return s.newLine()
 }
 
 // read reads when it is the turn of that, and asks again, another member, beside a request
 // that has not been answered for as long as patience.
 func (s *streams) read(ctx context.Context, patience time.Duration, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
-	select {
-	case s.reads <- struct{}{}:
-	case <-ctx.Done():
+	if !take(ctx, s.reads) {
 		return nil, ended(ctx)
 	}
 	defer func() { <-s.reads }()

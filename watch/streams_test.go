@@ -13,6 +13,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 
+	"github.com/conclave-go/conclave/internal/bubble"
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/watch"
 )
@@ -202,6 +203,62 @@ func TestCompactionDoesNotKeepASharedStreamFromItsRevision(t *testing.T) {
 			require.NoError(t, c.Err())
 		}
 		closeAll(t, all)
+	})
+}
+
+// Where nothing happens there is nothing to ask for, and where something does, not all ask
+// at the same time.
+func TestWatchesThatShareAskOnlyIfSomethingHasHappenedAndNotTogether(t *testing.T) {
+	t.Parallel()
+	var spy spy
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		client := s.Client()
+		all := newCrowd(t, client, watch.WithStall(10*time.Second))
+		vtime.Advance(10 * time.Minute)
+		before := spy.seen()
+		require.LessOrEqual(t, len(before), watch.MaxGRPCStreams+1, "nobody has asked")
+
+		rev := put(t, client, "elsewhere", "v")
+		vtime.Advance(65 * time.Second)
+		asked := spy.seen()[len(before):]
+		require.Len(t, asked, crowd-watch.MaxGRPCStreams)
+		require.Greater(t, asked[len(asked)-1].opened.Sub(asked[0].opened), 6*time.Second)
+		for i, c := range all {
+			revision, _ := c.Freshness()
+			require.Equal(t, rev, revision, "cache %d", i)
+		}
+		closeAll(t, all)
+		vtime.Advance(time.Second)
+	}, spy.option())
+}
+
+// However many positions are to be kept fresh, who waits for a revision may ask.
+func TestQuestionsThatNobodyWaitsForLetOthersGoBefore(t *testing.T) {
+	t.Parallel()
+	bubble.Test(t, func(t *testing.T) {
+		client := new(clientv3.Client) // it is not used
+		ctx, cancel := context.WithCancel(t.Context())
+		turns := make(chan func(), 100)
+		var asking sync.WaitGroup
+		for range cap(turns) {
+			asking.Go(func() {
+				if done, ok := watch.AwaitTurn(ctx, client, true); ok {
+					turns <- done
+				}
+			})
+		}
+		synctest.Wait()
+		require.Len(t, turns, 2, "of four")
+		for range 2 {
+			done, ok := watch.AwaitTurn(ctx, client, false)
+			require.True(t, ok)
+			turns <- done
+		}
+		cancel()
+		asking.Wait()
+		for len(turns) > 0 {
+			(<-turns)()
+		}
 	})
 }
 
