@@ -93,7 +93,9 @@
 //     and again after twice as long each time; the stream goes on trying.
 //   - History is compacted, before the stream or while it is down: see above. If
 //     compaction overtakes the read of the state itself, the read starts over.
-//   - A user's token expires: another gRPC stream is opened, which gets a new one.
+//   - A user's token expires: what is open goes on, and the next watch that would share its
+//     gRPC stream gets another one, with a new token. If five of these go on beside the
+//     newest, their watches move to that.
 //   - The server refuses, for lack of permission or because of a wrong password: a stream
 //     that has never worked ends with the server's error. If it has worked, the refusal is
 //     a Warn, and the stream goes on once the permission or password is right again. A
@@ -124,8 +126,9 @@
 //     that nobody waits for: once all of the events seen there
 //     have also come by the shared one, nothing else is missing up to the answer there.
 //
-// A client's watches therefore need up to 37 gRPC streams, and for a moment twice as many
-// while members fail, since watches are then opened side by side. That leaves room behind
+// A client's watches therefore need up to 37 gRPC streams, up to four more if tokens expire,
+// and for a moment twice as many while members fail, since watches are then opened side by
+// side. That leaves room behind
 // proxies that allow a hundred per connection, where everything else of a client would
 // otherwise have to wait. The gRPC streams close with their last watch, whatever state
 // they are in; only a [clientv3.Watcher] that is neither clientv3's own nor in one of its

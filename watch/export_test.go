@@ -28,6 +28,42 @@ func AwaitTurn(ctx context.Context, client *clientv3.Client, routine bool) (done
 	}, true
 }
 
+// MaxRefused is how many shared gRPC streams go on beside the last.
+const MaxRefused = maxRefused
+
+// Lines are the shared gRPC streams of a client.
+type Lines struct {
+	s   *streams
+	all []*line
+}
+
+// NewLines returns the shared gRPC streams of a client that has none.
+func NewLines(client *clientv3.Client) *Lines { return &Lines{s: streamsOf(client)} }
+
+// Share has one watch more share a gRPC stream.
+func (l *Lines) Share() { l.all = append(l.all, l.s.take(context.Background(), 0)) }
+
+// Replace has the next one share another.
+func (l *Lines) Replace() { l.s.replace(l.all[len(l.all)-1]) }
+
+// Aside returns how many watches have to leave theirs.
+func (l *Lines) Aside() (n int) {
+	for _, one := range l.all {
+		if l.s.aside(one) {
+			n++
+		}
+	}
+	return n
+}
+
+// Close gives all back.
+func (l *Lines) Close() {
+	for _, one := range l.all {
+		one.leave()
+	}
+	l.s.release()
+}
+
 // StreamKey is the metadata that tells gRPC streams apart.
 const StreamKey = streamKey
 

@@ -17,6 +17,7 @@ var (
 	errFull   = errors.New("the buffer is full")
 	errSilent = errors.New("the server is silent")
 	errLate   = errors.New("history begins after the position")
+	errAside  = errors.New("the gRPC stream is to be left")
 )
 
 const (
@@ -190,7 +191,7 @@ func (f *follower) recover(ctx context.Context, err error) error {
 		f.log.Debug("watch: the server is silent; opening the watch again", "key", f.keys.key, "revision", f.position)
 	case errors.Is(err, errBehind):
 		f.log.Debug("watch: the member is behind the others; opening the watch again", "key", f.keys.key, "revision", f.position, "store", f.goal.revision)
-	case errors.Is(err, errLate):
+	case errors.Is(err, errLate), errors.Is(err, errAside):
 	case errors.Is(err, ErrCompacted) && f.snapshot:
 		f.log.Warn("watch: history is compacted; reading the state", "key", f.keys.key, "error", err)
 		if f.position == behind { // else the state has been read since

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -76,21 +79,33 @@ func (w *leg) ask(ctx context.Context, timeout time.Duration) {
 }
 
 // prod has the server show on a shared line that it is alive, by the creation of another
-// watch, unless it has just done so. It says nothing about the position.
-func (w *leg) prod(ctx context.Context, key string, within time.Duration) *pb.ResponseHeader {
-	if header := w.line.heard(within); header != nil {
-		return header
+// watch or its refusal, unless it has just done so. It says nothing about the position.
+func (w *leg) prod(ctx context.Context, key string, within time.Duration) *sign {
+	if s := w.line.lives(within); s != nil {
+		return s
 	}
 	watch, cancel := context.WithCancel(w.ctx)
 	defer cancel()
 	stop := context.AfterFunc(ctx, cancel)
 	defer stop()
-	resp, ok := <-w.line.Watch(watch, key, clientv3.WithCreatedNotify())
-	if !ok || !resp.Created {
+	switch resp, ok := <-w.line.Watch(watch, key, clientv3.WithCreatedNotify()); {
+	case !ok:
 		return nil
+	case refusedFor(resp.Err(), rpctypes.ErrInvalidAuthToken, rpctypes.ErrAuthOldRevision, rpctypes.ErrUserEmpty):
+		w.line.refuse()
+		w.line.streams.replace(w.line) // it keeps the token that it was opened with
+	case refusedFor(resp.Err(), rpctypes.ErrPermissionDenied):
+		w.line.refuse()
+	case resp.Created:
+		w.line.hear(resp.Header)
 	}
-	w.line.hear(resp.Header)
-	return resp.Header
+	return w.line.lives(within)
+}
+
+// refusedFor reports whether the server has refused a watch for one of some reasons, of which
+// clientv3 passes on only the text.
+func refusedFor(err error, reasons ...error) bool {
+	return err != nil && slices.ContainsFunc(reasons, func(reason error) bool { return strings.Contains(err.Error(), reason.Error()) })
 }
 
 // close ends the watch, and its gRPC stream if it was the last on it.

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -26,10 +25,10 @@ type reception struct {
 	heard  bool         // anything after the creation
 
 	// The rest is for a shared line.
-	running    sync.WaitGroup          // what asks in the background
-	prodding   bool                    // one of them does
-	signs      chan *pb.ResponseHeader // what it has found, nil if nothing
-	confirming bool                    // so does one that somebody waits for
+	running    sync.WaitGroup // what asks in the background
+	prodding   bool           // one of them does
+	signs      chan *sign     // what it has found, nil if nothing
+	confirming bool           // so does one that somebody waits for
 	proofs     chan proof
 	proof      proof        // to be used as soon as the events it speaks of are there
 	refreshing bool         // and one that nobody waits for
@@ -40,7 +39,7 @@ type reception struct {
 }
 
 func newReception(f *follower, w *leg) *reception {
-	return &reception{f: f, w: w, signs: make(chan *pb.ResponseHeader, 1), proofs: make(chan proof, 1), refreshed: make(chan proof, 1)}
+	return &reception{f: f, w: w, signs: make(chan *sign, 1), proofs: make(chan proof, 1), refreshed: make(chan proof, 1)}
 }
 
 // run returns why the leg has ended.
@@ -78,9 +77,9 @@ func (r *reception) run(ctx context.Context) error {
 			r.prod(ctx)
 			r.inquire(ctx, r.f.stall)
 			err = r.keepUp()
-		case header := <-r.signs:
+		case s := <-r.signs:
 			r.prodding = false
-			err = r.judge(ctx, header)
+			err = r.judge(ctx, s)
 		case p := <-r.proofs:
 			r.confirming = false
 			err = r.use(p)
@@ -130,8 +129,16 @@ func (r *reception) prod(ctx context.Context) {
 }
 
 // judge takes an answer on a shared line for a sign of life, and no more.
-func (r *reception) judge(ctx context.Context, header *pb.ResponseHeader) error {
+func (r *reception) judge(ctx context.Context, s *sign) error {
+	if s == nil {
+		return nil
+	}
+	header := s.header
 	if header == nil {
+		r.alive()
+		if r.f.streams.aside(r.w.line) {
+			return errAside
+		}
 		return nil
 	}
 	r.alive()
@@ -161,7 +168,10 @@ func (r *reception) ask(ctx context.Context, revision int64) {
 func (r *reception) refresh(ctx context.Context) {
 	r.postpone()
 	position, quiet := r.f.position, r.f.quiet
-	if !r.w.line.shared || r.refreshing || position >= r.w.line.last.Load().header.GetRevision() {
+	if !r.w.line.shared || r.refreshing {
+		return
+	}
+	if header := r.w.line.heard(r.f.stall); header != nil && position >= header.GetRevision() {
 		return
 	}
 	r.refreshing = true

@@ -26,6 +26,9 @@ const (
 	// load together, or come back, more would only take turns in the server, and hold up
 	// everybody else's there.
 	maxReads = 32
+	// maxRefused is how many shared gRPC streams of a client may go on beside the last
+	// although the server refuses new watches there.
+	maxRefused = 4
 	// closeAfter is when a line is closed that nobody uses any more. Usually it has ended
 	// by itself by then, with its last watch. Closing it while clientv3 3.7.3 takes note of
 	// a watch that the server has refused in this very moment would leave it hanging for
@@ -42,13 +45,14 @@ type line struct {
 	caller  string // of a shared one: what its users' contexts say, see callerOf
 	users   int    // guarded by streams.mu
 
-	last atomic.Pointer[sign]
+	last    atomic.Pointer[sign]
+	refused atomic.Pointer[sign] // of a shared one: the last refusal of a watch, without a header
 }
 
 // sign is a sign of life.
 type sign struct {
 	at     time.Time
-	header *pb.ResponseHeader
+	header *pb.ResponseHeader // nil of a refusal, which does not tell it
 }
 
 // hear notes a sign of life.
@@ -65,6 +69,21 @@ func (l *line) heard(within time.Duration) *pb.ResponseHeader {
 	return nil
 }
 
+// refuse notes that the server has refused a watch, which is a sign of life: the watches that
+// there are go on.
+func (l *line) refuse() { l.refused.Store(&sign{at: time.Now()}) }
+
+// lives returns the last sign of life, the latest that tells something if there are
+// several, nil if nothing has come for that long.
+func (l *line) lives(within time.Duration) *sign {
+	for _, s := range []*sign{l.last.Load(), l.refused.Load()} {
+		if s != nil && time.Since(s.at) < within {
+			return s
+		}
+	}
+	return nil
+}
+
 // leave closes the line after its last user.
 func (l *line) leave() {
 	s := l.streams
@@ -73,6 +92,9 @@ func (l *line) leave() {
 	last := l.users == 0
 	if last {
 		s.lines--
+		if l.shared {
+			s.shared--
+		}
 		s.forget(l)
 	}
 	if l.own {
@@ -96,6 +118,8 @@ type streams struct {
 	users int // followers
 	lines int // that are open
 	own   int
+	// shared is how many of them are shared, of which those in common are for new watches.
+	shared int
 	// common are the lines for watches that get none of their own, by what callers' contexts
 	// say: clientv3 gives watches with other metadata another gRPC stream, whose signs of life
 	// say nothing about this one.
@@ -156,6 +180,7 @@ func (s *streams) take(ctx context.Context, most int) *line {
 	if l == nil {
 		l = s.newLine()
 		l.shared, l.caller, l.users = true, caller, 0
+		s.shared++
 		if s.common == nil {
 			s.common = make(map[string]*line)
 		}
@@ -191,6 +216,14 @@ func (s *streams) replace(l *line) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forget(l)
+}
+
+// aside reports whether a line is to be left, since watches go on with too many that new ones
+// do not get.
+func (s *streams) aside(l *line) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.common[l.caller] != l && s.shared-len(s.common) > maxRefused
 }
 
 // awaitTurn waits until it is the turn of a question. Routine ones take no more than half of
