@@ -100,8 +100,10 @@
 //     that has never worked ends with the server's error. If it has worked, the refusal is
 //     a Warn, and the stream goes on once the permission or password is right again. A
 //     permission that is taken away is noticed when the watch is next opened.
-//   - A change is larger than the client accepts: first the server is asked to split its
-//     messages. If that does not help, a stream [WithSnapshot] reads the state instead, and
+//   - A change is larger than the client accepts: if the gRPC stream is shared, that ends all
+//     watches on it. Each is then opened alone for a moment, 32 at a time, and those whose own
+//     it was not go on as before. For the one whose it was, the server is first asked to split
+//     its messages. If that does not help, a stream [WithSnapshot] reads the state instead, and
 //     warns while it cannot; any other ends with a [*TooLargeError]. So does one that
 //     cannot read the first snapshot.
 //   - Another cluster answers, or the store's revision has gone back: the stream ends with
@@ -128,7 +130,7 @@
 //
 // A client's watches therefore need up to 37 gRPC streams, up to four more if tokens expire,
 // and for a moment twice as many while members fail, since watches are then opened side by
-// side. That leaves room behind
+// side, or up to 32 more after a message that was too large. That leaves room behind
 // proxies that allow a hundred per connection, where everything else of a client would
 // otherwise have to wait. The gRPC streams close with their last watch, whatever state
 // they are in; only a [clientv3.Watcher] that is neither clientv3's own nor in one of its

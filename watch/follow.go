@@ -18,6 +18,8 @@ var (
 	errSilent = errors.New("the server is silent")
 	errLate   = errors.New("history begins after the position")
 	errAside  = errors.New("the gRPC stream is to be left")
+	errOthers = errors.New("the gRPC stream is shared")
+	errPast   = errors.New("the watch has come past what was in the way")
 )
 
 const (
@@ -61,6 +63,7 @@ type follower struct {
 	tolerance time.Duration
 	from      from // where the next watch begins
 	fragment  bool // large messages are to be divided, see options
+	alone     bool // the next watch is not to share a gRPC stream
 	anew      bool // the next gap begins anew, see WithRebuild
 	worked    bool // a watch was created once
 	refusals  int
@@ -98,6 +101,12 @@ func (f *follower) run(ctx context.Context) {
 
 // watch opens a watch and fills the buffer from it. It returns why that ended.
 func (f *follower) watch(ctx context.Context) error {
+	if f.alone {
+		if !take(ctx, f.streams.alone) {
+			return ctx.Err()
+		}
+		defer func() { <-f.streams.alone }()
+	}
 	w, err := f.open(ctx, f.start())
 	if err != nil {
 		return err
@@ -110,7 +119,7 @@ func (f *follower) watch(ctx context.Context) error {
 	if err := f.begin(ctx, w); err != nil {
 		return err
 	}
-	err = newReception(f, w).run(ctx)
+	err = w.line.attribute(newReception(f, w).run(ctx))
 	f.failed = 0
 	if blames(err) {
 		f.failed = w.created.GetMemberId()
@@ -191,7 +200,11 @@ func (f *follower) recover(ctx context.Context, err error) error {
 		f.log.Debug("watch: the server is silent; opening the watch again", "key", f.keys.key, "revision", f.position)
 	case errors.Is(err, errBehind):
 		f.log.Debug("watch: the member is behind the others; opening the watch again", "key", f.keys.key, "revision", f.position, "store", f.goal.revision)
-	case errors.Is(err, errLate), errors.Is(err, errAside):
+	case errors.Is(err, errLate), errors.Is(err, errAside), errors.Is(err, errPast):
+	case errors.Is(err, errOthers):
+		// It is this watch's own if it comes again when no other is on the gRPC stream.
+		f.log.Debug("watch: a message was too large for a shared gRPC stream; opening the watch alone", "key", f.keys.key, "revision", f.position)
+		f.alone = true
 	case errors.Is(err, ErrCompacted) && f.snapshot:
 		f.log.Warn("watch: history is compacted; reading the state", "key", f.keys.key, "error", err)
 		if f.position == behind { // else the state has been read since

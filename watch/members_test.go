@@ -168,6 +168,38 @@ func TestValueLargerThanTheClientAcceptsIsNamed(t *testing.T) {
 	require.ErrorContains(t, err, prefix+"huge")
 }
 
+// A message that is too large ends the gRPC stream, and so all watches that share it. Those
+// whose own it is not go on, also if they could not read the state.
+func TestValueLargerThanTheClientAcceptsIsNoMatterOfOthersOnTheGRPCStream(t *testing.T) {
+	t.Parallel()
+	const limit = 1 << 20
+	const others = 10
+	c := etcdtest.New(t)
+	other, prefix := c.Client(t), c.Prefix(t)
+	client := c.Client(t, etcdtest.WithConfig(func(cfg *clientv3.Config) { cfg.MaxCallSendMsgSize, cfg.MaxCallRecvMsgSize = limit, limit }))
+	for i := range watch.MaxGRPCStreams {
+		newTap(t, client, fmt.Sprint(prefix, "own", i)).next()
+	}
+	var book logBook
+	var progress atomic.Pointer[watch.Progress]
+	newTextCache(t, client, prefix+"huge", watch.WithLogger(book.logger()), watch.WithObserver(watch.Observer{Opened: progress.Store}))
+	streams := make([]*tap, others)
+	for i := range streams {
+		streams[i] = newTap(t, client, fmt.Sprint(prefix, "other", i))
+		streams[i].next()
+	}
+	for round := range 2 {
+		put(t, other, prefix+"huge", strings.Repeat("x", limit+limit/4))
+		for i, p := range streams {
+			key := fmt.Sprint(prefix, "other", i)
+			rev := put(t, other, key, fmt.Sprint(round))
+			require.Equal(t, []string{set(key, fmt.Sprint(round), rev)}, p.events(1))
+		}
+		eventually(t, func() bool { return strings.Contains(book.String(), prefix+"huge") }, "it is named")
+	}
+	eventually(t, func() bool { return progress.Load().GRPCStreams() == watch.MaxGRPCStreams+1 }, "all share one again")
+}
+
 // A cache that meets such a value warns, and goes on once it is gone.
 func TestCacheGoesOnAfterAValueLargerThanTheClientAccepts(t *testing.T) {
 	t.Parallel()

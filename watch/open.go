@@ -91,6 +91,9 @@ func (o *openings) start(ctx context.Context, n int) {
 // take returns a line for the next watch. Beside one that has its own there may be twice as
 // many of those.
 func (o *openings) take(ctx context.Context) *line {
+	if o.f.alone {
+		return o.f.streams.takeAside()
+	}
 	most := MaxGRPCStreams
 	if o.own {
 		most *= 2
@@ -139,7 +142,7 @@ func (o *openings) judge(ctx context.Context, got opening) (*leg, error) {
 		o.f.streams.replace(got.leg.line)
 		got.leg.close()
 		if !ofMember(got.err) {
-			return nil, got.err
+			return nil, got.leg.line.attribute(got.err)
 		}
 		o.start(ctx, 1)
 	}

@@ -52,8 +52,13 @@ func (r *reception) run(ctx context.Context) error {
 	defer r.doubt.Stop()
 	r.stale = time.NewTimer(freshness * r.f.stall)
 	defer r.stale.Stop()
+	if r.f.alone {
+		r.w.ask(ctx, r.f.stall/10)
+	}
 	for {
-		r.keep()
+		if err := r.keep(); err != nil {
+			return err
+		}
 		var err error
 		select {
 		case <-ctx.Done():
@@ -178,13 +183,19 @@ func (r *reception) refresh(ctx context.Context) {
 	r.running.Go(func() { r.refreshed <- r.confirm(ctx, position+1, quiet, true) }) // ends with ctx
 }
 
-// keep lets others know the position. One that has moved is fresh.
-func (r *reception) keep() {
+// keep lets others know the position. One that has moved is fresh. A watch that is alone has
+// come past what its line had met once it has all that there was when it was created.
+func (r *reception) keep() error {
 	if r.f.position != r.fresh {
 		r.fresh = r.f.position
 		r.reached.Store(r.fresh)
 		r.postpone()
 	}
+	if r.f.alone && r.fresh >= r.w.created.GetRevision() {
+		r.f.alone = false
+		return errPast
+	}
+	return nil
 }
 
 // postpone sets when the position is no longer fresh: another time for each of those that
@@ -230,7 +241,7 @@ func (r *reception) confirm(ctx context.Context, revision int64, patience time.D
 	if position >= revision {
 		return proof{}
 	}
-	w := newLeg(ctx, f.streams.takeForQuestion(), position+1)
+	w := newLeg(ctx, f.streams.takeAside(), position+1)
 	defer w.close()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

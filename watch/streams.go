@@ -26,6 +26,9 @@ const (
 	// load together, or come back, more would only take turns in the server, and hold up
 	// everybody else's there.
 	maxReads = 32
+	// maxAlone is how many watches may at once be alone for a moment, on gRPC streams beside
+	// those, see errOthers.
+	maxAlone = 32
 	// maxRefused is how many shared gRPC streams of a client may go on beside the last
 	// although the server refuses new watches there.
 	maxRefused = 4
@@ -73,6 +76,15 @@ func (l *line) heard(within time.Duration) *pb.ResponseHeader {
 // there are go on.
 func (l *line) refuse() { l.refused.Store(&sign{at: time.Now()}) }
 
+// attribute says of what a watch has ended with whether it may be another's on the same line:
+// a message that is too large ends the whole gRPC stream.
+func (l *line) attribute(err error) error {
+	if l.shared && attempt.TooLarge(err) {
+		return fmt.Errorf("%w: %w", errOthers, err)
+	}
+	return err
+}
+
 // lives returns the last sign of life, the latest that tells something if there are
 // several, nil if nothing has come for that long.
 func (l *line) lives(within time.Duration) *sign {
@@ -112,6 +124,7 @@ type streams struct {
 	questions chan struct{} // has a token for each question that is being asked
 	routine   chan struct{} // and for each that nobody waits for, also until it is asked
 	reads     chan struct{} // has a token for each read that is out
+	alone     chan struct{} // and for each watch that is alone for a moment
 	latest    latest
 
 	mu    sync.Mutex
@@ -140,7 +153,7 @@ func streamsOf(client *clientv3.Client) *streams {
 	if s == nil {
 		s = &streams{
 			client: client, questions: make(chan struct{}, maxQuestions), routine: make(chan struct{}, maxQuestions/2),
-			reads: make(chan struct{}, maxReads),
+			reads: make(chan struct{}, maxReads), alone: make(chan struct{}, maxAlone),
 		}
 		if clients.streams == nil {
 			clients.streams = make(map[*clientv3.Client]*streams)
@@ -260,8 +273,8 @@ func take(ctx context.Context, ch chan<- struct{}) bool {
 	}
 }
 
-// takeForQuestion returns a line of its own for a question.
-func (s *streams) takeForQuestion() *line {
+// takeAside returns a line of its own for a moment, which does not count as one.
+func (s *streams) takeAside() *line {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.newLine()

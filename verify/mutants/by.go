@@ -239,6 +239,8 @@ func knownBy() map[string]string {
 		"watch/a position is kept fresh although nothing has happened":        "TestWatchesThatShareAskOnly",
 		"watch/all positions are kept fresh at the same time":                 "TestWatchesThatShareAskOnly",
 		"watch/a refusal is silence":                                          "TestWatchesGoOnAfterTheToken",
+		"watch/a message that was too large is everybody's":                   "TestValueLargerThanTheClientAcceptsIsNoMatter",
+		"watch/who is alone does not come back":                               "TestValueLargerThanTheClientAcceptsIsNoMatter",
 		"watch/a silent watch is waited for":                                  "TestSilentStreamIsReopened",
 		"watch/a long history has no more time than a short one":              "TestHistoryThatTakesLonger",
 		"watch/a member that stands still is kept":                            "TestMemberThatStandsStillIsLeftThough",

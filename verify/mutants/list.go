@@ -298,6 +298,8 @@ func watchMutants() group {
 		{name: "a position is kept fresh although nothing has happened", file: "receive.go", fn: "reception.refresh", old: "header != nil && position", with: "header != nil && -1"},
 		{name: "all positions are kept fresh at the same time", file: "receive.go", fn: "reception.postpone", old: "most - rand.N(most/4)", with: "most - rand.N(most/4)*0"},
 		{name: "a refusal is silence", file: "streams.go", fn: "line.refuse", old: "l.refused.Store(&sign{at: time.Now()})", with: ""},
+		{name: "a message that was too large is everybody's", file: "streams.go", fn: "line.attribute", old: "l.shared && ", with: "false && l.shared && "},
+		{name: "who is alone does not come back", file: "receive.go", fn: "reception.keep", old: "return errPast", with: "return nil"},
 		{name: "a silent watch is waited for", file: "receive.go", fn: "reception.giveUp", old: "return errSilent", with: "r.silent.Reset(r.f.quiet)\n\treturn nil"},
 		{name: "a long history has no more time than a short one", file: "receive.go", fn: "reception.giveUp", old: "r.f.quiet = min(2*r.f.quiet, maxQuiet*r.f.stall)", with: ""},
 		{name: "a member that stands still is kept", file: "lag.go", fn: "reception.keepUp", old: "return errBehind", with: "return nil"},
