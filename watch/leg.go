@@ -64,9 +64,6 @@ func (w *leg) create(key string, opts []clientv3.OpOption) error {
 	}
 }
 
-// behind reports whether there was history to deliver when the watch was created.
-func (w *leg) behind() bool { return w.revision > 0 && w.revision <= w.created.GetRevision() }
-
 // ask asks the server for its revision. There is no answer while the watch has not caught
 // up with the store. While clientv3 looks for another connection it does not take the
 // request, for which nobody waits longer than timeout.

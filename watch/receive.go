@@ -53,7 +53,7 @@ func (r *reception) run(ctx context.Context) error {
 	r.stale = time.NewTimer(freshness * r.f.stall)
 	defer r.stale.Stop()
 	if r.f.alone {
-		r.w.ask(ctx, r.f.stall/10)
+		r.w.ask(ctx, r.patience())
 	}
 	for {
 		if err := r.keep(); err != nil {
@@ -74,7 +74,7 @@ func (r *reception) run(ctx context.Context) error {
 			}
 		case revision := <-r.f.poke:
 			r.ask(ctx, revision)
-			r.inquire(ctx, r.f.stall/5)
+			r.inquire(ctx, r.pace())
 			err = r.keepUp()
 		case <-r.stale.C:
 			r.refresh(ctx)
@@ -100,8 +100,11 @@ func (r *reception) run(ctx context.Context) error {
 	}
 }
 
-// pace is how long after the last sign of life the server is asked for one.
-func (r *reception) pace() time.Duration { return r.f.quiet * 2 / 5 }
+// pace is how long after the last sign of life the server is asked for one, however long it
+// may be silent, and patience how long a question to it may take to be sent.
+func (r *reception) pace() time.Duration { return r.f.stall / 5 }
+
+func (r *reception) patience() time.Duration { return r.f.stall / 10 }
 
 // alive notes a sign of life. Only those of this very watch count for how long it may be
 // silent the next time: others on the line may come before a message that holds all up.
@@ -113,9 +116,10 @@ func (r *reception) alive() {
 
 // giveUp is for a leg that has been silent for too long.
 func (r *reception) giveUp() error {
-	if r.w.behind() && !r.heard {
+	if r.f.position < r.w.created.GetRevision() && !r.heard {
 		// A long history is one message, of which nothing shows until all of it has
-		// arrived. So the next one is given more time.
+		// arrived. So the next one is given more time. Where there is none, silence is
+		// never harmless.
 		r.f.quiet = min(2*r.f.quiet, maxQuiet*r.f.stall)
 	}
 	return errSilent
@@ -125,7 +129,7 @@ func (r *reception) giveUp() error {
 func (r *reception) prod(ctx context.Context) {
 	switch {
 	case !r.w.line.shared:
-		r.w.ask(ctx, r.f.quiet/5)
+		r.w.ask(ctx, r.patience())
 	case !r.prodding:
 		r.prodding = true
 		key, pace := r.f.keys.key, r.pace()
@@ -161,7 +165,7 @@ func (r *reception) ask(ctx context.Context, revision int64) {
 	switch {
 	case r.f.position >= revision: // it is on its way to who waits
 	case !r.w.line.shared:
-		r.w.ask(ctx, r.f.quiet/5)
+		r.w.ask(ctx, r.patience())
 	case !r.confirming:
 		r.confirming = true
 		quiet := r.f.quiet

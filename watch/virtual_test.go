@@ -39,6 +39,9 @@ type gRPCStream struct {
 func (s *gRPCStream) SendMsg(m any) error {
 	s.spy.mu.Lock()
 	mute, slow := s.mute, s.slow
+	if resp, ok := m.(*pb.WatchResponse); ok && !resp.Created {
+		mute = mute || s.spy.terse
+	}
 	s.spy.mu.Unlock()
 	if mute || s.hold(m) {
 		return nil
@@ -102,6 +105,14 @@ type spy struct {
 	// overtaken is for how long events on a shared stream are held back while other messages are
 	// not: a server keeps the order of those of one watch only.
 	overtaken time.Duration
+	terse     bool // nothing but the creation of watches arrives
+}
+
+// sayOnlyThatItIsCreated sets terse.
+func (s *spy) sayOnlyThatItIsCreated(terse bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.terse = terse
 }
 
 func (s *spy) option() vtime.Option {
@@ -264,6 +275,39 @@ func TestHistoryThatTakesLongerThanTheStallLimitArrives(t *testing.T) {
 		vtime.Advance(10 * time.Minute)
 		events, _ := eventsOf(ch)
 		require.Equal(t, []string{set("k", "v", rev)}, events)
+	}, spy.option())
+}
+
+// Where there is no history, silence is not that of a long message that is on its way.
+func TestAWatchWithoutHistoryIsNotGivenMoreTimeEachTime(t *testing.T) {
+	t.Parallel()
+	const limit = 10 * time.Second
+	var spy spy
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		client := s.Client()
+		put(t, client, "k", "v")
+		var left atomic.Int64
+		ch := arrivals(ctx, client, "k", watch.WithStall(limit), watch.WithObserver(watch.Observer{
+			Reopened: func(_ *watch.Progress, why watch.Reason) {
+				if why == watch.ReasonSilent {
+					left.Add(1)
+				}
+			},
+		}))
+		vtime.Advance(time.Second)
+		spy.sayOnlyThatItIsCreated(true)
+		vtime.Advance(10 * limit)
+		require.GreaterOrEqual(t, left.Load(), int64(15), "each after half of the limit")
+		spy.sayOnlyThatItIsCreated(false)
+		vtime.Advance(limit)
+		before := left.Load()
+		rev := put(t, client, "k", "w")
+		vtime.Advance(time.Second)
+		events, _ := eventsOf(ch)
+		require.Equal(t, []string{set("k", "w", rev)}, events)
+		require.Equal(t, before, left.Load())
 	}, spy.option())
 }
 

@@ -241,6 +241,7 @@ func knownBy() map[string]string {
 		"watch/a refusal is silence":                                          "TestWatchesGoOnAfterTheToken",
 		"watch/a message that was too large is everybody's":                   "TestValueLargerThanTheClientAcceptsIsNoMatter",
 		"watch/who is alone does not come back":                               "TestValueLargerThanTheClientAcceptsIsNoMatter",
+		"watch/silence without history is harmless":                           "TestAWatchWithoutHistory",
 		"watch/a silent watch is waited for":                                  "TestSilentStreamIsReopened",
 		"watch/a long history has no more time than a short one":              "TestHistoryThatTakesLonger",
 		"watch/a member that stands still is kept":                            "TestMemberThatStandsStillIsLeftThough",

@@ -300,6 +300,7 @@ func watchMutants() group {
 		{name: "a refusal is silence", file: "streams.go", fn: "line.refuse", old: "l.refused.Store(&sign{at: time.Now()})", with: ""},
 		{name: "a message that was too large is everybody's", file: "streams.go", fn: "line.attribute", old: "l.shared && ", with: "false && l.shared && "},
 		{name: "who is alone does not come back", file: "receive.go", fn: "reception.keep", old: "return errPast", with: "return nil"},
+		{name: "silence without history is harmless", file: "receive.go", fn: "reception.giveUp", old: "r.f.position < r.w.created.GetRevision()", with: "true"},
 		{name: "a silent watch is waited for", file: "receive.go", fn: "reception.giveUp", old: "return errSilent", with: "r.silent.Reset(r.f.quiet)\n\treturn nil"},
 		{name: "a long history has no more time than a short one", file: "receive.go", fn: "reception.giveUp", old: "r.f.quiet = min(2*r.f.quiet, maxQuiet*r.f.stall)", with: ""},
 		{name: "a member that stands still is kept", file: "lag.go", fn: "reception.keepUp", old: "return errBehind", with: "return nil"},
