@@ -15,9 +15,18 @@ var Difference = difference
 const MaxReads = maxReads
 
 // AwaitTurn waits until it is the turn of a question of a client.
-func AwaitTurn(ctx context.Context, client *clientv3.Client, routine bool) (done func(), ok bool) {
+func AwaitTurn(ctx context.Context, client *clientv3.Client) (done func(), ok bool) {
+	return awaitFor(ctx, client, (*streams).awaitTurn)
+}
+
+// AwaitRoutine is AwaitTurn for a question that nobody waits for.
+func AwaitRoutine(ctx context.Context, client *clientv3.Client) (done func(), ok bool) {
+	return awaitFor(ctx, client, (*streams).awaitRoutine)
+}
+
+func awaitFor(ctx context.Context, client *clientv3.Client, await func(*streams, context.Context) (func(), bool)) (done func(), ok bool) {
 	s := streamsOf(client)
-	over, ok := s.awaitTurn(ctx, routine)
+	over, ok := await(s, ctx)
 	if !ok {
 		s.release()
 		return nil, false

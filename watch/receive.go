@@ -169,7 +169,7 @@ func (r *reception) ask(ctx context.Context, revision int64) {
 	case !r.confirming:
 		r.confirming = true
 		quiet := r.f.quiet
-		r.running.Go(func() { r.proofs <- r.confirm(ctx, revision, quiet, false) }) // ends with ctx
+		r.running.Go(func() { r.proofs <- r.confirm(ctx, revision, quiet, r.f.streams.awaitTurn) }) // ends with ctx
 	}
 }
 
@@ -184,7 +184,7 @@ func (r *reception) refresh(ctx context.Context) {
 		return
 	}
 	r.refreshing = true
-	r.running.Go(func() { r.refreshed <- r.confirm(ctx, position+1, quiet, true) }) // ends with ctx
+	r.running.Go(func() { r.refreshed <- r.confirm(ctx, position+1, quiet, r.f.streams.awaitRoutine) }) // ends with ctx
 }
 
 // keep lets others know the position. One that has moved is fresh. A watch that is alone has
@@ -230,13 +230,15 @@ func (r *reception) use(p proof) error {
 // history from there on is compacted.
 type proof struct{ last, upTo, compacted int64 }
 
+// awaitTurn waits until it is the turn of a question, see streams.
+type awaitTurn func(ctx context.Context) (done func(), ok bool)
+
 // confirm finds out, on a gRPC stream of its own, what follows the position, unless that has
-// come to a revision by the time it is the question's turn; routine questions let others go
-// before. It takes a round trip, and up to the tenth of a second that a server needs to catch
-// up. The result is empty if that fails.
-func (r *reception) confirm(ctx context.Context, revision int64, patience time.Duration, routine bool) proof {
+// come to a revision by the time it is the question's turn. It takes a round trip, and up to
+// the tenth of a second that a server needs to catch up. The result is empty if that fails.
+func (r *reception) confirm(ctx context.Context, revision int64, patience time.Duration, await awaitTurn) proof {
 	f := r.f
-	done, ok := f.streams.awaitTurn(ctx, routine)
+	done, ok := await(ctx)
 	if !ok {
 		return proof{}
 	}

@@ -239,27 +239,25 @@ func (s *streams) aside(l *line) bool {
 	return s.common[l.caller] != l && s.shared-len(s.common) > maxRefused
 }
 
-// awaitTurn waits until it is the turn of a question. Routine ones take no more than half of
-// the turns, so thousands of them hold up nobody who waits for an answer.
-func (s *streams) awaitTurn(ctx context.Context, routine bool) (done func(), ok bool) {
-	if routine {
-		if !take(ctx, s.routine) {
-			return nil, false
-		}
-		defer func() {
-			if !ok {
-				<-s.routine
-			}
-		}()
+// awaitTurn waits until it is the turn of a question.
+func (s *streams) awaitTurn(ctx context.Context) (done func(), ok bool) {
+	return func() { <-s.questions }, take(ctx, s.questions)
+}
+
+// awaitRoutine is awaitTurn for a question that nobody waits for. These take no more than half
+// of the turns, so thousands of them hold up nobody else.
+func (s *streams) awaitRoutine(ctx context.Context) (done func(), ok bool) {
+	if !take(ctx, s.routine) {
+		return nil, false
 	}
-	if !take(ctx, s.questions) {
+	over, ok := s.awaitTurn(ctx)
+	if !ok {
+		<-s.routine
 		return nil, false
 	}
 	return func() {
-		<-s.questions
-		if routine {
-			<-s.routine
-		}
+		over()
+		<-s.routine
 	}, true
 }
 

@@ -242,7 +242,7 @@ func TestQuestionsThatNobodyWaitsForLetOthersGoBefore(t *testing.T) {
 		var asking sync.WaitGroup
 		for range cap(turns) {
 			asking.Go(func() {
-				if done, ok := watch.AwaitTurn(ctx, client, true); ok {
+				if done, ok := watch.AwaitRoutine(ctx, client); ok {
 					turns <- done
 				}
 			})
@@ -250,7 +250,7 @@ func TestQuestionsThatNobodyWaitsForLetOthersGoBefore(t *testing.T) {
 		synctest.Wait()
 		require.Len(t, turns, 2, "of four")
 		for range 2 {
-			done, ok := watch.AwaitTurn(ctx, client, false)
+			done, ok := watch.AwaitTurn(ctx, client)
 			require.True(t, ok)
 			turns <- done
 		}
