@@ -1,6 +1,7 @@
 package concurrency
 
 import (
+	"context"
 	"errors"
 	"slices"
 
@@ -124,7 +125,13 @@ func (a *attempt) commit() (resp *clientv3.TxnResponse, again bool, err error) {
 	for _, key := range a.puts {
 		then = append(then, a.writes[key].op)
 	}
-	resp, err = a.client.Txn(a.opts.ctx).If(a.conditions()...).Then(then...).Else(otherwise...).Commit()
+	send := led[*clientv3.TxnResponse]
+	if len(then) == 0 { // it reads, and does no harm twice
+		send = beside
+	}
+	resp, err = send(a.opts.ctx, func(ctx context.Context) (*clientv3.TxnResponse, error) {
+		return a.client.Txn(ctx).If(a.conditions()...).Then(then...).Else(otherwise...).Commit()
+	})
 	switch {
 	case err != nil:
 		return nil, false, a.ended(err)
@@ -241,7 +248,9 @@ func (a *attempt) ask(spans []span, how []clientv3.OpOption) (*clientv3.TxnRespo
 	for i, s := range spans {
 		ops[i] = s.op(how...)
 	}
-	return a.client.Txn(a.opts.ctx).Then(ops...).Commit()
+	return beside(a.opts.ctx, func(ctx context.Context) (*clientv3.TxnResponse, error) {
+		return a.client.Txn(ctx).Then(ops...).Commit()
+	})
 }
 
 // Get implements STM.

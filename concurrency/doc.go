@@ -18,7 +18,8 @@
 //   - [Mutex.Header] has the create revision of the lock's key, which is its fencing
 //     token, even after a wait.
 //   - A slow or vanished member costs neither the session nor a call that another could
-//     have answered.
+//     have answered, but for the commit of [NewSTM] that writes: of several members it asks
+//     one that knows a leader, once.
 //   - [NewSTM] reads and validates ranges, phantoms included: [GetRange], [GetPrefix].
 //
 // # What to look for

@@ -1,0 +1,37 @@
+package concurrency_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/concurrency"
+	"github.com/conclave-go/conclave/internal/etcdtest"
+)
+
+func TestTransactionsGoElsewhereIfAMemberIsCutOffFromItsPeers(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t, etcdtest.WithMembers(3))
+	leader, err := c.WaitLeader(guarded(t))
+	require.NoError(t, err)
+	cut := (leader + 1) % c.Size()
+	client, lonely := c.Client(t), c.Client(t, etcdtest.ViaMember(cut))
+	for range 2 * c.Size() { // connected to all of them
+		get(t, client, "k")
+	}
+	require.NoError(t, c.Isolate(cut))
+	eventually(t, func() bool { // it hears of it when its election timeout has passed
+		_, err := lonely.Txn(clientv3.WithRequireLeader(guarded(t))).Then(clientv3.OpGet("k", clientv3.WithSerializable())).Commit()
+		return errors.Is(err, rpctypes.ErrNoLeader)
+	}, "it has no leader")
+	for range 2 * c.Size() {
+		run(t, client, func(s concurrency.STM) error { s.Put("k", s.Get("k")+"."); return nil })
+	}
+	run(t, client, func(s concurrency.STM) error {
+		require.Len(t, s.Get("k"), 2*c.Size())
+		return nil
+	})
+}
