@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/conclave-go/conclave/examples/internal/programtest"
+	"github.com/conclave-go/conclave/internal/etcdtest"
 )
 
 func TestMain(m *testing.M) { programtest.Main(m, main) }
@@ -43,8 +44,7 @@ func TestTheProgramFailsIfItIsToldToEndBeforeItsCommandIsDone(t *testing.T) {
 
 func TestTheProgramFailsIfItIsToldToEndWhileItsCommandRuns(t *testing.T) {
 	t.Parallel()
-	etcd := programtest.Embedded(t).Spec()
-	r := programtest.Start(t, nil, "-endpoints", etcd.Endpoints[0], "reports", "sh", "-c", "echo runs; exec sleep 1000")
+	r := programtest.Start(t, nil, "-endpoints", etcdtest.New(t).Endpoints()[0], "reports", "sh", "-c", "echo runs; exec sleep 1000")
 	r.AwaitLine(t, "runs")
 	require.NoError(t, r.Cmd.Process.Signal(syscall.SIGTERM))
 	_, code := r.Finish(t)

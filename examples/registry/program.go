@@ -32,53 +32,51 @@ const (
 // server is one of those that share the calls of a service.
 type server struct {
 	testgrpc.UnimplementedTestServiceServer
-	Service, Name string
-	Listen        string // an address that clients can dial
-	About         about
-	TTL           time.Duration // of its lease
+	service, name string
+	listen        string // an address that clients can dial
+	about         about
 }
 
 // about is what balancers can learn of a server from the registry.
 type about struct{ Zone, Version string }
 
-// serviceMain would be main in your copy: a server or a client until SIGTERM or Ctrl-C.
-func serviceMain(role string, args []string) error {
-	s := &server{TTL: lease.DefaultTTL}
-	fs := flag.NewFlagSet(role, flag.ExitOnError)
-	endpoints := fs.String("endpoints", "localhost:2379", "etcd's client `addresses`, separated by commas")
-	fs.StringVar(&s.Service, "service", "whoami", "`name` of the service in the registry")
-	if role == "server" {
-		fs.StringVar(&s.Listen, "listen", "127.0.0.1:0", "`address` to listen on, which clients dial")
-		fs.StringVar(&s.Name, "name", "", "`name` of this server (default its address)")
-		fs.StringVar(&s.About.Zone, "zone", "", "`zone` of this server")
-	}
+// registryMain would be main in your copy: a server or a client until SIGTERM or Ctrl-C.
+func registryMain(ctx context.Context, args []string) error {
+	s := &server{}
+	fs := flag.NewFlagSet("registry", flag.ExitOnError)
+	endpoints := fs.String("endpoints", os.Getenv("ETCDCTL_ENDPOINTS"), "etcd's client `addresses`, separated by commas")
+	ttl := fs.Duration("ttl", lease.DefaultTTL, "TTL of the lease: after a crash clients find the server for this long")
+	fs.StringVar(&s.service, "service", "whoami", "`name` of the service in the registry")
+	fs.StringVar(&s.listen, "listen", "127.0.0.1:0", "`address` to listen on, which clients dial")
+	fs.StringVar(&s.name, "name", "", "`name` of this server (default its address)")
+	fs.StringVar(&s.about.Zone, "zone", "", "`zone` of this server")
+	fs.StringVar(&s.about.Version, "version", "", "`version` of this server")
+	calls := fs.Bool("client", false, "be a client, which calls the service every second")
 	_ = fs.Parse(args) // it exits if it fails
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	client, err := clientv3.New(clientv3.Config{
-		Endpoints:            strings.Split(*endpoints, ","),
-		DialKeepAliveTime:    10 * time.Second,
-		DialKeepAliveTimeout: 5 * time.Second,
+		Endpoints: strings.Split(*endpoints, ","), DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 5 * time.Second,
 	})
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	if role == "server" {
-		return s.serve(ctx, client)
+	if *calls {
+		return call(ctx, client, s.service)
 	}
-	return call(ctx, client, s.Service)
+	return s.serve(ctx, client, *ttl)
 }
 
 // serve answers calls until ctx ends, and then drains: no call fails.
-func (s *server) serve(ctx context.Context, client *clientv3.Client) error {
-	listener, err := net.Listen("tcp", s.Listen)
+func (s *server) serve(ctx context.Context, client *clientv3.Client, ttl time.Duration) error {
+	listener, err := net.Listen("tcp", s.listen)
 	if err != nil {
 		return err
 	}
-	self := conclavegrpc.Endpoint{Addr: listener.Addr().String(), Metadata: s.About}
-	if s.Name == "" {
-		s.Name = self.Addr
+	self := conclavegrpc.Endpoint{Addr: listener.Addr().String(), Metadata: s.about}
+	if s.name == "" {
+		s.name = self.Addr
 	}
 	g := grpc.NewServer()
 	testgrpc.RegisterTestServiceServer(g, s)
@@ -88,16 +86,16 @@ func (s *server) serve(ctx context.Context, client *clientv3.Client) error {
 
 	start, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	session, err := lease.NewSession(start, client, lease.WithTTL(s.TTL), lease.WithLogger(slog.Default()))
+	session, err := lease.NewSession(start, client, lease.WithTTL(ttl), lease.WithLogger(slog.Default()))
 	if err != nil {
 		return err
 	}
 	defer session.Close(ctx)
-	r, err := conclavegrpc.Register(start, session, s.Service, s.Name, self, conclavegrpc.WithDrainGrace(drainGrace))
+	r, err := conclavegrpc.Register(start, session, s.service, s.name, self, conclavegrpc.WithDrainGrace(drainGrace))
 	if err != nil {
 		return err
 	}
-	slog.Info("registered", "service", s.Service, "name", s.Name, "address", self.Addr)
+	slog.Info("registered", "service", s.service, "name", s.name, "address", self.Addr)
 	select { // a lost lease is no reason to stop: the address is registered again under the next one
 	case err = <-served:
 	case <-ctx.Done():
@@ -110,7 +108,7 @@ func (s *server) serve(ctx context.Context, client *clientv3.Client) error {
 // UnaryCall answers with the server's name.
 func (s *server) UnaryCall(context.Context, *testgrpc.SimpleRequest) (*testgrpc.SimpleResponse, error) {
 	<-time.After(5 * time.Millisecond) // the work
-	return &testgrpc.SimpleResponse{ServerId: s.Name}, nil
+	return &testgrpc.SimpleResponse{ServerId: s.name}, nil
 }
 
 // connect returns a connection that round-robins over a service's servers.

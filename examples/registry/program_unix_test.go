@@ -15,16 +15,19 @@ import (
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/conclave-go/conclave/examples/internal/programtest"
+	"github.com/conclave-go/conclave/internal/etcdtest"
 )
 
 // copyOfMain makes a program of program.go.
 const copyOfMain = `package main
 
-import "os"
+import (
+	"context"
+	"os"
+)
 
 func main() {
-	if err := serviceMain(os.Args[1], os.Args[2:]); err != nil {
+	if err := registryMain(context.Background(), os.Args[1:]); err != nil {
 		panic(err)
 	}
 }
@@ -32,7 +35,7 @@ func main() {
 
 func TestACopyOfTheProgramNeedsNothingElseAndDrainsOnSIGTERM(t *testing.T) {
 	t.Parallel()
-	etcd, dir := programtest.Embedded(t).Spec(), t.TempDir()
+	etcd, dir := etcdtest.New(t, etcdtest.WithControl()), t.TempDir()
 	source, err := os.ReadFile("program.go")
 	require.NoError(t, err)
 	files := []string{filepath.Join(dir, "program.go"), filepath.Join(dir, "main.go")}
@@ -42,8 +45,8 @@ func TestACopyOfTheProgramNeedsNothingElseAndDrainsOnSIGTERM(t *testing.T) {
 	out, err := exec.Command("go", append([]string{"build", "-o", bin}, files...)...).CombinedOutput()
 	require.NoError(t, err, string(out))
 
-	start := func(text, role string, args ...string) (end func()) {
-		cmd := exec.CommandContext(t.Context(), bin, append([]string{role, "-endpoints", etcd.Endpoints[0]}, args...)...)
+	start := func(text string, args ...string) (end func()) {
+		cmd := exec.CommandContext(t.Context(), bin, append([]string{"-endpoints", etcd.Endpoints()[0]}, args...)...)
 		log, err := cmd.StderrPipe()
 		require.NoError(t, err)
 		require.NoError(t, cmd.Start())
@@ -59,10 +62,9 @@ func TestACopyOfTheProgramNeedsNothingElseAndDrainsOnSIGTERM(t *testing.T) {
 			require.NoError(t, cmd.Wait(), string(rest))
 		}
 	}
-	endServer := start("registered", "server", "-name", "a", "-zone", "z")
-	endClient := start("server=a", "client")
-	client, err := etcd.Dial()
-	require.NoError(t, err)
+	endServer := start("registered", "-name", "a", "-zone", "z")
+	endClient := start("server=a", "-client")
+	client := etcd.Client(t)
 	keys := func() int64 {
 		resp, err := client.Get(t.Context(), "whoami/", clientv3.WithPrefix(), clientv3.WithCountOnly())
 		require.NoError(t, err)
@@ -72,5 +74,4 @@ func TestACopyOfTheProgramNeedsNothingElseAndDrainsOnSIGTERM(t *testing.T) {
 	endServer()
 	require.Zero(t, keys())
 	endClient()
-	require.NoError(t, client.Close())
 }

@@ -10,22 +10,16 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/programtest"
-	"github.com/conclave-go/conclave/internal/netfault"
+	"github.com/conclave-go/conclave/internal/etcdtest"
 )
 
 // newPolicies returns a cache, the way to its etcd, and what has gone there.
-func newPolicies(t *testing.T) (*policies, *netfault.Proxy, *cluster.Counter) {
+func newPolicies(t *testing.T) (*policies, *etcdtest.Net, *etcdtest.Recorder) {
 	t.Helper()
-	proxy, via, err := programtest.Embedded(t).Proxy()
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, proxy.Close()) })
-	var counter cluster.Counter
-	client, err := via.Dial(counter.DialOptions()...)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, client.Close()) })
-	return &policies{client: client, known: make(map[string]policy)}, proxy, &counter
+	var asked etcdtest.Recorder
+	client, net := etcdtest.New(t, etcdtest.WithControl()).ProxiedClient(t, etcdtest.WithRecorder(&asked))
+	return &policies{client: client, known: make(map[string]policy)}, net, &asked
 }
 
 // publish stores the policy of acme, and returns what would be pushed.
@@ -55,16 +49,16 @@ func TestTheLatestIsBelievedHoweverPoliciesCome(t *testing.T) {
 
 func TestConcurrentMissesAreOneReadThatOutlivesTheFirst(t *testing.T) {
 	t.Parallel()
-	p, proxy, counter := newPolicies(t)
+	p, net, asked := newPolicies(t)
 	want := publish(t, p, 3)
-	proxy.Blackhole()
+	net.Cut()
 	first, giveUp := context.WithCancel(t.Context())
 	failed, found := make(chan error, 1), make(chan policy, 10)
 	go func() {
 		_, err := p.of(first, "acme")
 		failed <- err
 	}()
-	require.Eventually(t, func() bool { return counter.Counts()["Range"] == 1 }, programtest.Hang, time.Millisecond)
+	require.Eventually(t, func() bool { return asked.Count("Range") == 1 }, programtest.Hang, time.Millisecond)
 	for range cap(found) {
 		go func() {
 			s, err := p.of(t.Context(), "acme")
@@ -72,14 +66,14 @@ func TestConcurrentMissesAreOneReadThatOutlivesTheFirst(t *testing.T) {
 			found <- s
 		}()
 	}
-	require.Never(t, func() bool { return counter.Counts()["Range"] > 1 }, 100*time.Millisecond, 10*time.Millisecond)
+	require.Never(t, func() bool { return asked.Count("Range") > 1 }, 100*time.Millisecond, 10*time.Millisecond)
 	giveUp()
 	require.ErrorIs(t, <-failed, context.Canceled)
-	proxy.Heal()
+	net.Heal()
 	for range cap(found) {
 		require.Equal(t, want, <-found)
 	}
-	require.Equal(t, 1, counter.Counts()["Range"])
+	require.Equal(t, 1, asked.Count("Range"))
 }
 
 func TestAPushDuringAMissIsNotUndoneByTheAnswer(t *testing.T) {

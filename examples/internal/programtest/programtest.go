@@ -20,9 +20,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/screen"
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/process"
@@ -158,26 +156,6 @@ func Play(t *testing.T, environment []string, args ...string) string {
 	return out
 }
 
-// PlayNamed is Play on a cluster that is not the program's own, as a user of it. The
-// program has to leave it as it was.
-func PlayNamed(t *testing.T, args ...string) string {
-	t.Helper()
-	c := etcdtest.New(t, etcdtest.WithControl())
-	require.NoError(t, c.EnableAuth(t.Context()))
-	out := Play(t, []string{
-		"ETCDCTL_DIAL_TIMEOUT=30s", // a login takes a while on a busy machine
-		"ETCDCTL_ENDPOINTS=" + c.Endpoints()[0],
-		"ETCDCTL_USER=" + etcdtest.RootUser + ":" + etcdtest.RootPassword,
-	}, args...)
-	assert.Contains(t, out, "etcd at "+c.Endpoints()[0])
-	assert.NotContains(t, out, "embedded etcd")
-	client := c.Client(t, etcdtest.WithUser(etcdtest.RootUser, etcdtest.RootPassword))
-	resp, err := client.Get(t.Context(), "\x00", clientv3.WithFromKey())
-	require.NoError(t, err)
-	assert.Empty(t, resp.Kvs)
-	return out
-}
-
 // RequireInterruptible interrupts a run when it has printed a line that contains
 // text, and returns what it printed after that.
 func RequireInterruptible(t *testing.T, text string, args ...string) string {
@@ -244,18 +222,6 @@ func RequireUsage(t *testing.T, usage string, lines map[string][]string) {
 			assert.Regexp(t, `(?m)^`+regexp.QuoteMeta(usage), r.Stderr.String())
 		})
 	}
-}
-
-// Embedded returns an etcd of the test's own, as examples have it.
-func Embedded(t *testing.T) *cluster.Cluster {
-	t.Helper()
-	fs := flag.NewFlagSet("test", flag.ContinueOnError)
-	f := cluster.Register(fs)
-	require.NoError(t, fs.Parse([]string{"-endpoints="}))
-	c, err := cluster.Open(t.Context(), f)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, c.Close()) })
-	return c
 }
 
 // RequireInOrder requires that the patterns match one after another.

@@ -14,11 +14,12 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/program"
 	"github.com/conclave-go/conclave/examples/internal/report"
 	"github.com/conclave-go/conclave/examples/internal/screen"
+	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/process"
+	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
 )
 
@@ -79,7 +80,7 @@ type Scene struct {
 func (p *Play) Main() {
 	process.Main(map[string]process.Role{copyRole: run(p.Program), rivalRole: run(p.Rival), commandRole: p.Command})
 	named := func(arg string) bool { return strings.HasPrefix(strings.Replace(arg, "--", "-", 1), "-endpoints") }
-	if os.Getenv(cluster.Variable("endpoints")) != "" || slices.ContainsFunc(os.Args[1:], named) {
+	if os.Getenv("ETCDCTL_ENDPOINTS") != "" || slices.ContainsFunc(os.Args[1:], named) {
 		program.Exit(p.Name, p.Program(context.Background(), os.Args[1:]))
 	}
 	program.Exit(p.Name, p.run(context.Background(), os.Args[1:], os.Stdout))
@@ -99,7 +100,6 @@ func run(program func(ctx context.Context, args []string) error) process.Role {
 
 // options are what the command line says of a play, besides its own flags.
 type options struct {
-	etcd  cluster.Flags
 	html  *string
 	acts  string
 	times int
@@ -129,7 +129,10 @@ func (s *Stage) parse(args []string, out *os.File) (o options, err error) {
 	usage := "usage: " + p.Name + " [flags]; -h explains them, -endpoints runs the program itself"
 	return o, program.Help{Usage: usage, About: p.About}.Parse(fs, args, out, func() error {
 		_, err := p.chosen(o)
-		return cmp.Or(program.Positive(fs), check(), o.etcd.Check(s.TTL), err)
+		if s.TTL%time.Second != 0 || s.TTL > lease.MaxTTL {
+			err = fmt.Errorf("-ttl %s: must be whole seconds, %s at most", s.TTL, lease.MaxTTL)
+		}
+		return cmp.Or(program.Positive(fs), check(), err)
 	})
 }
 
@@ -170,14 +173,14 @@ func (p *Play) run(ctx context.Context, args []string, out *os.File) (err error)
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	ctx, s.end = program.Interruptible(ctx)
-	if s.etcd, err = cluster.Open(ctx, &o.etcd); err != nil {
+	if s.Etcd, err = etcdtest.Start(ctx); err != nil {
 		return program.CauseOr(ctx, err)
 	}
 	s.Script = Script{Acts: screen.NewActs(out, s.end), Patience: 20*time.Second + 3*s.TTL + s.slack}
 	if o.plain || s.verbose {
 		s.Plain()
 	}
-	s.Printf("TTL %s, %s\n", s.TTL, s.etcd)
+	s.Printf("TTL %s, embedded etcd\n", s.TTL)
 	chosen, _ := p.chosen(o)
 	s.keyed = p.keys() != "" && s.Live() && screen.Interactive(os.Stdin) && o.acts == strings.Join(p.sceneNames(), ",")
 	err = program.CauseOr(ctx, s.perform(ctx, chosen))
@@ -190,12 +193,12 @@ func (p *Play) run(ctx context.Context, args []string, out *os.File) (err error)
 	if err == nil && p.Owner != nil {
 		s.Conclude("No two holders overlapped before their deadlines, and tokens only rose.")
 	}
-	return errors.Join(err, s.etcd.Close(), file.Save(s.page(err), out))
+	return errors.Join(err, s.Etcd.Close(), file.Save(s.page(err), out))
 }
 
 // perform plays the acts, and checks what can be checked in the end.
 func (s *Stage) perform(ctx context.Context, chosen []Scene) (err error) {
-	if s.Client, err = s.etcd.Spec().Dial(); err != nil {
+	if s.Client, err = s.Etcd.NewClient(); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Client.Close()) }()

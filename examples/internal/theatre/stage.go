@@ -16,8 +16,8 @@ import (
 	"charm.land/lipgloss/v2"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/conclave-go/conclave/examples/internal/cluster"
 	"github.com/conclave-go/conclave/examples/internal/screen"
+	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/netfault"
 	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/internal/timeline"
@@ -34,7 +34,8 @@ const (
 type Stage struct {
 	Script
 
-	// Client is one of the etcd.
+	// Etcd is the play's own, and Client a client of it.
+	Etcd   *etcdtest.Cluster
 	Client *clientv3.Client
 	// TTL is that of the copies' leases.
 	TTL time.Duration
@@ -45,7 +46,6 @@ type Stage struct {
 	play     *Play
 	slack    time.Duration
 	verbose  bool
-	etcd     *cluster.Cluster
 	end      context.CancelCauseFunc
 	proxies  []*netfault.Proxy
 	cleanups []func() error
@@ -133,12 +133,12 @@ func (s *Stage) start(role, name string, args []string, exited func(detail strin
 func (s *Stage) Copy(name string) *Copy { return s.record.find(name) }
 
 // Endpoint is where etcd is.
-func (s *Stage) Endpoint() string { return s.etcd.Spec().Endpoints[0] }
+func (s *Stage) Endpoint() string { return s.Etcd.Endpoints()[0] }
 
 // Proxy starts a proxy before etcd. Its address is what -endpoints of a copy may be.
 func (s *Stage) Proxy() (p *netfault.Proxy) {
 	s.Do(func() (err error) {
-		if p, _, err = s.etcd.Proxy(); err == nil {
+		if p, err = netfault.Start(s.Endpoint()); err == nil {
 			s.proxies = append(s.proxies, p)
 			s.Cleanup(p.Close)
 		}
