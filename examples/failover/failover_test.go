@@ -9,8 +9,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.etcd.io/etcd/api/v3/mvccpb"
-	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/election"
 	"github.com/conclave-go/conclave/examples/internal/programtest"
@@ -59,16 +57,6 @@ func TestEachActIsPlayedAsOftenAsIsAsked(t *testing.T) {
 	out := programtest.Play(t, nil, patient("-acts", "transfer", "-times", "3", "-candidates", "3")...)
 	assert.Regexp(t, `\ntransfer +3 `, out)
 	assert.Regexp(t, `3/3  The leader gives its term`, out)
-}
-
-func TestWorkOfAFormerLeaderIsFound(t *testing.T) {
-	t.Parallel()
-	event := func(value string) *clientv3.Event {
-		return &clientv3.Event{Kv: &mvccpb.KeyValue{Value: []byte(value)}}
-	}
-	require.NoError(t, checkWork([]*clientv3.Event{event("5"), event("5"), event("7")}))
-	require.ErrorContains(t, checkWork([]*clientv3.Event{event("7"), event("5")}), "stale")
-	require.Error(t, checkWork([]*clientv3.Event{event("seven")}))
 }
 
 func TestACandidateSaysWhoLeadsAndRefusesToResignIfItDoesNot(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -13,18 +12,12 @@ import (
 	"time"
 
 	"charm.land/lipgloss/v2"
-	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/election"
 	"github.com/conclave-go/conclave/examples/internal/screen"
 	"github.com/conclave-go/conclave/examples/internal/theatre"
 	"github.com/conclave-go/conclave/internal/process"
-	"github.com/conclave-go/conclave/internal/timeline"
-	"github.com/conclave-go/conclave/lock"
 )
-
-// aftermath is how long an act shows its outcome.
-const aftermath = 500 * time.Millisecond
 
 // show does things to copies of the program, which stay from act to act.
 type show struct {
@@ -35,11 +28,10 @@ type show struct {
 	granted    bool              // the last wish
 	observed   atomic.Value      // whom observers see, for the board
 	seen       map[string]string // the same, by copy
-	refused    map[string]string // why a write was, by copy
 }
 
 func (v *show) play() *theatre.Play {
-	v.seen, v.refused = make(map[string]string), make(map[string]string)
+	v.seen = make(map[string]string)
 	scenes := []theatre.Scene{
 		{Name: "crash", Key: "c", Intro: "The leader is killed: its lease has to expire before the next is elected.", Play: v.scene(v.crash)},
 		{Name: "pause", Key: "p", Intro: "The leader is paused past its TTL: what it writes on waking is refused.", Play: v.scene(v.pause)},
@@ -55,7 +47,7 @@ func (v *show) play() *theatre.Play {
 		About: `Processes stand for election; faults befall the leader, and you watch. On a terminal
 it goes on until you press q, and keys play the acts again, unless you name -acts.
 With -endpoints, or ETCDCTL_ENDPOINTS, this is one candidate on your own etcd.`,
-		Program: failoverMain, Flags: v.flags, Owner: leads, Verb: "leads", Scenes: scenes,
+		Program: failoverMain, Flags: v.flags, Owner: theatre.Leader("failover"), Verb: "leads", Scenes: scenes,
 		Board: &theatre.Board{Queue: "failover/", Ordered: true, Below: v.below},
 	}
 }
@@ -70,12 +62,6 @@ func (v *show) flags(fs *flag.FlagSet) (check func() error) {
 	}
 }
 
-// leads returns the token of the leader, as etcd has it.
-func leads(ctx context.Context, client *clientv3.Client) (lock.Token, error) {
-	leader, err := election.Current(ctx, client, "failover")
-	return leader.Token, err
-}
-
 // scene is an act that is played when one leads and all others wait, and ends like that.
 func (v *show) scene(act func(context.Context)) func(context.Context, *theatre.Stage) {
 	return func(ctx context.Context, s *theatre.Stage) {
@@ -88,40 +74,27 @@ func (v *show) scene(act func(context.Context)) func(context.Context, *theatre.S
 			v.began = true
 		}
 		v.settle(ctx)
-		v.Watch(ctx, aftermath, func() {})
+		v.Linger(ctx)
 		act(ctx)
 		v.sayOrder(ctx)
-		all := v.History(ctx, "failover/work")
-		v.Do(func() error { return checkWork(all) })
+		v.CheckHistory(ctx, "failover/work", theatre.ParseToken)
 	}
 }
 
-// start starts a candidate behind a proxy of its own, so that any can be cut off.
 func (v *show) start(name string) {
-	proxy := v.Proxy()
-	v.Do(func() error {
-		v.Start(name, "-name", name, "-listen", "127.0.0.1:0", "-endpoints", proxy.Addr())
-		return nil
-	})
-	v.Do(func() error { v.Copy(name).Behind(proxy); return nil })
+	v.StartBehind(v.Start, name, "-name", name, "-listen", "127.0.0.1:0")
 }
 
-// hear records whom a copy sees leading, and writes that were refused.
+// hear records whom a copy sees leading.
 func (v *show) hear(l theatre.Line) error {
-	var a struct{ Leader, Error string }
-	if l.Msg != "observed" && l.Msg != "not written" {
+	var a struct{ Leader string }
+	if l.Msg != "observed" {
 		return nil
 	}
-	if err := l.Read(&a); err != nil {
-		return err
-	}
-	if l.Msg == "not written" {
-		v.refused[l.Copy] = a.Error
-		return nil
-	}
+	err := l.Read(&a)
 	v.seen[l.Copy] = a.Leader
 	v.observed.Store(a.Leader)
-	return nil
+	return err
 }
 
 // settle waits until one leads and all others wait and know the leader, and returns them.
@@ -146,35 +119,23 @@ func (v *show) sayOrder(ctx context.Context) {
 // crash kills the leader, and starts it again later.
 func (v *show) crash(ctx context.Context) {
 	gone, _ := v.Kill(ctx)
-	v.Watch(ctx, aftermath, func() {})
+	v.Linger(ctx)
 	v.Dismiss(ctx, gone.Copy)
 	delete(v.seen, gone.Copy)
 	v.start(gone.Copy)
 	v.Say(v.Styles.Title, "%s is started again, in a new process", gone.Copy)
 }
 
-// pause stops the leader past its TTL, again if a write was on its way when it stopped: that
-// one is not late.
+// pause pauses the leader past its TTL.
 func (v *show) pause(ctx context.Context) {
-	for v.Failed == nil {
-		clear(v.refused)
-		gone, _ := v.Pause(ctx)
-		v.Watch(ctx, aftermath, func() {})
-		if why := v.refused[gone.Copy]; strings.HasPrefix(why, election.ErrLost.Error()) {
-			v.Say(v.Styles.Good, "%s's late write was refused: %s", gone.Copy, why)
-			v.Mark(gone.Copy, timeline.Good, "late write refused")
-			return
-		}
-		v.settle(ctx)
-	}
+	v.PauseWriter(ctx, election.ErrLost, func() { v.settle(ctx) })
 }
 
 // partition cuts the leader off from etcd.
 func (v *show) partition(ctx context.Context) {
 	gone, next, _ := v.Cut(ctx)
-	v.Watch(ctx, aftermath, func() {})
-	all := v.History(ctx, "failover/work")
-	v.Do(func() error { return checkWork(all) })
+	v.Linger(ctx)
+	v.CheckHistory(ctx, "failover/work", theatre.ParseToken)
 	v.Say(v.Styles.Good, "etcd has nothing from %s after term %s", gone.Copy, next.Token)
 }
 
@@ -217,17 +178,9 @@ func (v *show) asked(ctx context.Context, leader theatre.Office, to string) func
 
 // ask asks a leader to resign in favour of a candidate, or of the next. It says why not.
 func ask(ctx context.Context, address, to string) (answer string, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+"/resign?"+url.Values{"to": {to}}.Encode(), http.NoBody)
-	if err != nil {
-		return "", err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = resp.Body.Close() }() // it was only read
-	text, err := io.ReadAll(resp.Body)
-	return strings.TrimSpace(string(text)), err
+	resign := "http://" + address + "/resign?" + url.Values{"to": {to}}.Encode()
+	_, answer, err = theatre.Request(ctx, http.MethodPost, resign, http.NoBody)
+	return answer, err
 }
 
 // below returns what observers see.
@@ -237,19 +190,4 @@ func (v *show) below(styles screen.Styles, _ int, _ []theatre.Handover) []string
 		seen = "nobody"
 	}
 	return []string{"", styles.Dim.Render("  observers see: " + seen + " leads")}
-}
-
-// checkWork looks at everything that leaders ever wrote: no token may be lower than the one before.
-func checkWork(all []*clientv3.Event) error {
-	var highest lock.Fence
-	for _, e := range all {
-		token, err := lock.ParseToken(string(e.Kv.Value))
-		if err == nil {
-			err = highest.Check(token)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

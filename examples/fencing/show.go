@@ -17,7 +17,6 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/screen"
 	"github.com/conclave-go/conclave/examples/internal/theatre"
-	"github.com/conclave-go/conclave/internal/netfault"
 	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/internal/tempdir"
 	"github.com/conclave-go/conclave/lock"
@@ -35,7 +34,6 @@ type show struct {
 
 	unguarded, soft bool
 	dir, address    string
-	proxy           *netfault.Proxy // before etcd, of w1 if it is not to be stopped
 	logged          map[string][]entry
 	results         []result
 
@@ -98,9 +96,6 @@ func (s *show) acts(ctx context.Context, stage *theatre.Stage) {
 		go func() { _ = server.Serve(listener) }() // ends with Close
 		return nil
 	})
-	if s.soft {
-		s.proxy = s.Proxy()
-	}
 	if s.Failed != nil {
 		return
 	}
@@ -143,42 +138,34 @@ func (s *show) act(ctx context.Context, guarded bool, title string) {
 	s.Act("%s", title)
 	s.logged = make(map[string][]entry)
 	r := result{guarded: guarded}
-	args := []string{"-db", filepath.Join(s.dir, fmt.Sprintf("stock-%t.db", guarded)), fmt.Sprintf("-unguarded=%t", !guarded)}
-	start := func(name string, sells int, more ...string) {
-		more = append(more, "-sell", strconv.Itoa(sells), "-approval", "http://"+s.address+"/"+name)
-		s.Run(name, append(more, args...)...)
+	file := filepath.Join(s.dir, fmt.Sprintf("stock-%t.db", guarded))
+	start := func(name string, sells int) {
+		s.StartBehind(s.Run, name, "-db", file, fmt.Sprintf("-unguarded=%t", !guarded),
+			"-sell", strconv.Itoa(sells), "-approval", "http://"+s.address+"/"+name)
 	}
-	if s.soft {
-		start("w1", firstSells, "-endpoints", s.proxy.Addr())
-	} else {
-		start("w1", firstSells)
-	}
+	start("w1", firstSells)
 	r.first = s.looks(ctx, "w1")
 	start("w2", secondSells)
 	s.Say(s.Styles.Dim, "w2 asks for the lock too")
-	stopped, how := time.Now(), "stopped (SIGSTOP)"
+	w1 := s.Copy("w1")
+	stop, goOn, how := func() error { return w1.Pause(ctx) }, w1.Resume, "stopped (SIGSTOP)"
 	if s.soft {
-		how = "cut off from etcd, and waits"
-		s.Do(func() error { s.proxy.Blackhole(); return nil })
-	} else {
-		s.Do(func() error { return s.Copy("w1").Pause(ctx) })
+		stop, goOn, how = w1.Cut, w1.Heal, "cut off from etcd, and waits"
 	}
+	stopped := time.Now()
+	s.Do(stop)
 	s.Say(s.Styles.Title, "w1 is %s between its read and its write", how)
 	r.second = s.looks(ctx, "w2")
 	s.Say(s.Styles.Dim, "... %s later, when w1's lease has run out", time.Since(stopped).Round(10*time.Millisecond))
 	s.sells(ctx, "w2", secondSells, r.second)
 	s.Say(s.Styles.Title, "w1 continues where it was")
-	if s.soft {
-		s.Do(func() error { s.proxy.Heal(); return nil })
-	} else {
-		s.Do(func() error { return s.Copy("w1").Resume() })
-	}
+	s.Do(goOn)
 	r.late, r.told = s.sells(ctx, "w1", firstSells, r.second)
 	if r.late.Error != "" { // it takes the lock again
 		s.looks(ctx, "w1")
 		s.sells(ctx, "w1", firstSells, r.second)
 	}
-	s.Do(func() (err error) { r.left, err = s.left(ctx, args[1]); return err })
+	s.Do(func() (err error) { r.left, err = s.left(ctx, file); return err })
 	s.results = append(s.results, r)
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"maps"
@@ -10,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/conclave-go/conclave/examples/internal/theatre"
 )
 
 // received is a line of etcd's metrics: a method, and how many requests of it have come.
@@ -20,23 +21,14 @@ var received = regexp.MustCompile(`^grpc_server_msg_received_total\{grpc_method=
 func (v *show) rpcs(ctx context.Context) map[string]float64 {
 	counts := make(map[string]float64)
 	v.Do(func() error {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+v.Endpoint()+"/metrics", http.NoBody)
-		if err != nil {
-			return err
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = resp.Body.Close() }() // it was only read
-		lines := bufio.NewScanner(resp.Body)
-		for lines.Scan() {
-			if found := received.FindStringSubmatch(lines.Text()); found != nil {
+		_, metrics, err := theatre.Request(ctx, http.MethodGet, "http://"+v.Endpoint()+"/metrics", http.NoBody)
+		for line := range strings.Lines(metrics) {
+			if found := received.FindStringSubmatch(line); found != nil {
 				n, _ := strconv.ParseFloat(found[2], 64)
 				counts[found[1]] += n
 			}
 		}
-		return lines.Err()
+		return err
 	})
 	return counts
 }

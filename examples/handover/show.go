@@ -14,13 +14,10 @@ import (
 	"github.com/conclave-go/conclave/examples/internal/screen"
 	"github.com/conclave-go/conclave/examples/internal/theatre"
 	"github.com/conclave-go/conclave/internal/process"
-	"github.com/conclave-go/conclave/internal/timeline"
 	"github.com/conclave-go/conclave/lock"
 )
 
 const (
-	// aftermath is how long an act goes on after its event.
-	aftermath = 300 * time.Millisecond
 	// firstShown is how many hand-overs of an act are printed one by one.
 	firstShown = 3
 	// tries is how often etcd's own lock is cut off until there are two holders. About two
@@ -36,8 +33,7 @@ type show struct {
 
 	copies         int
 	hold, duration time.Duration
-	rivals         bool              // are running
-	refused        map[string]string // why a write was, by copy
+	rivals         bool // are running
 }
 
 func (v *show) play() *theatre.Play {
@@ -57,7 +53,7 @@ func (v *show) play() *theatre.Play {
 		About: `Processes hand one lock to each other, and you watch: also when the holder is
 killed, paused and cut off. With -endpoints, or ETCDCTL_ENDPOINTS, this is one of
 them on your own etcd.`,
-		Program: handoverMain, Rival: officialMain, Flags: v.flags, Owner: holder, Verb: "holds",
+		Program: handoverMain, Rival: officialMain, Flags: v.flags, Owner: theatre.Holder("handover/lock"), Verb: "holds",
 		Scenes: scenes, Columns: []string{"hand-overs", "p50", "p90", "p99", "max", "RPCs"},
 		Board: &theatre.Board{Queue: "handover/", Below: below},
 	}
@@ -78,20 +74,11 @@ func (v *show) flags(fs *flag.FlagSet) (check func() error) {
 	}
 }
 
-// holder returns the token of the holder, as etcd has it.
-func holder(ctx context.Context, client *clientv3.Client) (lock.Token, error) {
-	all, err := lock.Inspect(ctx, client, "handover/lock")
-	if len(all) == 0 {
-		return 0, err
-	}
-	return all[0].Token, err
-}
-
 // scene is an act with copies of its own, which leave at its end; rivals are of the other
 // program.
 func (v *show) scene(rivals bool, hold time.Duration, act func(context.Context)) func(context.Context, *theatre.Stage) {
 	return func(ctx context.Context, s *theatre.Stage) {
-		v.Stage, s.Hear, v.rivals, v.refused = s, v.hear, rivals, make(map[string]string)
+		v.Stage, v.rivals = s, rivals
 		if hold == 0 {
 			hold = v.hold
 		}
@@ -115,28 +102,14 @@ func (v *show) enter(ctx context.Context, hold time.Duration) {
 		}
 		if hold < long {
 			start(name, args...)
-			continue
+		} else {
+			v.StartBehind(start, name, args...)
 		}
-		proxy := v.Proxy()
-		v.Do(func() error {
-			start(name, append(args, "-endpoints", proxy.Addr())...)
-			return nil
-		})
-		v.Do(func() error { v.Copy(name).Behind(proxy); return nil })
 	}
 	for i := range v.copies {
 		name := fmt.Sprintf("w%d", i+1)
 		v.Until(ctx, "all copies", func() bool { return !v.Heard(name, "waiting").IsZero() })
 	}
-}
-
-// hear records writes that were refused.
-func (v *show) hear(l theatre.Line) error {
-	var a struct{ Error string }
-	if l.Msg == "not written" && l.Read(&a) == nil {
-		v.refused[l.Copy] = a.Error
-	}
-	return nil
 }
 
 // handOver measures while nothing goes wrong.
@@ -177,29 +150,19 @@ func (v *show) toTheFault(ctx context.Context) {
 	o := v.InOffice(ctx, "")
 	others := slices.DeleteFunc(line, func(name string) bool { return name == o.Copy })
 	v.Say(v.Styles.Good, "%s holds, token %s; waiting: %s", o.Copy, o.Token, strings.Join(others, ", "))
-	v.Watch(ctx, aftermath, func() {})
+	v.Linger(ctx)
 }
 
 // crash kills the holder.
 func (v *show) crash(ctx context.Context) {
 	v.toTheFault(ctx)
 	v.Kill(ctx)
-	v.Watch(ctx, aftermath, func() {})
+	v.Linger(ctx)
 }
 
-// pause stops the holder past its TTL, again if a write was on its way when it stopped: that
-// one is not late.
+// pause pauses the holder past its TTL.
 func (v *show) pause(ctx context.Context) {
-	for v.Failed == nil {
-		v.toTheFault(ctx)
-		gone, _ := v.Pause(ctx)
-		v.Watch(ctx, aftermath, func() {})
-		if why := v.refused[gone.Copy]; strings.HasPrefix(why, lock.ErrLost.Error()) {
-			v.Found(v.Styles.Good, "%s's late write was refused: %s", gone.Copy, why)
-			v.Mark(gone.Copy, timeline.Good, "late write refused")
-			return
-		}
-	}
+	v.PauseWriter(ctx, lock.ErrLost, func() { v.toTheFault(ctx) })
 }
 
 // partition cuts the holder off from etcd, several times if luck decides the outcome.
@@ -257,19 +220,13 @@ func percentile(all []theatre.Handover, p float64) time.Duration {
 // checkCount looks at all numbers that were ever written: each is one higher than the one
 // before, and no token is lower.
 func checkCount(all []*clientv3.Event) error {
-	var highest lock.Fence
-	for i, e := range all {
-		number, rest, _ := strings.Cut(string(e.Kv.Value), " with token ")
-		token, err := lock.ParseToken(rest)
-		if err == nil {
-			err = highest.Check(token)
+	written := 0
+	return theatre.CheckTokens(all, func(value []byte) (lock.Token, error) {
+		number, token, _ := strings.Cut(string(value), " with token ")
+		if number != fmt.Sprint(written+1) {
+			return 0, fmt.Errorf("%s was written after %d: numbers were lost", value, written)
 		}
-		if err == nil && number != fmt.Sprint(i+1) {
-			err = fmt.Errorf("%s was written after %d: numbers were lost", e.Kv.Value, i)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+		written++
+		return lock.ParseToken(token)
+	})
 }

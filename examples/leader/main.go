@@ -18,6 +18,6 @@ func main() {
 		About: `Three copies of a program stand for election. The leader is killed, stopped
 and paused; each time another takes over, and there are never two. With -endpoints,
 or ETCDCTL_ENDPOINTS, this is one copy of the program on your own etcd.`,
-		Program: leaderMain, Owner: leads, Acts: acts,
+		Program: leaderMain, Owner: theatre.Leader("scheduler"), Acts: acts,
 	}).Main()
 }

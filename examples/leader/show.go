@@ -2,14 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-
-	"github.com/conclave-go/conclave/election"
 	"github.com/conclave-go/conclave/examples/internal/theatre"
 	"github.com/conclave-go/conclave/internal/process"
-	"github.com/conclave-go/conclave/lock"
 )
 
 func acts(ctx context.Context, s *theatre.Stage) {
@@ -29,31 +24,6 @@ func acts(ctx context.Context, s *theatre.Stage) {
 		s.Act("4/4  The leader is paused for longer than its lease lasts.")
 		s.Pause(ctx)
 	}
-	all := s.History(ctx, "scheduler/last")
-	s.Do(func() error { return checkWork(all) })
+	s.CheckHistory(ctx, "scheduler/last", theatre.ParseToken)
 	s.Say(s.Styles.Good, "in etcd no work of a leader comes after that of a later one")
-}
-
-// leads returns the token of the leader, as etcd has it.
-func leads(ctx context.Context, client *clientv3.Client) (lock.Token, error) {
-	leader, err := election.Current(ctx, client, "scheduler")
-	return leader.Token, err
-}
-
-// checkWork looks at everything that was ever written: no token may be lower than the one before.
-func checkWork(all []*clientv3.Event) error {
-	if len(all) == 0 {
-		return errors.New("no work was done")
-	}
-	var highest lock.Fence
-	for _, e := range all {
-		token, err := lock.ParseToken(string(e.Kv.Value))
-		if err == nil {
-			err = highest.Check(token)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -22,6 +22,6 @@ func main() {
 		About: `Three copies of a program want to run a command under one lock. The one that does
 is stopped, and the next is killed. With -endpoints, or ETCDCTL_ENDPOINTS, this is
 one copy of the program on your own etcd: LOCK COMMAND [ARG...].`,
-		Program: lockedMain, Owner: holds, Acts: acts, Command: work,
+		Program: lockedMain, Owner: theatre.Holder("reports"), Acts: acts, Command: work,
 	}).Main()
 }

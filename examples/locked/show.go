@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"charm.land/lipgloss/v2"
-	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/examples/internal/theatre"
 	"github.com/conclave-go/conclave/internal/process"
@@ -65,15 +64,6 @@ func acts(ctx context.Context, s *theatre.Stage) {
 	})
 	s.Say(s.Styles.Good, "storage that compares tokens refuses its writes: %s is lower than %s", gone.Token, next.Token)
 	s.Dismiss(ctx, gone.Copy)
-}
-
-// holds returns the token of the holder, as etcd has it.
-func holds(ctx context.Context, client *clientv3.Client) (lock.Token, error) {
-	entries, err := lock.Inspect(ctx, client, "reports")
-	if err != nil || len(entries) == 0 {
-		return 0, err
-	}
-	return entries[0].Token, nil
 }
 
 // work is the command: it works until SIGTERM, and at most until the end of its input,

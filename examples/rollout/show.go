@@ -40,12 +40,12 @@ type show struct {
 func (s *show) acts(ctx context.Context, stage *theatre.Stage) {
 	s.Stage, stage.Hear = stage, s.hear
 	s.wrote, s.applied, s.has, s.ends = make(map[string]int), make(map[int][]time.Time), make(map[string]int), make(map[string]string)
-	toReader, toWriters := s.Proxy(), s.Proxy()
+	toWriters := s.Proxy()
 	if s.Failed != nil {
 		return
 	}
 	s.Act("1/4  Two writers at once: both changes are kept, and all readers switch together.")
-	s.together(ctx, toReader.Addr())
+	s.together(ctx)
 	s.Act("2/4  Writers are killed between their steps: old or new, never a mixture.")
 	toWriters.Delay(distant)
 	s.crash(ctx, toWriters.Addr())
@@ -53,9 +53,9 @@ func (s *show) acts(ctx context.Context, stage *theatre.Stage) {
 	s.refuse(ctx, change{"routes": {"green": 50}})
 	s.refuse(ctx, change{"features": {"green": 0}}) // valid by itself, but not with the routes
 	s.Act("4/4  A reader is slow, another is gone: the writer waits only for live readers.")
-	toReader.Blackhole()
+	s.Do(s.Copy(cutOff).Cut)
 	s.barrier(ctx)
-	toReader.Heal()
+	s.Do(s.Copy(cutOff).Heal)
 	s.Say(s.Styles.Title, "%s can reach etcd again", cutOff)
 	s.Until(ctx, cutOff+" with the latest version", func() bool { return s.has[cutOff] == len(s.applied) })
 	s.Say(s.Styles.Good, "%s has version %d now", cutOff, s.has[cutOff])
@@ -107,13 +107,9 @@ func (s *show) hear(l theatre.Line) error {
 
 // together starts one writer, and then two at once: the second comes while the first waits for a
 // reader.
-func (s *show) together(ctx context.Context, toReader string) {
+func (s *show) together(ctx context.Context) {
 	for _, name := range []string{"eu/1", "eu/2", "us/1", slow, "ap/1", cutOff} {
-		args := []string{"-reader", name}
-		if name == cutOff {
-			args = append(args, "-endpoints", toReader)
-		}
-		s.Start(name, args...)
+		s.StartBehind(s.Start, name, "-reader", name)
 	}
 	s.Until(ctx, "all readers", func() bool { return len(s.has) == 6 })
 	s.finish(ctx, s.write(change{"limits": {"rps": 100, "burst": 200}, "routes": {"blue": 100, "green": 0}, "features": {"green": 0}}))

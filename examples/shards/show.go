@@ -17,7 +17,6 @@ import (
 
 	"github.com/conclave-go/conclave/examples/internal/screen"
 	"github.com/conclave-go/conclave/examples/internal/theatre"
-	"github.com/conclave-go/conclave/internal/netfault"
 	"github.com/conclave-go/conclave/lock"
 	"github.com/conclave-go/conclave/shard"
 )
@@ -34,7 +33,6 @@ type show struct {
 	members, shards int
 	alive           []string // who should have shards
 	started         int
-	proxy           *netfault.Proxy // before the one that is to be cut off
 	router          *shard.Router
 	killed          time.Time
 	tenures         map[shard.ID][]*tenure
@@ -86,11 +84,11 @@ func (s *show) acts(ctx context.Context, stage *theatre.Stage) {
 	s.Act("5/5  One is cut off: its shards move when it cannot have them any more.")
 	s.change(ctx, cutOff, "is cut off from etcd", s.has(cutOff), func() {
 		s.without(cutOff)
-		s.proxy.Blackhole()
+		s.Do(s.Copy(cutOff).Cut)
 	})
 	s.change(ctx, cutOff, "can reach etcd again", s.shards/(len(s.alive)+1), func() {
 		s.alive = append(s.alive, cutOff)
-		s.proxy.Heal()
+		s.Do(s.Copy(cutOff).Heal)
 	})
 	all, counts := s.History(ctx, "count/"), 0
 	s.Do(func() (err error) { counts, err = checkCounts(all); return err })
@@ -106,11 +104,7 @@ func (s *show) join() {
 	s.started++
 	name := fmt.Sprintf("m%d", s.started)
 	args := []string{"-name", name, "-address", fmt.Sprintf("10.0.0.%d", s.started), "-shards", strconv.Itoa(s.shards)}
-	if name == cutOff {
-		s.proxy = s.Proxy()
-		s.Do(func() error { args = append(args, "-endpoints", s.proxy.Addr()); return nil })
-	}
-	s.Start(name, args...)
+	s.StartBehind(s.Start, name, args...)
 	s.alive = append(s.alive, name)
 }
 

@@ -19,6 +19,6 @@ func main() {
 		About: `Two replicas of a service: one serves, the other stands by. The one that serves is
 stopped, killed and paused; each time the other takes over, and the two never serve at once.
 With -endpoints, or ETCDCTL_ENDPOINTS, this is one replica on your own etcd.`,
-		Program: singletonMain, Owner: serves, Acts: acts,
+		Program: singletonMain, Owner: theatre.Leader("singleton"), Acts: acts,
 	}).Main()
 }

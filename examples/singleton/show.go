@@ -3,17 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
-	"strings"
 	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-
-	"github.com/conclave-go/conclave/election"
 	"github.com/conclave-go/conclave/examples/internal/theatre"
 	"github.com/conclave-go/conclave/internal/process"
-	"github.com/conclave-go/conclave/lock"
 )
 
 func acts(ctx context.Context, s *theatre.Stage) {
@@ -21,7 +15,9 @@ func acts(ctx context.Context, s *theatre.Stage) {
 	answers := func() { // on a busy machine the active one may have changed meanwhile
 		s.Until(ctx, "an answer", func() bool {
 			o := s.InOffice(ctx, "")
-			said, err := get(ctx, o.Address)
+			limited, cancel := context.WithTimeout(ctx, 5*time.Second)
+			defer cancel()
+			said, err := get(limited, o.Address)
 			if err != nil || said != "token "+o.Token.String() {
 				return false
 			}
@@ -50,28 +46,15 @@ func acts(ctx context.Context, s *theatre.Stage) {
 
 // get asks a replica whether it is ready, and for an answer.
 func get(ctx context.Context, address string) (said string, err error) {
-	client := http.Client{Timeout: 5 * time.Second}
 	for _, path := range []string{"/readyz", "/"} {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, http.NoBody)
+		status, text, err := theatre.Request(ctx, http.MethodGet, "http://"+address+path, http.NoBody)
+		if err == nil && status != http.StatusOK {
+			err = fmt.Errorf("%s: status %d", path, status)
+		}
 		if err != nil {
 			return "", err
 		}
-		resp, err := client.Do(req)
-		if err != nil {
-			return "", err
-		}
-		body, err := io.ReadAll(resp.Body)
-		_ = resp.Body.Close() // it was only read
-		if err != nil || resp.StatusCode != http.StatusOK {
-			return "", fmt.Errorf("%s: %s", path, resp.Status)
-		}
-		said = strings.TrimSpace(string(body))
+		said = text
 	}
 	return said, nil
-}
-
-// serves returns the token of the active one, as etcd has it.
-func serves(ctx context.Context, client *clientv3.Client) (lock.Token, error) {
-	leader, err := election.Current(ctx, client, "singleton")
-	return leader.Token, err
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -63,8 +62,7 @@ func (s *show) acts(ctx context.Context, stage *theatre.Stage) {
 	s.exceed(ctx)
 	s.Act("4/4  The leader is killed: the next begins with every product.")
 	s.kill(ctx)
-	all := s.History(ctx, "tenant/running/")
-	s.Do(func() error { return checkTerms(all) })
+	s.CheckHistory(ctx, "tenant/running/", term) // an old leader's order after a newer one's
 	s.Conclude("%d products are as they should be, and no old leader's order came after a newer leader's.", len(s.has))
 }
 
@@ -242,15 +240,8 @@ func (s *show) push(ctx context.Context, p policy) {
 			if err != nil {
 				return err
 			}
-			req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address, bytes.NewReader(text))
-			if err != nil {
-				return err
-			}
-			resp, err := http.DefaultClient.Do(req)
-			if err != nil {
-				return err
-			}
-			return resp.Body.Close()
+			_, _, err = theatre.Request(ctx, http.MethodPost, "http://"+address, bytes.NewReader(text))
+			return err
 		})
 	}
 }
@@ -265,24 +256,8 @@ func (s *show) know(p policy) bool {
 	return true
 }
 
-// checkTerms fails if an old leader's order came after a newer leader's.
-func checkTerms(all []*clientv3.Event) error {
-	if len(all) == 0 {
-		return errors.New("no order was ever given")
-	}
-	var highest lock.Fence
-	for _, e := range all {
-		if e.Type == clientv3.EventTypeDelete {
-			continue
-		}
-		var p product
-		err := json.Unmarshal(e.Kv.Value, &p)
-		if err == nil {
-			err = highest.Check(p.Term)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+// term is the one in which a product was made so.
+func term(value []byte) (lock.Token, error) {
+	p, err := decode("", value)
+	return p.Term, err
 }

@@ -54,9 +54,9 @@ func TestAnOrderAfterThatOfALaterLeaderIsAFailure(t *testing.T) {
 	order := func(term string) *clientv3.Event {
 		return &clientv3.Event{Kv: &mvccpb.KeyValue{Value: []byte(`{"Instances": 1, "Term": "` + term + `"}`)}}
 	}
-	require.NoError(t, checkTerms([]*clientv3.Event{order("4"), order("4"), order("5")}))
-	require.ErrorContains(t, checkTerms([]*clientv3.Event{order("5"), order("4")}), "stale")
-	require.ErrorContains(t, checkTerms(nil), "no order")
+	stopped := &clientv3.Event{Type: clientv3.EventTypeDelete, Kv: &mvccpb.KeyValue{}}
+	require.NoError(t, theatre.CheckTokens([]*clientv3.Event{order("4"), stopped, order("4"), order("5")}, term))
+	require.ErrorContains(t, theatre.CheckTokens([]*clientv3.Event{order("5"), order("4")}, term), "stale")
 }
 
 func TestInterruptLeavesNothingBehind(t *testing.T) {

@@ -63,9 +63,6 @@ type Copy struct {
 	state   string    // what is done to it, "" if nothing is
 }
 
-// Behind says which proxy the copy reaches etcd through.
-func (c *Copy) Behind(p *netfault.Proxy) { c.proxy = p }
-
 // Kill ends the process at once.
 func (c *Copy) Kill() error { return c.do("KILLED", "killed", c.Process.Kill) }
 
@@ -112,10 +109,10 @@ type record struct {
 	began   time.Time // the act
 	cast    []*Copy
 	unheard []Line
-	heard   map[string]time.Time // when last, by copy and message
-	all     []*Office            // in the order in which they were heard of
-	known   map[string]*Office   // by copy and token
-	newest  *Office              // with the highest token
+	heard   map[string]Line    // the last, by copy and message
+	all     []*Office          // in the order in which they were heard of
+	known   map[string]*Office // by copy and token
+	newest  *Office            // with the highest token
 	events  []*event
 	places  map[string]int64  // in the queue, by key
 	owners  map[string]string // of keys
@@ -123,7 +120,7 @@ type record struct {
 
 func newRecord(offices bool) *record {
 	return &record{
-		offices: offices, heard: make(map[string]time.Time), known: make(map[string]*Office), newest: &Office{},
+		offices: offices, heard: make(map[string]Line), known: make(map[string]*Office), newest: &Office{},
 		places: make(map[string]int64), owners: make(map[string]string),
 	}
 }
@@ -210,7 +207,7 @@ func (r *record) add(l Line) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.unheard = append(r.unheard, l)
-	r.heard[l.Copy+" "+l.Msg] = l.Time
+	r.heard[l.Copy+" "+l.Msg] = l
 	if c := r.named(l.Copy); c != nil && r.offices {
 		r.note(c, l)
 	}
@@ -281,7 +278,7 @@ func (r *record) take() []Line {
 	return lines
 }
 
-func (r *record) lastHeard(name, message string) time.Time {
+func (r *record) last(name, message string) Line {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.heard[name+" "+message]

@@ -24,7 +24,8 @@ import (
 )
 
 const (
-	promptly = time.Second // for the next to be active when one ends in good order
+	promptly  = time.Second            // for the next to be active when one ends in good order
+	aftermath = 300 * time.Millisecond // how long an act goes on after its event
 
 	// Ended is the message of the line that is heard last of a copy.
 	Ended = "ended"
@@ -64,6 +65,8 @@ type Line struct {
 	Msg  string
 	// Detail is what there is to say of the end of a copy, if the message is [Ended].
 	Detail string `json:"-"`
+	// Error is what it says of an error, if anything.
+	Error string
 	// Text is all of it, as JSON.
 	Text json.RawMessage `json:"-"`
 }
@@ -129,6 +132,17 @@ func (s *Stage) start(role, name string, args []string, exited func(detail strin
 	})
 }
 
+// StartBehind starts a copy, by [Stage.Start] or one of its like, behind a proxy of its own,
+// so that it can be cut off.
+func (s *Stage) StartBehind(start func(name string, args ...string), name string, args ...string) {
+	proxy := s.Proxy()
+	s.Do(func() error {
+		start(name, append(args, "-endpoints", proxy.Addr())...)
+		return nil
+	})
+	s.Do(func() error { s.Copy(name).proxy = proxy; return nil })
+}
+
 // Copy returns a copy that was started.
 func (s *Stage) Copy(name string) *Copy { return s.record.find(name) }
 
@@ -171,8 +185,14 @@ func (s *Stage) Watch(ctx context.Context, d time.Duration, look func()) {
 	s.Patience = patience
 }
 
+// Linger looks on until the outcome of an act has been seen.
+func (s *Stage) Linger(ctx context.Context) { s.Watch(ctx, aftermath, func() {}) }
+
+// Last returns the last line of a copy with a message.
+func (s *Stage) Last(name, message string) Line { return s.record.last(name, message) }
+
 // Heard returns when a copy last logged a message.
-func (s *Stage) Heard(name, message string) time.Time { return s.record.lastHeard(name, message) }
+func (s *Stage) Heard(name, message string) time.Time { return s.Last(name, message).Time }
 
 // InOffice waits until a copy other than the one named is active, as the copy logs and
 // as etcd has it.
@@ -220,8 +240,24 @@ func (s *Stage) Pause(ctx context.Context) (gone, next Office) {
 	return gone, next
 }
 
+// PauseWriter pauses the active one, which writes all the time, when all is ready, and again if
+// its write was not refused when it went on: that one was on its way when it was paused.
+func (s *Stage) PauseWriter(ctx context.Context, lost error, ready func()) {
+	for s.Failed == nil {
+		ready()
+		began := time.Now()
+		gone, _ := s.Pause(ctx)
+		s.Linger(ctx)
+		if l := s.Last(gone.Copy, "not written"); l.Time.After(began) && strings.HasPrefix(l.Error, lost.Error()) {
+			s.Found(s.Styles.Good, "%s's late write was refused: %s", gone.Copy, l.Error)
+			s.record.mark(gone.Copy, timeline.Good, "late write refused")
+			return
+		}
+	}
+}
+
 // Cut cuts the active one off from etcd until it has stopped and the next is active,
-// and returns by how much earlier its time ended. It has to have a proxy, see [Copy.Behind].
+// and returns by how much earlier its time ended. It has to be behind a proxy.
 func (s *Stage) Cut(ctx context.Context) (gone, next Office, before time.Duration) {
 	gone = s.InOffice(ctx, "")
 	began, c := time.Now(), s.Copy(gone.Copy)
@@ -378,9 +414,4 @@ func (s *Stage) Handovers(after time.Time) (all []Handover) {
 		all = append(all, h)
 	}
 	return all
-}
-
-// Mark puts something that happened to a copy on the chart of the act.
-func (s *Stage) Mark(name string, class timeline.MarkClass, label string) {
-	s.record.mark(name, class, label)
 }

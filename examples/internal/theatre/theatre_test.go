@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/examples/internal/theatre"
 )
@@ -40,4 +42,19 @@ func TestAFailureWhileItWaitsEndsTheWait(t *testing.T) {
 	s = theatre.Script{Patience: time.Millisecond}
 	s.Until(t.Context(), "spring", func() bool { return false })
 	require.EqualError(t, s.Failed, "no sign of spring within 1ms")
+}
+
+func TestWritesOfAFormerHolderAreFound(t *testing.T) {
+	t.Parallel()
+	check := func(values ...string) error {
+		var all []*clientv3.Event
+		for _, v := range values {
+			all = append(all, &clientv3.Event{Kv: &mvccpb.KeyValue{Value: []byte(v)}})
+		}
+		return theatre.CheckTokens(all, theatre.ParseToken)
+	}
+	require.NoError(t, check("5", "5", "7"))
+	require.ErrorContains(t, check("7", "5"), "stale")
+	require.ErrorContains(t, check(), "nothing was ever written")
+	require.Error(t, check("seven"))
 }
