@@ -110,7 +110,7 @@ func (s *show) together(ctx context.Context) {
 func (s *show) crash(ctx context.Context) {
 	name, rec := s.catch(ctx)
 	killed := time.Now()
-	s.Do(func() error { return s.Copy(name).Kill() })
+	s.Do(s.Copy(name).Kill)
 	s.Say(s.Styles.Title, "%s is killed (SIGKILL)", name)
 	s.resumed(ctx, rec, killed)
 	s.start(ctx, name)
@@ -118,12 +118,11 @@ func (s *show) crash(ctx context.Context) {
 
 // leave ends all processes, and starts them again later.
 func (s *show) leave(ctx context.Context) {
-	began := time.Now()
 	for _, name := range names() {
-		s.Do(func() error { return s.Copy(name).Terminate() })
+		s.Do(s.Copy(name).Terminate)
 	}
 	for _, name := range names() {
-		s.Until(ctx, "the end of "+name, func() bool { return s.Heard(name, theatre.Ended).After(began) })
+		s.AwaitEnd(ctx, name)
 	}
 	s.Say(s.Styles.Title, "all processes have ended")
 	gone := time.Now()

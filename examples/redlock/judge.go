@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/conclave-go/conclave/examples/internal/screen"
+	"github.com/conclave-go/conclave/internal/timeline"
 )
 
 // tenure is the time for which a copy had the lock, as far as its Hold could tell it: to
@@ -32,21 +33,16 @@ func handOvers(tenures []tenure, since time.Time) (took []time.Duration) {
 // together returns for how long, in all, two or more had the lock. Tenures that have not ended
 // are not counted.
 func together(tenures []tenure) (sum time.Duration) {
-	var until, counted time.Time // one had it until then; all before is counted
-	for _, t := range inOrder(tenures) {
-		from, to := t.from, t.until
-		if to.IsZero() {
-			continue
+	var lanes []timeline.Lane
+	all := inOrder(tenures)
+	for _, t := range all {
+		if !t.until.IsZero() {
+			bar := timeline.Bar{From: t.from.Sub(all[0].from), To: t.until.Sub(all[0].from)}
+			lanes = append(lanes, timeline.Lane{Name: t.copy, Bars: []timeline.Bar{bar}})
 		}
-		if from.Before(counted) {
-			from = counted
-		}
-		if end := earlier(until, to); end.After(from) {
-			sum, counted = sum+end.Sub(from), end
-		}
-		if to.After(until) {
-			until = to
-		}
+	}
+	for _, o := range timeline.Overlaps(lanes, 0) {
+		sum += o.To - o.From
 	}
 	return sum
 }

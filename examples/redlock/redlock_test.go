@@ -32,14 +32,14 @@ func requireAct(t *testing.T, args []string, patterns ...string) {
 }
 
 func TestTheLockIsHandedAround(t *testing.T) {
-	requireAct(t, []string{"hand-over"}, `TTL 2s, 5 processes of redis-server\n`, `1/1  Three processes`,
-		`5 of 5 servers up: \d+ hand-overs, p50 [\d.]+ ms, max [\d.]+ m?s\n`, held, `\nhand-over   held\n$`)
+	requireAct(t, []string{"hand-over"}, `TTL 2s, 5 processes of redis-server\n`, `Three processes`,
+		`5 of 5 servers up: \d+ hand-overs, p50 [\d.]+ ms, max [\d.]+ m?s\n`, held, `outcome\nhand-over +held\n$`)
 }
 
 func TestWithoutRedisServerServersRunInTheShow(t *testing.T) {
 	t.Parallel()
-	programtest.RequireInOrder(t, programtest.Play(t, []string{"PATH="}, "-acts", "hand-over,hang"),
-		`TTL 2s, 5 servers of miniredis, as there is no redis-server\n`, `Act hang is left out`, `1/1  Three`, held)
+	programtest.RequireInOrder(t, programtest.Play(t, []string{"PATH="}, "-acts", "hand-over"),
+		`TTL 2s, 5 servers of miniredis, as there is no redis-server\n`, `Three processes`, held)
 }
 
 func TestServersThatAreKilledDoNoHarmToAMajority(t *testing.T) {
@@ -56,7 +56,7 @@ func TestServersThatHangDoNoHarmToAMajority(t *testing.T) {
 func TestAServerThatForgotLetsASecondHolderInUnlessItHasNoVote(t *testing.T) {
 	requireAct(t, []string{"restart,min-uptime", "-ttl", "4s"},
 		`w1 has the lock, on servers 1, 2, 3`, `server 3 is restarted`, `w[23] is granted the lock`, two,
-		`2/2  The same`, `w1 has the lock`, `server \d is restarted`, held, `\nrestart     broken, as documented\nmin-uptime  held\n$`)
+		`2/2  The same`, `w1 has the lock`, `server \d is restarted`, held, `\nrestart +broken, as documented\nmin-uptime +held\n$`)
 }
 
 func TestClocksThatJumpLetASecondHolderIn(t *testing.T) {

@@ -118,7 +118,7 @@ func (s *show) drain(ctx context.Context) {
 	s.Until(ctx, "s2 leaving the registry", func() bool { return !s.has("s2") })
 	s.Say(s.Styles.Title, "s2 is told to end (SIGTERM), and is taken out of the registry")
 	before := s.since(nil)
-	s.Until(ctx, "the end of s2", func() bool { return !s.Heard("s2", theatre.Ended).IsZero() })
+	s.AwaitEnd(ctx, "s2")
 	s.Say(lipgloss.Style{}, "s2 served for another %s and stops; it answered %d calls that came meanwhile", drainGrace, s.since(before)["s2"])
 	s.takeTurns(ctx, "s1", "s3")
 }

@@ -184,5 +184,5 @@ func (s *Stage) page(failed error) timeline.Page {
 		intro += "\n\nWhat should not have happened: " + failed.Error()
 	}
 	return report.Page(cmp.Or(s.play.Title, s.play.Name), intro, table, charts,
-		timeline.Fact{Name: "TTL", Value: s.TTL.String()}, timeline.Fact{Name: "cluster", Value: "embedded etcd"})
+		timeline.Fact{Name: "TTL", Value: s.TTL.String()}, timeline.Fact{Name: "cluster", Value: s.servers.Text})
 }

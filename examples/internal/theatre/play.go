@@ -43,6 +43,10 @@ type Play struct {
 	// Rival is a program that does the same in another way, without deadlines, nil if there
 	// is none. It is not judged.
 	Rival func(ctx context.Context, args []string) error
+	// Servers starts what the copies work on, nil if that is an etcd, and Where is the flag
+	// of the program that says where they are.
+	Servers func(ctx context.Context) (Servers, error)
+	Where   string
 	// Flags adds what flags the play has of its own, if any, and returns what finds out what
 	// is wrong with their values.
 	Flags func(fs *flag.FlagSet) (check func() error)
@@ -64,6 +68,13 @@ type Play struct {
 	Command process.Role
 }
 
+// Servers are what copies of a program work on.
+type Servers struct {
+	// Addresses are where they are, Text says what they are, and Close ends them.
+	Addresses, Text string
+	Close           func() error
+}
+
 // Scene is an act with a name.
 type Scene struct {
 	// Name is what the user calls it, and Intro a sentence.
@@ -75,12 +86,13 @@ type Scene struct {
 	Play func(ctx context.Context, s *Stage)
 }
 
-// Main is the main of an example: the program if an etcd is named, and otherwise the play,
-// on an embedded one. It does not return.
+// Main is the main of an example: the program if servers are named, and otherwise the play, on
+// servers of its own. It does not return.
 func (p *Play) Main() {
 	process.Main(map[string]process.Role{copyRole: run(p.Program), rivalRole: run(p.Rival), commandRole: p.Command})
-	named := func(arg string) bool { return strings.HasPrefix(strings.Replace(arg, "--", "-", 1), "-endpoints") }
-	if os.Getenv("ETCDCTL_ENDPOINTS") != "" || slices.ContainsFunc(os.Args[1:], named) {
+	p.Where = cmp.Or(p.Where, "-endpoints")
+	named := func(arg string) bool { return strings.HasPrefix(strings.Replace(arg, "--", "-", 1), p.Where) }
+	if p.Servers == nil && os.Getenv("ETCDCTL_ENDPOINTS") != "" || slices.ContainsFunc(os.Args[1:], named) {
 		program.Exit(p.Name, p.Program(context.Background(), os.Args[1:]))
 	}
 	program.Exit(p.Name, p.run(context.Background(), os.Args[1:], os.Stdout))
@@ -126,12 +138,12 @@ func (s *Stage) parse(args []string, out *os.File) (o options, err error) {
 	if p.Flags != nil {
 		check = p.Flags(fs)
 	}
-	usage := "usage: " + p.Name + " [flags]; -h explains them, -endpoints runs the program itself"
+	usage := "usage: " + p.Name + " [flags]; -h explains them, " + p.Where + " runs the program itself"
 	return o, program.Help{Usage: usage, About: p.About}.Parse(fs, args, out, func() error {
-		_, err := p.chosen(o)
-		if s.TTL%time.Second != 0 || s.TTL > lease.MaxTTL {
-			err = fmt.Errorf("-ttl %s: must be whole seconds, %s at most", s.TTL, lease.MaxTTL)
+		if s.TTL%time.Second != 0 || s.TTL < lease.MinTTL || s.TTL > lease.MaxTTL {
+			return fmt.Errorf("-ttl %s: must be whole seconds, %s to %s", s.TTL, lease.MinTTL, lease.MaxTTL)
 		}
+		_, err := p.chosen(o)
 		return cmp.Or(program.Positive(fs), check(), err)
 	})
 }
@@ -173,14 +185,17 @@ func (p *Play) run(ctx context.Context, args []string, out *os.File) (err error)
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	ctx, s.end = program.Interruptible(ctx)
-	if s.Etcd, err = etcdtest.Start(ctx); err != nil {
+	if p.Servers == nil {
+		p.Servers = s.startEtcd
+	}
+	if s.servers, err = p.Servers(ctx); err != nil {
 		return program.CauseOr(ctx, err)
 	}
 	s.Script = Script{Acts: screen.NewActs(out, s.end), Patience: 20*time.Second + 3*s.TTL + s.slack}
 	if o.plain || s.verbose {
 		s.Plain()
 	}
-	s.Printf("TTL %s, embedded etcd\n", s.TTL)
+	s.Printf("TTL %s, %s\n", s.TTL, s.servers.Text)
 	chosen, _ := p.chosen(o)
 	s.keyed = p.keys() != "" && s.Live() && screen.Interactive(os.Stdin) && o.acts == strings.Join(p.sceneNames(), ",")
 	err = program.CauseOr(ctx, s.perform(ctx, chosen))
@@ -193,15 +208,24 @@ func (p *Play) run(ctx context.Context, args []string, out *os.File) (err error)
 	if err == nil && p.Owner != nil {
 		s.Conclude("No two holders overlapped before their deadlines, and tokens only rose.")
 	}
-	return errors.Join(err, s.Etcd.Close(), file.Save(s.page(err), out))
+	return errors.Join(err, s.servers.Close(), file.Save(s.page(err), out))
+}
+
+// startEtcd starts the servers of most plays.
+func (s *Stage) startEtcd(ctx context.Context) (Servers, error) {
+	var err error
+	if s.Etcd, err = etcdtest.Start(ctx); err != nil {
+		return Servers{}, err
+	}
+	if s.Client, err = s.Etcd.NewClient(); err != nil {
+		return Servers{}, errors.Join(err, s.Etcd.Close())
+	}
+	end := func() error { return errors.Join(s.Client.Close(), s.Etcd.Close()) }
+	return Servers{s.Etcd.Endpoints()[0], "embedded etcd", end}, nil
 }
 
 // perform plays the acts, and checks what can be checked in the end.
-func (s *Stage) perform(ctx context.Context, chosen []Scene) (err error) {
-	if s.Client, err = s.Etcd.NewClient(); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.Client.Close()) }()
+func (s *Stage) perform(ctx context.Context, chosen []Scene) error {
 	if b := s.play.Board; b != nil {
 		s.record.ordered = b.Ordered
 		following, stop := context.WithCancel(ctx)

@@ -35,7 +35,7 @@ const (
 type Stage struct {
 	Script
 
-	// Etcd is the play's own, and Client a client of it.
+	// Etcd is the play's own, and Client a client of it, if there is one.
 	Etcd   *etcdtest.Cluster
 	Client *clientv3.Client
 	// TTL is that of the copies' leases.
@@ -45,6 +45,7 @@ type Stage struct {
 	Hear func(Line) error
 
 	play     *Play
+	servers  Servers
 	slack    time.Duration
 	verbose  bool
 	end      context.CancelCauseFunc
@@ -63,10 +64,10 @@ type Line struct {
 	Copy string `json:"-"`
 	Time time.Time
 	Msg  string
-	// Detail is what there is to say of the end of a copy, if the message is [Ended].
-	Detail string `json:"-"`
 	// Error is what it says of an error, if anything.
 	Error string
+	// Detail is what there is to say of the end of a copy, if the message is [Ended].
+	Detail string `json:"-"`
 	// Text is all of it, as JSON.
 	Text json.RawMessage `json:"-"`
 }
@@ -115,7 +116,7 @@ func (s *Stage) Run(name string, args ...string) {
 
 func (s *Stage) start(role, name string, args []string, exited func(detail string) string) {
 	s.Do(func() error {
-		args = append([]string{"-endpoints", s.Endpoint(), "-ttl", s.TTL.String()}, args...)
+		args = append([]string{s.play.Where, s.servers.Addresses, "-ttl", s.TTL.String()}, args...)
 		c := s.record.enter(name, role == rivalRole)
 		p, err := process.Start(name, role, args, func(text json.RawMessage) {
 			l := Line{Copy: name, Text: text}
@@ -167,14 +168,18 @@ func (s *Stage) Cleanup(do func() error) { s.cleanups = append(s.cleanups, do) }
 // Until waits until a condition holds, and hears what the copies log meanwhile.
 func (s *Stage) Until(ctx context.Context, what string, cond func() bool) {
 	s.Script.Until(ctx, what, func() bool {
-		for _, l := range s.record.take() {
-			if s.verbose && l.Text != nil {
-				s.TellAt(l.Time, s.Styles.Dim, "%s: %s", l.Copy, l)
-			}
-			s.Do(func() error { return s.Hear(l) })
-		}
+		s.hear()
 		return s.Failed == nil && cond()
 	})
+}
+
+func (s *Stage) hear() {
+	for _, l := range s.record.take() {
+		if s.verbose && l.Text != nil {
+			s.TellAt(l.Time, s.Styles.Dim, "%s: %s", l.Copy, l)
+		}
+		s.Do(func() error { return s.Hear(l) })
+	}
 }
 
 // Watch looks on for a while.
@@ -225,7 +230,7 @@ func (s *Stage) Kill(ctx context.Context) (gone, next Office) {
 func (s *Stage) Terminate(ctx context.Context) (gone, next Office) {
 	gone = s.InOffice(ctx, "")
 	next = s.Succeed(ctx, gone, "is told to end (SIGTERM)", promptly, func() error { return s.Copy(gone.Copy).Terminate() })
-	s.awaitEnd(ctx, gone.Copy)
+	s.AwaitEnd(ctx, gone.Copy)
 	return gone, next
 }
 
@@ -293,10 +298,11 @@ func (s *Stage) Cut(ctx context.Context) (gone, next Office, before time.Duratio
 // too, and waits for the end of that.
 func (s *Stage) Dismiss(ctx context.Context, name string) {
 	s.Do(func() error { s.Copy(name).Ask(); return nil })
-	s.awaitEnd(ctx, name)
+	s.AwaitEnd(ctx, name)
 }
 
-func (s *Stage) awaitEnd(ctx context.Context, name string) {
+// AwaitEnd waits for the end of a copy.
+func (s *Stage) AwaitEnd(ctx context.Context, name string) {
 	s.Until(ctx, "the end of "+name, func() bool { return !s.Heard(name, Ended).IsZero() })
 }
 
@@ -367,6 +373,16 @@ func (s *Stage) Measured(cells ...string) {
 // Leave ends the act: all copies end in good order.
 func (s *Stage) Leave() {
 	s.finish()
+	s.leave()
+}
+
+// Quit has all copies end in good order, and hears what they log of that.
+func (s *Stage) Quit() {
+	s.leave()
+	s.hear()
+}
+
+func (s *Stage) leave() {
 	for _, p := range s.proxies {
 		p.Heal() // so that all can end in good order
 	}
