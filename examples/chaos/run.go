@@ -34,7 +34,7 @@ func (r *runner) play(ctx context.Context) (*chaos.Report, error) {
 	if len(r.schedule.Entries) == 1 {
 		what = "scenario"
 	}
-	v.title(fmt.Sprintf("%d %s, seed %d", len(r.schedule.Entries), what, r.schedule.Seed))
+	v.title("%d %s, seed %d", len(r.schedule.Entries), what, r.schedule.Seed)
 	if r.save != "" {
 		if err := r.schedule.Save(r.save); err != nil {
 			return nil, err
@@ -53,7 +53,7 @@ func (r *runner) soak(ctx context.Context, v *view) (last *chaos.Report, err err
 	var ours, all chaos.Counts
 	began := time.Now()
 	for round := 1; time.Since(began) < r.duration; round++ {
-		v.title(fmt.Sprintf("round %d, seed %d", round, r.seed))
+		v.title("round %d, seed %d", round, r.seed)
 		last, err = r.once(ctx, chaos.Compose(r.seed, round, r.ttl, r.rounds), v)
 		if last != nil {
 			ours.Add(last.Ours)

@@ -3,20 +3,19 @@ package main
 import (
 	"strings"
 	"sync"
-	"time"
+
+	"charm.land/lipgloss/v2"
 
 	"github.com/conclave-go/conclave/examples/internal/screen"
 	"github.com/conclave-go/conclave/internal/chaos"
 )
 
-// view shows progress: as lines, or on a terminal with what is being played below.
+// view shows progress: as lines, and on a terminal with what is being played below.
 type view struct {
-	began    time.Time
-	verbose  bool
-	lines    *screen.Lines
-	terminal *screen.Terminal // nil if there are only lines
+	verbose bool
 
-	mu      sync.Mutex
+	mu      sync.Mutex // protects what follows
+	acts    *screen.Acts
 	running []running
 }
 
@@ -24,35 +23,20 @@ type view struct {
 type running struct{ scenario, text string }
 
 func newView(r *runner) *view {
-	v := &view{began: time.Now(), verbose: r.verbose}
-	if r.plain || r.verbose || !screen.Live(r.out) {
-		v.lines = &screen.Lines{W: r.out, Failed: r.end}
-		return v
+	v := &view{verbose: r.verbose, acts: screen.NewActs(r.out, r.end)}
+	if r.plain || r.verbose {
+		v.acts.Plain()
 	}
-	v.terminal = screen.NewTerminal(r.out, r.end, func(string) {})
+	v.acts.Show(v.draw, func(string) {})
 	return v
 }
 
-func (v *view) close() {
-	if v.terminal != nil {
-		_ = v.terminal.Close() // its failure has ended the run
-	}
-}
+func (v *view) close() { _ = v.acts.Close() } // its failure has ended the run
 
-func (v *view) title(text string) {
-	if v.terminal != nil {
-		v.terminal.Title(text)
-		return
-	}
-	v.lines.Title(text)
-}
-
-func (v *view) say(text string) {
-	if v.terminal != nil {
-		v.terminal.Say(time.Since(v.began), text)
-		return
-	}
-	v.lines.Say(time.Since(v.began), text)
+func (v *view) title(format string, args ...any) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.acts.Begin(format, args...)
 }
 
 // progress is called by several goroutines.
@@ -61,21 +45,20 @@ func (v *view) progress(p chaos.Progress) {
 	defer v.mu.Unlock()
 	v.note(p)
 	if len(p.Cells) > 0 {
-		v.say(verdicts(p))
+		v.acts.Tell(lipgloss.Style{}, "%s", verdicts(p))
 	} else if v.verbose {
-		v.say(p.Scenario + ": " + p.Text)
+		v.acts.Tell(lipgloss.Style{}, "%s: %s", p.Scenario, p.Text)
 	}
-	if v.terminal == nil {
-		return
+}
+
+// draw shows what is being played.
+func (v *view) draw(s screen.Styles, width int) (lines []string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, r := range v.running {
+		lines = append(lines, s.Title.Render(screen.Left(r.scenario, 16))+" "+s.Dim.Render(r.text))
 	}
-	now := append([]running(nil), v.running...)
-	v.terminal.Show(func(s screen.Styles, width int) []string {
-		var lines []string
-		for _, r := range now {
-			lines = append(lines, s.Title.Render(screen.Left(r.scenario, 16))+" "+s.Dim.Render(r.text))
-		}
-		return screen.Cut(lines, width)
-	})
+	return screen.Cut(lines, width)
 }
 
 // note keeps up with what is being played. mu must be held.

@@ -3,7 +3,6 @@ package screen
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 	"sync"
@@ -56,16 +55,6 @@ func (t *Terminal) Write(text []byte) (int, error) {
 	defer t.backdrop.mu.Unlock()
 	t.backdrop.said = append(t.backdrop.said, text...)
 	return len(text), nil
-}
-
-// Title introduces what follows.
-func (t *Terminal) Title(text string) {
-	_, _ = fmt.Fprintf(t, "\n%s\n", t.backdrop.styles.Title.Render(Wrap(text, Width(t.out))))
-}
-
-// Say tells what happened at a time.
-func (t *Terminal) Say(at time.Duration, text string) {
-	_, _ = fmt.Fprintln(t, At(at, text, Width(t.out)))
 }
 
 // Show replaces the panel.
