@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/creack/pty"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
@@ -39,6 +40,9 @@ func init() { //nolint:gochecknoinits // only here it is certain that this is th
 }
 
 func TestMain(m *testing.M) {
+	if null := os.Getenv(nullVariable); null != "" {
+		nullDevice = null
+	}
 	if filepath.Base(os.Args[0]) == Name {
 		os.Exit(Main(os.Args[1:]))
 	}
@@ -52,17 +56,30 @@ func TestMain(m *testing.M) {
 // need.
 const runVariable = "CONCLAVE_GUARD_RUN"
 
-var runs = map[string]func() int{"unannounced": runUnannounced, "deaf and lost": runDeafAndLost, "deaf": runDeaf}
+// nullVariable is the null device for what is run.
+const nullVariable = "CONCLAVE_GUARD_NULL"
 
-// run is the test's program as one of the runs, and returns its exit code.
-func run(t *testing.T, name string) int {
+var runs = map[string]func() int{
+	"unannounced": runUnannounced, "deaf and lost": runDeafAndLost, "deaf": runDeaf,
+	"no null device": runWithoutNull, "slow look": runSlowLook, "early signal": runEarlySignal,
+}
+
+// command is the test's program as one of the runs.
+func command(t *testing.T, name string) *exec.Cmd {
 	t.Helper()
 	program, err := os.Executable()
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), hang)
-	defer cancel()
+	t.Cleanup(cancel)
 	process := exec.CommandContext(ctx, program)
 	process.Dir, process.Env = t.TempDir(), append(os.Environ(), runVariable+"="+name)
+	return process
+}
+
+// run is the test's program as one of the runs, and returns its exit code.
+func run(t *testing.T, name string) int {
+	t.Helper()
+	process := command(t, name)
 	process.Stderr = os.Stderr
 	process.SysProcAttr = &unix.SysProcAttr{Setsid: true} // nobody's terminal is its terminal
 	process.Cancel = func() error { return unix.Kill(-process.Process.Pid, unix.SIGKILL) }
@@ -110,19 +127,8 @@ func touch(file string) Command {
 func TestACommandThatWouldBeEndedAtOnceIsNotStarted(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "started")
-	ours, theirs, err := socketpair()
-	require.NoError(t, err)
-	pid, err := spawn("/proc/self/exe", theirs, os.Environ())
-	require.NoError(t, err)
-	require.NoError(t, unix.Close(theirs))
-	socket := os.NewFile(uintptr(ours), "guard")
-	defer func() { require.NoError(t, socket.Close()) }()
-	require.NoError(t, json.NewEncoder(socket).Encode(newPlan(touch(file), 0, now()+int64(time.Second))))
-	var said report
-	require.NoError(t, json.NewDecoder(socket).Decode(&said))
+	said := guarded(t, newPlan(touch(file), 0, now()+int64(time.Second)))
 	require.Equal(t, report{Exited: true, Result: Result{Ended: true, Unstarted: true}}, said)
-	_, err = unix.Wait4(pid, nil, 0, nil)
-	require.NoError(t, err)
 	require.NoFileExists(t, file)
 }
 
@@ -265,4 +271,121 @@ func TestAProcessWhoseMainThreadHasEndedIsNotOver(t *testing.T) {
 		return strings.Contains(string(stat), ") Z ")
 	}, hang, 5*time.Millisecond)
 	require.Contains(t, targets(0, 0, true), pid)
+}
+
+// runWithoutNull runs a command that leaves a file behind, which it should not: it cannot be run without a null device. Then
+// all that was started has ended.
+func runWithoutNull() int {
+	nullDevice = "missing"
+	c, lease := touch("started"), &held{ctx: context.Background()}
+	c.First = int(unix.SIGCONT) // if it is ended it has time for that
+	lease.left.Store(int64(time.Hour))
+	result, err := Run(c, lease, nil, nil)
+	for {
+		if _, err := unix.Wait4(-1, nil, 0, nil); errors.Is(err, unix.ECHILD) {
+			break
+		}
+	}
+	if _, serr := os.Stat("started"); err == nil || !errors.Is(serr, os.ErrNotExist) {
+		fmt.Fprintln(os.Stderr, result, err, serr)
+		return 1
+	}
+	return 0
+}
+
+func TestACommandIsNotStartedWithoutANullDevice(t *testing.T) {
+	t.Parallel()
+	require.Zero(t, run(t, "no null device"))
+	said := guarded(t, newPlan(touch(filepath.Join(t.TempDir(), "started")), 0, 0), nullVariable+"=missing")
+	require.Contains(t, said.Failed, "missing", "%v", said)
+}
+
+// guarded returns what a guard says first of a plan.
+func guarded(t *testing.T, p plan, env ...string) (said report) {
+	t.Helper()
+	ours, theirs, err := socketpair()
+	require.NoError(t, err)
+	pid, err := spawn("/proc/self/exe", theirs, append(os.Environ(), env...))
+	require.NoError(t, err)
+	require.NoError(t, unix.Close(theirs))
+	socket := os.NewFile(uintptr(ours), "guard")
+	require.NoError(t, json.NewEncoder(socket).Encode(p))
+	require.NoError(t, json.NewDecoder(socket).Decode(&said))
+	require.NoError(t, socket.Close())
+	_, err = unix.Wait4(pid, nil, 0, nil)
+	require.NoError(t, err)
+	return said
+}
+
+// runSlowLook kills commands while the look at all processes does not end before they have.
+func runSlowLook() int {
+	for _, kill := range []func(pid int){
+		func(pid int) { (&warden{pid: pid}).signal(unix.SIGKILL) },
+		func(pid int) { (&runner{pid: pid, guard: os.Getpid()}).kill() },
+	} {
+		child := exec.CommandContext(context.Background(), "/bin/sleep", "300")
+		child.SysProcAttr = attributes(0)
+		if err := child.Start(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = child.Wait() // it is killed
+		}()
+		code := 0
+		targets = func(int, int, bool) []int {
+			select {
+			case <-ended:
+			case <-time.After(hang / 6):
+				code = 1
+			}
+			return nil
+		}
+		if kill(child.Process.Pid); code != 0 {
+			return code
+		}
+	}
+	return 0
+}
+
+func TestACommandsGroupIsKilledBeforeTheLookAtAllProcesses(t *testing.T) {
+	t.Parallel()
+	require.Zero(t, run(t, "slow look"))
+}
+
+// runEarlySignal passes the signals of a terminal on, before there is a command and then.
+func runEarlySignal() int {
+	ours, theirs, err := socketpair()
+	r := &runner{tty: terminal(), orders: orders{socket: ours}}
+	if err != nil || !r.foreground() {
+		fmt.Fprintln(os.Stderr, "not in the foreground", err)
+		return 1
+	}
+	r.pass(unix.SIGINT)
+	r.pid = os.Getpid()
+	for _, s := range []unix.Signal{unix.SIGINT, unix.SIGQUIT, unix.SIGTERM} {
+		r.pass(s)
+	}
+	in := json.NewDecoder(os.NewFile(uintptr(theirs), "orders"))
+	for _, want := range []unix.Signal{unix.SIGINT, unix.SIGTERM} {
+		var got order
+		if err := in.Decode(&got); err != nil || got != (order{Signal: int(want)}) {
+			fmt.Fprintln(os.Stderr, want, got, err)
+			return 1
+		}
+	}
+	return 0
+}
+
+func TestTheTerminalsSignalIsPassedOnToACommandThatThereWasNotYet(t *testing.T) {
+	t.Parallel()
+	process := command(t, "early signal")
+	process.WaitDelay = time.Second
+	keys, err := pty.StartWithAttrs(process, nil, &unix.SysProcAttr{Setsid: true, Setctty: true})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, keys.Close()) }()
+	said, _ := io.ReadAll(keys) // it fails when nobody has the terminal any more
+	require.NoError(t, process.Wait(), "%s", said)
 }

@@ -140,6 +140,11 @@ func (w *warden) start() error {
 	if err != nil {
 		return os.NewSyscallError("getsid", err)
 	}
+	null, err := openNull() // which can fail, and the command is running after this
+	if err != nil {
+		return err
+	}
+	defer func() { _ = null.Close() }() // it is not written to
 	w.session, w.deadline = sid, w.plan.Deadline
 	w.pid, err = syscall.ForkExec(string(w.plan.Path), w.plan.args(), &syscall.ProcAttr{
 		Env: os.Environ(), Files: []uintptr{0, 1, 2}, Sys: attributes(w.plan.Join),
@@ -149,21 +154,28 @@ func (w *warden) start() error {
 	}
 	w.reaped = reap()
 	w.say(report{PID: w.pid})
-	// A pipe whose other end waits for the command to close it must not wait for the guard.
-	return detach(0, 1, 2)
+	// A pipe whose other end waits for the command to close it must not wait for the guard. If it has to, the command still
+	// needs the guard.
+	_ = detach(null, 0, 1, 2)
+	return nil
 }
 
+// nullDevice is the null device.
+var nullDevice = os.DevNull //nolint:gochecknoglobals // tests have another
+
+func openNull() (*os.File, error) { return os.OpenFile(nullDevice, os.O_RDWR, 0) }
+
 // detach puts the null device in the place of descriptors.
-func detach(fds ...int) error {
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
+func detach(null *os.File, fds ...int) error {
+	var err error
 	for _, fd := range fds {
 		err = errors.Join(err, replace(null, fd))
 	}
-	return errors.Join(err, null.Close())
+	return err
 }
+
+// targets is find.
+var targets = find //nolint:gochecknoglobals // tests have another
 
 // reap waits for all children, those that were adopted too, until there are none.
 func reap() <-chan child {
@@ -236,9 +248,18 @@ func (w *warden) group() int {
 	return w.pid
 }
 
+// signal sends a signal to all that is left of the command, to its own group before the look at all processes, which may
+// take long.
 func (w *warden) signal(sig unix.Signal) {
+	group := w.group()
+	first := group != 0 && w.result == nil && started(group, os.Getpid())
+	if first {
+		_ = unix.Kill(-group, sig)
+	}
 	for _, target := range w.left() {
-		_ = unix.Kill(target, sig) // it may be gone by now
+		if !first || target != -group {
+			_ = unix.Kill(target, sig) // it may be gone by now
+		}
 	}
 }
 

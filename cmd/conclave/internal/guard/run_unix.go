@@ -83,6 +83,11 @@ func (r *runner) start(c Command) error {
 	if err != nil {
 		return err
 	}
+	null, err := openNull() // all that can fail comes before the plan: with that the command begins
+	if err != nil {
+		return err
+	}
+	defer func() { _ = null.Close() }() // it is not written to
 	ours, theirs, err := socketpair()
 	if err != nil {
 		return err
@@ -99,10 +104,13 @@ func (r *runner) start(c Command) error {
 	if r.tty != nil { // the terminal's signals are for the command, too
 		group = unix.Getpgrp()
 	}
+	if err := detach(null, 0, 1); err != nil { // the command's own now
+		return err
+	}
 	r.due = r.deadline()
 	// A long one does not fit into the socket, and has to be read. The command does not run before that.
 	_ = json.NewEncoder(r.socket).Encode(newPlan(c, group, r.due)) // unless the guard is gone
-	return detach(0, 1)                                            // the command's own now
+	return nil
 }
 
 // orders go to the guard without waiting for it: one that is stopped takes no more than what fits into its socket.
@@ -277,9 +285,9 @@ func (r *runner) drain(err error) error {
 	return err
 }
 
-// pass passes a signal on, unless the terminal has done so.
+// pass passes a signal on, unless the terminal has done so: that it has not if there was no command yet.
 func (r *runner) pass(s os.Signal) {
-	if slices.Contains([]os.Signal{unix.SIGINT, unix.SIGQUIT}, s) && r.foreground() {
+	if r.pid != 0 && slices.Contains([]os.Signal{unix.SIGINT, unix.SIGQUIT}, s) && r.foreground() {
 		return
 	}
 	switch number := s.(type) {
@@ -323,6 +331,9 @@ func (r *runner) kill() {
 	group := r.pid
 	if r.tty != nil {
 		group = 0
+	}
+	if group != 0 && started(group, r.guard, os.Getpid()) {
+		_ = unix.Kill(-group, unix.SIGKILL) // before the look at all processes, which may take long
 	}
 	out := targets(group, 0, true)
 	if !seesAll && r.pid != 0 {

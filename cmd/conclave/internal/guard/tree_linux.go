@@ -2,6 +2,7 @@ package guard
 
 import (
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -84,10 +85,17 @@ func read(pid int) (p process, ok bool) {
 	return p, !ended || p.parent == os.Getpid()
 }
 
-// targets returns what kill takes to reach all that is left of a command: of everything that
+// started reports whether a process is the one that was started by one of these, and leads its process group still. With
+// another parent it is somebody else's who got the number.
+func started(pid int, parents ...int) bool {
+	p, ok := read(pid)
+	return ok && p.group == pid && slices.Contains(parents, p.parent)
+}
+
+// find returns what kill takes to reach all that is left of a command: of everything that
 // descends from this process, or only of what has not left the session. The group is reached as a whole,
 // so that none of its members can escape by forking.
-func targets(group, session int, all bool) []int {
+func find(group, session int, all bool) []int {
 	var out []int
 	whole := false
 	for _, p := range descendants(os.Getpid()) {
