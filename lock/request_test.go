@@ -94,6 +94,7 @@ func TestHoldersOfAllKindsAreAskedBeforeAndAfterTheyListen(t *testing.T) {
 		require.False(t, asked(h), "it is another hold, under the same key")
 		unlock(t, h)
 		require.NoError(t, p.session.Close(t.Context()))
+		vtime.Advance(time.Hour + time.Second)
 		requireKeys(t, s, "lock")
 		requireKeys(t, s, "another")
 	})
@@ -176,7 +177,7 @@ func TestARequestWithoutAHolderDoesNothing(t *testing.T) {
 	})
 }
 
-func TestARequestCostsOneReadAndOneWriteForEachHolder(t *testing.T) {
+func TestARequestCostsOneReadOneGrantAndOneWriteForEachHolder(t *testing.T) {
 	t.Parallel()
 	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
 		p, q := newParty(t, s), newParty(t, s)
@@ -186,8 +187,10 @@ func TestARequestCostsOneReadAndOneWriteForEachHolder(t *testing.T) {
 			_, err := m.RLock(t.Context())
 			require.NoError(t, err)
 		}
+		q.rec.Reset()
 		require.NoError(t, lock.RequestRelease(t.Context(), q.client, "lock"))
 		require.Equal(t, 3, sent(q.rec).writes)
+		require.Equal(t, 1, q.rec.Count("LeaseGrant"))
 	})
 }
 
@@ -207,6 +210,7 @@ func TestRequestsLeaveOneKeyForEachNameHoweverOftenItIsAskedFor(t *testing.T) {
 			require.Len(t, storedUnder(t, s, "lock"), 1)
 		}
 		require.NoError(t, p.session.Close(t.Context()))
+		vtime.Advance(time.Hour + time.Second)
 		requireKeys(t, s, "lock")
 	})
 }
@@ -334,6 +338,23 @@ func TestListeningEndsWithTheHold(t *testing.T) {
 		request(t, s)
 		require.False(t, asked(losing))
 	})
+}
+
+// etcd renews a lease only for those who may write each of its keys.
+func TestAHolderThatMayWriteItsQueueOnlyLivesOnAfterARequest(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t, etcdtest.WithControl())
+	require.NoError(t, c.EnableAuth(guarded(t)))
+	require.NoError(t, c.AddUser(guarded(t), "user", "password", "m/~mutex/"))
+	p := newPeer(t, c, withTTL(unhurried), withClient(etcdtest.WithUser("user", "password")))
+	h := p.lock(t, "m")
+	before := h.Deadline()
+	root := c.Client(t, etcdtest.WithUser(etcdtest.RootUser, etcdtest.RootPassword))
+	require.NoError(t, lock.RequestRelease(guarded(t), root, "m"))
+	eventually(t, func() bool { return h.Err() != nil || h.Deadline().After(before.Add(unhurried/2)) }, "renewals go on")
+	require.NoError(t, h.Err())
+	unlock(t, h)
+	unlock(t, p.lock(t, "m"))
 }
 
 func TestRequestsRefuseBadInput(t *testing.T) {

@@ -73,13 +73,30 @@ func requestKey(key string) string {
 	return key[:i] + "request/" + key[i:]
 }
 
-// Request asks the owner of an entry to release it: a key under the entry's lease names
-// its create revision. It reports whether the entry was there.
-func Request(ctx context.Context, client *clientv3.Client, o Occupant) (bool, error) {
+// requestLife is how long a request stays in the store, whatever becomes of the entry.
+const requestLife = time.Hour
+
+// GrantRequests grants a lease for the requests of one asker, which nobody renews. Under the
+// lease of the entry a request would be the end of all that is under that if its owner's user
+// may not write it: etcd renews a lease only for those who may write each of its keys.
+func GrantRequests(ctx context.Context, client *clientv3.Client) (clientv3.LeaseID, error) {
+	resp, err := attempt.Hedge(ctx, attempt.Limits{Patience: patience}, func(ctx context.Context) (*clientv3.LeaseGrantResponse, error) {
+		return client.Grant(ctx, seconds(requestLife))
+	})
+	if err != nil {
+		return clientv3.NoLease, err
+	}
+	return resp.ID, nil
+}
+
+// Request asks the owner of an entry to release it: a key under a lease of the asker's names
+// its create revision, so that it means nothing to later ones. It reports whether the entry
+// was there.
+func Request(ctx context.Context, client *clientv3.Client, o Occupant, under clientv3.LeaseID) (bool, error) {
 	resp, err := attempt.Hedge(ctx, attempt.Limits{Patience: patience}, func(ctx context.Context) (*clientv3.TxnResponse, error) {
 		return client.Txn(ctx).
 			If(clientv3.Compare(clientv3.CreateRevision(o.Key), "=", o.CreateRevision)).
-			Then(clientv3.OpPut(requestKey(o.Key), strconv.FormatInt(o.CreateRevision, 10), clientv3.WithLease(o.Lease))).
+			Then(clientv3.OpPut(requestKey(o.Key), strconv.FormatInt(o.CreateRevision, 10), clientv3.WithLease(under))).
 			Commit()
 	})
 	if err != nil {
