@@ -1,6 +1,7 @@
 package lease_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -115,4 +116,35 @@ func TestARefusedRegistrationDoesNotAffectItsBatch(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, theirs.Update(guarded(t), "w"))
 	root.requireKey(t, shared, "w", liveLease(t, s).ID())
+}
+
+// etcd renews a lease only for those who may write each of its keys.
+func TestASessionThatMayNotWriteOneOfItsKeysAnyMoreSaysSoAndLosesItsLease(t *testing.T) {
+	t.Parallel()
+	c := newGuardedCluster(t)
+	root := newOperator(t, c, etcdtest.WithUser(etcdtest.RootUser, etcdtest.RootPassword))
+	const shared = "shared/k"
+	_, err := root.RoleGrantPermission(guarded(t), user, shared, "", clientv3.PermissionType(clientv3.PermReadWrite))
+	require.NoError(t, err)
+	client := c.Client(t, etcdtest.WithUser(user, password))
+	var log page
+	p, other := newPulse(), newPulse()
+	s := newSession(t, client, lease.WithTTL(unhurried), p.observe(), log.option())
+	bystander := newSession(t, client, lease.WithTTL(calm), other.observe())
+	for _, key := range []string{realm + "k", shared} {
+		_, err = lease.Register(guarded(t), s, key, "v")
+		require.NoError(t, err)
+	}
+	l := liveLease(t, s)
+	p.round(t, l)
+
+	_, err = root.RoleRevokePermission(guarded(t), user, shared, "")
+	require.NoError(t, err)
+	inside.Keys(l).Hurry()
+	eventually(t, func() bool { return strings.Contains(log.String(), "lease: renewal refused") }, "a warning")
+	for range 10 { // the two share a stream
+		other.round(t, liveLease(t, bystander))
+	}
+	require.ErrorContains(t, await(t, p.lost, "the loss"), "the user may not write every key of the lease")
+	require.Equal(t, 1, strings.Count(log.String(), "lease: renewal refused"))
 }

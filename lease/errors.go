@@ -21,6 +21,7 @@ var (
 	errDeadline     = errors.New("deadline passed without a confirmed renewal")
 	errUnknown      = errors.New("the server does not know the lease: it expired or was revoked")
 	errClientClosed = errors.New("the etcd client was closed")
+	errRefused      = errors.New("the user may not write every key of the lease")
 	errDeposed      = errors.New("renewal was acknowledged by a deposed leader")
 )
 

@@ -22,8 +22,13 @@ func (l *Lease) Overdue() {
 // Extend is what a confirmed renewal does that was sent just now.
 func (l *Lease) Extend(ttl time.Duration) bool { return l.extend(clock.Now(), time.Now(), ttl) }
 
-// Suspend is what a renewal does that failed.
-func (l *Lease) Suspend(why error) { l.suspend(why) }
+// Suspend is what a renewal does that has failed long after the last that was confirmed.
+func (l *Lease) Suspend(why error) {
+	l.mu.Lock()
+	l.confirmed = clock.Now().Add(-l.overdue())
+	l.mu.Unlock()
+	l.failed(why)
+}
 
 // Registering returns the value that the session's registration of a key shall have.
 func Registering(s *Session, key string) string {

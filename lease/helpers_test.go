@@ -2,6 +2,7 @@ package lease_test
 
 import (
 	"context"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -102,6 +103,24 @@ func (p *pulse) round(tb testing.TB, l *lease.Lease) {
 	inside.Keys(l).Hurry()
 	await(tb, p.renewed, "a renewal")
 }
+
+// failures receives the message of each attempt at a renewal that has failed.
+type failures chan string
+
+func (f failures) option() lease.Option { return lease.WithLogger(slog.New(f)) }
+
+func (f failures) Enabled(context.Context, slog.Level) bool { return true }
+
+func (f failures) Handle(_ context.Context, r slog.Record) error {
+	if r.Message == "lease: renewal failed" {
+		f <- r.Message
+	}
+	return nil
+}
+
+func (f failures) WithAttrs([]slog.Attr) slog.Handler { return f }
+
+func (f failures) WithGroup(string) slog.Handler { return f }
 
 // newSession returns a session that is closed at the test's end.
 func newSession(tb testing.TB, client *clientv3.Client, opts ...lease.Option) *lease.Session {

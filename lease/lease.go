@@ -2,6 +2,7 @@ package lease
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -238,19 +239,25 @@ func (c config) valid(ttl time.Duration) time.Duration {
 	return ttl - time.Duration(float64(ttl)*c.drift)
 }
 
-// suspend notes that a renewal is overdue.
-func (l *Lease) suspend(why error) {
+// failed notes that a renewal was not confirmed: it is overdue only if none has been for
+// long, since the next attempt may reach another member at once.
+func (l *Lease) failed(why error) {
+	overdue := l.SinceRenewal() >= l.overdue()
 	l.mu.Lock()
-	first := l.state == Healthy
+	refused := errors.Is(why, errRefused) && !errors.Is(l.failure, errRefused)
+	first := overdue && l.state == Healthy
 	l.failure = why
 	if first {
 		l.changeTo(Suspended)
 	}
 	l.mu.Unlock()
+	if refused {
+		l.cfg.log.Warn("lease: renewal refused; the lease and all that is under it is lost unless that changes", "lease", l.hex(), "remaining", l.Remaining(), "error", why)
+	}
 	if first {
 		l.cfg.log.Info("lease: renewal overdue", "lease", l.hex(), "remaining", l.Remaining(), "error", why)
 	} else {
-		l.cfg.log.Debug("lease: renewal failed again", "lease", l.hex(), "remaining", l.Remaining(), "error", why)
+		l.cfg.log.Debug("lease: renewal failed", "lease", l.hex(), "remaining", l.Remaining(), "error", why)
 	}
 	l.tell()
 }

@@ -162,7 +162,7 @@ func (k *keeper) timely() {
 func (k *keeper) begin() {
 	l := k.lease
 	if len(k.rounds) > 0 && l.SinceRenewal() >= l.overdue() {
-		l.suspend(errOverdue)
+		l.failed(errOverdue)
 	}
 	r := &round{known: l.cfg.store.revision(), start: clock.Now(), wall: time.Now()}
 	k.begun = r.start
@@ -199,7 +199,7 @@ func (k *keeper) note(r result) {
 		l.lose(r.err)
 	case r.round.superseded.Load():
 	default:
-		l.suspend(r.err)
+		l.failed(r.err)
 		if newest {
 			k.schedule(r.round.start.Add(attempt.Spread(k.pause)))
 			k.pause = min(2*k.pause, l.ttl/pausesPerTTL)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/inside"
+	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/lease"
 )
 
@@ -92,17 +93,16 @@ func TestARenewalWhoseReplyIsLostIsMadeAgainOnAnotherStream(t *testing.T) {
 				}
 				return true, loss
 			})
-			p := newPulse()
-			l := newLease(t, c.Client(t, etcdtest.WithRecorder(&rec)), lease.WithTTL(20*time.Second), p.observe(), p.listen())
+			p, f := newPulse(), make(failures, 10)
+			l := newLease(t, c.Client(t, etcdtest.WithRecorder(&rec)), lease.WithTTL(20*time.Second), p.observe(), p.listen(), f.option())
 			deadline := l.Deadline()
 			inside.Keys(l).Hurry()
-			if loss != nil { // silence is not overdue yet
-				require.Equal(t, lease.Suspended, await(t, p.states, "the state"))
-				require.Equal(t, deadline, l.Deadline(), "the lost reply moves nothing")
-				require.NoError(t, l.Err(), "a suspended lease is valid")
-				require.Equal(t, lease.Healthy, await(t, p.states, "the state"))
+			if loss != nil { // silence has failed only when it is overdue
+				await(t, f, "the failure")
 			}
 			await(t, p.renewed, "the renewal")
+			require.NoError(t, l.Err())
+			require.Empty(t, p.renewed, "the lost reply moves nothing")
 			require.True(t, l.Deadline().After(deadline))
 			require.Equal(t, 2, rec.Count("LeaseKeepAliveStream"))
 			require.NoError(t, l.Close(guarded(t)))
@@ -147,16 +147,14 @@ func TestAnAcknowledgementOlderThanTheLookMovesNothing(t *testing.T) {
 		}
 		return false, nil
 	})
-	p := newPulse()
-	l := newLease(t, client, lease.WithTTL(10*time.Second), p.observe(), p.listen())
+	p, f := newPulse(), make(failures, 10)
+	l := newLease(t, client, lease.WithTTL(10*time.Second), p.observe(), f.option())
 	deadline := l.Deadline()
 	inside.Keys(l).Hurry()
-	require.Equal(t, lease.Suspended, await(t, p.states, "the state"))
-	require.Equal(t, deadline, l.Deadline())
-	require.Equal(t, lease.Healthy, await(t, p.states, "the state"))
+	await(t, f, "the failure")
 	await(t, first, "a second renewal")
-	require.True(t, l.Deadline().After(deadline))
 	await(t, p.renewed, "the one that counts")
+	require.True(t, l.Deadline().After(deadline))
 	require.Empty(t, p.renewed)
 }
 
@@ -172,11 +170,11 @@ func TestALeaseThatADeposedLeaderDoesNotKnowGoesOn(t *testing.T) {
 		}
 		return false, nil
 	})
-	p := newPulse()
-	l := newLease(t, client, lease.WithTTL(10*time.Second), p.observe(), p.listen())
+	p, f := newPulse(), make(failures, 10)
+	l := newLease(t, client, lease.WithTTL(10*time.Second), p.observe(), f.option())
 	inside.Keys(l).Hurry()
-	require.Equal(t, lease.Suspended, await(t, p.states, "the state"))
-	require.Equal(t, lease.Healthy, await(t, p.states, "the state"))
+	await(t, f, "the failure")
+	await(t, p.renewed, "the renewal after it")
 	require.NoError(t, l.Err())
 	require.Empty(t, p.lost)
 }
@@ -289,22 +287,47 @@ func TestALeaseThatTheServerDoesNotKnowIsLostAtOnce(t *testing.T) {
 
 func TestTheListenerHearsOfEveryStateInOrder(t *testing.T) {
 	t.Parallel()
-	c := etcdtest.New(t)
-	var rec etcdtest.Recorder
-	p := newPulse()
-	l := newLease(t, c.Client(t, etcdtest.WithRecorder(&rec)), lease.WithTTL(10*time.Second), p.observe(), p.listen())
-	for range 2 {
-		rec.FailCalls("Txn", 2, codes.FailedPrecondition) // one after the other is still one suspension
-		inside.Keys(l).Hurry()
-		require.Equal(t, lease.Suspended, await(t, p.states, "the state"))
-		require.Equal(t, lease.Healthy, await(t, p.states, "the state"))
-		require.Equal(t, lease.Healthy, l.State())
-	}
-	newOperator(t, c).revoke(t, l.ID())
-	inside.Keys(l).Hurry()
-	require.Equal(t, lease.Lost, await(t, p.states, "the state"))
-	require.NoError(t, l.Close(guarded(t)))
-	require.Empty(t, p.states, "lost is the end")
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		const ttl = 10 * time.Second
+		p := newPulse()
+		client, cut := s.CutClient()
+		l, err := lease.Grant(t.Context(), client, lease.WithTTL(ttl), p.listen())
+		require.NoError(t, err)
+		for range 2 {
+			cut.Cut()
+			vtime.Advance(2 * ttl / 3) // however many attempts fail, it is one suspension
+			cut.Heal()
+			vtime.Advance(ttl / 3)
+			require.Equal(t, lease.Suspended, <-p.states)
+			require.Equal(t, lease.Healthy, <-p.states)
+			require.Empty(t, p.states)
+			require.Equal(t, lease.Healthy, l.State())
+		}
+		_, err = s.Client().Revoke(t.Context(), l.ID())
+		require.NoError(t, err)
+		vtime.Advance(ttl)
+		require.Equal(t, lease.Lost, <-p.states)
+		require.NoError(t, l.Close(t.Context()))
+		require.Empty(t, p.states, "lost is the end")
+	})
+}
+
+func TestALookThatFailsSoonAfterARenewalChangesNoState(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		const ttl = 10 * time.Second
+		var rec etcdtest.Recorder
+		p := newPulse()
+		l, err := lease.Grant(t.Context(), s.Client(vtime.WithDialOptions(rec.DialOptions()...)), lease.WithTTL(ttl), p.observe(), p.listen())
+		require.NoError(t, err)
+		for range 3 { // as when every third look goes to a member without a leader
+			rec.FailCalls("Txn", 1, codes.Unavailable)
+			vtime.Advance(ttl/3 + 100*time.Millisecond)
+			<-p.renewed
+		}
+		require.Empty(t, p.states)
+		require.NoError(t, l.Close(t.Context()))
+	})
 }
 
 func TestAListenerThatHangsDoesNotKeepTheLeaseFromEnding(t *testing.T) {
@@ -318,7 +341,7 @@ func TestAListenerThatHangsDoesNotKeepTheLeaseFromEnding(t *testing.T) {
 		<-let
 	})
 	l := newLease(t, c.Client(t, etcdtest.WithRecorder(&rec)), lease.WithTTL(unhurried), hang)
-	rec.FailCalls("Txn", 1, codes.FailedPrecondition)
+	rec.Hook("Txn", func(context.Context, any, func() error) error { return status.Error(codes.FailedPrecondition, "no") })
 	require.Equal(t, lease.Suspended, await(t, heard, "the state"))
 	await(t, l.Context().Done(), "the end")
 	require.ErrorIs(t, l.Err(), lease.ErrLost)

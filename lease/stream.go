@@ -2,6 +2,8 @@ package lease
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -111,5 +113,11 @@ func (s *stream) answered(resp *pb.LeaseKeepAliveResponse) {
 func (s *stream) fail(err error) {
 	s.renewer.mu.Lock()
 	defer s.renewer.mu.Unlock()
-	s.renewer.end(s, clientv3.ContextError(s.ctx, rpctypes.Error(err)))
+	err = clientv3.ContextError(s.ctx, rpctypes.Error(err))
+	if errors.Is(err, rpctypes.ErrPermissionDenied) && len(s.owed) > 0 {
+		// The server serves one request after the other: it is the oldest that it has refused.
+		s.owed[0].answer <- acknowledgement{err: fmt.Errorf("%w: %w", errRefused, err)}
+		s.owed, err = s.owed[1:], errStreamEnded
+	}
+	s.renewer.end(s, err)
 }

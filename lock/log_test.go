@@ -98,7 +98,7 @@ func TestRenewalsThatFailAreLoggedOnceAtInfoAndThenAtDebug(t *testing.T) {
 		require.Greater(t, len(all), 2)
 		require.Equal(t, `level=INFO msg="lease: renewal overdue"`, all[0])
 		for _, line := range all[1 : len(all)-1] {
-			require.Equal(t, `level=DEBUG msg="lease: renewal failed again"`, line)
+			require.Equal(t, `level=DEBUG msg="lease: renewal failed"`, line)
 		}
 		require.Equal(t, `level=INFO msg="lease: healthy again"`, all[len(all)-1])
 		require.NoError(t, session.Close(t.Context()))
