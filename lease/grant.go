@@ -166,7 +166,7 @@ func newLease(client *clientv3.Client, cfg config, g granted) *Lease {
 	ttl := min(g.ttl, MaxTTL) // an adopted one may have more
 	//nolint:forbidigo // a lease's life is bounded by its deadline, not by the context of its grant
 	ctx, cancel := context.WithCancelCause(context.Background())
-	l := &Lease{client: client, id: g.id, ttl: ttl, cfg: cfg, ctx: ctx, cancel: cancel, look: look.New(ctx), done: make(chan struct{}), unreachable: make(chan struct{})}
+	l := &Lease{client: client, id: g.id, ttl: ttl, cfg: cfg, ctx: ctx, cancel: cancel, look: look.New(ctx), done: make(chan struct{})}
 	l.mu.Lock() // the timer may fire before it is assigned
 	l.until, l.wall, l.confirmed = g.start.Add(cfg.valid(ttl)), g.wall.Add(cfg.valid(ttl)), g.start
 	l.note(change{to: Healthy, first: true})

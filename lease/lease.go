@@ -10,7 +10,6 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/conclave-go/conclave/internal/attempt"
 	"github.com/conclave-go/conclave/internal/clock"
 	"github.com/conclave-go/conclave/internal/look"
 	"github.com/conclave-go/conclave/internal/race"
@@ -29,8 +28,6 @@ type Lease struct {
 	cancel context.CancelCauseFunc
 	// done is closed when the keeper goroutine has returned.
 	done chan struct{}
-	// unreachable is closed when the revocation has found no connection.
-	unreachable chan struct{}
 
 	look  *look.List
 	timer *clock.Timer // ends the lease at its deadline
@@ -132,24 +129,24 @@ func (l *Lease) Close(ctx context.Context) error {
 	l.end(Closed, ErrClosed)
 	within, cancel := graced(ctx, l.cfg.grace)
 	defer cancel()
-	return l.close(ctx, within)
+	within, end := whileReachable(ctx, within, l.client)
+	defer end()
+	return l.close(within)
 }
 
-// close waits for the end of a lease that has been ended: for as long as within, or,
-// once ctx is done, until it turns out that the server cannot be reached.
-func (l *Lease) close(ctx, within context.Context) error {
+// close waits for what goes on after the end of a lease.
+func (l *Lease) close(ctx context.Context) error {
+	select {
+	case <-l.done:
+		return nil
+	default:
+	}
 	select {
 	case <-l.done:
 		return nil
 	case <-ctx.Done():
+		return fmt.Errorf("lease: closing %x: revocation goes on in the background: %w", int64(l.id), context.Cause(ctx))
 	}
-	select {
-	case <-l.done:
-		return nil
-	case <-l.unreachable:
-	case <-within.Done():
-	}
-	return fmt.Errorf("lease: closing %x: revocation goes on in the background: %w", int64(l.id), attempt.Ended(ctx, nil))
 }
 
 // finished reports whether nothing of the lease goes on any more.

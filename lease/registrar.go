@@ -301,9 +301,13 @@ func (g *registrar) commit(ctx context.Context, l *Lease, batch []*Registration)
 	ops := make([]clientv3.Op, len(batch))
 	sent := make([]sending, len(batch))
 	creating := make([]*Registration, 0, len(batch))
+	patience := l.patience()
 	g.mu.Lock()
 	for i, r := range batch {
 		ops[i], sent[i] = r.op(l), sending{r, r.version, r.want}
+		if r.closing {
+			patience = attempt.Within(l.cfg.grace, patience)
+		}
 		if r.creating() {
 			creating = append(creating, r)
 			if !slices.Contains(r.made, r.want) {
@@ -312,7 +316,7 @@ func (g *registrar) commit(ctx context.Context, l *Lease, batch []*Registration)
 		}
 	}
 	g.mu.Unlock()
-	limits := attempt.Limits{Patience: l.patience(), Until: l.ctx, Caller: l.cfg.caller, What: "lease: registration"}
+	limits := attempt.Limits{Patience: patience, Until: l.ctx, Caller: l.cfg.caller, What: "lease: registration"}
 	resp, err := attempt.Hedge(ctx, limits, func(ctx context.Context) (*clientv3.TxnResponse, error) {
 		g.count(creating, 1)
 		resp, err := g.session.client.Txn(ctx).Then(ops...).Commit()

@@ -10,7 +10,6 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	"google.golang.org/grpc/codes"
 
 	"github.com/conclave-go/conclave/internal/attempt"
 	"github.com/conclave-go/conclave/internal/clock"
@@ -312,17 +311,22 @@ func (l *Lease) revoke() {
 	//nolint:forbidigo // as in keep
 	ctx, cancel := context.WithTimeout(l.client.Ctx(), l.ttl)
 	defer cancel()
-	limits := attempt.Limits{Patience: max(l.ttl/callsPerTTL, minCall)}
-	var once sync.Once
-	_, err := attempt.Hedge(ctx, limits, func(ctx context.Context) (struct{}, error) {
+	_, err := attempt.Hedge(ctx, attempt.Limits{Patience: l.revokePatience()}, func(ctx context.Context) (struct{}, error) {
 		// client.Revoke would wait for a connection.
 		_, err := pb.NewLeaseClient(l.client.ActiveConnection()).LeaseRevoke(ctx, &pb.LeaseRevokeRequest{ID: int64(l.id)})
-		if attempt.Code(err) == codes.Unavailable {
-			once.Do(func() { close(l.unreachable) })
-		}
 		return struct{}{}, rpctypes.Error(err)
 	})
 	if err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
 		l.cfg.log.Warn("lease: not revoked; it expires by itself", "lease", l.hex(), "error", err)
 	}
+}
+
+// revokePatience is how long an answer to a revocation is waited for before another attempt is
+// made beside: so that there are several in the grace, if somebody waits.
+func (l *Lease) revokePatience() time.Duration {
+	patience := max(l.ttl/callsPerTTL, minCall)
+	if l.State() == Closed {
+		return attempt.Within(l.cfg.grace, patience)
+	}
+	return patience
 }

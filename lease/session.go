@@ -11,7 +11,6 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc/connectivity"
 
 	"github.com/conclave-go/conclave/internal/attempt"
 )
@@ -202,6 +201,8 @@ func (s *Session) grant(ctx context.Context) (*Lease, error) {
 func (s *Session) Close(ctx context.Context) error {
 	within, cancel := graced(ctx, s.cfg.grace)
 	defer cancel()
+	within, end := whileReachable(ctx, within, s.client)
+	defer end()
 	s.cancel(ErrClosed)
 	s.awaitRemovals(within)
 	for _, l := range s.chain() {
@@ -214,7 +215,7 @@ func (s *Session) Close(ctx context.Context) error {
 		return fmt.Errorf("lease: closing: %w", attempt.Ended(within, nil))
 	}
 	for _, l := range s.chain() {
-		if err := l.close(ctx, within); err != nil {
+		if err := l.close(within); err != nil {
 			return err
 		}
 	}
@@ -224,10 +225,11 @@ func (s *Session) Close(ctx context.Context) error {
 	return s.reg.wait(within)
 }
 
-// awaitRemovals waits for what is being removed in the background, for the grace at the
-// most: what a lease does not carry, such as the mark of a lock delay, would stay.
+// awaitRemovals waits for what is being removed in the background: what a lease does not
+// carry, such as the mark of a lock delay, would stay. It takes half of the grace at the most,
+// so that there is time to revoke the leases.
 func (s *Session) awaitRemovals(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.grace)
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.grace/2)
 	defer cancel()
 	for _, l := range s.chain() {
 		if l.Err() == nil {
@@ -250,13 +252,14 @@ func graced(ctx context.Context, grace time.Duration) (within context.Context, c
 var errUnreachable = errors.New("the server cannot be reached")
 
 // whileReachable returns within, which ends also when ctx is done and the client finds no
-// connection. A request is no sign of that: clientv3 has it wait for one.
+// connection. A request is no sign of that: clientv3 has it wait for one, and one that is
+// refused may have met a member without a leader, while the next would meet another.
 func whileReachable(ctx, within context.Context, client *clientv3.Client) (reachable context.Context, end func()) {
 	reachable, cancel := context.WithCancelCause(within)
 	done := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() { // ends with reachable
 		defer close(done)
-		if awaitFailure(reachable, client) {
+		if attempt.AwaitFailure(reachable, client) {
 			cancel(attempt.Ended(ctx, errUnreachable))
 		}
 	})
@@ -264,25 +267,6 @@ func whileReachable(ctx, within context.Context, client *clientv3.Client) (reach
 		cancel(nil)
 		if !stop() {
 			<-done
-		}
-	}
-}
-
-// awaitFailure waits until no connection can be made, and reports whether that came before the
-// end of ctx.
-func awaitFailure(ctx context.Context, client *clientv3.Client) bool {
-	connection := client.ActiveConnection()
-	for {
-		state := connection.GetState()
-		switch state {
-		case connectivity.TransientFailure:
-			return true
-		case connectivity.Idle:
-			connection.Connect()
-		default:
-		}
-		if !connection.WaitForStateChange(ctx, state) {
-			return false
 		}
 	}
 }

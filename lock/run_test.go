@@ -3,10 +3,12 @@ package lock_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -133,19 +135,85 @@ func TestDoWaitsNoLongerThanTheGraceForAServerThatDoesNotAnswer(t *testing.T) {
 func TestDoDoesNotWaitForAServerThatCannotBeReached(t *testing.T) {
 	t.Parallel()
 	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		const grace = 10 * time.Second
 		p := newParty(t, s)
+		var err error
+		p.session, err = lease.NewSession(t.Context(), p.client, lease.WithTTL(partyTTL), lease.WithGrace(grace))
+		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		var done time.Time
-		err := p.mutex(t).Do(ctx, func(context.Context, *lock.Hold) error {
-			p.rec.Hook("Txn", func(context.Context, any, func() error) error {
-				return status.Error(codes.Unavailable, "connection refused")
-			})
+		err = p.mutex(t).Do(ctx, func(context.Context, *lock.Hold) error {
+			s.Stop()
 			done = time.Now()
 			cancel()
 			return nil
 		})
 		require.NoError(t, err)
-		require.Equal(t, done, time.Now())
+		require.Less(t, time.Since(done), grace/5)
+		began := time.Now()
+		require.Error(t, p.session.Close(ctx))
+		require.Less(t, time.Since(began), grace/5)
+		s.Start()
+		require.NoError(t, p.session.Close(t.Context()))
+		requireKeys(t, s, "lock")
+	})
+}
+
+// The next attempt reaches another member.
+func TestDoAndRunGiveBackTheLockAlthoughTheFirstMemberAskedRefusesOrHasVanished(t *testing.T) {
+	t.Parallel()
+	eachVirtually(t, map[string]func(context.Context) error{
+		"no leader":    func(context.Context) error { return rpctypes.ErrGRPCNoLeader },
+		"restarts":     func(context.Context) error { return status.Error(codes.Unavailable, "error reading from server: EOF") },
+		"has vanished": func(ctx context.Context) error { <-ctx.Done(); return status.FromContextError(ctx.Err()).Err() },
+	}, func(t *testing.T, s *vtime.Server, fails func(context.Context) error) {
+		t.Helper()
+		p := newParty(t, s)
+		m := p.mutex(t)
+		for _, use := range []func(context.Context, func(context.Context, *lock.Hold) error) error{m.Do, m.Run} {
+			ctx, cancel := context.WithCancel(t.Context())
+			var first atomic.Bool
+			remove := func() {}
+			var done time.Time
+			_ = use(ctx, func(context.Context, *lock.Hold) error {
+				remove = p.rec.Hook("Txn", func(ctx context.Context, _ any, invoke func() error) error {
+					if !first.Swap(true) {
+						return fails(ctx)
+					}
+					return invoke()
+				})
+				done = time.Now()
+				cancel()
+				return nil
+			})
+			require.True(t, first.Load())
+			require.Less(t, time.Since(done), lease.DefaultGrace)
+			requireKeys(t, s, "lock")
+			remove()
+		}
+	})
+}
+
+// A removal that nobody waits for goes on in the background, on a member that has vanished.
+func TestASessionThatWaitsForARemovalHasTimeToRevokeItsLease(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		p := newParty(t, s)
+		h := take(t, p.mutex(t))
+		var first atomic.Bool
+		p.rec.Hook("Txn", func(ctx context.Context, _ any, invoke func() error) error {
+			if first.Swap(true) {
+				return invoke()
+			}
+			<-ctx.Done()
+			return status.FromContextError(ctx.Err()).Err()
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.ErrorIs(t, h.Unlock(ctx), context.Canceled)
+		require.NoError(t, p.session.Close(ctx))
+		require.True(t, first.Load())
+		requireKeys(t, s, "lock")
 	})
 }
 

@@ -5,45 +5,50 @@ import (
 	"errors"
 	"time"
 
-	"google.golang.org/grpc/codes"
-
 	"github.com/conclave-go/conclave/internal/attempt"
 	"github.com/conclave-go/conclave/internal/inside"
 )
 
-// asked is the key under which a context of Graced has the one that it was given.
-type asked struct{}
+// graced is the key under which a context of Graced has what it was made of.
+type graced struct{}
 
-// errGraceOver is the cause of the end of a context whose grace is over.
-var errGraceOver = errors.New("the session's grace is over")
+// grace is what a context of Graced was made of.
+type grace struct {
+	caller context.Context //nolint:containedctx // asked whether it is done
+	length time.Duration
+}
+
+var (
+	// errGraceOver is the cause of the end of a context whose grace is over.
+	errGraceOver = errors.New("the session's grace is over")
+	// errUnreachable says that nobody waits for a server that cannot be reached.
+	errUnreachable = errors.New("the server cannot be reached")
+)
 
 // Graced returns ctx without its end, which comes when the session's grace has passed
-// since then: for what is given back when the caller is done. A release with it is not
-// tried again after ctx's end if the server cannot be reached.
+// since then, or when the client finds no connection: for what is given back when the
+// caller is done.
 func (g *Grant) Graced(ctx context.Context) (context.Context, context.CancelFunc) {
-	grace := inside.Of(g.entry.q.Session).Grace()
-	within, cancel := context.WithCancelCause(context.WithValue(context.WithoutCancel(ctx), asked{}, ctx))
-	stop := context.AfterFunc(ctx, func() {
-		timer := time.NewTimer(grace)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-			cancel(errGraceOver)
-		case <-within.Done():
+	session := g.entry.q.Session
+	given := grace{ctx, inside.Of(session).Grace()}
+	within, cancel := context.WithCancelCause(context.WithValue(context.WithoutCancel(ctx), graced{}, given))
+	stop := context.AfterFunc(ctx, func() { // ends with within
+		limited, end := context.WithTimeoutCause(within, given.length, errGraceOver)
+		defer end()
+		if attempt.AwaitFailure(limited, session.Client()) {
+			cancel(errUnreachable)
+		} else {
+			cancel(context.Cause(limited))
 		}
 	})
 	return within, func() { stop(); cancel(nil) }
 }
 
-// errUnreachable says that nobody waits for a server that cannot be reached.
-var errUnreachable = errors.New("the server cannot be reached")
-
-// hopeless returns errUnreachable in place of an error that says so, if the caller of
-// Graced is done.
-func hopeless(ctx context.Context, err error) error {
-	caller, ok := ctx.Value(asked{}).(context.Context)
-	if ok && caller.Err() != nil && ctx.Err() == nil && attempt.Code(err) == codes.Unavailable {
-		return errUnreachable
+// hurried returns the patience of a request that has ctx: there are several attempts in the
+// grace if the caller of Graced is done.
+func hurried(ctx context.Context, patience time.Duration) time.Duration {
+	if given, ok := ctx.Value(graced{}).(grace); ok && given.caller.Err() != nil {
+		return attempt.Within(given.length, patience)
 	}
-	return err
+	return patience
 }

@@ -72,7 +72,9 @@ func (e *entry) removeUnsettled(ctx context.Context) {
 func (e *entry) delete(ctx context.Context) (removed bool, err error) {
 	p := &part{entry: e, shared: e.shareable() && e.created != 0}
 	p.conds, p.then = e.removal()
-	return request(ctx, e, func(ctx context.Context) (bool, error) {
+	limits := e.limits()
+	limits.Patience = hurried(ctx, limits.Patience)
+	return attempt.Hedge(ctx, limits, func(ctx context.Context) (bool, error) {
 		e.life.deleteSent()
 		resp, err := e.crowd.removals.commit(ctx, p)
 		if err == nil && !resp.Succeeded && len(e.legs) > 1 {
@@ -80,7 +82,7 @@ func (e *entry) delete(ctx context.Context) (removed bool, err error) {
 		}
 		removed := err == nil && resp.Succeeded
 		e.life.deleteAnswered(removed, err)
-		return removed, hopeless(ctx, err)
+		return removed, err
 	})
 }
 
