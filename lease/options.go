@@ -112,7 +112,9 @@ func WithLogger(log *slog.Logger) Option {
 
 // WithStateListener calls fn with each change of a lease's state, one call at a
 // time and in order. It must not block: a lease whose listener hangs is not
-// renewed (and still ends at its deadline).
+// renewed (and still ends at its deadline). It may be called
+// from within any call that finds the lease at its end, such as [Lease.Err], and may itself
+// call the methods of this package.
 func WithStateListener(fn func(l *Lease, s State)) Option {
 	return option(func(c *config) error {
 		if fn == nil {

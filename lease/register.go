@@ -35,25 +35,35 @@ type Registration struct {
 	tried   int    // the version the registrar has last dealt with
 	closing bool
 	err     error // why version tried is not in place
+	// large is why a version was not taken: its value is too large. The old one stays.
+	large        error
+	largeVersion int
 
-	lease     *Lease   // the one it was last put under
-	own       []int64  // leases it may have been put under
-	expect    int64    // mod revision the next write requires, 0: absent
-	under     *Lease   // the last of own
-	seen      int64    // mod revision it was last seen at, 0: absent
-	unsettled int      // creating writes without a reply, which may still take effect
-	made      []string // what they put
-	reclaimed bool     // something of an earlier registration may be under the key, which a look may remove
-	doubts    []doubt  // such writes under leases before the last
+	lease     *Lease  // the one it was last put under
+	own       []int64 // leases it may have been put under
+	expect    int64   // mod revision the next write requires, 0: absent
+	under     *Lease  // the last of own
+	seen      int64   // mod revision it was last seen at, 0: absent
+	puts      *puts   // under that lease
+	reclaimed bool    // something of an earlier registration may be under the key, which a look may remove
+	doubts    []doubt // what may still come under leases before the last
 	item      *look.Item
 	changed   chan struct{} // closed and replaced when the registrar has dealt with it
 }
 
+// puts are the creating writes under one lease, which may take effect late. A registration
+// that takes the place of another has them in common with it. The registrar's mu protects them.
+type puts struct {
+	unsettled int      // without a reply
+	values    []string // of these
+	// applied is set if one was answered so, until its revision is known.
+	applied bool
+}
+
 // doubt is what creating writes under a lease may still bring that has been left.
 type doubt struct {
-	lease     *Lease
-	unsettled int
-	made      []string
+	lease *Lease
+	*puts
 }
 
 // Register puts key with value under the session's lease and keeps it there: it is
@@ -76,7 +86,7 @@ func Register(ctx context.Context, s *Session, key, value string, opts ...Regist
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("lease: registering %q: %w", key, attempt.Ended(ctx, nil))
 	}
-	r := &Registration{reg: s.reg, key: key, want: value, version: 1, changed: make(chan struct{})}
+	r := &Registration{reg: s.reg, key: key, want: value, version: 1, puts: new(puts), changed: make(chan struct{})}
 	for _, o := range opts {
 		if o == nil {
 			return nil, errors.New("lease: register option is nil: must come from one of the With functions")
@@ -95,7 +105,7 @@ func Register(ctx context.Context, s *Session, key, value string, opts ...Regist
 
 // Update changes the value, in one write. If it fails or ctx ends first, the new value is
 // still wanted, and is put as soon as it can be. But if it is refused because it is too
-// large, the old value stays in place.
+// large, the old value stays in place, and Err returns nil.
 func (r *Registration) Update(ctx context.Context, value string) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("lease: updating %q: %w", r.key, attempt.Ended(ctx, nil))
@@ -151,6 +161,9 @@ func (r *Registration) await(ctx context.Context, version int) error {
 	for {
 		r.reg.mu.Lock()
 		tried, err, changed := r.tried, r.err, r.changed
+		if r.large != nil && version == r.largeVersion {
+			err = r.large
+		}
 		if r.closing && version < r.version {
 			err, tried = ErrClosed, r.version
 		}

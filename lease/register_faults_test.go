@@ -4,7 +4,9 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -13,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/inside"
 	"github.com/conclave-go/conclave/lease"
 )
@@ -354,4 +357,48 @@ func TestARefusedUpdateDoesNotUndoTheNext(t *testing.T) {
 		require.NoError(t, r.Err())
 		_ = await(t, first, "Update") // the refusal, unless it comes to look after the second is in place
 	}
+}
+
+// The lease that it has left has passed its deadline, which nobody has noticed yet.
+func TestAListenerMayAskARegistrationWhoseLeaseIsFoundToHaveEnded(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	var rec etcdtest.Recorder
+	var r atomic.Pointer[lease.Registration]
+	listened := make(chan bool, 10)
+	s := newSession(t, c.Client(t, etcdtest.WithRecorder(&rec)), lease.WithTTL(unhurried), lease.WithStateListener(func(_ *lease.Lease, state lease.State) {
+		if state != lease.Lost {
+			return
+		}
+		answered := make(chan struct{})
+		go func() {
+			_ = r.Load().Err()
+			close(answered)
+		}()
+		select {
+		case <-answered:
+			listened <- true
+		case <-time.After(guard / 6):
+			listened <- false
+		}
+	}))
+	key := c.Prefix(t) + "k"
+	placed, err := lease.Register(guarded(t), s, key, "v")
+	require.NoError(t, err)
+	r.Store(placed)
+	l := liveLease(t, s)
+	refused := make(chan struct{})
+	var once sync.Once
+	allow := rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
+		if ops := operations(req); len(ops) == 0 || ops[0].GetRequestTxn() == nil { // a look
+			return invoke()
+		}
+		once.Do(func() { l.Overdue(); close(refused) })
+		return rpctypes.ErrGRPCPermissionDenied
+	})
+	wearOut(l) // so that the registration moves to another lease
+	await(t, refused, "the put under that")
+	allow()
+	eventually(t, func() bool { return l.Err() != nil }, "the end")
+	require.True(t, await(t, listened, "the listener"))
 }

@@ -75,7 +75,7 @@ func (g *registrar) add(r *Registration) error {
 // replace lets r take the place of one whose removal has not come through: what is
 // under the key is r's to overwrite. mu must be held.
 func (g *registrar) replace(old, r *Registration) {
-	r.own, r.expect, r.unsettled, r.made, r.reclaimed = old.own, old.expect, old.unsettled, old.made, old.reclaimed
+	r.own, r.expect, r.puts, r.reclaimed = old.own, old.expect, old.puts, old.reclaimed
 	r.under, r.doubts = old.under, old.doubts
 	if old.item != nil {
 		old.item.Remove()
@@ -293,6 +293,7 @@ type sending struct {
 
 	version int
 	value   string // unless it is the removal
+	removal bool
 }
 
 // commit puts, or removes, each of the batch under the condition that the key is
@@ -300,28 +301,28 @@ type sending struct {
 func (g *registrar) commit(ctx context.Context, l *Lease, batch []*Registration) ([]sending, error) {
 	ops := make([]clientv3.Op, len(batch))
 	sent := make([]sending, len(batch))
-	creating := make([]*Registration, 0, len(batch))
+	creating := make(map[int]*puts, len(batch)) // by the index in the batch
 	patience := l.patience()
 	g.mu.Lock()
 	for i, r := range batch {
-		ops[i], sent[i] = r.op(l), sending{r, r.version, r.want}
+		ops[i], sent[i] = r.op(l), sending{r, r.version, r.want, r.closing}
 		if r.closing {
 			patience = attempt.Within(l.cfg.grace, patience)
 		}
 		if r.creating() {
-			creating = append(creating, r)
-			if !slices.Contains(r.made, r.want) {
-				r.made = append(r.made, r.want)
+			creating[i] = r.puts
+			if !slices.Contains(r.puts.values, r.want) {
+				r.puts.values = append(r.puts.values, r.want)
 			}
 		}
 	}
 	g.mu.Unlock()
 	limits := attempt.Limits{Patience: patience, Until: l.ctx, Caller: l.cfg.caller, What: "lease: registration"}
 	resp, err := attempt.Hedge(ctx, limits, func(ctx context.Context) (*clientv3.TxnResponse, error) {
-		g.count(creating, 1)
+		g.sending(creating)
 		resp, err := g.session.client.Txn(ctx).Then(ops...).Commit()
 		if err == nil || !attempt.Uncertain(err) {
-			g.count(creating, -1)
+			g.answered(creating, resp)
 		}
 		return resp, err
 	})
@@ -331,10 +332,13 @@ func (g *registrar) commit(ctx context.Context, l *Lease, batch []*Registration)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for i, r := range sent {
-		if g.all[r.key] != r.Registration {
-			continue // replaced meanwhile; its successor will see what has become of it
-		}
 		sub := resp.Responses[i].GetResponseTxn()
+		if successor := g.all[r.key]; successor != r.Registration {
+			if sub.Succeeded && successor != nil { // else that will see what is there
+				successor.inherit(r, resp.Header.Revision)
+			}
+			continue
+		}
 		if sub.Succeeded {
 			g.wrote(r, l, resp.Header.Revision)
 			continue
@@ -348,12 +352,33 @@ func (g *registrar) commit(ctx context.Context, l *Lease, batch []*Registration)
 	return sent, nil
 }
 
-// count adds n to the creating writes that may still take effect.
-func (g *registrar) count(creating []*Registration, n int) {
+// sending counts an attempt at creating writes, which may take effect until it is answered.
+func (g *registrar) sending(creating map[int]*puts) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, r := range creating {
-		r.unsettled = max(r.unsettled+n, 0)
+	for _, p := range creating {
+		p.unsettled++
+	}
+}
+
+// answered notes that an attempt was answered, with resp, or has done nothing.
+func (g *registrar) answered(creating map[int]*puts, resp *clientv3.TxnResponse) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i, p := range creating {
+		p.unsettled = max(p.unsettled-1, 0)
+		if resp != nil && resp.Responses[i].GetResponseTxn().Succeeded {
+			p.applied = true
+		}
+	}
+}
+
+// inherit notes that a write of the registration whose place r has taken went through at
+// revision rev. mu must be held.
+func (r *Registration) inherit(w sending, rev int64) {
+	r.expect, r.puts.applied = rev, false
+	if w.removal {
+		r.expect = 0
 	}
 }
 
@@ -364,13 +389,13 @@ func (r *Registration) op(l *Lease) clientv3.Op {
 	read := []clientv3.Op{clientv3.OpGet(r.key)}
 	if id := int64(l.id); !slices.Contains(r.own, id) {
 		r.own = append(r.own, id)
-		if r.unsettled > 0 {
-			r.doubts = append(r.doubts, doubt{r.under, r.unsettled, r.made})
+		if r.puts.unsettled > 0 {
+			r.doubts = append(r.doubts, doubt{r.under, r.puts})
 		}
 		// An earlier registration may have left something under this lease.
-		r.under = l
-		r.unsettled, r.made = l.look.Reclaim(r.key)
-		r.reclaimed = r.unsettled > 0
+		r.under, r.puts = l, new(puts)
+		r.puts.unsettled, r.puts.values = l.look.Reclaim(r.key)
+		r.reclaimed = r.puts.unsettled > 0
 	}
 	if r.closing {
 		return clientv3.OpTxn(expected, []clientv3.Op{clientv3.OpDelete(r.key)}, read)
@@ -386,7 +411,7 @@ func (r *Registration) creating() bool { return !r.closing && r.expect == 0 }
 // wrote notes that a write went through at revision rev. mu must be held.
 func (g *registrar) wrote(w sending, l *Lease, rev int64) {
 	r := w.Registration
-	r.expect, r.seen = rev, rev
+	r.expect, r.seen, r.puts.applied = rev, rev, false
 	switch {
 	case r.closing && w.version == r.version:
 		g.drop(r, l)
@@ -394,8 +419,8 @@ func (g *registrar) wrote(w sending, l *Lease, rev int64) {
 		// It was the put before; the removal comes next.
 	default:
 		r.lease, r.err, r.takeover, r.reclaimed = l, nil, false, false
-		if r.unsettled == 0 {
-			r.made = nil
+		if r.puts.unsettled == 0 {
+			r.puts.values = nil
 		}
 		r.placed = w.value
 		r.own = []int64{int64(l.id)}
@@ -416,9 +441,10 @@ func (g *registrar) saw(w sending, l *Lease, kv *mvccpb.KeyValue) {
 		r.expect, r.seen = kv.ModRevision, kv.ModRevision
 		mine = slices.Contains(r.own, kv.Lease)
 	}
-	if appeared && kv.Lease == int64(l.id) && r.unsettled > 0 {
-		r.unsettled-- // this is one of them
+	if appeared && kv.Lease == int64(l.id) && !r.puts.applied && r.puts.unsettled > 0 {
+		r.puts.unsettled-- // this is one of them
 	}
+	r.puts.applied = false
 	switch {
 	case r.closing:
 		if !mine {
@@ -461,15 +487,21 @@ func (g *registrar) refused(w sending, l *Lease, err error) {
 		g.drop(r, l)
 		r.err = err
 		return
-	case r.lease != nil && large:
+	case r.lease != nil && large && w.value != r.placed:
 		// The next lease would not take it either.
 		g.session.cfg.log.Warn("lease: registration keeps its old value; the new one is too large", "key", r.key, "error", err)
-		r.want = r.placed
+		r.want, r.large, r.largeVersion = r.placed, err, w.version
+		g.dealt(r, r.version)
+		if r.lease != l { // on which it is not yet
+			g.mark(r)
+		}
+		return
 	case r.lease != nil && r.err == nil:
 		g.session.cfg.log.Warn("lease: registration refused; tried again with each round", "key", r.key, "error", err)
 	}
 	r.err = err
-	if r.lease == nil || r.lease == l || r.lease.Err() != nil {
+	// Lease.Err may call the user, who may call us.
+	if r.lease == nil || r.lease == l || r.lease.ctx.Err() != nil {
 		g.observe(r, l)
 	} // else it is on the list of its lease, which is not closed therefore
 	g.dealt(r, r.version)
@@ -479,8 +511,8 @@ func (g *registrar) refused(w sending, l *Lease, err error) {
 // is in place elsewhere, or gone, that could be r itself. The registrar's mu must be held.
 func (r *Registration) suspect() {
 	for _, d := range r.doubts {
-		if d.lease.Err() == nil {
-			d.lease.look.Suspect(r.key, d.unsettled, d.made...)
+		if d.lease.ctx.Err() == nil { // Err may call the user, who may call us
+			d.lease.look.Suspect(r.key, d.unsettled, d.values...)
 		}
 	}
 	r.doubts = nil
@@ -491,9 +523,9 @@ func (g *registrar) drop(r *Registration, l *Lease) {
 	if r.item != nil {
 		r.item.Remove()
 	}
-	if r.unsettled > 0 {
+	if r.puts.unsettled > 0 {
 		// A put without a reply may still arrive; the lease's look removes it.
-		l.look.Suspect(r.key, r.unsettled, r.made...)
+		l.look.Suspect(r.key, r.puts.unsettled, r.puts.values...)
 	}
 	r.suspect()
 	delete(g.all, r.key)

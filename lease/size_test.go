@@ -53,6 +53,19 @@ func TestWhatIsTooLargeIsRefusedAtOnceAndAlone(t *testing.T) {
 	}
 }
 
+func TestAnUpdateThatIsTooLargeHasNothingElseWritten(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	r := g.register(t, "small")
+	events := g.op.watch(t, g.key)
+	require.Error(t, r.Update(guarded(t), strings.Repeat("v", 1800*kib)))
+	require.NoError(t, r.Err(), "the old value is in place")
+	g.round(t)
+	g.round(t) // after what the first has had written
+	require.NoError(t, r.Close(guarded(t)))
+	require.Equal(t, clientv3.EventTypeDelete, await(t, events, "the removal").Type, "the first event")
+}
+
 func TestALookOfLongKeysFitsIntoARequest(t *testing.T) {
 	t.Parallel()
 	const many = 100

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -172,6 +173,48 @@ func TestAnUpdateThatComesWhileAnotherIsUnderWayIsMadeAfterIt(t *testing.T) {
 		require.NoError(t, r.Update(within, "third"))
 		require.NoError(t, <-second)
 		require.Equal(t, "third", string(value(t, s.Client(), "key")))
+		require.NoError(t, session.Close(t.Context()))
+	})
+}
+
+// The first put is on its way for long. Another attempt at it goes through, after the place of
+// the registration was taken by another.
+func TestAPutThatArrivesLateIsRemovedAlthoughItsRegistrationWasReplaced(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		const ttl = 10 * time.Second
+		var rec etcdtest.Recorder
+		session, err := lease.NewSession(t.Context(), s.Client(vtime.WithDialOptions(rec.DialOptions()...)), lease.WithTTL(ttl))
+		require.NoError(t, err)
+		var late *pb.TxnRequest
+		var first atomic.Bool
+		remove := rec.Hook("Txn", func(ctx context.Context, req any, invoke func() error) error {
+			if reads(req) || first.Swap(true) {
+				return invoke()
+			}
+			late, _ = req.(*pb.TxnRequest)
+			<-ctx.Done()
+			return status.FromContextError(ctx.Err()).Err()
+		})
+		ctx, giveUp := context.WithTimeout(t.Context(), ttl/20)
+		defer giveUp()
+		_, err = lease.Register(ctx, session, "key", "first")
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		r, err := lease.Register(anHour(t), session, "key", "second")
+		require.NoError(t, err)
+		remove()
+		require.Equal(t, "second", string(value(t, s.Client(), "key")))
+		require.NoError(t, r.Close(anHour(t)))
+		require.Nil(t, value(t, s.Client(), "key"))
+
+		_, err = pb.NewKVClient(s.Client().ActiveConnection()).Txn(t.Context(), late)
+		require.NoError(t, err)
+		require.Equal(t, "first", string(value(t, s.Client(), "key")))
+		vtime.Advance(ttl / 2)
+		require.Nil(t, value(t, s.Client(), "key"))
+		l, err := session.Lease(t.Context())
+		require.NoError(t, err)
+		require.Zero(t, l.Doubts())
 		require.NoError(t, session.Close(t.Context()))
 	})
 }
