@@ -226,6 +226,28 @@ func (a *app) askPassword(ctx context.Context, name string) (string, error) {
 	}
 }
 
+// request makes a request, which may be made several times, until it is answered or refused, or ctx ends. A member that is cut
+// off from its peers refuses it at once, and one that is silent has a second, twice as long the next time, so that another is
+// asked.
+func request[T any](ctx context.Context, try func(context.Context) (T, error)) (got T, err error) {
+	const pause = 50 * time.Millisecond
+	ctx = clientv3.WithRequireLeader(ctx)
+	for patience := time.Second; ; patience *= 2 {
+		err = within(ctx, patience, func(ctx context.Context) error {
+			got, err = try(ctx)
+			return err
+		})
+		if err == nil || refused(err) {
+			return got, err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return got, err
+		}
+	}
+}
+
 // explain adds endpoints, and the cause where the client only says that the time is over.
 func (f *etcdFlags) explain(err error) error {
 	where := strings.Join(f.resolved, ",")

@@ -150,21 +150,26 @@ func (o *lockOptions) acquire(ctx context.Context, s *lease.Session, names []str
 	if err != nil {
 		return nil, usage(err)
 	}
+	waiting := ctx
 	if within := pick(o.try, timeout, o.wait); within > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, within)
+		waiting, cancel = context.WithTimeout(ctx, within)
 		defer cancel()
 	}
-	if err := o.unmixed(ctx, s.Client(), names); err != nil {
+	if err := o.unmixed(waiting, s.Client(), names, timeout); err != nil {
 		return nil, err
 	}
-	h, err := take(ctx)
+	h, err := take(waiting)
 	if err != nil {
 		return nil, err
 	}
-	// Of two that use a name in two ways, the second to come sees the other.
-	if err := o.unmixed(ctx, s.Client(), names); err != nil {
-		return nil, errors.Join(err, h.Unlock(ctx))
+	// Of two that use a name in two ways, the second to come sees the other. The time to wait may be over by now.
+	if err := o.unmixed(ctx, s.Client(), names, timeout); err != nil {
+		rerr := within(context.WithoutCancel(ctx), timeout, h.Unlock)
+		if isLoss(rerr) { // there is nothing to release
+			rerr = nil
+		}
+		return nil, errors.Join(err, rerr)
 	}
 	return h, nil
 }
@@ -253,22 +258,61 @@ func (o *lockOptions) kind() string {
 	}
 }
 
-// unmixed returns a *mixedError if others use one of the names as another kind of lock. Who may not see that is not told.
-func (o *lockOptions) unmixed(ctx context.Context, client *clientv3.Client, names []string) error {
+// others are the uses of the names that would not exclude this one.
+func (o *lockOptions) others(names []string) []*mixedError {
+	var all []*mixedError
+	for _, name := range names {
+		for _, other := range []string{"mutex", "rwmutex", "semaphore"} {
+			if other != o.kind() {
+				all = append(all, &mixedError{name, o.kind(), other})
+			}
+		}
+	}
+	return all
+}
+
+// unmixed returns a *mixedError if others use one of the names as another kind of lock, and another error if that is not known
+// within a timeout. Who may not see that is not told.
+func (o *lockOptions) unmixed(ctx context.Context, client *clientv3.Client, names []string, timeout time.Duration) error {
 	if o.etcdLayout {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	for _, name := range names {
-		for _, other := range []string{"mutex", "rwmutex", "semaphore"} {
-			if other == o.kind() {
-				continue
+	others := o.others(names)
+	err := within(ctx, timeout, func(ctx context.Context) error {
+		err := unused(ctx, client, others)
+		if !refused(err) {
+			return err
+		}
+		for i := range others { // some of them may be seen, perhaps
+			if err := unused(ctx, client, others[i:i+1]); err != nil && !refused(err) {
+				return err
 			}
-			resp, err := client.Get(ctx, name+"/~"+other+"/", clientv3.WithPrefix(), clientv3.WithCountOnly())
-			if err == nil && resp.Count > 0 {
-				return &mixedError{name, o.kind(), other}
-			}
+		}
+		return nil
+	})
+	switch _, mixed := errors.AsType[*mixedError](err); {
+	case err == nil, mixed, ctx.Err() != nil:
+		return err
+	default:
+		return &exitError{code: exitUnavailable, err: fmt.Errorf("lock: %s: whether others use it as another kind of lock: %w", quoted(names), err)}
+	}
+}
+
+// unused returns the first of others that is in use.
+func unused(ctx context.Context, client *clientv3.Client, others []*mixedError) error {
+	counts := make([]clientv3.Op, len(others))
+	for i, other := range others {
+		counts[i] = clientv3.OpGet(other.name+"/~"+other.other+"/", clientv3.WithPrefix(), clientv3.WithCountOnly())
+	}
+	resp, err := request(ctx, func(ctx context.Context) (*clientv3.TxnResponse, error) {
+		return client.Txn(ctx).Then(counts...).Commit()
+	})
+	if err != nil {
+		return err
+	}
+	for i, counted := range resp.Responses {
+		if counted.GetResponseRange().Count > 0 {
+			return others[i]
 		}
 	}
 	return nil
