@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -122,7 +121,7 @@ func (a *app) attended(ctx context.Context, w *work, o *holdOptions) (context.Co
 		reader = hungUp(o.told, ctx.Done())
 	}
 	if pipe(a.in) {
-		writer = exhausted(a.in)
+		writer = closed(a.in, ctx.Done())
 	}
 	go func() { // ends with ctx at the latest
 		select {
@@ -133,16 +132,6 @@ func (a *app) attended(ctx context.Context, w *work, o *holdOptions) (context.Co
 		cancel(interruption{syscall.SIGPIPE})
 	}()
 	return ctx, end
-}
-
-// exhausted is closed at the end of the input.
-func exhausted(in io.Reader) <-chan struct{} {
-	end := make(chan struct{})
-	go func() { // ends with the input, or with the process
-		defer close(end)
-		_, _ = io.Copy(io.Discard, bufio.NewReader(in))
-	}()
-	return end
 }
 
 // stay waits for the end of the wish to hold, or of the tenure. Whoever uses the lock is warned

@@ -4,7 +4,9 @@ package main_test
 
 import (
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strconv"
@@ -13,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/servers"
@@ -436,4 +439,46 @@ func guardOf(t *testing.T, k *task) int {
 	}
 	require.Fail(t, "there is no guard")
 	return 0
+}
+
+func TestAScriptIsNotReadByWhatHoldsForIt(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	cmd := p.command()
+	bash, err := exec.LookPath("bash")
+	require.NoError(t, err)
+	cmd.Path, cmd.Args = bash, []string{"bash", "-s"}
+	k := launch(t, cmd)
+	_, err = io.WriteString(k.in, "exec 9< <(exec conclave lock a); read -r token key <&9\necho \"still here: $key\"\n")
+	require.NoError(t, err)
+	k.says("still here: a/~mutex/")
+	require.NoError(t, k.in.Close())
+	require.Zero(t, k.ends())
+	p.good("lock", "a", "--", "true")
+}
+
+func TestAHoldEndsWithAnInputThatIsNotRead(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	k := p.start("lock", "a")
+	k.says("a/~mutex/")
+	_, err := io.WriteString(k.in, "unread\n")
+	require.NoError(t, err)
+	require.NoError(t, k.in.Close())
+	require.Zero(t, k.ends())
+
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	socket := os.NewFile(uintptr(fds[1]), "socket")
+	cmd := p.command("lock", "a")
+	cmd.Stdin = socket
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	require.NoError(t, socket.Close())
+	_, err = fmt.Fscanln(out, new(string), new(string))
+	require.NoError(t, err)
+	require.NoError(t, unix.Shutdown(fds[0], unix.SHUT_WR))
+	require.NoError(t, cmd.Wait())
+	require.NoError(t, unix.Close(fds[0]))
 }

@@ -185,3 +185,30 @@ func TestARegistrationIsGoneWithAProgramThatIsKilled(t *testing.T) {
 	p.awaits(client, "")
 	require.Eventually(t, func() bool { return left(t, p.dir) == "left: 0\n" }, hang, poll, "and so is its command")
 }
+
+func TestWhatALineLeavesBehindIsBuried(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	k := p.start("register", "key", "value", "--ready-interval", "10ms", "--ready-cmd", "echo >>lines; sleep 0.01 & true", "--", "sleep", "300")
+	const lines = 30
+	require.Eventually(t, func() bool {
+		text, _ := os.ReadFile(filepath.Join(p.dir, "lines"))
+		return len(text) >= lines
+	}, hang, poll)
+	require.Eventually(t, func() bool { return zombies(t, k.Process.Pid) < lines/3 }, hang/12, poll)
+	send(t, k.Process.Pid, syscall.SIGTERM)
+	require.Equal(t, 143, k.ends())
+}
+
+// zombies counts the children of a process that have ended and are not waited for.
+func zombies(t *testing.T, of int) (n int) {
+	t.Helper()
+	out, err := exec.Command("ps", "-o", "stat=", "--ppid", strconv.Itoa(of)).Output()
+	require.NoError(t, err)
+	for stat := range strings.FieldsSeq(string(out)) {
+		if strings.HasPrefix(stat, "Z") {
+			n++
+		}
+	}
+	return n
+}

@@ -324,12 +324,17 @@ var errImmortal = errors.New("could not be killed, and goes on")
 func runWhole(ctx context.Context, cmd *exec.Cmd) error {
 	const patience = time.Second
 	done := make(chan error, 1)
-	go func() { // ends with the line
+	go func() { // ends with the line, and what it leaves behind
 		err := cmd.Run()
-		if ctx.Err() != nil && cmd.Process != nil {
+		if cmd.Process == nil {
+			done <- err
+			return
+		}
+		if ctx.Err() != nil {
 			bury(cmd.Process.Pid)
 		}
 		done <- err
+		outlive(cmd.Process.Pid)
 	}()
 	select {
 	case err := <-done:

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"os"
 	"os/exec"
 	"syscall"
@@ -31,11 +32,23 @@ func wholeShell(ctx context.Context, line string) *exec.Cmd { return shell(ctx, 
 // bury has nothing to do: there are no zombies.
 func bury(int) {}
 
+func outlive(int) {}
+
 func die(syscall.Signal) {}
 
 func pipe(file *os.File) bool {
 	info, err := file.Stat()
 	return err == nil && info.Mode()&os.ModeNamedPipe != 0
+}
+
+// closed is closed at the end of the input, which is read for that: nothing else tells.
+func closed(file *os.File, _ <-chan struct{}) <-chan struct{} {
+	end := make(chan struct{})
+	go func() { // ends with the input, or with the process
+		defer close(end)
+		_, _ = io.Copy(io.Discard, file)
+	}()
+	return end
 }
 
 func hungUp(*os.File, <-chan struct{}) <-chan struct{} { return nil }

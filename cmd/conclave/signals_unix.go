@@ -76,6 +76,15 @@ func bury(group int) {
 	}
 }
 
+// outlive waits for the orphans of a process group of which this process is the parent.
+func outlive(group int) {
+	for {
+		if _, err := unix.Wait4(-group, nil, 0, nil); err != nil && !errors.Is(err, unix.EINTR) {
+			return // there are none
+		}
+	}
+}
+
 // die ends this process as a signal does. It returns if that does not work.
 func die(s syscall.Signal) {
 	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}) // a core dump would be of the wrong program
@@ -91,12 +100,22 @@ func pipe(file *os.File) bool {
 	return err == nil && info.Mode()&(os.ModeNamedPipe|os.ModeSocket) != 0
 }
 
-// hungUp is closed when nobody reads a pipe any more; it looks now and then until done is closed.
-func hungUp(file *os.File, done <-chan struct{}) <-chan struct{} {
+// closed is closed when nobody writes to a pipe any more. What is in it is not read: it may be the rest of the script that
+// holds something.
+func closed(file *os.File, done <-chan struct{}) <-chan struct{} {
+	return await(file, peerClosed, done)
+}
+
+// hungUp is closed when nobody reads a pipe any more.
+func hungUp(file *os.File, done <-chan struct{}) <-chan struct{} { return await(file, 0, done) }
+
+// await returns what is closed when the other end of a pipe is gone, or one of the events has come; it looks now and then until
+// done is closed.
+func await(file *os.File, events int16, done <-chan struct{}) <-chan struct{} {
 	const every = 200 // ms
 	gone := make(chan struct{})
 	go func() { // ends with done, or with the pipe
-		fds := []unix.PollFd{{Fd: int32(file.Fd())}}
+		fds := []unix.PollFd{{Fd: int32(file.Fd()), Events: events}}
 		for {
 			if n, err := unix.Poll(fds, every); err == nil && n > 0 {
 				close(gone)
