@@ -130,7 +130,7 @@ func (a *app) untilHeld(ctx context.Context) (context.Context, context.CancelFun
 }
 
 // until returns a context that ends with the first signal that asks the program to end, and with
-// its cause, an interruption.
+// its cause, an interruption. The next does what it would do without this: what does not heed the context is ended by it.
 func until(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	c := make(chan os.Signal, 1)
@@ -138,6 +138,7 @@ func until(ctx context.Context) (context.Context, context.CancelFunc) {
 	go func() { // ends with ctx
 		select {
 		case s := <-c:
+			signal.Stop(c)
 			cancel(interruption{s})
 		case <-ctx.Done():
 		}

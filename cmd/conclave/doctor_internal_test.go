@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -8,6 +9,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/conclave-go/conclave/internal/etcdtest"
 )
 
 func TestAClockThatIsWrongIsNamedWithWhatItIsOff(t *testing.T) {
@@ -61,5 +66,31 @@ func TestPermissionsCoverARangeTogether(t *testing.T) {
 		{"read", "a", "\x00", false},
 	} {
 		require.Equal(t, c.may, u.may(c.what, c.from, c.to), c)
+	}
+}
+
+func TestAProbeDoesNotWaitLongForTheEndOfItsLease(t *testing.T) {
+	t.Parallel()
+	c, rec := etcdtest.New(t), &etcdtest.Recorder{}
+	client, key := c.Client(t, etcdtest.WithRecorder(rec)), c.Prefix(t)+"probe"
+	gone := make(chan struct{})
+	defer close(gone)
+	t.Cleanup(rec.Hook("LeaseRevoke", func(ctx context.Context, _ any, _ func() error) error {
+		select {
+		case <-ctx.Done():
+		case <-gone:
+		}
+		return status.Error(codes.DeadlineExceeded, "no answer")
+	}))
+	ended := make(chan error, 1)
+	go func() {
+		_, _, err := probe(t.Context(), client, key, time.Second)
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		require.Equal(t, exitUnavailable, code(err), "%v", err)
+	case <-time.After(time.Minute / 2):
+		require.Fail(t, "it waits")
 	}
 }

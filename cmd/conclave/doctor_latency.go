@@ -50,7 +50,7 @@ func (d *diagnosis) latencies(ctx context.Context, client *clientv3.Client, pati
 	d.measured("read", slowRead, reads)
 	var writes, watches []time.Duration
 	err = within(ctx, patience, func(ctx context.Context) (err error) {
-		writes, watches, err = probe(ctx, client, key)
+		writes, watches, err = probe(ctx, client, key, patience)
 		return err
 	})
 	if d.refusal("write", key, err) {
@@ -85,15 +85,17 @@ func (d *diagnosis) measured(what string, slow time.Duration, all []time.Duratio
 	}
 }
 
-// probe writes a key that a watch looks at, and removes it.
-func probe(ctx context.Context, client *clientv3.Client, key string) (writes, watches []time.Duration, err error) {
+// probe writes a key that a watch looks at, and removes it, for which it has patience also when ctx has ended.
+func probe(ctx context.Context, client *clientv3.Client, key string, patience time.Duration) (writes, watches []time.Duration, err error) {
 	grant, err := client.Grant(ctx, probeTTL)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer func() {
-		_, rerr := client.Revoke(context.WithoutCancel(ctx), grant.ID) // and the key with it
-		err = errors.Join(err, rerr)
+		err = errors.Join(err, within(context.WithoutCancel(ctx), patience, func(ctx context.Context) error {
+			_, err := client.Revoke(ctx, grant.ID) // and the key with it
+			return err
+		}))
 	}()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -162,7 +162,9 @@ func (e *entry) since(t time.Time) {
 }
 
 func candidateEntry(ctx context.Context, client *clientv3.Client, c election.Candidate) (entry, error) {
-	left, err := client.TimeToLive(ctx, c.Lease)
+	left, err := request(ctx, func(ctx context.Context) (*clientv3.LeaseTimeToLiveResponse, error) {
+		return client.TimeToLive(ctx, c.Lease)
+	})
 	if err != nil {
 		return entry{}, err
 	}
@@ -268,7 +270,7 @@ func (a *app) inspectAgain(ctx context.Context, client *clientv3.Client, o *insp
 		go a.follow(ctx, client, prefix, changed) // ends with ctx, which the program ends
 	}
 	live := isTerminal(a.out) && o.output != asJSON
-	var second <-chan time.Time
+	var second, again <-chan time.Time
 	if live {
 		ticker := time.NewTicker(time.Second)
 		defer ticker.Stop()
@@ -281,33 +283,38 @@ func (a *app) inspectAgain(ctx context.Context, client *clientv3.Client, o *insp
 				return err
 			}
 		case <-second:
+		case <-again:
 		case <-ctx.Done():
 			return interrupted(ctx, nil)
 		}
-		if err := a.refresh(ctx, client, o, names, live); err != nil {
+		shown, err := a.refresh(ctx, client, o, names, live)
+		if err != nil {
 			return err
+		}
+		if again = nil; !shown { // the change that was not shown is not told again
+			again = time.After(time.Second)
 		}
 	}
 }
 
-// refresh shows names once; an etcd that does not answer may do so the next time.
-func (a *app) refresh(ctx context.Context, client *clientv3.Client, o *inspectOptions, names []string, live bool) error { //nolint:revive // the kind of screen
+// refresh shows names once, or reports that etcd did not answer; it may do so the next time.
+func (a *app) refresh(ctx context.Context, client *clientv3.Client, o *inspectOptions, names []string, live bool) (shown bool, err error) { //nolint:revive // the kind of screen
 	var text bytes.Buffer
 	page := *a
 	page.out, page.screen = &text, a.out
 	if err := page.inspect(ctx, client, o, names); unreachable(err) && ctx.Err() == nil {
 		a.note("%v", err)
-		return nil
+		return false, nil
 	} else if err != nil {
-		return interrupted(ctx, err)
+		return false, interrupted(ctx, err)
 	}
 	if live {
 		if _, err := fmt.Fprint(a.out, blank); err != nil {
-			return err
+			return false, err
 		}
 	}
-	_, err := a.out.Write(text.Bytes())
-	return err
+	_, err = a.out.Write(text.Bytes())
+	return true, err
 }
 
 // follow tells of changes below a prefix, at first that it has begun; several that nobody has looked at are one.
@@ -375,7 +382,9 @@ func (a *app) namesBelow(ctx context.Context, client *clientv3.Client, prefix st
 	end := clientv3.GetPrefixRangeEnd(prefix)
 	for from := cmp.Or(prefix, "\x00"); ; {
 		page, cancel := context.WithTimeout(ctx, a.etcd.commandTimeout)
-		resp, err := client.Get(page, from, clientv3.WithRange(end), clientv3.WithKeysOnly(), clientv3.WithLimit(1000))
+		resp, err := request(page, func(ctx context.Context) (*clientv3.GetResponse, error) {
+			return client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithKeysOnly(), clientv3.WithLimit(1000))
+		})
 		cancel()
 		if err != nil {
 			return nil, err

@@ -90,10 +90,11 @@ func (a *app) force(ctx context.Context, client *clientv3.Client, o *releaseOpti
 	if err != nil {
 		return err
 	}
-	if err := a.confirm(o, name, found); err != nil {
+	if err := a.confirm(ctx, o, name, found); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, a.etcd.commandTimeout)
+	// A member that is cut off refuses it, instead of keeping it until it is too late to say what has become of it.
+	ctx, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), a.etcd.commandTimeout)
 	defer cancel()
 	resp, err := client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(found.Key), "=", token.Revision())).
 		Then(clientv3.OpDelete(found.Key)).Commit()
@@ -125,8 +126,8 @@ func (a *app) find(ctx context.Context, client *clientv3.Client, o *releaseOptio
 	return entry{}, &exitError{code: exitNotObtained, err: fmt.Errorf("release: %q has no entry with token %s: there are [%s]", name, token, strings.Join(tokens, " "))}
 }
 
-// confirm says what is about to happen. Without a terminal to ask on it needs --yes.
-func (a *app) confirm(o *releaseOptions, name string, e entry) error {
+// confirm says what is about to happen, and waits for the answer until ctx ends. Without a terminal to ask on it needs --yes.
+func (a *app) confirm(ctx context.Context, o *releaseOptions, name string, e entry) error {
 	if o.yes {
 		return nil
 	}
@@ -138,9 +139,22 @@ func (a *app) confirm(o *releaseOptions, name string, e entry) error {
 	if _, err := fmt.Fprintf(a.err, "%s\nDelete its entry? Type the token: ", meaning); err != nil {
 		return err
 	}
-	answer, err := bufio.NewReader(a.in).ReadString('\n')
-	if err != nil || strings.TrimSpace(answer) != e.Token {
-		return &exitError{code: exitNotObtained, err: fmt.Errorf("release: %q is not token %s: nothing was deleted", strings.TrimSpace(answer), e.Token)}
+	lines := make(chan string, 1)
+	go func() { // ends with the line, or with the process
+		line, err := bufio.NewReader(a.in).ReadString('\n')
+		if err != nil { // it was not typed to its end
+			line = ""
+		}
+		lines <- strings.TrimSpace(line)
+	}()
+	select {
+	case line := <-lines:
+		if line != e.Token {
+			return &exitError{code: exitNotObtained, err: fmt.Errorf("release: %q is not token %s: nothing was deleted", line, e.Token)}
+		}
+		return nil
+	case <-ctx.Done():
+		_, _ = fmt.Fprintln(a.err)
+		return context.Cause(ctx)
 	}
-	return nil
 }

@@ -230,3 +230,20 @@ func TestADeletionIsConfirmedByTypingTheToken(t *testing.T) {
 	require.Zero(t, k.ends())
 	require.Equal(t, 76, holder.ends())
 }
+
+func TestADeletionIsNotConfirmedByASignal(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	p.start("lock", "a").says("a/~mutex/")
+	token := p.inspect("a").Entries[0].Token
+	for code, leave := range map[int]func(k *terminal){
+		130: func(k *terminal) { k.types(ctrlC) },
+		143: func(k *terminal) { k.types("half"); send(k.t, k.Process.Pid, syscall.SIGTERM) },
+	} {
+		k := p.terminal(binary, "release", "a", "--force", token)
+		k.says("Type the token: ")
+		leave(k)
+		require.Equal(t, code, k.ends())
+	}
+	require.Len(t, p.inspect("a").Entries, 1)
+}
