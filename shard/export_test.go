@@ -1,5 +1,7 @@
 package shard
 
+import "github.com/conclave-go/conclave/watch"
+
 // What the tests of the planner, which is pure, look at.
 
 // Round is what the planner knows when it makes a plan.
@@ -25,4 +27,21 @@ func WithPieceSize(n int) Option {
 		c.piece = n
 		return nil
 	})
+}
+
+// FollowNothing returns a function that has a router of so many shards hear that a shard has
+// another owner, and tell those who follow it.
+func FollowNothing(shards int) (hear func(id ID)) {
+	r := &Router{keys: keys{"g"}, queues: map[ID][]acquisition{}, changed: make(chan struct{})}
+	r.begin(shards)
+	seen, revision := int64(0), int64(0)
+	return func(id ID) {
+		revision++
+		for _, deleted := range []bool{true, false} {
+			c := watch.Change[record]{Key: r.keys.queue(id) + "x", Deleted: deleted}
+			c.Item.CreateRevision = revision
+			r.apply(c)
+			_, seen, _, _ = r.since(seen)
+		}
+	}
 }

@@ -2,6 +2,7 @@ package shard
 
 import (
 	"cmp"
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -31,9 +32,13 @@ type Router struct {
 	queues  map[ID][]acquisition // the owner first
 	plan    *planned             // nil if there is none
 	members map[string]memberRecord
-	// edits counts changes, and edited says for each shard which was its last.
+	// edits counts changes, edited says for each shard which was its last, and recent has the
+	// shards in the order of that, so that who follows need not look at those that are as
+	// they were. places has each shard's place in it.
 	edits   int64
 	edited  []int64
+	recent  list.List
+	places  []*list.Element
 	changed chan struct{} // closed and replaced by each change
 	err     error         // why it no longer follows
 }
@@ -195,12 +200,15 @@ func (r *Router) Changes(ctx context.Context) iter.Seq2[Change, error] {
 func (r *Router) since(seen int64) (due []Change, edits int64, changed <-chan struct{}, err error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	for id, at := range r.edited {
-		if at > seen {
-			route, _ := r.route(ID(id))
-			due = append(due, Change{Shard: ID(id), Route: route, Initial: seen < 0})
+	for e := r.recent.Back(); e != nil; e = e.Prev() {
+		id, _ := e.Value.(ID)
+		if r.edited[id] <= seen {
+			break
 		}
+		route, _ := r.route(id)
+		due = append(due, Change{Shard: id, Route: route, Initial: seen < 0})
 	}
+	slices.SortFunc(due, func(a, b Change) int { return cmp.Compare(a.Shard, b.Shard) })
 	return due, r.edits, r.changed, r.err
 }
 
@@ -281,7 +289,7 @@ func (r *Router) load() (revision int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.shards == 0 && st.checkGroup(r.keys.group) == nil {
-		r.shards, r.edited = st.shards, make([]int64, st.shards)
+		r.begin(st.shards)
 		defer close(r.loaded)
 	}
 	if st.plan != nil && st.plan.Shards != r.shards {
@@ -291,8 +299,19 @@ func (r *Router) load() (revision int64) {
 	for name, item := range st.members {
 		r.members[name] = item.Value.member
 	}
-	r.editAll(func(ID) bool { return true })
+	for id := range r.edited {
+		r.edit(ID(id))
+	}
+	r.signal()
 	return s.Revision()
+}
+
+// begin takes over the number of shards. mu must be held.
+func (r *Router) begin(shards int) {
+	r.shards, r.edited, r.places = shards, make([]int64, shards), make([]*list.Element, shards)
+	for id := range r.places {
+		r.places[id] = r.recent.PushBack(ID(id))
+	}
 }
 
 // apply takes over one change.
@@ -304,14 +323,28 @@ func (r *Router) apply(c watch.Change[record]) {
 	case kindLock:
 		r.applyEntry(id, c)
 	case kindMember:
-		if r.members[name] = c.Item.Value.member; c.Deleted {
-			delete(r.members, name)
-		}
-		r.editAll(func(id ID) bool { return len(r.queues[id]) > 0 && r.queues[id][0].Owner == name })
+		r.applyMember(name, c)
 	case kindHead:
 		r.applyPlan()
 	default:
 	}
+}
+
+// applyMember takes over a member. mu must be held.
+func (r *Router) applyMember(name string, c watch.Change[record]) {
+	before := r.members[name].Value
+	if r.members[name] = c.Item.Value.member; c.Deleted {
+		delete(r.members, name)
+	}
+	if r.members[name].Value == before { // it drains, or is back
+		return
+	}
+	for id, q := range r.queues {
+		if len(q) > 0 && q[0].Owner == name {
+			r.edit(id)
+		}
+	}
+	r.signal()
 }
 
 // applyEntry takes over that an acquisition has come or gone. mu must be held.
@@ -322,9 +355,12 @@ func (r *Router) applyEntry(id ID, c watch.Change[record]) {
 		slices.SortFunc(q, func(a, b acquisition) int { return cmp.Compare(a.created, b.created) })
 	}
 	before, owned := r.route(id)
-	r.queues[id] = q
+	if r.queues[id] = q; len(q) == 0 {
+		delete(r.queues, id)
+	}
 	if after, owns := r.route(id); owned != owns || before != after {
-		r.editAll(func(other ID) bool { return other == id })
+		r.edit(id)
+		r.signal()
 	}
 }
 
@@ -339,16 +375,19 @@ func (r *Router) applyPlan() {
 	}
 	old := r.plan
 	r.plan = p
-	r.editAll(func(id ID) bool { return old == nil || old.owners[id] != p.owners[id] })
-}
-
-// editAll notes that some shards have changed. mu must be held.
-func (r *Router) editAll(which func(ID) bool) {
-	r.edits++
-	for id := range r.edited {
-		if which(ID(id)) {
-			r.edited[id] = r.edits
+	for id, owner := range p.owners {
+		if old == nil || old.owners[id] != owner {
+			r.edit(ID(id))
 		}
 	}
 	r.signal()
+}
+
+// edit notes that a shard has changed. mu must be held.
+func (r *Router) edit(id ID) {
+	if int(id) < len(r.edited) {
+		r.edits++
+		r.edited[id] = r.edits
+		r.recent.MoveToBack(r.places[id])
+	}
 }

@@ -111,3 +111,19 @@ func TestARouterWaitsForAGroupNoLongerThanItsContext(t *testing.T) {
 		require.ErrorContains(t, err, `waiting for group "jobs"`)
 	})
 }
+
+func TestAnEventCostsARouterNoMoreInALargeGroup(t *testing.T) {
+	t.Parallel()
+	quickest := func(shards int) time.Duration {
+		hear, best := shard.FollowNothing(shards), time.Hour
+		for range 20 {
+			began := time.Now()
+			for id := range shard.ID(50) {
+				hear(id)
+			}
+			best = min(best, time.Since(began))
+		}
+		return best
+	}
+	require.Less(t, quickest(shard.MaxShards), 20*quickest(64))
+}
