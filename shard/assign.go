@@ -27,7 +27,7 @@ type Input struct {
 	// Members are the members, by name.
 	Members []MemberInfo
 	// Owners has the owner of each shard in the last plan; "" is nobody. It may be a member
-	// that is gone.
+	// that is gone. A shard that is stuck in a member, see [MemberStatus], is that one's.
 	Owners []string
 	// Pinned are the shards that an operator has given to a member by hand, see [Move].
 	Pinned map[ID]string

@@ -16,14 +16,15 @@ import (
 //	           ┌──────────────────── lost ─────────────────────┐
 //	           ▼                                               │
 //	begin ─► asking ─► owning ─► leaving ─► releasing ─► still wanted? ─► gone
-//	           ▲          │         │           ▲              │
-//	           │          │         ▼           │              │ returned too early
-//	           │          │      overdue ───────┤              ▼
+//	           ▲          │ │       │           ▲              │
+//	           │          │ │       ▼           │              │ returned too early
+//	           │          │ └───► ended ────────┤              ▼
 //	           │          └─────────────────────┘           pausing
 //	           └───────────────────────────────────────────────┘
 //
 // What the plan says only changes whether it is wanted. An asking or pausing one that is
-// not wanted is gone at once; an owning one goes on until somebody waits for the shard.
+// not wanted is gone at once; an owning one goes on until somebody waits for the shard. The
+// planner is told of those that have ended, so that others get their shards.
 
 // claimState is where a claim is in its life.
 type claimState int
@@ -35,8 +36,9 @@ const (
 	owning
 	// leaving: the function runs, and was told to leave.
 	leaving
-	// overdue: the function runs though its drain time is over, and the lock is given up.
-	overdue
+	// ended: the function runs though the shard was lost a moment ago, or its drain time is
+	// over and the lock is given up.
+	ended
 	// releasing: the function has returned, and the lock is being given up.
 	releasing
 	// pausing: the function has returned before its time.
@@ -54,6 +56,9 @@ const (
 	// left.
 	askers      = 16
 	askPatience = 500 * time.Millisecond
+	// parting is how long a function may take to return after its shard was lost, before that
+	// is told.
+	parting = time.Second
 	// releaseTimeout is how long a release is waited for; after that it goes on in the
 	// background.
 	releaseTimeout = 5 * time.Second
@@ -70,16 +75,20 @@ type claim struct {
 	wanted bool
 	// stop ends what an asking or pausing claim waits for, and does nothing before.
 	stop context.CancelFunc
-	// o is the ownership while there is one, told is when it was told to leave, and timer
-	// ends its drain time.
+	// o is the ownership while there is one, and told is when it was told to leave. timer ends
+	// its drain time, or what it has to return after a loss, of which heard hears.
 	o     *Ownership
 	told  time.Time
 	timer *time.Timer
+	heard func() bool
 }
 
 // become is the only place where the state changes. The member's mu must be held.
 func (c *claim) become(s claimState) {
 	c.m.count(c, -1)
+	if (s == ended) != (c.state == ended) {
+		c.m.report()
+	}
 	c.state = s
 	c.m.count(c, +1)
 	c.m.signal()
@@ -219,7 +228,9 @@ func (c *claim) begin(hold *lock.Hold) *Ownership {
 	if !c.wanted {
 		c.m.wake()
 	}
-	return c.o
+	o := c.o
+	c.heard = context.AfterFunc(o.ctx, func() { c.lost(o) })
+	return o
 }
 
 // returned notes that the function has, and reports whether it was told to leave, and
@@ -227,7 +238,8 @@ func (c *claim) begin(hold *lock.Hold) *Ownership {
 func (c *claim) returned() (told, over bool) {
 	c.m.mu.Lock()
 	defer c.m.mu.Unlock()
-	told, over = c.state != owning, c.state == overdue
+	told, over = c.state != owning, c.state == ended
+	c.heard()
 	if c.timer != nil {
 		c.timer.Stop()
 	}
@@ -261,15 +273,32 @@ func (c *claim) leave() {
 	tell(c.m.cfg.observer.Leaving, c.event(o, time.Since(o.began), nil))
 }
 
+// lost gives the function of an ownership that has ended a moment to return.
+func (c *claim) lost(o *Ownership) {
+	c.m.mu.Lock()
+	defer c.m.mu.Unlock()
+	if c.o != o || c.state == ended {
+		return
+	}
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	c.timer = time.AfterFunc(parting, func() {
+		if c.expire(o, context.Cause(o.ctx)) {
+			c.m.log.Warn("shard: function has not returned though its shard was lost; another member is to take it", "shard", c.id, "token", o.Token(), "error", context.Cause(o.ctx))
+		}
+	})
+}
+
 // expire ends an ownership whose function has not returned in time, and reports whether it
 // was so.
 func (c *claim) expire(o *Ownership, cause error) bool {
 	c.m.mu.Lock()
-	if c.o != o || c.state == overdue {
+	if c.o != o || c.state == ended {
 		c.m.mu.Unlock()
 		return false
 	}
-	c.become(overdue)
+	c.become(ended)
 	c.m.mu.Unlock()
 	o.cancel(cause)
 	_ = c.release(o) // it has said so

@@ -78,7 +78,10 @@
 //   - A reply is lost or late: writes of the plan are conditional on what they
 //     replace, and so never take effect late; locks and registrations recover by themselves.
 //   - A function returns too early or panics: the shard is released, and asked for again
-//     after a pause. If a function never returns, that is logged, and its shard given away.
+//     after a pause.
+//   - A function does not return within the drain time, or within a second after its shard was
+//     lost: that is logged, [Inspect] shows it, and the planner gives the shard to another
+//     member until the function has returned, also beyond that one's share.
 //   - An assigner fails, panics, returns nonsense or does not return within 5 seconds: all
 //     keep what they have, shards without an owner are spread evenly, and the log and the
 //     observer say so. One that hangs is not called again before it has returned.

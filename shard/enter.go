@@ -17,12 +17,14 @@ import (
 // memberRecord is the value of a member's key.
 type memberRecord struct {
 	// Nonce tells the members apart that have had one name.
-	Nonce    string    `json:"nonce"`
-	Weight   int       `json:"weight"`
-	Zone     string    `json:"zone,omitempty"`
-	Value    string    `json:"value,omitempty"`
-	Draining bool      `json:"draining,omitempty"`
-	Joined   time.Time `json:"joined"`
+	Nonce    string `json:"nonce"`
+	Weight   int    `json:"weight"`
+	Zone     string `json:"zone,omitempty"`
+	Value    string `json:"value,omitempty"`
+	Draining bool   `json:"draining,omitempty"`
+	// Stuck are shards that it does not own though its functions run, see [MemberStatus].
+	Stuck  []ID      `json:"stuck,omitempty"`
+	Joined time.Time `json:"joined"`
 }
 
 func (r memberRecord) encode() string {

@@ -45,6 +45,9 @@ type MemberStatus struct {
 	Lease clientv3.LeaseID
 	// Planned is how many shards the plan gives to it, Owned how many it owns.
 	Planned, Owned int
+	// Stuck are shards that it has lost, or had to give up, though its function has not
+	// returned, in order: at most 1,000. Until it has, the plan gives them to others.
+	Stuck []ID
 }
 
 // OwnerStatus is a shard of a group.
@@ -107,6 +110,7 @@ func (st *state) status(group, planner string) Status {
 		item := st.members[m.Name]
 		s.Members = append(s.Members, MemberStatus{
 			MemberInfo: m, Joined: item.Value.member.Joined, Lease: item.Lease, Planned: planned[m.Name], Owned: owned[m.Name],
+			Stuck: item.Value.member.Stuck,
 		})
 	}
 	for _, name := range sortedNames(planned) {

@@ -35,6 +35,9 @@ type Member struct {
 	end, endAll context.CancelFunc
 	// poke holds a token when there may be shards to hand over.
 	poke chan struct{}
+	// news holds a token when there may be something to tell the planner, and telling one
+	// while it is told.
+	news, telling chan struct{}
 	// asking holds a token for each claim whose turn it is to ask.
 	asking chan struct{}
 	// consulting holds a token while the assigner has not returned.
@@ -101,6 +104,7 @@ func Join(ctx context.Context, s *lease.Session, group, member string, own OwnFu
 		log:    s.Logger().With("group", group, "member", member),
 		claims: make(map[ID]*claim), waiting: make(map[ID]waiter), changed: make(chan struct{}), poke: make(chan struct{}, 1),
 		asking: make(chan struct{}, askers), consulting: make(chan struct{}, 1),
+		news: make(chan struct{}, 1), telling: make(chan struct{}, 1),
 	}
 	m.life, m.end = context.WithCancel(context.WithoutCancel(ctx))
 	m.last, m.endAll = context.WithCancel(context.WithoutCancel(ctx))
@@ -126,6 +130,7 @@ func (m *Member) join(ctx context.Context, e *election.Election) (err error) {
 	}
 	m.work.Go(func() { m.heed(plans) })
 	m.work.Go(m.handOver)
+	m.work.Go(m.tellNews)
 	m.work.Go(func() { m.stand(e) })
 	return nil
 }
@@ -200,9 +205,7 @@ func (m *Member) Drain(ctx context.Context) error {
 	}
 	m.mu.Unlock()
 	m.wake()
-	entry := m.entry
-	entry.Draining = true
-	err := m.reg.Update(ctx, entry.encode())
+	err := m.publish(ctx)
 	if err != nil { // the planner does not know, and the shards are kept for the drain time
 		err = fmt.Errorf("shard: draining: %w", err)
 	}

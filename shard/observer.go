@@ -18,8 +18,9 @@ type Observer struct {
 	// shard.
 	Leaving func(e Event)
 	// Released is called when an ownership is over, once for each Acquired: when its
-	// function has returned, or the drain time is over. Err says why if it did not end
-	// cleanly. Took is how long the member has owned the shard.
+	// function has returned, or has not by the end of the drain time or a second after the
+	// loss of the shard. Err says why if it did not end cleanly. Took is how long the member
+	// has owned the shard.
 	Released func(e Event)
 	// Planned is called by the planner after each round of planning: after something has
 	// changed, and every few seconds while a shard has no owner.

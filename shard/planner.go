@@ -183,7 +183,7 @@ func activeNames(all []MemberInfo) (names []string) {
 
 // gather returns what a round is made from, and when the next grace is over.
 func (p *planner) gather(st *state) (r round, next time.Duration) {
-	r = round{moves: p.cfg.moves, frozen: st.frozen, held: make([]string, p.shards)}
+	r = round{moves: p.cfg.moves, stuck: st.stuck(p.shards), frozen: st.frozen, held: make([]string, p.shards)}
 	r.in = Input{Shards: p.shards, Members: st.infos(), Owners: make([]string, p.shards), Pinned: st.pins}
 	if st.plan != nil {
 		copy(r.in.Owners, st.plan.owners)

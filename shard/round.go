@@ -2,7 +2,6 @@ package shard
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 )
 
@@ -13,6 +12,8 @@ type round struct {
 	held []string
 	// moves is how many shards may be on their way from one member to another.
 	moves int
+	// stuck says in which members' functions shards are stuck, see [MemberStatus].
+	stuck map[ID][]string
 	// frozen is set if no shard is to leave a member that can keep it.
 	frozen bool
 }
@@ -39,13 +40,14 @@ func (r round) next(by Assigner) outcome {
 	target, err := r.ask(by)
 	if err != nil {
 		r.frozen = true
-		target, _ = Balanced().Assign(r.in) // it does not fail
+		target, _ = Balanced().Assign(r.asked()) // it does not fail
 	}
 	for id, name := range r.in.Pinned {
 		if m := r.member(name); m != nil && m.State != Absent && m.State != Leaving && int(id) < r.in.Shards {
 			target.Owners[id] = name
 		}
 	}
+	r.unstick(target.Owners)
 	out := r.advance(target.Owners)
 	out.err = err
 	return out
@@ -53,9 +55,7 @@ func (r round) next(by Assigner) outcome {
 
 // ask asks the assigner, which may change its input, and its plan later on.
 func (r round) ask(by Assigner) (Plan, error) {
-	in := r.in
-	in.Members, in.Owners, in.Pinned = slices.Clone(in.Members), slices.Clone(in.Owners), maps.Clone(in.Pinned)
-	p, err := assign(by, in)
+	p, err := assign(by, r.asked())
 	if err != nil {
 		return Plan{}, err
 	}
@@ -99,7 +99,7 @@ func (r round) member(name string) *MemberInfo {
 }
 
 // advance takes as many steps towards the target as may be under way at a time. Those
-// come first that an operator wants, then those from members that leave.
+// come first that an operator wants or that are stuck, then those from members that leave.
 func (r round) advance(target []string) outcome {
 	out := outcome{owners: slices.Clone(r.in.Owners)}
 	var urgent, others []int
@@ -109,12 +109,13 @@ func (r round) advance(target []string) outcome {
 			continue
 		}
 		_, pinned := r.in.Pinned[ID(id)]
+		_, stuck := r.stuck[ID(id)]
 		from := r.member(out.owners[id])
 		switch {
 		case from == nil:
 			out.owners[id] = target[id]
 			out.placed++
-		case pinned || from.State == Leaving:
+		case pinned || stuck || from.State == Leaving:
 			urgent = append(urgent, id)
 		case !r.frozen:
 			others = append(others, id)

@@ -137,13 +137,14 @@ type groupJSON struct {
 }
 
 type shardMemberJSON struct {
-	Name    string `json:"name"`
-	State   string `json:"state"`
-	Zone    string `json:"zone,omitempty"`
-	Weight  int    `json:"weight"`
-	Value   string `json:"value,omitempty"`
-	Owned   int    `json:"owned"`
-	Planned int    `json:"planned"`
+	Name    string     `json:"name"`
+	State   string     `json:"state"`
+	Zone    string     `json:"zone,omitempty"`
+	Weight  int        `json:"weight"`
+	Value   string     `json:"value,omitempty"`
+	Owned   int        `json:"owned"`
+	Planned int        `json:"planned"`
+	Stuck   []shard.ID `json:"stuck,omitempty"`
 }
 
 type shardJSON struct {
@@ -165,7 +166,7 @@ func groupOf(s *shard.Status) *groupJSON {
 		g.Error = s.PlanError.Error()
 	}
 	for _, m := range s.Members {
-		g.Members = append(g.Members, shardMemberJSON{m.Name, m.State.String(), m.Zone, m.Weight, m.Value, m.Owned, m.Planned})
+		g.Members = append(g.Members, shardMemberJSON{m.Name, m.State.String(), m.Zone, m.Weight, m.Value, m.Owned, m.Planned, m.Stuck})
 	}
 	for _, o := range s.Shards {
 		one := shardJSON{Shard: o.Shard, Planned: o.Planned, Pinned: o.Pinned, Moving: o.Moving(), Waiting: o.Waiting}
@@ -196,7 +197,7 @@ func (a *app) shards(ctx context.Context, client *clientv3.Client, group string,
 	}
 	members := &grid{gap: true, head: []string{"MEMBER", "STATE", "ZONE", "WEIGHT", "OWNS", "BY PLAN", "VALUE"}}
 	for _, m := range g.Members {
-		members.add(pick(m.State == shard.Active.String(), "", yellow), m.Name, m.State, cmp.Or(m.Zone, "-"), strconv.Itoa(m.Weight),
+		members.add(pick(m.state() == shard.Active.String(), "", yellow), m.Name, m.state(), cmp.Or(m.Zone, "-"), strconv.Itoa(m.Weight),
 			strconv.Itoa(m.Owned), strconv.Itoa(m.Planned), cmp.Or(printable([]byte(m.Value)), "-"))
 	}
 	if err := a.print(members); err != nil || f != wide {
@@ -208,6 +209,14 @@ func (a *app) shards(ctx context.Context, client *clientv3.Client, group string,
 			cmp.Or(s.Pinned, "-"), cmp.Or(strings.Join(s.Waiting, " "), "-"))
 	}
 	return a.print(shards)
+}
+
+// state is the member's, and how many shards are stuck in it.
+func (m *shardMemberJSON) state() string {
+	if len(m.Stuck) == 0 {
+		return m.State
+	}
+	return fmt.Sprintf("%s, %d stuck", m.State, len(m.Stuck))
 }
 
 func (s shardJSON) owner() string {
