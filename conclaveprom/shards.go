@@ -38,7 +38,7 @@ func newShards(c collect.Config) *shards {
 		members: c.Gauge("shard_members", "Members of the group, as the planner knows them.", "group"),
 		unowned: c.Gauge("shard_unowned", "Shards that nobody owns, as the planner knows it.", "group"),
 		bare:    c.Gauge("shard_unowned_seconds", "For how long nobody has owned the shard for which that is longest.", "group"),
-		moving:  c.Gauge("shard_moving", "Shards that are with another member than the plan says.", "group"),
+		moving:  c.Gauge("shard_moving", "Shards that are on their way from one member to another.", "group"),
 		pending: c.Gauge("shard_pending", "Shards that are to move when others have moved.", "group"),
 		size:    c.Gauge("shard_plan_bytes", "Size of the last plan.", "group"),
 	}

@@ -81,7 +81,8 @@ func (s MemberState) String() string {
 
 // Plan says who should own each shard.
 type Plan struct {
-	// Owners has the name of a member for each shard; "" is nobody.
+	// Owners has the name of a member for each shard; "" is nobody: its owner is told to
+	// leave at once.
 	Owners []string
 }
 

@@ -264,6 +264,7 @@ func (c *claim) leave() {
 	o := c.o
 	c.become(leaving)
 	c.told = time.Now()
+	c.m.progress = c.told
 	close(o.leaving)
 	c.timer = time.AfterFunc(c.m.cfg.drain, func() {
 		if c.expire(o, ErrDrainTimeout) {

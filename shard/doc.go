@@ -55,7 +55,8 @@
 //     [WithReturnGrace] and a second, while etcd has a leader and planning is quick.
 //   - As long as a live member can take them, the default plan leaves no shard without an
 //     owner, and never gives a member more than its share rounded up, unless an
-//     operator has pinned more to it. No plan with fewer moves does the same.
+//     operator has pinned more to it, or it has to take a shard that is stuck in another
+//     one's function. No plan with fewer moves does the same.
 //   - Readers see a plan as a whole or not at all.
 //
 // # What it is not
@@ -68,9 +69,11 @@
 //
 // # Failures
 //
-//   - A member crashes: its leases expire, and the planner gives its shards to others.
+//   - A member crashes: its leases expire, and the planner gives its shards to others, unless
+//     a process waits for its name by then, which finds them where they were.
 //   - It is cut off: its ownerships end at their deadlines, before anybody else owns. The
-//     functions are called again when the plan says so and the member is able to.
+//     functions are called again when the plan says so and the member is able to. If another
+//     process has joined under its name by then, it ends with [ErrReplaced].
 //   - The planner crashes or is cut off, even between two pieces of a plan: the last plan
 //     stays in force and readable; the next planner is elected after at most a TTL.
 //   - Nobody can reach etcd: all ownerships end at their deadlines. When etcd is
@@ -92,7 +95,8 @@
 //
 // # Cost
 //
-//	Join                    3 writes, and 1 read of the plan
+//	Join                    3 writes, and 1 read of the plan; if the name is taken, 2 writes
+//	                        and 1 read more, and 2 requests each 200 ms until it is free
 //	a shard that moves      2 writes, 1 watch, at most 1 read; a member that has some to give
 //	                        away has 1 watch, and reads their queues now and then, 128 at once
 //	a plan                  1 write per 64 KiB: for 1,000 shards it has 4 kB

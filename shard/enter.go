@@ -63,11 +63,18 @@ func (m *Member) enter(ctx context.Context) (*lease.Registration, error) {
 		Nonce: rand.Text(), Weight: m.cfg.weight, Zone: m.cfg.zone, Value: m.cfg.value, Joined: time.Now().UTC(),
 	}
 	var other suspect
+	waits := false
+	defer func() {
+		if waits {
+			m.withdraw(ctx, m.keys.heir(m.name), m.entry.Nonce)
+		}
+	}()
 	for {
 		l, err := m.session.Lease(ctx)
 		if err != nil {
 			return nil, err
 		}
+		m.ttl = l.TTL()
 		found, taken, err := m.put(ctx, l)
 		if err != nil {
 			return nil, err
@@ -80,42 +87,90 @@ func (m *Member) enter(ctx context.Context) (*lease.Registration, error) {
 		} else if alive {
 			return nil, &MemberError{Group: m.keys.group, Member: m.name, Lease: clientv3.LeaseID(found.Lease)}
 		}
+		if !waits {
+			waits = true
+			if err := m.announce(ctx, l); err != nil {
+				return nil, err
+			}
+		}
 		if !sleep(ctx, lookEvery) {
 			return nil, fmt.Errorf("waiting for the member with that name to be gone: %w", context.Cause(ctx))
 		}
 	}
 	reg, err := lease.Register(ctx, m.session, m.keys.member(m.name), m.entry.encode())
 	if err != nil {
-		m.withdraw(ctx)
+		m.withdraw(ctx, m.keys.member(m.name), m.entry.encode())
 	}
 	return reg, err
+}
+
+// announce tells the planner that there is somebody to be the member, who is to find its shards
+// where they are.
+func (m *Member) announce(ctx context.Context, l *lease.Lease) error {
+	_, err := request(ctx, func(ctx context.Context) (*clientv3.PutResponse, error) {
+		return m.session.Client().Put(ctx, m.keys.heir(m.name), m.entry.Nonce, clientv3.WithLease(l.ID()))
+	})
+	return err
 }
 
 // put puts the member's key unless it is taken, and then returns what there is.
 func (m *Member) put(ctx context.Context, l *lease.Lease) (found *mvccpb.KeyValue, taken bool, err error) {
 	key := m.keys.member(m.name)
+	members := clientv3.OpGet(m.keys.member(""), clientv3.WithPrefix(), clientv3.WithCountOnly())
 	resp, err := request(ctx, func(ctx context.Context) (*clientv3.TxnResponse, error) {
 		return m.session.Client().Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0)).
-			Then(clientv3.OpPut(key, m.entry.encode(), clientv3.WithLease(l.ID()))).
-			Else(clientv3.OpGet(key)).Commit()
+			Then(members, clientv3.OpPut(key, m.entry.encode(), clientv3.WithLease(l.ID()))).
+			Else(members, clientv3.OpGet(key)).Commit()
 	})
 	if err != nil {
-		m.withdraw(ctx)
+		m.withdraw(ctx, key, m.entry.encode())
 		return nil, false, err
 	}
-	if resp.Succeeded {
-		return nil, false, nil
+	if !resp.Succeeded {
+		found = resp.Responses[1].GetResponseRange().Kvs[0]
+		if string(found.Value) != m.entry.encode() {
+			return found, true, nil
+		} // else an attempt before this one has put it
 	}
-	found = resp.Responses[0].GetResponseRange().Kvs[0]
-	return found, string(found.Value) != m.entry.encode(), nil // else an attempt before this one has put it
+	if resp.Responses[0].GetResponseRange().Count >= MaxMembers {
+		err = m.fits(ctx)
+	}
+	if err != nil {
+		m.withdraw(ctx, key, m.entry.encode())
+	}
+	return nil, false, err
 }
 
-// withdraw removes the member's key after a failure, or the end of the lease does.
-func (m *Member) withdraw(ctx context.Context) {
+// fits returns [ErrFull] if there were too many members when this one's key was put. Others that
+// come at the same time find the same.
+func (m *Member) fits(ctx context.Context) error {
+	resp, err := request(ctx, func(ctx context.Context) (*clientv3.GetResponse, error) {
+		return m.session.Client().Get(ctx, m.keys.member(""), clientv3.WithPrefix(), clientv3.WithKeysOnly(),
+			clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
+	})
+	if err != nil {
+		return err
+	}
+	before := 0
+	for _, kv := range resp.Kvs {
+		switch what, name, _ := m.keys.parse(string(kv.Key)); {
+		case what != kindMember: // of a group whose name lies below this one's
+		case name == m.name:
+			return nil
+		default:
+			if before++; before == MaxMembers {
+				return ErrFull
+			}
+		}
+	}
+	return nil
+}
+
+// withdraw removes a key that the member has put, or the end of the lease does.
+func (m *Member) withdraw(ctx context.Context, key, value string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lease.DefaultGrace)
 	defer cancel()
-	key := m.keys.member(m.name)
-	_, err := m.session.Client().Txn(ctx).If(clientv3.Compare(clientv3.Value(key), "=", m.entry.encode())).
+	_, err := m.session.Client().Txn(ctx).If(clientv3.Compare(clientv3.Value(key), "=", value)).
 		Then(clientv3.OpDelete(key)).Commit()
 	if err != nil {
 		m.log.Warn("shard: registration may be left until the session ends", "key", key, "error", err)

@@ -25,6 +25,13 @@ var ErrDrainTimeout = fmt.Errorf("shard: function has not returned within the dr
 // ErrClosed is returned by a closed member or router, and by calls that wait for them.
 var ErrClosed = errors.New("shard: closed")
 
+// ErrFull is returned by [Join] when the group has [MaxMembers] members.
+var ErrFull = fmt.Errorf("shard: group has %d members already, and can have no more", MaxMembers)
+
+// ErrReplaced is what a member ends with when another process has joined under its name, after
+// it was away for longer than its TTL: from then on it owns nothing, and has to be closed.
+var ErrReplaced = errors.New("shard: another process has joined under the member's name")
+
 // ShardsError is returned by [Join] when the group has another number of shards, and is
 // what a [Router] ends with if the group is given another number. To change it, all members
 // have to stop, see docs/operations.md of the repository.

@@ -1,6 +1,10 @@
 package shard
 
-import "github.com/conclave-go/conclave/watch"
+import (
+	"crypto/rand"
+
+	"github.com/conclave-go/conclave/watch"
+)
 
 // What the tests of the planner, which is pure, look at.
 
@@ -19,7 +23,13 @@ func (r Round) Next(by Assigner) (owners []string, moves, placed, pending, under
 }
 
 // EncodePlan returns the pieces of a plan.
-func EncodePlan(members, owners []string) [][]byte { return encodePlan(members, owners, pieceSize) }
+func EncodePlan(names, owners []string) [][]byte {
+	var members []planMember
+	for _, name := range names {
+		members = append(members, planMember{Name: name, Nonce: rand.Text()})
+	}
+	return encodePlan(members, owners, pieceSize)
+}
 
 // WithPieceSize makes plans of small groups have several pieces.
 func WithPieceSize(n int) Option {

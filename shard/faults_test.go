@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -251,7 +252,7 @@ func TestAPieceThatTheHeadDoesNotNameIsNotRead(t *testing.T) {
 		before := f.settled()
 		require.NoError(t, a.Close(t.Context()))
 		for _, slot := range []string{"0", "1"} {
-			_, err := s.Client().Put(t.Context(), group+"/plan/"+slot+"/0", `{"members":["b"],"owners":[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}`)
+			_, err := s.Client().Put(t.Context(), group+"/plan/"+slot+"/0", `{"members":[{"name":"b","nonce":"x"}],"owners":[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}`)
 			require.NoError(t, err)
 		}
 		require.ErrorContains(t, f.plan().PlanError, "piece 0 of plan")
@@ -508,6 +509,84 @@ func TestNoMoreShardsAreOnTheirWayThanAllowedAndAllArrive(t *testing.T) {
 		mu.Unlock()
 		require.Equal(t, []int{3, 20}, told)
 		stopAll(a, b)
+	})
+}
+
+func TestAMoveThatDoesNotEndKeepsOthersWaitingOnlyForTheDrainTimeAndATTL(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		f := newFleet(t, s, 12)
+		a := f.join("a", shard.WithMoves(1))
+		f.settled()
+		b := f.process()
+		var first atomic.Pointer[string]
+		b.rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
+			for _, key := range puts(req) {
+				if name, _, queue := strings.Cut(key, "/~mutex/"); queue {
+					first.CompareAndSwap(nil, &name)
+					if *first.Load() == name {
+						return status.Error(codes.PermissionDenied, "not this one")
+					}
+				}
+			}
+			return invoke()
+		})
+		var err error
+		b.Member, err = shard.Join(t.Context(), b.session, group, "b", f.serve("b"), shard.WithMoves(1))
+		require.NoError(t, err)
+		vtime.Advance(shard.DefaultDrainTimeout + ttl - time.Second)
+		require.Equal(t, map[string]int{"a": 12}, counts(f.ledger.owners(12)))
+		vtime.Advance(2 * time.Second)
+		require.Equal(t, map[string]int{"a": 7, "b": 5}, counts(f.settled()))
+		stopAll(a, b)
+	})
+}
+
+func TestADrainOfManySlowShardsGoesOnAsLongAsTheyGo(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		f := newFleet(t, s, 12)
+		moves := shard.WithMoves(1)
+		a := f.joinWith("a", func(ctx context.Context, o *shard.Ownership) error {
+			f.ledger.begin("a", o)
+			select {
+			case <-o.Leaving():
+				vtime.Sleep(2 * time.Second) // it has much to finish
+			case <-ctx.Done():
+			}
+			return nil
+		}, moves, shard.WithDrainTimeout(3*time.Second))
+		b := f.join("b", moves)
+		require.Equal(t, map[string]int{"a": 6, "b": 6}, counts(f.settled()))
+		since, began := revision(t, s.Client()), time.Now()
+		require.NoError(t, a.Drain(t.Context()))
+		require.Greater(t, time.Since(began), 12*time.Second)
+		without, all := gaps(t, s.Client(), since)
+		require.Equal(t, []int{0, 6}, []int{without, all}, "gaps in hand-overs")
+		stopAll(a, b)
+	})
+}
+
+func TestAnOwnerLeavesAtOnceIfTheShardIsToBeNobodys(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		f := newFleet(t, s, 2)
+		var less atomic.Bool
+		a := f.join("a", shard.WithAssigner(shard.AssignFunc(func(in shard.Input) (shard.Plan, error) {
+			if less.Load() {
+				return shard.Plan{Owners: []string{"a", ""}}, nil
+			}
+			return shard.Balanced().Assign(in)
+		})))
+		require.Equal(t, []string{"a", "a"}, f.settled())
+		for _, want := range []string{"", "a"} {
+			less.Store(want == "")
+			require.NoError(t, shard.Freeze(t.Context(), s.Client(), group))
+			require.NoError(t, shard.Thaw(t.Context(), s.Client(), group))
+			vtime.Advance(time.Second)
+			require.Equal(t, []string{"a", want}, f.ledger.owners(2))
+		}
+		a.stop()
 	})
 }
 

@@ -159,9 +159,9 @@ func (m *Member) toHandOver() (due []*Ownership, plan int64) {
 	for _, c := range m.claims {
 		switch {
 		case c.wanted || c.state != owning:
-		case m.hasty, !m.draining.IsZero() && m.plannedFor(c.id, ""):
+		case m.hasty, m.plannedFor(c.id, ""):
 			c.leave()
-		case m.plannedFor(c.id, m.name): // it drains, and nobody waits before the plan has changed
+		case m.meant && m.plannedFor(c.id, m.name): // it drains, and nobody waits before the plan has changed
 		default:
 			due = append(due, c.o)
 		}

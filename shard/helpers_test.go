@@ -247,3 +247,14 @@ func entries(t *testing.T, client *clientv3.Client, id shard.ID) []lock.Entry {
 	require.NoError(t, err)
 	return all
 }
+
+// done returns a context that is done.
+func done(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
+}
+
+// memberKey is the key of one of many members.
+func memberKey(n int) string { return fmt.Sprintf("%s/member/m%04d", group, n) }

@@ -16,6 +16,7 @@ const MaxName = 253
 //
 //	<group>/shards               how many shards there are, put once
 //	<group>/member/<name>        a member, under its lease
+//	<group>/heir/<name>          a process that waits to be the member, under its lease
 //	<group>/plan/head            the plan: which pieces it is made of
 //	<group>/plan/<slot>/<n>      a piece; the slots take turns
 //	<group>/wish/freeze          operators' wishes
@@ -30,6 +31,7 @@ type keys struct{ group string }
 func (k keys) all() string                 { return k.group + "/" }
 func (k keys) shards() string              { return k.all() + "shards" }
 func (k keys) member(name string) string   { return k.all() + "member/" + name }
+func (k keys) heir(name string) string     { return k.all() + "heir/" + name }
 func (k keys) plan() string                { return k.all() + "plan/" }
 func (k keys) head() string                { return k.plan() + "head" }
 func (k keys) piece(slot, n int) string    { return fmt.Sprintf("%s%d/%d", k.plan(), slot, n) }
@@ -47,6 +49,7 @@ const (
 	kindOther kind = iota
 	kindShards
 	kindMember
+	kindHeir
 	kindHead
 	kindPiece
 	kindFreeze
@@ -67,6 +70,8 @@ func (k keys) parse(key string) (what kind, name string, id ID) {
 		return only(kindShards, arg)
 	case "member":
 		return named(kindMember, arg)
+	case "heir":
+		return named(kindHeir, arg)
 	case "plan":
 		return planKey(arg)
 	case "wish":

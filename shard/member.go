@@ -2,12 +2,15 @@ package shard
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
 	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/election"
 	"github.com/conclave-go/conclave/lease"
@@ -26,6 +29,7 @@ type Member struct {
 	log     *slog.Logger
 	shards  int
 	entry   memberRecord
+	ttl     time.Duration // of its session's leases
 	reg     *lease.Registration
 	work    sync.WaitGroup
 
@@ -33,6 +37,9 @@ type Member struct {
 	// last is done when it has no more time to release them.
 	life, last  context.Context
 	end, endAll context.CancelFunc
+	// candidacy is done when the member is no longer to be planner.
+	candidacy context.Context
+	withdrawn context.CancelFunc
 	// poke holds a token when there may be shards to hand over.
 	poke chan struct{}
 	// news holds a token when there may be something to tell the planner, and telling one
@@ -50,13 +57,15 @@ type Member struct {
 	quickest time.Duration
 	missing  int           // wanted claims that do not own their shard
 	plan     *planned      // the last that was read, nil if none was
+	meant    bool          // it is for this process, if for one of the member's name
 	changed  chan struct{} // closed and replaced by each change of the above
-	// draining is when Drain was called first, and hasty is set when shards are not kept
-	// any longer for others to come.
-	draining time.Time
-	hasty    bool
-	closed   bool
-	err      error // why the member cannot go on
+	// draining is when Drain was called first, progress when since then an owner was last told
+	// to leave or a claim was gone, and hasty is set when shards are not kept any longer for
+	// others to come.
+	draining, progress time.Time
+	hasty              bool
+	closed             bool
+	err                error // why the member cannot go on
 }
 
 // errMemberClosed is the cause of an ownership's end when its member has no more time.
@@ -69,11 +78,12 @@ var errMemberClosed = fmt.Errorf("shard: member was closed: %w", ErrLost)
 //
 // Join returns when the member is registered: three writes. If the name is taken, it waits
 // for at most that member's TTL to see whether it is a process that has died, and returns a
-// [*MemberError] if it is alive. It also fails if the group has another number of shards
-// ([*ShardsError]), when ctx ends, or if the server refuses. Then nothing is left but the
-// number of shards and, if a request had no answer, perhaps a key that counts as a member
-// until the session is closed. ctx bounds the call; the contexts of ownerships have its
-// values.
+// [*MemberError] if it is alive. If that process has died, the member finds its shards where
+// they were. Join also fails if the group has another number of shards ([*ShardsError]) or
+// [MaxMembers] members already ([ErrFull]), when ctx ends, or if the server refuses. Then
+// nothing is left but the number of shards and, if a request had no answer, perhaps a key that
+// counts as a member until the session is closed. ctx bounds the call; the contexts of
+// ownerships have its values.
 //
 // The session remains the caller's: close the member first. If the session is closed before
 // it, all shards are lost at once, see [Member.Err].
@@ -107,6 +117,7 @@ func Join(ctx context.Context, s *lease.Session, group, member string, own OwnFu
 		news: make(chan struct{}, 1), telling: make(chan struct{}, 1),
 	}
 	m.life, m.end = context.WithCancel(context.WithoutCancel(ctx))
+	m.candidacy, m.withdrawn = context.WithCancel(m.life)
 	m.last, m.endAll = context.WithCancel(context.WithoutCancel(ctx))
 	if err := m.join(ctx, e); err != nil {
 		m.end()
@@ -156,8 +167,8 @@ func (m *Member) Owned() []ID {
 }
 
 // Err returns nil while the member is registered as far as is known, and otherwise why it
-// is not: [ErrClosed], or an error as from [lease.Registration.Err], which resolves itself
-// unless the session is closed.
+// is not: [ErrClosed]; [ErrReplaced] if another process has its name; or an error as from
+// [lease.Registration.Err], which resolves itself unless the session is closed.
 func (m *Member) Err() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -172,20 +183,21 @@ func (m *Member) Err() error {
 
 // Ready waits until the member is in the plan and owns what the plan gives it. More may
 // come later: a plan moves only so many shards at a time. It returns ctx's error if that
-// ends, and [ErrClosed] if the member is closed or drains.
+// ends, [ErrClosed] if the member is closed or drains, and [ErrReplaced].
 func (m *Member) Ready(ctx context.Context) error {
 	return m.await(ctx, "becoming ready", func() (bool, error) {
 		if m.closed || !m.draining.IsZero() {
 			return false, ErrClosed
 		}
-		return m.plan != nil && slices.Contains(m.plan.members, m.name) && m.missing == 0, m.err
+		return m.meant && m.missing == 0, m.err
 	})
 }
 
 // Drain hands everything over and takes nothing new. It returns when no shard is left: each
 // goes as soon as its next owner waits for it and own has returned. Shards that nobody
-// waits for are kept for the drain time, and then released. ctx bounds only the wait; the
-// member goes on draining. It remains a member, without shards, until it is closed.
+// waits for are kept until none has gone for the drain time, and then released. ctx bounds
+// only the wait; the member goes on draining. It remains a member, without shards, until it
+// is closed.
 func (m *Member) Drain(ctx context.Context) error {
 	if ctx == nil {
 		return errNilContext
@@ -197,6 +209,7 @@ func (m *Member) Drain(ctx context.Context) error {
 	}
 	if m.draining.IsZero() {
 		m.draining = time.Now()
+		m.progress = m.draining
 		for _, c := range m.claims {
 			c.drop()
 		}
@@ -212,11 +225,16 @@ func (m *Member) Drain(ctx context.Context) error {
 	return errors.Join(err, m.await(ctx, "draining", func() (bool, error) { return len(m.claims) == 0, nil }))
 }
 
-// hurry has the member give up its shards though nobody waits for them.
+// hurry has the member give up its shards though nobody waits for them, once none has gone or
+// was about to go for the drain time.
 func (m *Member) hurry() {
 	m.mu.Lock()
+	defer m.mu.Unlock()
+	if left := m.cfg.drain - time.Since(m.progress); left > 0 && len(m.claims) > 0 && !m.closed {
+		time.AfterFunc(left, m.hurry)
+		return
+	}
 	m.hasty = true
-	m.mu.Unlock()
 	m.wake()
 }
 
@@ -346,6 +364,7 @@ func (m *Member) remove(c *claim) {
 	m.count(c, -1)
 	delete(m.claims, c.id)
 	delete(m.waiting, c.id)
+	m.progress = time.Now()
 	m.signal()
 	m.wake() // another may be handed over
 }
@@ -406,10 +425,52 @@ func (m *Member) heedAll(plans *watch.Cache[[]byte]) error {
 		case err != nil:
 			m.log.Warn("shard: plan is not whole; the last one counts", "error", err)
 		default:
-			m.apply(p)
+			if m.apply(p); m.supplanted(p) {
+				m.retire()
+			}
 		}
 	}
 	return nil
+}
+
+// supplanted reports whether another process has the member's name, if the plan is for
+// another: it may also be one that was there before.
+func (m *Member) supplanted(p *planned) bool {
+	if by, ok := p.member(m.name); !ok || by.Nonce == m.entry.Nonce {
+		return false
+	}
+	resp, err := request(m.life, func(ctx context.Context) (*clientv3.GetResponse, error) {
+		return m.session.Client().Get(ctx, m.keys.member(m.name))
+	})
+	if err != nil || len(resp.Kvs) == 0 {
+		return false
+	}
+	var by memberRecord
+	return json.Unmarshal(resp.Kvs[0].Value, &by) == nil && by.Nonce != m.entry.Nonce
+}
+
+// retire ends what the member does, since another process is the member by now.
+func (m *Member) retire() {
+	m.mu.Lock()
+	known := m.err != nil
+	if !known {
+		m.err = ErrReplaced
+	}
+	m.hasty = true
+	for _, c := range m.claims {
+		c.drop()
+	}
+	m.signal()
+	m.mu.Unlock()
+	m.wake()
+	m.withdrawn()
+	if known {
+		return
+	}
+	m.log.Error("shard: another process has joined under the member's name; this one owns nothing any more, and has to be closed")
+	ctx, cancel := context.WithTimeout(m.life, tryTimeout)
+	defer cancel()
+	_ = m.reg.Close(ctx) // the key is the other's
 }
 
 // apply does what a plan says.
@@ -424,9 +485,11 @@ func (m *Member) apply(p *planned) {
 		return
 	}
 	m.plan = p
+	me, _ := p.member(m.name)
+	m.meant = me.Nonce == m.entry.Nonce && m.err == nil
 	serving := m.draining.IsZero() && !m.closed
 	for id, owner := range p.owners {
-		mine, c := serving && owner == m.name, m.claims[ID(id)]
+		mine, c := serving && m.meant && owner == m.name, m.claims[ID(id)]
 		switch {
 		case mine && c == nil:
 			m.begin(ID(id))

@@ -56,7 +56,7 @@ type PlanEvent struct {
 	// Moves is how many shards the plan takes from a living member, Placed how many
 	// others it gives to somebody.
 	Moves, Placed int
-	// UnderWay is how many shards are with a member other than the plan says, and Pending
+	// UnderWay is how many shards are on their way from one member to another, and Pending
 	// how many more will move once these have.
 	UnderWay, Pending int
 	// Unowned is how many shards nobody owns, and UnownedFor how long the longest unowned

@@ -99,8 +99,9 @@ func WithAssigner(by Assigner) Option {
 }
 
 // WithMoves sets how many shards may move from one live member to another at a time, at
-// least 1, [DefaultMoves] by default. Shards without an owner do not count. All members
-// should have the same.
+// least 1, [DefaultMoves] by default. Neither shards without an owner count, nor those that
+// have been on their way for longer than the drain time and a TTL. All members should have
+// the same.
 func WithMoves(n int) Option {
 	return option(func(c *config) error {
 		if n < 1 {
@@ -113,10 +114,10 @@ func WithMoves(n int) Option {
 
 // WithReturnGrace sets how long the shards of a member that is gone are kept for it, from
 // when the planner has noticed: if it comes back under its name by then, none of them
-// moves. A crash is noticed only when the member's lease has expired, so a member that is
-// back within the TTL needs no grace. The shards that are kept have no owner in the
-// meantime, so the default is 0. A member that drains before it leaves has nothing to keep.
-// All members should have the same.
+// moves. A crash is noticed only when the member's lease has expired, and if a process waits
+// for the name by then, nothing moves either: so a member that is back within the TTL needs
+// no grace. The shards that are kept have no owner in the meantime, so the default is 0. Of a
+// member that drains before it leaves nothing is kept. All members should have the same.
 func WithReturnGrace(d time.Duration) Option {
 	return option(func(c *config) error {
 		if d < 0 {

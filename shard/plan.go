@@ -35,27 +35,34 @@ type head struct {
 
 // body is what the pieces contain together, as JSON.
 type body struct {
-	// Members are the names of those the plan was made for.
-	Members []string `json:"members"`
+	// Members are those the plan was made for, and those that are gone and still have shards by
+	// it.
+	Members []planMember `json:"members"`
 	// Owners has for each shard the index of its owner in Members, -1 for nobody.
 	Owners []int `json:"owners"`
 }
 
-// encodePlan returns the pieces of a plan that was made for members, of a size each.
-func encodePlan(members, owners []string, size int) [][]byte {
+// planMember is a member as the plan has it.
+type planMember struct {
+	Name string `json:"name"`
+	// Nonce is that of its key: a process with another nonce is not meant.
+	Nonce string `json:"nonce"`
+	// Leaving is set if it drains, or was last seen to: nothing is kept for it.
+	Leaving bool `json:"leaving,omitempty"`
+}
+
+// encodePlan returns the pieces of a plan, of a size each. All owners must be among members.
+func encodePlan(members []planMember, owners []string, size int) [][]byte {
 	b := body{Members: members, Owners: make([]int, len(owners))}
 	index := make(map[string]int, len(members))
-	for i, name := range members {
-		index[name] = i
+	for i, m := range members {
+		index[m.Name] = i
 	}
 	for id, name := range owners {
-		i, ok := index[name]
-		if !ok && name != "" { // gone, and yet to be replaced
-			i, ok = len(b.Members), true
-			index[name], b.Members = i, append(b.Members, name)
-		}
-		if b.Owners[id] = -1; ok {
+		if i, ok := index[name]; ok {
 			b.Owners[id] = i
+		} else {
+			b.Owners[id] = -1
 		}
 	}
 	var text bytes.Buffer
@@ -74,19 +81,25 @@ type planned struct {
 	head
 
 	revision int64 // of the head; 0 if there is no plan
-	members  []string
+	members  []planMember
 	owners   []string
 }
 
-// says reports whether the plan was made for these members, and for no others but those that
-// it still has as owners, and gives the shards to these owners.
-func (p *planned) says(members, owners []string) bool {
-	if p == nil || !slices.Equal(owners, p.owners) || len(p.members) < len(members) {
-		return false
+// says reports whether the plan has these members, and gives the shards to these owners.
+func (p *planned) says(members []planMember, owners []string) bool {
+	return p != nil && slices.Equal(members, p.members) && slices.Equal(owners, p.owners)
+}
+
+// member returns a member as the plan has it.
+func (p *planned) member(name string) (m planMember, ok bool) {
+	if p == nil {
+		return planMember{}, false
 	}
-	rest := p.members[len(members):]
-	return slices.Equal(members, p.members[:len(members)]) &&
-		!slices.ContainsFunc(rest, func(name string) bool { return !slices.Contains(owners, name) })
+	i := slices.IndexFunc(p.members, func(m planMember) bool { return m.Name == name })
+	if i < 0 {
+		return planMember{}, false
+	}
+	return p.members[i], true
 }
 
 // errNoPlan says that a group has no plan yet.
@@ -133,7 +146,7 @@ func (p *planned) decode(whole []byte) error {
 		case i >= len(b.Members):
 			return fmt.Errorf("plan %d gives shard %d to member %d of %d", p.Version, id, i, len(b.Members))
 		case i >= 0:
-			p.owners[id] = b.Members[i]
+			p.owners[id] = b.Members[i].Name
 		}
 	}
 	return nil

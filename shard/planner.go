@@ -21,6 +21,9 @@ const (
 	gather = 50 * time.Millisecond
 	// planRetry is how long it waits after a plan that could not be written.
 	planRetry = 200 * time.Millisecond
+	// succession is how long the shards of a member that is gone are kept if a process waits to
+	// take its name: that one looks every 200 ms.
+	succession = 500 * time.Millisecond
 	// firstTerm and lastTerm bound how long a planner that has failed stays out.
 	firstTerm = time.Second
 	lastTerm  = 30 * time.Second
@@ -30,12 +33,12 @@ const (
 // now it may allow later: it may have no space, or an operator may take a permission away.
 func (m *Member) stand(e *election.Election) {
 	for {
-		err := e.Run(m.life, m.name, m.lead)
-		if m.life.Err() != nil || m.session.State() == lease.Closed {
+		err := e.Run(m.candidacy, m.name, m.lead)
+		if m.candidacy.Err() != nil || m.session.State() == lease.Closed {
 			return
 		}
 		m.log.Warn("shard: member could not stand for planner; trying again", "error", err)
-		if !sleep(m.life, lastTerm) {
+		if !sleep(m.candidacy, lastTerm) {
 			return
 		}
 	}
@@ -50,9 +53,12 @@ type planner struct {
 	// away is since when the planner knows that a member is gone which the plan has, and
 	// bare since when nobody owns a shard.
 	away map[string]time.Time
-	// left says who was draining when last seen.
+	// left says who was draining when last seen. Of those that left before the term the plan
+	// says so.
 	left map[string]bool
 	bare map[ID]time.Time
+	// moving are the shards that are on their way.
+	moving map[ID]move
 	// excuse is the last error of the assigner that was logged.
 	excuse string
 }
@@ -145,12 +151,12 @@ func (p *planner) round(ctx context.Context) time.Duration {
 		next = min(next, anxious)
 	}
 	p.excuses(out.err)
-	names := activeNames(r.in.Members)
+	members := p.counted(st, out.owners)
 	if st.plan != nil {
 		e.Version = st.plan.Version
 	}
-	if !st.plan.says(names, out.owners) {
-		if err := p.write(ctx, st, names, out.owners, &e); err != nil {
+	if !st.plan.says(members, out.owners) {
+		if err := p.write(ctx, st, members, out.owners, &e); err != nil {
 			p.log.Warn("shard: plan not written; trying again", "error", err)
 			e.Err, next = errors.Join(e.Err, err), planRetry
 		} else {
@@ -171,14 +177,26 @@ func (p *planner) restore(ctx context.Context) {
 	p.log.Warn("shard: number of shards was not there; putting it again", "shards", p.shards, "error", err)
 }
 
-// activeNames returns the names of those that the plan counts with.
-func activeNames(all []MemberInfo) (names []string) {
-	for _, m := range all {
-		if m.State != Absent {
-			names = append(names, m.Name)
-		}
+// counted returns those that the plan counts with, by name, and then those that are gone and
+// still own something by it.
+func (p *planner) counted(st *state, owners []string) []planMember {
+	var here, gone []planMember
+	for name, item := range st.members {
+		here = append(here, planMember{name, item.Value.member.Nonce, item.Value.member.Draining})
 	}
-	return names
+	seen := map[string]bool{"": true}
+	for _, name := range owners {
+		if _, ok := st.members[name]; ok || seen[name] {
+			continue
+		}
+		seen[name] = true
+		last, _ := st.plan.member(name)
+		gone = append(gone, planMember{name, last.Nonce, p.left[name]})
+	}
+	byName := func(a, b planMember) int { return cmp.Compare(a.Name, b.Name) }
+	slices.SortFunc(here, byName)
+	slices.SortFunc(gone, byName)
+	return append(here, gone...)
 }
 
 // gather returns what a round is made from, and when the next grace is over.
@@ -199,7 +217,9 @@ func (p *planner) gather(st *state) (r round, next time.Duration) {
 	absent, next := p.absent(st, r.in.Owners)
 	r.in.Members = append(r.in.Members, absent...)
 	slices.SortFunc(r.in.Members, func(a, b MemberInfo) int { return cmp.Compare(a.Name, b.Name) })
-	return r, next
+	late, sooner := p.late(r)
+	r.late = late
+	return r, min(next, sooner)
 }
 
 // absent returns those who are gone and may come back, and when the first grace is over.
@@ -213,7 +233,8 @@ func (p *planner) absent(st *state, owners []string) (all []MemberInfo, next tim
 		if _, here := st.members[name]; here || name == "" {
 			continue
 		}
-		if left[name] = p.left[name]; left[name] { // it has left in order, and nothing is kept for it
+		last, _ := st.plan.member(name)
+		if left[name] = p.left[name] || last.Leaving; left[name] { // it has left in order, and nothing is kept for it
 			continue
 		}
 		if _, known := gone[name]; known {
@@ -224,12 +245,47 @@ func (p *planner) absent(st *state, owners []string) (all []MemberInfo, next tim
 			since = now
 		}
 		gone[name] = since
-		if left := p.cfg.grace - now.Sub(since); left > 0 {
+		grace := p.cfg.grace
+		if st.heirs[name] { // it is as good as back
+			grace = max(grace, succession)
+		}
+		if left := grace - now.Sub(since); left > 0 {
 			next = min(next, left)
 			all = append(all, MemberInfo{Name: name, State: Absent})
 		}
 	}
 	p.away, p.left = gone, left
+	return all, next
+}
+
+// move is a shard on its way.
+type move struct {
+	to    string
+	since time.Time // when the planner noticed
+}
+
+// late returns which shards have been on their way for longer than the drain time and a TTL,
+// which is more than any move takes whose members do their part, and when there are more.
+func (p *planner) late(r round) (all map[ID]bool, next time.Duration) {
+	now, next := time.Now(), idle
+	moving := make(map[ID]move)
+	all = make(map[ID]bool)
+	for id, to := range r.in.Owners {
+		if !r.underWay(id) {
+			continue
+		}
+		one := p.moving[ID(id)]
+		if one.to != to {
+			one = move{to, now}
+		}
+		moving[ID(id)] = one
+		if left := p.cfg.drain + p.ttl - now.Sub(one.since); left > 0 {
+			next = min(next, left)
+		} else {
+			all[ID(id)] = true
+		}
+	}
+	p.moving = moving
 	return all, next
 }
 

@@ -14,6 +14,8 @@ type round struct {
 	moves int
 	// stuck says in which members' functions shards are stuck, see [MemberStatus].
 	stuck map[ID][]string
+	// late are those that have been on their way for too long: they keep no others from moving.
+	late map[ID]bool
 	// frozen is set if no shard is to leave a member that can keep it.
 	frozen bool
 }
@@ -24,8 +26,8 @@ type outcome struct {
 	// moves is how many shards leave a living member by it, and placed how many others
 	// have a new owner.
 	moves, placed int
-	// underWay is how many are with another than it says, and pending how many more the
-	// assigner wants to move.
+	// underWay is how many are on their way to another by the last plan, and pending how many
+	// more the assigner wants to move.
 	underWay, pending int
 	// unowned is how many nobody owns.
 	unowned int
@@ -121,7 +123,7 @@ func (r round) advance(target []string) outcome {
 			others = append(others, id)
 		}
 	}
-	budget := r.moves - out.underWay
+	budget := r.moves - out.underWay + len(r.late)
 	for _, id := range append(urgent, others...) {
 		switch {
 		case !r.busy(id): // nobody's work is interrupted by it
@@ -146,7 +148,17 @@ func (o *outcome) count(r round, id int, owner string) {
 	switch {
 	case owner == "":
 		o.unowned++
-	case owner != r.in.Owners[id] && r.member(owner) != nil:
+	case r.underWay(id):
 		o.underWay++
 	}
+}
+
+// underWay reports whether a shard is on its way from one member to another, both of which are
+// there.
+func (r round) underWay(id int) bool {
+	if r.held[id] == r.in.Owners[id] || r.member(r.held[id]) == nil {
+		return false
+	}
+	to := r.member(r.in.Owners[id])
+	return to != nil && to.State != Absent
 }

@@ -78,6 +78,21 @@ func TestShardsOfTheDeadAreGivenToOthersWhateverIsUnderWay(t *testing.T) {
 	require.Equal(t, []int{0, 4, 1}, []int{moves, placed, underWay})
 }
 
+// Nobody waits for it there, and so it may stay where it is for as long as it takes.
+func TestAShardThatIsToBeNobodysOrAnAbsentOnesIsNotUnderWay(t *testing.T) {
+	t.Parallel()
+	in := shard.Input{Shards: 8, Members: team("a", "b", "c"), Owners: []string{"", "c", "gone", "a", "a", "a", "a", "a"}}
+	in.Members[2].State = shard.Absent
+	held := slices.Repeat([]string{"a"}, 8)
+	keep := shard.AssignFunc(func(in shard.Input) (shard.Plan, error) {
+		return shard.Plan{Owners: []string{"", "c", "b", "a", "a", "b", "b", "b"}}, nil
+	})
+	owners, moves, placed, pending, underWay, err := shard.Round{In: in, Held: held, Moves: 2}.Next(keep)
+	require.NoError(t, err)
+	require.Equal(t, []string{"", "c", "b", "a", "a", "b", "b", "a"}, owners)
+	require.Equal(t, []int{2, 1, 1, 0}, []int{moves, placed, pending, underWay})
+}
+
 // It is with nobody, or not with whom the last plan gave it to: nobody's work is interrupted.
 func TestAShardThatItsPlannedOwnerDoesNotHaveGoesToAnotherWithoutWaitingForItsTurn(t *testing.T) {
 	t.Parallel()

@@ -9,7 +9,7 @@ const (
 	// MaxShards is how many shards a group can have: a plan of them fits into a handful of
 	// pieces.
 	MaxShards = 1 << 16
-	// MaxMembers is how many members a group can have.
+	// MaxMembers is how many members a group can have, see [ErrFull].
 	MaxMembers = 1000
 )
 

@@ -59,6 +59,7 @@ type state struct {
 	revision int64
 	shards   int // 0 if the group does not exist
 	members  map[string]watch.Item[record]
+	heirs    map[string]bool // names that processes wait for
 	frozen   bool
 	cordons  map[string]bool // whether the member is to be emptied, too
 	pins     map[ID]string
@@ -71,7 +72,7 @@ type state struct {
 // stateOf reads the state from a cache of the whole group.
 func stateOf(k keys, s watch.Snapshot[record]) *state {
 	st := &state{
-		revision: s.Revision(), members: map[string]watch.Item[record]{}, cordons: map[string]bool{},
+		revision: s.Revision(), members: map[string]watch.Item[record]{}, heirs: map[string]bool{}, cordons: map[string]bool{},
 		pins: map[ID]string{}, slots: map[string]int64{}, queues: map[ID][]acquisition{},
 	}
 	for key, item := range s.Prefix(k.all()) {
@@ -97,6 +98,8 @@ func (st *state) add(k keys, key string, item watch.Item[record]) {
 		st.shards, _ = shardsIn(text) // checkGroup says that it is wrong
 	case kindMember:
 		st.members[name] = item
+	case kindHeir:
+		st.heirs[name] = true
 	case kindHead, kindPiece:
 		st.slots[key] = item.ModRevision
 	case kindFreeze:

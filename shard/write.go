@@ -19,8 +19,8 @@ var errOvertaken = errors.New("the plan has changed meanwhile")
 // replaced.
 // The pieces go where those of the plan before the last were; so the last stays readable
 // until the head has changed, and whole if it never does.
-func (p *planner) write(ctx context.Context, st *state, names, owners []string, e *PlanEvent) error {
-	pieces := encodePlan(names, owners, p.cfg.piece)
+func (p *planner) write(ctx context.Context, st *state, members []planMember, owners []string, e *PlanEvent) error {
+	pieces := encodePlan(members, owners, p.cfg.piece)
 	h := head{Version: 1, Shards: len(owners), Pieces: make([]int64, len(pieces)), Planner: p.name, Term: p.term.Token(), Made: time.Now().UTC()}
 	if st.plan != nil {
 		h.Version, h.Slot = st.plan.Version+1, 1-st.plan.Slot
