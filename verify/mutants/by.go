@@ -208,7 +208,6 @@ func knownBy() map[string]string {
 		"queue/a key is free while its value is being deleted":                "TestARemovalByValue",
 		"queue/a key is free although its value may be deleted late":          "TestARemovalByValueThatComesLate",
 		"lease/a finding about a replaced registration counts":                "TestALookThatEndsAfterTheClosing",
-		"lease/a successor does not learn what a write before it has done":    "TestAPutThatArrivesLate",
 		"lease/the user may be called under the registrar's lock":             "TestAListenerMayAsk",
 		"lease/any attempt that fails suspends":                               "TestALookThatFailsSoon",
 		"lease/a revocation that is waited for is not hurried":                "TestClosingWithADoneContext",

@@ -108,7 +108,6 @@ func leaseMutants() group {
 		{name: "puts without an answer are not counted", file: "registrar.go", fn: "registrar.commit", old: "g.sending(creating)", with: ""},
 		{name: "what is in doubt is not reclaimed", file: "registrar.go", fn: "Registration.op", old: "r.puts.unsettled, r.puts.values = l.look.Reclaim(r.key)", with: "r.puts.unsettled, r.puts.values = 0, nil"},
 		{name: "what is in doubt under a lease that was left is forgotten", file: "registrar.go", fn: "Registration.suspect", old: "d.lease.look.Suspect(r.key, d.unsettled, d.values...)", with: ""},
-		{name: "a successor does not learn what a write before it has done", file: "registrar.go", fn: "registrar.commit", old: "successor.inherit(r, resp.Header.Revision)", with: ""},
 		{name: "the user may be called under the registrar's lock", file: "registrar.go", fn: "registrar.refused", old: "r.lease.ctx.Err() != nil", with: "r.lease.Err() != nil"},
 		{name: "any attempt that fails suspends", file: "lease.go", fn: "Lease.failed", old: "first := overdue && ", with: "first := (overdue || true) && "},
 		{name: "a revocation that is waited for is not hurried", file: "round.go", fn: "Lease.revokePatience", old: "if l.State() == Closed {", with: "if false {"},
