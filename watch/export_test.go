@@ -178,4 +178,9 @@ func (l *Latest) Of(cluster uint64) int64 { return l.of(cluster).revision }
 func (l *Latest) Begin(within time.Duration) (known int64, ok bool) { return l.begin(within) }
 
 // End ends a read.
-func (l *Latest) End(known int64, header *pb.ResponseHeader) { l.end(known, header) }
+func (l *Latest) End(known int64, header *pb.ResponseHeader) {
+	if header != nil {
+		l.learn(known, header)
+	}
+	l.end()
+}

@@ -359,11 +359,12 @@ func (f *follower) checkCluster(header *pb.ResponseHeader) error {
 // current returns the store's revision, for which it asks until a member answers, by
 // reading the key: who may watch it may read it.
 func (f *follower) current(ctx context.Context) (revision int64, err error) {
+	known := f.streams.latest.known()
 	resp, err := f.streams.read(ctx, f.stall/10, f.keys.key, clientv3.WithKeysOnly())
 	if err != nil {
 		return 0, err
 	}
-	f.streams.latest.note(resp.Header)
+	f.streams.latest.learn(known, resp.Header)
 	return resp.Header.Revision, f.checkCluster(resp.Header)
 }
 

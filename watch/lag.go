@@ -53,6 +53,23 @@ func (l *latest) of(cluster uint64) mark {
 	return l.mark
 }
 
+// known returns the revision that is known, of whatever cluster.
+func (l *latest) known() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mark.revision
+}
+
+// learn takes note of what was read, when a revision was known before. A read is never below
+// that, unless the store was set back.
+func (l *latest) learn(known int64, header *pb.ResponseHeader) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if header.GetClusterId() != l.cluster || header.GetRevision() > l.mark.revision || header.GetRevision() < known {
+		l.set(header)
+	}
+}
+
 // begin reports whether the caller shall read the revision, because nobody has within a
 // time, and what was known before.
 func (l *latest) begin(within time.Duration) (known int64, ok bool) {
@@ -65,17 +82,11 @@ func (l *latest) begin(within time.Duration) (known int64, ok bool) {
 	return l.mark.revision, true
 }
 
-// end takes note of what was read, nil if nothing. A read is never below what was known
-// before it, unless the store was set back.
-func (l *latest) end(known int64, header *pb.ResponseHeader) {
+// end says that the caller reads it no longer.
+func (l *latest) end() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.asking = false
-	switch {
-	case header == nil:
-	case header.GetClusterId() != l.cluster, header.GetRevision() > l.mark.revision, header.GetRevision() < known:
-		l.set(header)
-	}
 }
 
 // inquire has the store asked for its revision, unless somebody has within a time. One
@@ -92,24 +103,28 @@ func (r *reception) inquire(ctx context.Context, within time.Duration) {
 	}
 	r.running.Go(func() { // ends with ctx; it does not take turns, since it is about what holds up the others
 		resp, err := readFrom(ctx, f.client, f.stall/10, f.keys.key, clientv3.WithKeysOnly())
-		if err != nil {
-			f.streams.latest.end(known, nil)
-			return
+		if err == nil {
+			f.streams.latest.learn(known, resp.Header)
 		}
-		f.streams.latest.end(known, resp.Header)
+		f.streams.latest.end()
 	})
 }
 
 // keepUp returns errBehind if the member still tells, so long after the store had come to
 // a revision, that it has not. What counts is what it says of itself and not the position: a
 // watch with a long history is behind its own member. Where no other member is found, the
-// same one is given twice as long each time.
+// same one is given twice as long each time, from then on.
 func (r *reception) keepUp() error {
 	f, said := r.f, r.w.line.last.Load()
+	if len(f.client.Endpoints()) < 2 {
+		return nil
+	}
+	known := f.streams.latest.of(f.cluster)
 	switch {
-	case said.header.GetRevision() >= f.goal.revision:
-		f.goal, f.tolerance = f.streams.latest.of(f.cluster), f.stall/2
+	case said.header.GetRevision() >= f.goal.revision, known.revision < f.goal.revision: // it was set back
+		f.goal, f.tolerance = known, f.stall/2
 	case said.at.Sub(f.goal.at) >= f.tolerance:
+		f.goal.at = said.at
 		f.tolerance = min(2*f.tolerance, maxPatience*f.stall)
 		return errBehind
 	}

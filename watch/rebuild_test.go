@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -33,6 +35,42 @@ func TestRebuiltStreamBeginsAnewWithTheState(t *testing.T) {
 	p.last = b.Revision
 	rev := put(t, restored.client, "k", "after")
 	require.Equal(t, []string{set("k", "after", rev)}, p.upTo(rev))
+}
+
+// The store had come to a higher revision before it was set back, which its member will not
+// come to for long.
+func TestRebuiltCacheDoesNotTakeTheMemberForOneThatIsBehind(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t, etcdtest.WithControl())
+	client := c.Client(t, etcdtest.WithFastReconnect())
+	client.SetEndpoints(c.Endpoints()[0], c.Endpoints()[0])
+	require.Len(t, client.Endpoints(), 2, "a watch could go elsewhere")
+	rebuilt := make(chan struct{}, 100)
+	var behind atomic.Int32
+	cache := newTextCache(t, client, "k/", watch.WithStall(watch.MinStall), watch.WithRebuild(), watch.WithObserver(watch.Observer{
+		Rebuilt: func(*watch.Progress) { rebuilt <- struct{}{} },
+		Reopened: func(_ *watch.Progress, why watch.Reason) {
+			if why == watch.ReasonBehind {
+				behind.Add(1)
+			}
+		},
+	}))
+	var last int64
+	for range 2000 {
+		last = put(t, client, "k/a", "v")
+	}
+	require.NoError(t, cache.WaitRevision(guarded(t), last))
+	data := filepath.Join(c.Etcd(0).Config().Dir, "member")
+	require.NoError(t, c.Kill(0))
+	require.NoError(t, os.RemoveAll(data))
+	require.NoError(t, c.Restart(guarded(t), 0))
+	<-rebuilt
+	for began := time.Now(); time.Since(began) < 2*watch.MinStall; {
+		rev := put(t, client, "elsewhere", "v")
+		require.Less(t, rev, last)
+		require.NoError(t, cache.WaitRevision(guarded(t), rev))
+	}
+	require.Zero(t, behind.Load())
 }
 
 func TestRebuildIsForStreamsWithSnapshot(t *testing.T) {
