@@ -13,12 +13,13 @@ type Round struct {
 	In     Input
 	Held   []string
 	Moves  int
+	Stuck  map[ID][]string
 	Frozen bool
 }
 
 // Next makes the next plan.
 func (r Round) Next(by Assigner) (owners []string, moves, placed, pending, underWay int, err error) {
-	out := round{in: r.In, held: r.Held, moves: r.Moves, frozen: r.Frozen}.next(by)
+	out := round{in: r.In, held: r.Held, moves: r.Moves, stuck: r.Stuck, frozen: r.Frozen}.next(by)
 	return out.owners, out.moves, out.placed, out.pending, out.underWay, out.err
 }
 

@@ -159,7 +159,7 @@ func (m *Member) toHandOver() (due []*Ownership, plan int64) {
 	for _, c := range m.claims {
 		switch {
 		case c.wanted || c.state != owning:
-		case m.hasty, m.plannedFor(c.id, ""):
+		case m.hasty, m.plannedFor(c.id, "") && (m.meant || !m.draining.IsZero()):
 			c.leave()
 		case m.meant && m.plannedFor(c.id, m.name): // it drains, and nobody waits before the plan has changed
 		default:

@@ -220,6 +220,7 @@ func (m *Member) Drain(ctx context.Context) error {
 	m.wake()
 	err := m.publish(ctx)
 	if err != nil { // the planner does not know, and the shards are kept for the drain time
+		m.report()
 		err = fmt.Errorf("shard: draining: %w", err)
 	}
 	return errors.Join(err, m.await(ctx, "draining", func() (bool, error) { return len(m.claims) == 0, nil }))
@@ -436,7 +437,7 @@ func (m *Member) heedAll(plans *watch.Cache[[]byte]) error {
 // supplanted reports whether another process has the member's name, if the plan is for
 // another: it may also be one that was there before.
 func (m *Member) supplanted(p *planned) bool {
-	if by, ok := p.member(m.name); !ok || by.Nonce == m.entry.Nonce {
+	if by, ok := p.member(m.name); !ok || by.Nonce == m.entry.Nonce || m.replaced() {
 		return false
 	}
 	resp, err := request(m.life, func(ctx context.Context) (*clientv3.GetResponse, error) {
@@ -447,6 +448,13 @@ func (m *Member) supplanted(p *planned) bool {
 	}
 	var by memberRecord
 	return json.Unmarshal(resp.Kvs[0].Value, &by) == nil && by.Nonce != m.entry.Nonce
+}
+
+// replaced reports whether that is known.
+func (m *Member) replaced() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return errors.Is(m.err, ErrReplaced)
 }
 
 // retire ends what the member does, since another process is the member by now.

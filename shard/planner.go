@@ -230,14 +230,14 @@ func (p *planner) absent(st *state, owners []string) (all []MemberInfo, next tim
 		left[name] = item.Value.member.Draining
 	}
 	for _, name := range owners {
-		if _, here := st.members[name]; here || name == "" {
+		if _, here := st.members[name]; here || name == "" || left[name] {
+			continue
+		}
+		if _, known := gone[name]; known {
 			continue
 		}
 		last, _ := st.plan.member(name)
 		if left[name] = p.left[name] || last.Leaving; left[name] { // it has left in order, and nothing is kept for it
-			continue
-		}
-		if _, known := gone[name]; known {
 			continue
 		}
 		since, known := p.away[name]

@@ -53,6 +53,9 @@ func (m *Member) publish(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	defer func() { <-m.telling }()
+	if m.replaced() { // the key is another's
+		return nil
+	}
 	m.mu.Lock()
 	entry := m.entry
 	entry.Draining, entry.Stuck = !m.draining.IsZero(), m.stuck()
@@ -102,10 +105,12 @@ func (r round) unstick(target []string) {
 		can := func(name string) bool {
 			return slices.ContainsFunc(fit, func(m MemberInfo) bool { return m.Name == name })
 		}
+		_, pinned := r.in.Pinned[id]
 		switch {
-		case len(fit) == 0 || target[id] == "" || can(target[id]):
-		case can(r.in.Owners[id]):
+		case len(fit) == 0 || target[id] == "" || pinned && can(target[id]):
+		case can(r.in.Owners[id]): // which serves it: the deal of the others may change each time
 			target[id] = r.in.Owners[id]
+		case can(target[id]):
 		default:
 			target[id] = lightest(fit, load)
 			load[target[id]]++

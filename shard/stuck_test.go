@@ -125,3 +125,21 @@ func TestAShardThatIsStuckGoesToWhoHasLeastForItsWeight(t *testing.T) {
 		stopAll(a, b, c, d)
 	})
 }
+
+// A member that leaves has its shards dealt anew each time, and one more that gets stuck
+// changes the deal.
+func TestAShardThatIsStuckStaysWithWhoServesItMeanwhile(t *testing.T) {
+	t.Parallel()
+	in := shard.Input{Shards: 6, Members: team("a", "b", "c"), Owners: []string{"b", "c", "b", "c", "b", "c"}}
+	in.Members[0].State = shard.Leaving
+	for _, stuck := range [][]shard.ID{{1, 2}, {1, 2, 3}, {0, 1, 2, 3}, {2}} {
+		r := shard.Round{In: in, Held: in.Owners, Moves: 10, Stuck: make(map[shard.ID][]string)}
+		for _, id := range stuck {
+			r.Stuck[id] = []string{"a"}
+		}
+		owners, moves, placed, _, _, err := r.Next(shard.Balanced())
+		require.NoError(t, err)
+		require.Equal(t, in.Owners, owners, "%v", stuck)
+		require.Equal(t, []int{0, 0}, []int{moves, placed})
+	}
+}
