@@ -243,7 +243,9 @@ func (l *Lease) failed(why error) {
 	l.mu.Lock()
 	refused := errors.Is(why, errRefused) && !errors.Is(l.failure, errRefused)
 	first := overdue && l.state == Healthy
-	l.failure = why
+	if !errors.Is(l.failure, errRefused) || !consequent(why) {
+		l.failure = why
+	}
 	if first {
 		l.changeTo(Suspended)
 	}
@@ -258,6 +260,10 @@ func (l *Lease) failed(why error) {
 	}
 	l.tell()
 }
+
+// consequent reports whether an error may be the consequence of a refusal, which is then what
+// is to be told.
+func consequent(err error) bool { return errors.Is(err, errOverdue) || errors.Is(err, errStreamEnded) }
 
 // changeTo sets the state and notes it for those who listen. mu must be held.
 func (l *Lease) changeTo(s State) {

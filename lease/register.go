@@ -30,14 +30,16 @@ type Registration struct {
 	// The fields below are protected by the registrar's mu.
 
 	want    string
-	placed  string // the last value that was put
-	version int    // counts what is wanted: the value, or the key's removal
-	tried   int    // the version the registrar has last dealt with
+	placed  string // the last value that was put, and its version
+	rank    int
+	version int // counts what is wanted: the value, or the key's removal
+	tried   int // the version the registrar has last dealt with
 	closing bool
 	err     error // why version tried is not in place
-	// large is why a version was not taken: its value is too large. The old one stays.
-	large        error
-	largeVersion int
+	// large is why the versions after one and up to another were not taken: the value of the
+	// last is too large. The old one stays.
+	large              error
+	largeFrom, largeTo int
 
 	lease     *Lease  // the one it was last put under
 	own       []int64 // leases it may have been put under
@@ -161,7 +163,7 @@ func (r *Registration) await(ctx context.Context, version int) error {
 	for {
 		r.reg.mu.Lock()
 		tried, err, changed := r.tried, r.err, r.changed
-		if r.large != nil && version == r.largeVersion {
+		if r.large != nil && r.largeFrom < version && version <= r.largeTo {
 			err = r.large
 		}
 		if r.closing && version < r.version {

@@ -422,7 +422,7 @@ func (g *registrar) wrote(w sending, l *Lease, rev int64) {
 		if r.puts.unsettled == 0 {
 			r.puts.values = nil
 		}
-		r.placed = w.value
+		r.placed, r.rank = w.value, w.version
 		r.own = []int64{int64(l.id)}
 		r.suspect()
 		g.observe(r, l)
@@ -490,7 +490,7 @@ func (g *registrar) refused(w sending, l *Lease, err error) {
 	case r.lease != nil && large && w.value != r.placed:
 		// The next lease would not take it either.
 		g.session.cfg.log.Warn("lease: registration keeps its old value; the new one is too large", "key", r.key, "error", err)
-		r.want, r.large, r.largeVersion = r.placed, err, w.version
+		r.want, r.large, r.largeFrom, r.largeTo = r.placed, err, r.rank, w.version
 		g.dealt(r, r.version)
 		if r.lease != l { // on which it is not yet
 			g.mark(r)

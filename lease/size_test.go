@@ -53,6 +53,30 @@ func TestWhatIsTooLargeIsRefusedAtOnceAndAlone(t *testing.T) {
 	}
 }
 
+func TestUpdatesThatOneThatIsTooLargeHasOvertakenFail(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	r := g.register(t, "small")
+	begun, verdict := holdFirst(g)
+	large := strings.Repeat("v", 1800*kib)
+	results := make([]chan error, 0, 3)
+	for _, value := range []string{"under way", "overtaken", large} {
+		result := make(chan error, 1)
+		results = append(results, result)
+		go func() { result <- r.Update(guarded(t), value) }()
+		eventually(t, func() bool { return lease.Registering(g.Session, g.key) == value }, "it is wanted")
+		if value == "under way" {
+			await(t, begun, "the put")
+		}
+	}
+	verdict <- nil
+	require.NoError(t, await(t, results[0], "the first"))
+	require.Error(t, await(t, results[1], "the second"), "it is not in place, and is not wanted any more")
+	require.ErrorContains(t, await(t, results[2], "the third"), "1843200")
+	require.NoError(t, r.Err())
+	g.op.requireKey(t, g.key, "under way", g.id(t))
+}
+
 func TestAnUpdateThatIsTooLargeHasNothingElseWritten(t *testing.T) {
 	t.Parallel()
 	g := newRegistry(t)
