@@ -28,10 +28,18 @@ func TestTransactionsGoElsewhereIfAMemberIsCutOffFromItsPeers(t *testing.T) {
 		return errors.Is(err, rpctypes.ErrNoLeader)
 	}, "it has no leader")
 	for range 2 * c.Size() {
-		run(t, client, func(s concurrency.STM) error { s.Put("k", s.Get("k")+"."); return nil })
+		eventually(t, func() bool {
+			_, err := concurrency.NewSTM(client, func(s concurrency.STM) error { s.Put("k", s.Get("k")+"."); return nil },
+				concurrency.WithAbortContext(guarded(t)))
+			if errors.Is(err, rpctypes.ErrLeaderChanged) || errors.Is(err, rpctypes.ErrTimeoutDueToLeaderFail) {
+				return false // the two that are left are busy, and have elected anew
+			}
+			require.NoError(t, err)
+			return true
+		}, "they have a leader")
 	}
 	run(t, client, func(s concurrency.STM) error {
-		require.Len(t, s.Get("k"), 2*c.Size())
+		require.GreaterOrEqual(t, len(s.Get("k")), 2*c.Size())
 		return nil
 	})
 }

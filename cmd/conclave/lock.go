@@ -323,6 +323,9 @@ func (o *lockOptions) explain(ctx context.Context, s *lease.Session, names []str
 	if cause := context.Cause(ctx); ctx.Err() != nil {
 		return cause
 	}
+	if _, known := errors.AsType[*exitError](err); known {
+		return err
+	}
 	if o.wait > 0 && errors.Is(err, context.DeadlineExceeded) && s.State() == lease.Healthy {
 		return &exitError{code: exitNotObtained, err: fmt.Errorf("lock: %s: not obtained within --wait %s: %w", quoted(names), o.wait, err)}
 	}

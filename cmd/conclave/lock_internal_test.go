@@ -161,3 +161,16 @@ func TestOfWhatMayBeReadInPartTheRestIsPassedOver(t *testing.T) {
 	require.NoError(t, err, "who may not see it is not told")
 	require.NoError(t, h.Unlock(t.Context()))
 }
+
+func TestAnOutageIsNotTakenForAnEndOfTheWait(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	s, err := lease.NewSession(ctx, etcdtest.New(t).Client(t))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close(ctx)) }()
+	o := &lockOptions{wait: time.Hour}
+	outage := &exitError{code: exitUnavailable, err: context.DeadlineExceeded}
+	require.Equal(t, exitUnavailable, code(o.explain(ctx, s, []string{"a"}, outage)))
+	require.Equal(t, exitNotObtained, code(o.explain(ctx, s, []string{"a"}, context.DeadlineExceeded)))
+}

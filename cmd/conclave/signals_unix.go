@@ -57,11 +57,17 @@ func wholeShell(ctx context.Context, line string) *exec.Cmd {
 }
 
 // bury waits for what is left of a process group that was killed: of the orphans in it this process may be the parent.
-func bury(group int) {
-	const poll, patience = 10 * time.Millisecond, 500 * time.Millisecond
+func bury(group int) { reap(group, 10*time.Millisecond, time.After(500*time.Millisecond)) }
+
+// outlive waits for the orphans of a process group of which this process is the parent.
+func outlive(group int) { reap(group, time.Second, nil) }
+
+// reap looks again and again for those of a process group that have ended, until there are none
+// or end.
+func reap(group int, poll time.Duration, end <-chan time.Time) {
 	tick := time.NewTicker(poll)
 	defer tick.Stop()
-	for end := time.After(patience); ; {
+	for {
 		switch pid, err := unix.Wait4(-group, nil, unix.WNOHANG, nil); {
 		case pid > 0 || errors.Is(err, unix.EINTR):
 			continue
@@ -72,15 +78,6 @@ func bury(group int) {
 		case <-tick.C:
 		case <-end:
 			return
-		}
-	}
-}
-
-// outlive waits for the orphans of a process group of which this process is the parent.
-func outlive(group int) {
-	for {
-		if _, err := unix.Wait4(-group, nil, 0, nil); err != nil && !errors.Is(err, unix.EINTR) {
-			return // there are none
 		}
 	}
 }
