@@ -57,17 +57,16 @@ func wholeShell(ctx context.Context, line string) *exec.Cmd {
 }
 
 // bury waits for what is left of a process group that was killed: of the orphans in it this process may be the parent.
-func bury(group int) { reap(group, 10*time.Millisecond, time.After(500*time.Millisecond)) }
+func bury(group int) { reap(group, time.After(500*time.Millisecond)) }
 
 // outlive waits for the orphans of a process group of which this process is the parent.
-func outlive(group int) { reap(group, time.Second, nil) }
+func outlive(group int) { reap(group, nil) }
 
-// reap looks again and again for those of a process group that have ended, until there are none
-// or end.
-func reap(group int, poll time.Duration, end <-chan time.Time) {
-	tick := time.NewTicker(poll)
-	defer tick.Stop()
-	for {
+// reap waits for those of a process group until there are none, or end. It looks again and again,
+// more and more seldom, since a call that waits would take a thread.
+func reap(group int, end <-chan time.Time) {
+	const first, most = 10 * time.Millisecond, time.Second
+	for pause := first; ; {
 		switch pid, err := unix.Wait4(-group, nil, unix.WNOHANG, nil); {
 		case pid > 0 || errors.Is(err, unix.EINTR):
 			continue
@@ -75,7 +74,8 @@ func reap(group int, poll time.Duration, end <-chan time.Time) {
 			return
 		}
 		select {
-		case <-tick.C:
+		case <-time.After(pause):
+			pause = min(2*pause, most)
 		case <-end:
 			return
 		}
