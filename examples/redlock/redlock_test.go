@@ -39,7 +39,7 @@ func TestTheLockIsHandedAround(t *testing.T) {
 func TestWithoutRedisServerServersRunInTheShow(t *testing.T) {
 	t.Parallel()
 	programtest.RequireInOrder(t, programtest.Play(t, []string{"PATH="}, "-acts", "hand-over"),
-		`TTL 2s, 5 servers of miniredis, as there is no redis-server\n`, `Three processes`, held)
+		`TTL 2s, 5 servers of miniredis: there is no redis-server, so no act hang\n`, `Three processes`, held)
 }
 
 func TestServersThatAreKilledDoNoHarmToAMajority(t *testing.T) {

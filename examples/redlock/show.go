@@ -108,7 +108,7 @@ func (s *show) startServers(ctx context.Context) (started theatre.Servers, err e
 		started.Text = fmt.Sprintf("%d processes of redis-server", s.servers)
 	} else {
 		cluster, err = redistest.StartEmbedded(s.servers)
-		started.Text = fmt.Sprintf("%d servers of miniredis, as there is no redis-server; act hang is left out", s.servers)
+		started.Text = fmt.Sprintf("%d servers of miniredis: there is no redis-server, so no act hang", s.servers)
 	}
 	if err != nil {
 		return started, err
