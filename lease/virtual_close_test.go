@@ -2,14 +2,10 @@ package lease_test
 
 import (
 	"context"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/vtime"
@@ -19,11 +15,6 @@ import (
 // The next attempt reaches another member.
 func TestClosingWithADoneContextSucceedsAlthoughTheFirstMemberAskedRefusesOrHasVanished(t *testing.T) {
 	t.Parallel()
-	members := map[string]func(context.Context) error{
-		"no leader":    func(context.Context) error { return rpctypes.ErrGRPCNoLeader },
-		"restarts":     func(context.Context) error { return status.Error(codes.Unavailable, "error reading from server: EOF") },
-		"has vanished": func(ctx context.Context) error { <-ctx.Done(); return status.FromContextError(ctx.Err()).Err() },
-	}
 	closings := map[string]struct {
 		method string
 		close  func(*lease.Session, *lease.Lease, *lease.Registration) func(context.Context) error
@@ -38,7 +29,7 @@ func TestClosingWithADoneContextSucceedsAlthoughTheFirstMemberAskedRefusesOrHasV
 			return r.Close
 		}},
 	}
-	for member, fails := range members {
+	for member, fails := range etcdtest.Setbacks() {
 		for what, closing := range closings {
 			t.Run(what+", "+member, func(t *testing.T) {
 				t.Parallel()
@@ -50,16 +41,10 @@ func TestClosingWithADoneContextSucceedsAlthoughTheFirstMemberAskedRefusesOrHasV
 					require.NoError(t, err)
 					l, err := session.Lease(t.Context())
 					require.NoError(t, err)
-					var first atomic.Bool
-					rec.Hook(closing.method, func(ctx context.Context, _ any, invoke func() error) error {
-						if !first.Swap(true) {
-							return fails(ctx)
-						}
-						return invoke()
-					})
+					_, called := rec.HookFirst(closing.method, fails)
 					began := time.Now()
 					require.NoError(t, closing.close(session, l, r)(ended(t)))
-					require.True(t, first.Load())
+					require.True(t, called())
 					require.Less(t, time.Since(began), lease.DefaultGrace)
 					got, err := s.Client().Get(t.Context(), "key")
 					require.NoError(t, err)

@@ -3,16 +3,13 @@ package lock_test
 import (
 	"context"
 	"errors"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
+	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
@@ -162,31 +159,22 @@ func TestDoDoesNotWaitForAServerThatCannotBeReached(t *testing.T) {
 // The next attempt reaches another member.
 func TestDoAndRunGiveBackTheLockAlthoughTheFirstMemberAskedRefusesOrHasVanished(t *testing.T) {
 	t.Parallel()
-	eachVirtually(t, map[string]func(context.Context) error{
-		"no leader":    func(context.Context) error { return rpctypes.ErrGRPCNoLeader },
-		"restarts":     func(context.Context) error { return status.Error(codes.Unavailable, "error reading from server: EOF") },
-		"has vanished": func(ctx context.Context) error { <-ctx.Done(); return status.FromContextError(ctx.Err()).Err() },
-	}, func(t *testing.T, s *vtime.Server, fails func(context.Context) error) {
+	eachVirtually(t, etcdtest.Setbacks(), func(t *testing.T, s *vtime.Server, fails func(context.Context) error) {
 		t.Helper()
 		p := newParty(t, s)
 		m := p.mutex(t)
 		for _, use := range []func(context.Context, func(context.Context, *lock.Hold) error) error{m.Do, m.Run} {
 			ctx, cancel := context.WithCancel(t.Context())
-			var first atomic.Bool
-			remove := func() {}
+			var remove func()
+			var called func() bool
 			var done time.Time
 			_ = use(ctx, func(context.Context, *lock.Hold) error {
-				remove = p.rec.Hook("Txn", func(ctx context.Context, _ any, invoke func() error) error {
-					if !first.Swap(true) {
-						return fails(ctx)
-					}
-					return invoke()
-				})
+				remove, called = p.rec.HookFirst("Txn", fails)
 				done = time.Now()
 				cancel()
 				return nil
 			})
-			require.True(t, first.Load())
+			require.True(t, called())
 			require.Less(t, time.Since(done), lease.DefaultGrace)
 			requireKeys(t, s, "lock")
 			remove()
@@ -200,19 +188,12 @@ func TestASessionThatWaitsForARemovalHasTimeToRevokeItsLease(t *testing.T) {
 	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
 		p := newParty(t, s)
 		h := take(t, p.mutex(t))
-		var first atomic.Bool
-		p.rec.Hook("Txn", func(ctx context.Context, _ any, invoke func() error) error {
-			if first.Swap(true) {
-				return invoke()
-			}
-			<-ctx.Done()
-			return status.FromContextError(ctx.Err()).Err()
-		})
+		_, called := p.rec.HookFirst("Txn", etcdtest.Vanished)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		require.ErrorIs(t, h.Unlock(ctx), context.Canceled)
 		require.NoError(t, p.session.Close(ctx))
-		require.True(t, first.Load())
+		require.True(t, called())
 		requireKeys(t, s, "lock")
 	})
 }
