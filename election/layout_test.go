@@ -186,6 +186,35 @@ func TestEtcdLayoutTakesUpItsOwnKeyAfterALostReply(t *testing.T) {
 	resign(t, term)
 }
 
+// Two attempts are out side by side. The one that has found the key is looked at first, the one
+// that has put it between that and the next step.
+func TestEtcdLayoutTakesUpItsOwnKeyIfTheAnswerComesBeside(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	name, p := c.Prefix(t)+"e", newPeer(t, c, peertest.WithTTL(peertest.Unhurried)) // which sets when the second goes out
+	var first atomic.Bool
+	applied := make(chan struct{})
+	p.Rec.Hook("Txn", func(ctx context.Context, req any, invoke func() error) error {
+		switch {
+		case req.(*pb.TxnRequest).Success[0].GetRequestPut() == nil:
+			return invoke()
+		case first.Swap(true):
+			<-applied
+			return invoke()
+		}
+		err := invoke()
+		close(applied)
+		<-ctx.Done()
+		return err
+	})
+	term, err := p.election(t, name, election.WithEtcdLayout()).Campaign(guarded(t), "a")
+	require.NoError(t, err)
+	all, err := election.Candidates(guarded(t), p.Client, name, election.WithEtcdLayout())
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+	resign(t, term)
+}
+
 // What another library has put under the session's lease is not taken for our own.
 func TestEtcdLayoutQueuesBehindAnotherUserOfItsLease(t *testing.T) {
 	t.Parallel()

@@ -229,7 +229,7 @@ func (e *entry) adopt(resp *clientv3.TxnResponse, why error) error {
 			return why
 		}
 		// Another library may use our lease: concurrency.WithLease.
-		if e.q.Raw && e.life.unanswered() == 0 { // theirs may be the same
+		if e.q.Raw && !e.life.mayBePut() { // theirs may be the same
 			e.value = e.record.Nonce
 		}
 		e.life.takenByAnother()
@@ -246,7 +246,7 @@ func (e *entry) adopt(resp *clientv3.TxnResponse, why error) error {
 // wrote reports whether kv, found where the entry was to be put, is what it put.
 func (e *entry) wrote(kv *mvccpb.KeyValue) bool {
 	if e.q.Raw { // the key is ours, so only an attempt before this one, or somebody who shares our lease
-		return e.life.unanswered() > 0 && string(kv.Value) == e.value && kv.Version == 1 && clientv3.LeaseID(kv.Lease) == e.lease.ID()
+		return e.life.mayBePut() && string(kv.Value) == e.value && kv.Version == 1 && clientv3.LeaseID(kv.Lease) == e.lease.ID()
 	}
 	return Parse(kv).Record.Nonce == e.record.Nonce
 }

@@ -74,7 +74,7 @@ func (e *entry) delete(ctx context.Context) (removed bool, err error) {
 	p.conds, p.then = e.removal()
 	limits := e.limits()
 	limits.Patience = hurried(ctx, limits.Patience)
-	return attempt.Hedge(ctx, limits, func(ctx context.Context) (bool, error) {
+	removed, err = attempt.Hedge(ctx, limits, func(ctx context.Context) (bool, error) {
 		e.life.deleteSent()
 		resp, err := e.crowd.removals.commit(ctx, p)
 		if err == nil && !resp.Succeeded && len(e.legs) > 1 {
@@ -84,6 +84,7 @@ func (e *entry) delete(ctx context.Context) (removed bool, err error) {
 		e.life.deleteAnswered(removed, err)
 		return removed, err
 	})
+	return removed || e.life.wasDeleted(), err // by an attempt beside the one that found nothing
 }
 
 // removal returns a transaction that deletes the entry if all of it is what we made.

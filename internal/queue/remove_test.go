@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 
+	"github.com/conclave-go/conclave/internal/inside"
 	"github.com/conclave-go/conclave/internal/peertest"
 	"github.com/conclave-go/conclave/internal/queue"
 	"github.com/conclave-go/conclave/internal/vtime"
@@ -97,6 +98,53 @@ func TestARemovalByValueThatComesLateDoesNotMeetTheNextEntryOfTheKey(t *testing.
 		require.NoError(t, g.Release(t.Context()))
 		require.NoError(t, session.Close(t.Context()))
 	}, vtime.WithServerOptions(grpc.ChainUnaryInterceptor(slow(late, isPut), slow(later, isDelete))))
+}
+
+// Two removals are out side by side. The one that has found nothing is looked at first; the key
+// can be used again nevertheless.
+func TestAKeyIsNotInDoubtIfTheAttemptBesideHasRemovedIt(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		removed := make(chan struct{})
+		var first atomic.Bool
+		client := s.Client(vtime.WithDialOptions(grpc.WithUnaryInterceptor(func(
+			ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption,
+		) error {
+			txn, ok := req.(*pb.TxnRequest)
+			put, remove := ok && isPut(txn.Success[0]), ok && isDelete(txn.Success[0])
+			if remove && first.Swap(true) {
+				<-removed
+			}
+			err := call(ctx, method, req, reply, cc, opts...)
+			switch {
+			case put:
+				<-ctx.Done()
+				return ctx.Err()
+			case remove && !closed(removed):
+				close(removed)
+				<-ctx.Done()
+			}
+			return err
+		})))
+		session, err := lease.NewSession(t.Context(), client, lease.WithTTL(time.Minute))
+		require.NoError(t, err)
+		l, err := session.Lease(t.Context())
+		require.NoError(t, err)
+		giveUp(t, exclusive(&peertest.Peer{Session: session}, "a"), time.Second)
+		vtime.Advance(10 * time.Second) // another removal goes out beside the first
+		require.True(t, closed(removed))
+		require.Zero(t, inside.Keys(l).Doubts())
+		require.NoError(t, session.Close(t.Context()))
+	})
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 // giveUp asks for a turn, and gives that up after a time.

@@ -176,6 +176,13 @@ func (l *life) undeleted() int {
 	return l.deletes
 }
 
+// wasDeleted reports whether a deletion of the entry was answered as applied.
+func (l *life) wasDeleted() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.deleted
+}
+
 // mayBeDeleted reports whether a deletion of the entry was applied, or may have been.
 func (l *life) mayBeDeleted() bool {
 	l.mu.Lock()
@@ -245,9 +252,10 @@ func (l *life) found() {
 	}
 }
 
-// unanswered returns how many enqueues have no answer.
-func (l *life) unanswered() int {
+// mayBePut reports whether an enqueue was applied, or may have been: of two side by side the
+// one that was may be answered before the one that found the entry is looked at, or after.
+func (l *life) mayBePut() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.puts
+	return l.applied || l.puts > 0
 }
