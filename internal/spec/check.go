@@ -354,6 +354,10 @@ func (c *checker) granted(s cursor, e *entry, ev told) {
 		switch {
 		case g.created != ev.Revision:
 			c.violated(s, fmt.Sprintf("%q was granted as of revision %d, but is of revision %d", g.key, ev.Revision, g.created), g.past())
+		case g.overtaken:
+			g.overtaken, g.granted, g.held = false, true, true
+			g.note(s, "granted via "+ev.Via.String()+", and gone already", 0)
+			continue
 		case g.state != waiting && g.state != owner:
 			c.violated(s, fmt.Sprintf("%q was granted while it is %v", g.key, g.state), g.past())
 		case g.absent:
@@ -363,7 +367,7 @@ func (c *checker) granted(s cursor, e *entry, ev told) {
 		case g.owns == 0:
 			c.violated(s, fmt.Sprintf("%q was granted although no answer shows that nobody is in its way", g.key), g.past())
 		}
-		g.state, g.held = owner, true
+		g.state, g.granted, g.held = owner, true, true
 		g.note(s, "granted via "+ev.Via.String(), 0)
 	}
 }

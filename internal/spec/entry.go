@@ -52,8 +52,11 @@ type entry struct {
 	beforeCreated int64
 	alone         bool
 	seen, next    int64
-	// held is set while a hold has it.
-	held  bool
+	// held is set while a hold has it, and granted once one had.
+	held, granted bool
+	// overtaken is set if the news that it is gone came after the proof that it owns, and before
+	// the grant: nobody can say which of two messages a process has read when it grants.
+	overtaken bool
 	trail []event
 }
 
@@ -203,8 +206,18 @@ func (e *entry) missing(s cursor, revision int64, how string) {
 		return
 	}
 	e.absent = true
+	e.overtaken = !e.granted && e.proof() != 0 && e.proof() < revision
 	e.settle()
 	e.note(s, how, revision)
+}
+
+// proof returns the revision at which an answer, or an event, has shown that it owns, 0 if none
+// has.
+func (e *entry) proof() int64 {
+	if e.owns == 0 && e.alone {
+		return e.next
+	}
+	return e.owns
 }
 
 // settle makes the entry gone if nothing of it is there and nothing can bring it back,

@@ -311,6 +311,36 @@ func TestTheOnlyOneBeforeAnEntryMayBeSeenToGo(t *testing.T) {
 	}
 }
 
+// The news that an entry is gone may be there when it is granted, and not be read yet; but not if
+// it came before what shows that the entry owns.
+func TestAnEntryMayBeGoneWhenItIsGranted(t *testing.T) {
+	t.Parallel()
+	deleted := func(key string, rev int64) *mvccpb.Event {
+		return &mvccpb.Event{Type: mvccpb.Event_DELETE, Kv: &mvccpb.KeyValue{Key: []byte(key), ModRevision: rev}}
+	}
+	for name, tt := range map[string]struct {
+		events []*mvccpb.Event
+		grants int
+		fine   bool
+	}{
+		"after the one before it":         {[]*mvccpb.Event{deleted(theirs, 7), deleted(mine, 8)}, 1, true},
+		"and not once more":               {[]*mvccpb.Event{deleted(theirs, 7), deleted(mine, 8)}, 2, false},
+		"before the one before it":        {[]*mvccpb.Event{deleted(mine, 7), deleted(theirs, 8)}, 1, false},
+		"together with the one before it": {[]*mvccpb.Event{deleted(theirs, 7), deleted(mine, 7)}, 1, false},
+	} {
+		run := spec.NewRun()
+		a := &actor{Process: run.Process()}
+		a.put(record("a"))(nil, errBroken) // which may put it once more
+		a.put(record("a"))(applied(5, entryOf(theirs, 4)), nil)
+		a.Message(spec.Message{Call: 99, Stream: true, Response: &pb.WatchResponse{Header: header(8), Events: tt.events}})
+		for range tt.grants {
+			a.granted(5)
+			a.ended()
+		}
+		require.Equal(t, tt.fine, len(run.Check(spec.History{})) == 0, name)
+	}
+}
+
 // The queue of another layout has those within it that are called after it.
 func TestNoTransactionPutsTwoEntriesIntoOneQueue(t *testing.T) {
 	t.Parallel()
