@@ -49,8 +49,9 @@ func Transient(err error) bool {
 	case codes.InvalidArgument:
 		return errors.Is(err, rpctypes.ErrAuthOldRevision)
 	case codes.Unknown:
-		// What a member says whose leader is changing; etcd has no name for it.
-		return strings.Contains(err.Error(), "raft proposal dropped")
+		// What a member says whose leader is changing, and one that was removed from the
+		// cluster and is about to stop; etcd has no names for them.
+		return strings.Contains(err.Error(), "raft proposal dropped") || strings.Contains(err.Error(), "raft: stopped")
 	default:
 		return false
 	}

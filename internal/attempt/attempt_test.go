@@ -52,6 +52,8 @@ func TestErrorsAreToldApart(t *testing.T) {
 		{"bad request", rpctypes.ErrTooManyOps, codes.InvalidArgument, false, false},
 		{"closed client", status.Error(codes.Canceled, "the client connection is closing"), codes.Canceled, false, true},
 		{"cancelled", context.Canceled, codes.Canceled, false, true},
+		{"proposal dropped", status.Error(codes.Unknown, "raft proposal dropped"), codes.Unknown, true, true},
+		{"a removed member", status.Error(codes.Unknown, "raft: stopped"), codes.Unknown, true, true},
 		{"something else", errors.New("x"), codes.Unknown, false, true},
 	} {
 		require.Equal(t, tt.transient, attempt.Transient(tt.err), "transient: %s", tt.name)

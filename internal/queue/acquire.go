@@ -99,7 +99,7 @@ func (q *Queue) tryAcquire(ctx context.Context, c *Call) (g *Grant, head Occupan
 		}
 		head, taken, err := e.tryEnqueue(ctx)
 		if err == nil && taken {
-			e.becomeGone()
+			e.remove() // an attempt without an answer may yet put it
 			return nil, head, true, nil
 		}
 		if err == nil {
@@ -150,12 +150,7 @@ func (e *entry) giveUp(ctx context.Context, why error) error {
 	case e.lease.Err() != nil:
 		e.tell(slog.LevelInfo, "queue: waiter lost its lease and queues again", "cause", e.lease.Err())
 	case errors.Is(why, rpctypes.ErrLeaseNotFound):
-		if e.marks != nil {
-			e.marks.renew(ctx)
-		}
-		if e.marks == nil || !e.marks.lost.Load() {
-			return e.awaitLoss(ctx)
-		}
+		return e.awaitLoss(ctx)
 	case errors.Is(why, errOvertaken):
 	case errors.Is(why, errOwnGone):
 		e.tell(slog.LevelWarn, "queue: entry was deleted while it waited; queueing again")
@@ -178,10 +173,18 @@ func (e *entry) behind(err error) error {
 	return err
 }
 
-// awaitLoss waits until the lease has ended, which the server says it has, or ctx.
+// awaitLoss waits until the lease has ended, or that of its mark, one of which the server says
+// has, or ctx.
 func (e *entry) awaitLoss(ctx context.Context) error {
 	e.keys.Hurry()
+	var lost <-chan struct{}
+	if e.marks != nil {
+		e.marks.renew(ctx) // if that has no answer, the next renewal does
+		lost = e.marks.lost
+	}
 	select {
+	case <-lost:
+		return nil
 	case <-e.lease.Context().Done():
 		return nil
 	case <-ctx.Done():

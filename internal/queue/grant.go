@@ -200,7 +200,7 @@ func (g *Grant) deleted() {
 		return
 	}
 	g.entry.log().Warn("queue: key of the holder was deleted", "revision", g.entry.created)
-	if len(g.entry.legs) > 1 { // the others may be there
+	if len(g.entry.legs) > 1 || g.entry.legs[0].lane.sole { // others may be there, or it may be there as another wrote it
 		g.entry.remove()
 	} else {
 		g.entry.becomeGone()

@@ -23,8 +23,9 @@ type markLease struct {
 	id    clientv3.LeaseID
 	ttl   time.Duration
 	entry *entry // for whom it was granted, with the session and the lease
-	// lost is set once it does not exist any more.
-	lost atomic.Bool
+	// lost is closed once it does not exist any more.
+	lost chan struct{}
+	once sync.Once
 
 	mu      sync.Mutex
 	expires time.Time // not before; by the last renewal that was answered
@@ -58,7 +59,7 @@ func (e *entry) markable(ctx context.Context) error {
 		found, _ = inside.Of(e.q.Session).Shared().LoadOrStore(key, &markLeases{turn: make(chan struct{}, 1)})
 	}
 	leases, _ := found.(*markLeases)
-	if e.marks = leases.live.Load(); e.marks != nil && !e.marks.lost.Load() {
+	if e.marks = leases.live.Load(); e.marks.lives() {
 		return nil
 	}
 	select {
@@ -67,7 +68,7 @@ func (e *entry) markable(ctx context.Context) error {
 	case <-ctx.Done():
 		return attempt.Ended(ctx, nil)
 	}
-	if e.marks = leases.live.Load(); e.marks != nil && !e.marks.lost.Load() {
+	if e.marks = leases.live.Load(); e.marks.lives() {
 		return nil
 	}
 	m, err := e.grantMarkLease(ctx)
@@ -91,21 +92,36 @@ func (e *entry) grantMarkLease(ctx context.Context) (*markLease, error) {
 			return nil, err
 		}
 		ttl := time.Duration(granted.TTL) * time.Second
-		return &markLease{entry: e, id: granted.ID, ttl: ttl, expires: began.Add(ttl)}, nil
+		return &markLease{lost: make(chan struct{}), entry: e, id: granted.ID, ttl: ttl, expires: began.Add(ttl)}, nil
 	})
 }
 
 // seconds returns d as a TTL, rounded up.
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
+// lives reports whether there is a lease, as far as is known.
+func (m *markLease) lives() bool {
+	if m == nil {
+		return false
+	}
+	select {
+	case <-m.lost:
+		return false
+	default:
+		return true
+	}
+}
+
 // keep renews the lease whenever that of the entries is, until that ends.
 func (m *markLease) keep(ctx context.Context) {
 	renewing, stop := m.entry.keys.Renewals()
 	defer stop()
-	for !m.lost.Load() {
+	for {
 		select {
 		case <-renewing:
 			m.renew(ctx)
+		case <-m.lost:
+			return
 		case <-ctx.Done():
 			return
 		}
@@ -124,8 +140,11 @@ func (m *markLease) renew(ctx context.Context) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.expires = began.Add(m.ttl)
-	case errors.Is(err, rpctypes.ErrLeaseNotFound) && !m.lost.Swap(true):
-		m.entry.log().Warn("queue: lease of the lock delay was revoked; what is held now has no delay", "lease", m.id)
+	case errors.Is(err, rpctypes.ErrLeaseNotFound):
+		m.once.Do(func() {
+			m.entry.log().Warn("queue: lease of the lock delay was revoked; what is held now has no delay", "lease", m.id)
+			close(m.lost)
+		})
 	}
 }
 

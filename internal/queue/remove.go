@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -74,7 +75,8 @@ func (e *entry) delete(ctx context.Context) (removed bool, err error) {
 	p.conds, p.then = e.removal()
 	limits := e.limits()
 	limits.Patience = hurried(ctx, limits.Patience)
-	removed, err = attempt.Hedge(ctx, limits, func(ctx context.Context) (bool, error) {
+	var did atomic.Bool // also by an attempt beside the one that found nothing
+	_, err = attempt.Hedge(ctx, limits, func(ctx context.Context) (bool, error) {
 		e.life.deleteSent()
 		resp, err := e.crowd.removals.commit(ctx, p)
 		if err == nil && !resp.Succeeded && len(e.legs) > 1 {
@@ -82,9 +84,12 @@ func (e *entry) delete(ctx context.Context) (removed bool, err error) {
 		}
 		removed := err == nil && resp.Succeeded
 		e.life.deleteAnswered(removed, err)
+		if removed {
+			did.Store(true)
+		}
 		return removed, err
 	})
-	return removed || e.life.wasDeleted(), err // by an attempt beside the one that found nothing
+	return did.Load(), err
 }
 
 // removal returns a transaction that deletes the entry if all of it is what we made.

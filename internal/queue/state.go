@@ -7,7 +7,6 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/conclave-go/conclave/internal/attempt"
 	"github.com/conclave-go/conclave/internal/race"
 	"github.com/conclave-go/conclave/lease"
 )
@@ -105,7 +104,7 @@ func (l *life) putAnswered(resp *clientv3.TxnResponse, err error) {
 
 // inDoubt reports whether a request that has ended with err may take effect still.
 func inDoubt(err error) bool {
-	return err != nil && !errors.Is(err, errUnsent) && attempt.Uncertain(err)
+	return err != nil && !errors.Is(err, errUnsent) && !refused(err)
 }
 
 // mayExist reports whether the key may be in the store, or come to be.
@@ -174,13 +173,6 @@ func (l *life) undeleted() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.deletes
-}
-
-// wasDeleted reports whether a deletion of the entry was answered as applied.
-func (l *life) wasDeleted() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.deleted
 }
 
 // mayBeDeleted reports whether a deletion of the entry was applied, or may have been.

@@ -26,7 +26,7 @@ func (e *entry) tryPut(ctx context.Context) (head Occupant, taken bool, err erro
 			return Occupant{}, false, err
 		}
 		if resp.Succeeded || e.adopted(resp) {
-			e.claimed = resp.Succeeded
+			e.claimed = true // its mark, if it leaves one, was put with it
 			return Occupant{}, false, nil
 		}
 		for _, kv := range all(resp.Responses[1 : 1+reads]) {

@@ -57,7 +57,7 @@ type entry struct {
 	// overtaken is set if the news that it is gone came after the proof that it owns, and before
 	// the grant: nobody can say which of two messages a process has read when it grants.
 	overtaken bool
-	trail []event
+	trail     []event
 }
 
 // event is something that happened to an entry.
