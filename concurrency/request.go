@@ -3,11 +3,14 @@ package concurrency
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 const (
@@ -16,7 +19,7 @@ const (
 	// vanished, one of three requests reaches the other.
 	patience   = time.Second
 	mostBeside = 3
-	// firstPause and longestPause bound the wait after a refusal for lack of a leader.
+	// firstPause and longestPause bound the wait after a failure.
 	firstPause, longestPause = 20 * time.Millisecond, time.Second
 )
 
@@ -38,8 +41,9 @@ func led[T any](ctx context.Context, try func(context.Context) (T, error)) (T, e
 }
 
 // beside makes a request that may be made several times, so that a member which has vanished
-// does not keep it from the others: one without an answer goes out again beside the first, and
-// the first answer counts.
+// or restarts does not keep it from the others: one without an answer goes out again beside the
+// first, one that has failed for a reason which may pass goes out again after a pause, and the
+// first answer counts.
 func beside[T any](ctx context.Context, try func(context.Context) (T, error)) (got T, err error) {
 	type outcome struct {
 		got T
@@ -48,27 +52,52 @@ func beside[T any](ctx context.Context, try func(context.Context) (T, error)) (g
 	outcomes := make(chan outcome, 1+mostBeside)
 	var running sync.WaitGroup
 	defer running.Wait()
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
 	next := time.NewTimer(0)
 	defer next.Stop()
-	begun, out := 0, 0
-	for {
+	pause := firstPause
+	for out := 0; ; {
 		select {
 		case o := <-outcomes:
-			if out--; o.err == nil || out == 0 {
+			out--
+			if o.err == nil || ctx.Err() != nil || !passing(o.err) {
 				return o.got, o.err
 			}
+			next.Reset(pause)
+			pause = min(2*pause, longestPause)
 		case <-next.C:
-			begun++
 			out++
 			running.Go(func() {
-				got, err := led(ctx, try)
+				got, err := try(ctx)
 				outcomes <- outcome{got, err}
 			})
-			if begun <= mostBeside {
+			if out <= mostBeside {
 				next.Reset(patience)
 			}
+		case <-ctx.Done():
+			return got, ctx.Err()
 		}
 	}
+}
+
+// passing reports whether the reason why a request has failed may go away by itself. It says
+// nothing about whether the request took effect.
+func passing(err error) bool {
+	switch code(err) {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Internal, codes.Aborted, codes.Unauthenticated:
+		return true
+	case codes.Unknown: // what a member says whose leader is changing; etcd has no name for it
+		return strings.Contains(err.Error(), "raft proposal dropped")
+	default:
+		return errors.Is(err, rpctypes.ErrTooManyRequests) || errors.Is(err, rpctypes.ErrAuthOldRevision)
+	}
+}
+
+// code returns the gRPC code of an error of the client.
+func code(err error) codes.Code {
+	if named, ok := errors.AsType[rpctypes.EtcdError](rpctypes.Error(err)); ok {
+		return named.Code()
+	}
+	return status.Code(err)
 }

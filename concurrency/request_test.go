@@ -7,7 +7,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"github.com/conclave-go/conclave/concurrency"
 	"github.com/conclave-go/conclave/internal/etcdtest"
@@ -72,4 +74,42 @@ func TestAMemberWithoutALeaderRefusesAndAnotherIsAsked(t *testing.T) {
 	require.Nil(t, get(t, c.Client(t), key))
 	first(m.rec, "LeaseRevoke", cutOff)
 	require.NoError(t, m.Close())
+}
+
+func TestARequestIsMadeAgainIfTheReasonOfItsFailurePasses(t *testing.T) {
+	t.Parallel()
+	for _, why := range []error{
+		status.Error(codes.Unavailable, "error reading from server: EOF"), rpctypes.ErrGRPCRequestTooManyRequests,
+		status.Error(codes.Unknown, "raft proposal dropped"),
+	} {
+		c := etcdtest.New(t)
+		name, m := c.Prefix(t)+"m", newMember(t, c)
+		put(t, m.client, name, "v")
+		refused := m.rec.RefuseCalls("Txn", 2, why)
+		run(t, m.client, func(s concurrency.STM) error {
+			require.Equal(t, "v", s.Get(name))
+			return nil
+		})
+		await(t, refused, "two are refused")
+		m.Orphan()
+
+		after := newMember(t, c, concurrency.WithLease(m.Lease()))
+		refused = after.rec.RefuseCalls("Range", 2, why)
+		require.NoError(t, concurrency.NewMutex(after.Session, name).Lock(guarded(t)))
+		await(t, refused, "two are refused")
+		after.Orphan()
+		refused = after.rec.RefuseCalls("LeaseRevoke", 2, why)
+		require.NoError(t, after.Close())
+		await(t, refused, "two are refused")
+	}
+}
+
+func TestARequestIsNotMadeAgainIfItIsRefused(t *testing.T) {
+	t.Parallel()
+	rec := &etcdtest.Recorder{}
+	client := etcdtest.New(t).Client(t, etcdtest.WithRecorder(rec))
+	rec.RefuseCalls("Txn", 1, rpctypes.ErrGRPCPermissionDenied)
+	_, err := concurrency.NewSTM(client, func(s concurrency.STM) error { s.Get("k"); return nil }, concurrency.WithAbortContext(guarded(t)))
+	require.ErrorIs(t, err, rpctypes.ErrPermissionDenied)
+	require.Equal(t, 1, rec.Count("Txn"))
 }
