@@ -130,21 +130,28 @@ func (c *claim) holds(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// proclaims puts a value into the term that the session has, and reports whether it has one;
-// if that fails, it has not. The turn must be held.
-func (c *claim) proclaims(ctx context.Context, val string) (bool, error) {
+// leads reports whether the session leads, with a value that it puts if another is there. If
+// that cannot be put, the term is over; if it is only not known what is there, the term goes
+// on. The turn must be held.
+func (c *claim) leads(ctx context.Context, val string) (bool, error) {
 	t := c.term
 	if t == nil {
 		return false, nil
 	}
+	has, err := c.session.shows(ctx, t, val)
+	lasts := t.Err() == nil
+	if err != nil && lasts {
+		return false, err
+	}
 	c.term = nil
-	lasted := t.Err() == nil
-	err := proclaimOrResign(ctx, t, val)
+	if err == nil && !has {
+		err = c.session.proclaimOrResign(ctx, t, val)
+	}
 	switch {
 	case err == nil:
 		c.term = t
 		return true, nil
-	case !lasted, errors.Is(err, election.ErrLost), errors.Is(err, election.ErrResigned):
+	case !lasts, errors.Is(err, election.ErrLost), errors.Is(err, election.ErrResigned):
 		return false, nil
 	}
 	return false, err

@@ -24,7 +24,49 @@ func (s *Session) leads(t *election.Term) {
 		if s.terms[t.Key()] == t {
 			delete(s.terms, t.Key())
 		}
+		delete(s.unsettled, t)
 	})
+}
+
+// shows reports whether a term has a value and keeps it: the server is asked for that, since
+// an operator may have deleted the key or changed what is there.
+func (s *Session) shows(ctx context.Context, t *election.Term, val string) (bool, error) {
+	resp, err := t.Txn(ctx).Then(clientv3.OpGet(t.Key())).Commit()
+	if err != nil {
+		return false, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	kvs := resp.Responses[0].GetResponseRange().GetKvs()
+	return len(kvs) > 0 && string(kvs[0].GetValue()) == val && s.unsettled[t] == 0, nil
+}
+
+// proclaim puts a value into a term. If it fails, the value may still be put, but not after
+// the next that succeeds.
+func (s *Session) proclaim(ctx context.Context, t *election.Term, val string) error {
+	s.mu.Lock()
+	before := s.unsettled[t]
+	s.mu.Unlock()
+	err := t.Proclaim(ctx, val)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case err == nil && s.unsettled[t] == before:
+		delete(s.unsettled, t)
+	case err != nil && s.terms[t.Key()] == t:
+		s.unsettled[t]++
+	}
+	return err
+}
+
+// proclaimOrResign gives a term up if it cannot have the value given: nobody leads after a
+// Campaign that has failed so.
+func (s *Session) proclaimOrResign(ctx context.Context, t *election.Term, val string) error {
+	err := s.proclaim(ctx, t, val)
+	if err != nil && t.Err() == nil {
+		_ = t.Resign(ctx) // the session finishes what fails
+	}
+	return err
 }
 
 // term returns the term of the key that the process has, nil if it has none.

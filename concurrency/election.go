@@ -66,10 +66,14 @@ func ResumeElection(s *Session, pfx, leaderKey string, leaderRev int64) *Electio
 	return e
 }
 
-// Campaign waits until the session leads, with val for others to see; at once if it leads
-// already, with val from then on, unless [WithStrict]. When ctx ends it returns ctx's error,
-// and when the session does [ErrSessionExpired]: nobody is a candidate then, and what was
-// written is removed. But with a ctx that is done already it does nothing: who leads goes on.
+// Campaign waits until the session leads, with val for others to see. When ctx ends it returns
+// ctx's error, and when the session does [ErrSessionExpired]: nobody is a candidate then, and
+// what was written is removed.
+//
+// If the session leads already, which the server is asked, Campaign returns at once, unless
+// [WithStrict]. It writes val only if the session leads with another value. If it fails before
+// it writes, for example because ctx ends, the session still leads, with the value that it had;
+// if it fails later, or while it takes up what an earlier user of the lease has left, nobody leads.
 //
 // It returns no context that ends with the term: watch [Session.Done], which does not
 // report when an operator deletes the key.
@@ -118,7 +122,7 @@ func (e *Election) obtain(ctx context.Context, val string) (*election.Term, erro
 		return nil, err
 	}
 	defer release()
-	if leads, err := c.proclaims(ctx, val); leads || err != nil {
+	if leads, err := c.leads(ctx, val); leads || err != nil {
 		return c.term, err
 	}
 	left, err := e.session.left(ctx, e.prefix)
@@ -139,23 +143,13 @@ func (e *Election) resumeAs(val string) func(ctx context.Context, key string, re
 	return func(ctx context.Context, key string, rev int64) (*election.Term, error) {
 		t, err := e.inner.Resume(ctx, key, rev)
 		if err == nil {
-			err = proclaimOrResign(ctx, t, val)
+			err = e.session.proclaimOrResign(ctx, t, val)
 		}
 		if err != nil {
 			return nil, err
 		}
 		return t, nil
 	}
-}
-
-// proclaimOrResign gives a term up if it cannot have the value given: nobody leads after a
-// Campaign that has failed.
-func proclaimOrResign(ctx context.Context, t *election.Term, val string) error {
-	err := t.Proclaim(ctx, val)
-	if err != nil && t.Err() == nil {
-		_ = t.Resign(ctx) // the session finishes what fails
-	}
-	return err
 }
 
 // leading returns the term that the election has; or, if it was resumed and the process has
@@ -196,7 +190,7 @@ func (e *Election) Proclaim(ctx context.Context, val string) error {
 	err := election.ErrLost
 	switch {
 	case t != nil:
-		if err = t.Proclaim(ctx, val); err == nil {
+		if err = e.session.proclaim(ctx, t, val); err == nil {
 			h = header(t.Header())
 		}
 	case key != "":
@@ -351,8 +345,8 @@ func (e *Election) Rev() int64 {
 	return e.rev
 }
 
-// Header returns the header of the answer to the last Campaign or Proclaim that has
-// succeeded, nil before there was one.
+// Header returns the header of the answer to the last Campaign or Proclaim that has put the
+// value, nil before there was one.
 func (e *Election) Header() *pb.ResponseHeader {
 	e.mu.Lock()
 	defer e.mu.Unlock()

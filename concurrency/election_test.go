@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/concurrency"
@@ -259,4 +261,65 @@ func TestCampaignReturnsItsContextsOwnError(t *testing.T) {
 	done := second.waiting(t, func() error { return concurrency.NewElection(second.Session, name).Campaign(ctx, "b") })
 	cancel()
 	require.Equal(t, context.Canceled, await(t, done, "Campaign returns"))
+}
+
+func TestACampaignWithTheSameValueKeepsTheTermIfItsContextEnds(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	name, m := c.Prefix(t)+"e", newMember(t, c)
+	e := concurrency.NewElection(m.Session, name)
+	require.NoError(t, e.Campaign(guarded(t), "a"))
+	rev, asked := e.Rev(), make(chan struct{})
+	var once sync.Once
+	ctx, cancel := context.WithCancel(guarded(t))
+	defer cancel()
+	remove := m.rec.Hook("Txn", func(ctx context.Context, _ any, invoke func() error) error {
+		_ = invoke() // the answer is lost
+		once.Do(func() { close(asked) })
+		return etcdtest.Vanished(ctx)
+	})
+	done := soon(func() error { return e.Campaign(ctx, "a") })
+	requireClosed(t, asked)
+	cancel()
+	require.Equal(t, context.Canceled, await(t, done, "Campaign returns"))
+	remove()
+
+	before := m.rec.Writes()
+	require.NoError(t, concurrency.NewElection(m.Session, name).Campaign(guarded(t), "a"))
+	require.Equal(t, before, m.rec.Writes(), "there is nothing to write")
+	require.NoError(t, e.Campaign(guarded(t), "a"))
+	require.Equal(t, rev, e.Rev(), "it still leads")
+	require.NoError(t, e.Proclaim(guarded(t), "b"))
+	resp, err := e.Leader(guarded(t))
+	require.NoError(t, err)
+	require.Equal(t, "b", string(resp.Kvs[0].Value))
+	require.Equal(t, rev, resp.Kvs[0].CreateRevision)
+}
+
+func TestACampaignWithTheSameValueWritesItIfAProclaimMayStillReplaceIt(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	name, m := c.Prefix(t)+"e", newMember(t, c)
+	e := concurrency.NewElection(m.Session, name)
+	require.NoError(t, e.Campaign(guarded(t), "a"))
+	ctx, cancel := context.WithCancel(guarded(t))
+	defer cancel()
+	swallowed := make(chan *pb.TxnRequest, 1)
+	stop := m.rec.Hook("Txn", func(ctx context.Context, req any, _ func() error) error {
+		if txn, ok := req.(*pb.TxnRequest); ok && txn.Success[0].GetRequestPut() != nil {
+			swallowed <- txn
+		}
+		cancel()
+		return etcdtest.Vanished(ctx)
+	})
+	require.Equal(t, context.Canceled, e.Proclaim(ctx, "late"))
+	stop()
+	require.NoError(t, concurrency.NewElection(m.Session, name).Campaign(guarded(t), "a"))
+	_, err := pb.NewKVClient(m.client.ActiveConnection()).Txn(guarded(t), await(t, swallowed, "the late one"))
+	require.NoError(t, err)
+	require.Equal(t, "a", string(get(t, m.client, e.Key()).Value))
+
+	before := m.rec.Writes()
+	require.NoError(t, e.Campaign(guarded(t), "a"))
+	require.Equal(t, before, m.rec.Writes(), "nothing can replace it any more")
 }

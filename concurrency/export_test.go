@@ -10,7 +10,7 @@ func Closing(s *Session) <-chan struct{} { return inside.Of(s.inner).Context().D
 func Names(s *Session) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.claims) + len(s.terms) + len(s.resumed)
+	return len(s.claims) + len(s.terms) + len(s.resumed) + len(s.unsettled)
 }
 
 // Users returns how many calls of a session use a mutex or an election.

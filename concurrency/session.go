@@ -37,6 +37,9 @@ type Session struct {
 	closed   bool // the lease was revoked
 	claims   map[claimKey]*claim
 	terms    map[string]*election.Term // those that last, by their keys
+	// unsettled counts the proclamations that have failed since one has succeeded: any of them
+	// may still take effect.
+	unsettled map[*election.Term]int
 	// resumed are the elections that lead with a key of no term of this process.
 	resumed map[string]*Election
 	// calls counts those that put or delete keys, and idle, if not nil, is closed when there
@@ -66,6 +69,7 @@ func NewSession(client *clientv3.Client, opts ...SessionOption) (*Session, error
 	s := &Session{
 		client: client, opts: o, inner: inner, lease: l, done: make(chan struct{}), over: make(chan struct{}),
 		claims: make(map[claimKey]*claim), terms: make(map[string]*election.Term), resumed: make(map[string]*Election),
+		unsettled: make(map[*election.Term]int),
 	}
 	s.ctx, s.cancel = context.WithCancelCause(o.ctx)
 	go s.watch() // ends with the lease
