@@ -106,19 +106,31 @@ type Stopper interface {
 	Stop()
 }
 
-// Drain ends a server in good order: it takes the address out of the registry, lets the
+// Drain ends a server in good order: it takes the address out of the registry, then lets the
 // server serve for the grace, so that clients hear of it, and then waits for the calls
-// under way. When ctx ends first the server is stopped at once, and ctx's error returned;
-// an etcd that cannot be reached holds it up for [lease.DefaultGrace] once the server has stopped, and then an error with
-// the key is returned: the address is still in the registry, and goes with the session's lease if not before.
+// under way. When ctx ends first the server is stopped at once, and ctx's error returned.
+// An etcd that does not answer holds it up for [lease.DefaultGrace], and an error with the key
+// is returned in the end: the address is still in the registry, and goes with the session's
+// lease if not before.
 //
 // After a signal ctx is often already done: use [context.WithTimeout] on
 // [context.WithoutCancel].
 func (r *Registration) Drain(ctx context.Context, server Stopper) error {
-	removing := make(chan error, 1)
 	removal, giveUp := context.WithCancel(ctx)
 	defer giveUp()
-	go func() { removing <- r.Close(removal) }() // ends with removal and the session's grace, which nobody waits for
+	removed := make(chan struct{})
+	var err error
+	go func() { // ends with removal and the session's grace, which nobody waits for
+		defer close(removed)
+		err = r.Close(removal)
+	}()
+	patience, end := context.WithTimeout(context.WithoutCancel(ctx), lease.DefaultGrace)
+	defer end()
+	select {
+	case <-removed:
+	case <-patience.Done():
+	case <-ctx.Done():
+	}
 	select {
 	case <-time.After(r.cfg.grace):
 	case <-ctx.Done():
@@ -126,18 +138,20 @@ func (r *Registration) Drain(ctx context.Context, server Stopper) error {
 	stop := context.AfterFunc(ctx, server.Stop) // which ends GracefulStop
 	server.GracefulStop()
 	served := stop()
-	patience := time.NewTimer(lease.DefaultGrace)
-	defer patience.Stop()
-	var err error
 	select {
-	case err = <-removing:
-	case <-patience.C:
-		err = fmt.Errorf("%w: key %q", errUnconfirmed, r.key)
+	case <-removed:
+	case <-patience.Done():
 	}
+	var cause error
 	if !served {
-		return errors.Join(context.Cause(ctx), err)
+		cause = context.Cause(ctx)
 	}
-	return err
+	select {
+	case <-removed:
+		return errors.Join(cause, err)
+	default:
+		return errors.Join(cause, fmt.Errorf("%w: key %q", errUnconfirmed, r.key))
+	}
 }
 
 // errUnconfirmed is why Drain does not wait any longer.

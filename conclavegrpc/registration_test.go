@@ -185,3 +185,40 @@ func TestADrainDoesNotWaitForAnEtcdThatIsDown(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, resp.Count, "Close says so when it is removed")
 }
+
+// stopper tells of its stop and does nothing.
+type stopper func()
+
+func (s stopper) GracefulStop() { s() }
+func (stopper) Stop()           {}
+
+func TestADrainStopsTheServerAfterItsAddressWasRemoved(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	rec, name := &etcdtest.Recorder{}, service(t, c)
+	session := newSession(t, c.Client(t, etcdtest.WithRecorder(rec)))
+	// The removal takes its time, unless the server is stopped. It has to be confirmed within a
+	// second, which a busy machine may take.
+	first := ""
+	for i := 0; first != "removed" && i < 10; i++ {
+		r := register(t, session, name, fmt.Sprint(i), "a:1", conclavegrpc.WithDrainGrace(0))
+		events, stopped := make(chan string, 10), make(chan struct{})
+		unhook := rec.Hook("Txn", func(_ context.Context, _ any, invoke func() error) error {
+			select {
+			case <-stopped:
+			case <-time.After(50 * time.Millisecond):
+			}
+			err := invoke()
+			events <- "removed"
+			return err
+		})
+		_ = r.Drain(guarded(t), stopper(func() {
+			events <- "stopped"
+			close(stopped)
+		}))
+		unhook()
+		require.NoError(t, r.Close(guarded(t)))
+		first = <-events
+	}
+	require.Equal(t, "removed", first)
+}
