@@ -74,7 +74,8 @@ func WithTakeover() RegisterOption {
 // and after somebody deletes it. Call it when the server listens.
 //
 // Its errors are those of [lease.Register], and those of bad input. When it fails, the
-// address is not in the registry.
+// address is not kept in the registry; if that is because ctx has ended, it may have been put, and is
+// removed in the background: the registration is returned beside the error, for Close to wait for that.
 func Register(ctx context.Context, s *lease.Session, service, instance string, e Endpoint, opts ...RegisterOption) (*Registration, error) {
 	c := registerConfig{grace: DefaultDrainGrace, log: slog.New(slog.DiscardHandler)}
 	for _, o := range opts {

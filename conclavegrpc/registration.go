@@ -131,12 +131,18 @@ func (r *Registration) put(ctx context.Context) error {
 	return err
 }
 
-// register registers the address with the endpoint that it returns.
+// register registers the address with the endpoint that it returns. When ctx ends first, what
+// may have been put is leaving.
 func (r *Registration) register(ctx context.Context) (kept *lease.Registration, value string, err error) {
 	r.mu.Lock()
 	value = r.value
 	r.mu.Unlock()
 	kept, err = lease.Register(ctx, r.session, r.key, value, r.cfg.lease...)
+	if err != nil && ctx.Err() != nil && kept != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.kept, r.leaving = kept, true
+	}
 	return kept, value, err
 }
 

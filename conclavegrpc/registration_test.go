@@ -222,3 +222,43 @@ func TestADrainStopsTheServerAfterItsAddressWasRemoved(t *testing.T) {
 	}
 	require.Equal(t, "removed", first)
 }
+
+func TestARegistrationThatIsClosedWhileItIsPutIsRemoved(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	rec, name, s := &etcdtest.Recorder{}, service(t, c), newServer(t)
+	session, err := lease.NewSession(guarded(t), c.Client(t, etcdtest.WithRecorder(rec)), lease.WithGrace(time.Millisecond))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, session.Close(guarded(t))) })
+	reader := c.Client(t)
+	for _, health := range []bool{true, false} {
+		var once sync.Once
+		ctx, cancel := context.WithCancel(guarded(t))
+		put := make(chan struct{})
+		unhook := rec.Hook("Txn", func(ctx context.Context, _ any, invoke func() error) error {
+			once.Do(func() { // it is put, and what comes then does not get through
+				_ = invoke()
+				close(put)
+			})
+			return etcdtest.Vanished(ctx)
+		})
+		var r *conclavegrpc.Registration
+		if health {
+			s.health.SetServingStatus("", healthgrpc.HealthCheckResponse_SERVING)
+			r = register(t, session, name, "a", s.addr, conclavegrpc.WithHealth(s.health, ""))
+			<-put
+		} else {
+			go func() { <-put; cancel() }() // ends with the put
+			r, err = conclavegrpc.Register(ctx, session, name, "a", conclavegrpc.Endpoint{Addr: s.addr})
+			require.ErrorIs(t, err, context.Canceled)
+		}
+		cancel()
+		err = r.Close(ctx)
+		require.ErrorIs(t, err, context.Canceled, "%v", health)
+		require.ErrorContains(t, err, name+"/a")
+		require.EqualValues(t, 1, count(t, reader, name))
+		unhook()
+		require.NoError(t, r.Close(guarded(t)))
+		require.Zero(t, count(t, reader, name))
+	}
+}

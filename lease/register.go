@@ -76,8 +76,9 @@ type doubt struct {
 // It returns a [*TakenError] if the key exists under another lease, unless [WithTakeover]
 // is given. What the server refuses (permission, credentials, size) fails at once; once the
 // key has been in place, a refusal is logged and the key put when the server allows it
-// again. If it fails, or ctx ends first, the key is not kept, and is removed if it was put
-// after all.
+// again. If it fails, or ctx ends first, the key is not kept, and is removed in the background
+// if it was put after all: once there was a request, the registration is returned beside the
+// error, for Close to wait for that.
 func Register(ctx context.Context, s *Session, key, value string, opts ...RegisterOption) (*Registration, error) {
 	if s == nil {
 		return nil, errors.New("lease: session is nil: must come from NewSession")
@@ -100,7 +101,7 @@ func Register(ctx context.Context, s *Session, key, value string, opts ...Regist
 	}
 	if err := r.await(ctx, 1); err != nil {
 		s.reg.remove(r) // not waited for
-		return nil, within(fmt.Sprintf("registering %q", key), err)
+		return r, within(fmt.Sprintf("registering %q", key), err)
 	}
 	return r, nil
 }
