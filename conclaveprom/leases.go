@@ -36,24 +36,27 @@ func newLeases(c collect.Config) *leases {
 func (s *leases) changed(l *lease.Lease) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if l.State().Ended() {
+	ended := l.State().Ended()
+	if ended {
 		delete(s.live, l)
 	} else {
 		s.live[l] = struct{}{}
 	}
-	if session := l.Session(); session != nil {
+	switch session := l.Session(); {
+	case session == nil:
+	case session.State() == lease.Closed:
+		s.forget(session)
+	case !ended: // what has ended may be the last that is told of a session
 		s.opened[session] = struct{}{}
 	}
-	s.forget()
 }
 
-// forget drops the sessions that are closed. mu must be held.
-func (s *leases) forget() {
-	for session := range s.opened {
-		if session.State() == lease.Closed {
-			delete(s.opened, session)
-			s.closed.Inc()
-		}
+// forget drops a session that is closed, which is counted once: each of its leases is told
+// of. mu must be held.
+func (s *leases) forget(session *lease.Session) {
+	if _, known := s.opened[session]; known {
+		delete(s.opened, session)
+		s.closed.Inc()
 	}
 }
 
@@ -70,10 +73,12 @@ func (s *leases) Describe(to chan<- *prometheus.Desc) {
 func (s *leases) Collect(to chan<- prometheus.Metric) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.forget()
 	states := make(map[lease.State]int)
 	for session := range s.opened {
-		states[session.State()]++
+		state := session.State()
+		if states[state]++; state == lease.Closed {
+			s.forget(session)
+		}
 	}
 	for _, state := range []lease.State{lease.Healthy, lease.Suspended, lease.Lost} {
 		to <- gauge(s.sessions, states[state], state.String())

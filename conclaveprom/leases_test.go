@@ -1,6 +1,7 @@
 package conclaveprom_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -68,5 +69,35 @@ func TestASessionThatIsClosedAfterALossIsForgotten(t *testing.T) {
 		require.NoError(t, session.Close(t.Context()))
 		require.EqualValues(t, 0, values(t, metrics, "conclave_sessions")["lost"])
 		require.EqualValues(t, 1, values(t, metrics, "conclave_sessions_closed_total")[""])
+	})
+}
+
+// Each lease of a session tells of its end, and somebody may look in between.
+func TestASessionThatIsClosedCountsOnce(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		metrics := newMetrics(t)
+		observer := metrics.Lease()
+		changed := observer.Changed
+		observer.Changed = func(l *lease.Lease, state lease.State) {
+			if state == lease.Closed {
+				values(t, metrics, "conclave_sessions")
+			}
+			changed(l, state)
+		}
+		for n := 1.; n <= 3; n++ {
+			session, err := lease.NewSession(t.Context(), s.Client(), lease.WithTTL(ttl), lease.WithObserver(observer))
+			require.NoError(t, err)
+			first, err := inside.Of(session).Roomy(t.Context())
+			require.NoError(t, err)
+			for range 256 { // as many as another lease is granted for
+				inside.Keys(first).Reserve(func(n int) string { return fmt.Sprint(n) })
+			}
+			second, err := inside.Of(session).Roomy(t.Context())
+			require.NoError(t, err)
+			require.NotSame(t, first, second)
+			require.NoError(t, session.Close(t.Context()))
+			require.Equal(t, n, values(t, metrics, "conclave_sessions_closed_total")[""])
+		}
 	})
 }
