@@ -16,6 +16,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 
+	"github.com/conclave-go/conclave/internal/ports"
 	_ "github.com/conclave-go/conclave/internal/smallwal"
 	"github.com/conclave-go/conclave/internal/tempdir"
 )
@@ -97,7 +98,7 @@ func start(ctx context.Context, cfg config) (*Cluster, error) {
 		if c, err = startOnce(ctx, cfg); err == nil {
 			return c, nil
 		}
-		if !isPortTaken(err) {
+		if !ports.Taken(err) {
 			break
 		}
 	}
@@ -109,13 +110,13 @@ func startOnce(ctx context.Context, cfg config) (*Cluster, error) {
 	if cfg.learner {
 		size++
 	}
-	ports, err := freePorts(2 * size)
+	kept, err := ports.Etcd.Keep(2 * size)
 	if err != nil {
 		return nil, err
 	}
 	dir, err := tempdir.Make("etcd")
 	if err != nil {
-		releasePorts(ports)
+		ports.Release(kept...)
 		return nil, err
 	}
 	c := &Cluster{
@@ -125,7 +126,7 @@ func startOnce(ctx context.Context, cfg config) (*Cluster, error) {
 		minTTL:  func() (time.Duration, error) { return embeddedMinTTL, nil },
 	}
 	for i := range size {
-		c.members = append(c.members, newMember(i, filepath.Join(dir.Path(), memberName(i)), ports[2*i], ports[2*i+1]))
+		c.members = append(c.members, newMember(i, filepath.Join(dir.Path(), memberName(i)), kept[2*i], kept[2*i+1]))
 		c.members[i].tokenTTL, c.members[i].streams = cfg.tokenTTL, cfg.streams
 		c.endpoints = append(c.endpoints, c.members[i].clientAddr())
 	}

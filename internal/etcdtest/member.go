@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/conclave-go/conclave/internal/netfault"
+	"github.com/conclave-go/conclave/internal/ports"
 	"github.com/conclave-go/conclave/internal/race"
 )
 
@@ -96,7 +97,7 @@ func (m *member) proxyPeers() error {
 
 // abandon gives back what a stopped member needs to come back.
 func (m *member) abandon() {
-	releasePorts([]int{m.clientPort, m.peerPort})
+	ports.Release(m.clientPort, m.peerPort)
 	if m.proxy != nil {
 		_ = m.proxy.Close() // always nil
 	}
@@ -162,7 +163,7 @@ func (m *member) start() error {
 func (m *member) restart(ctx context.Context) error {
 	for {
 		err := m.start()
-		if err == nil || !isPortTaken(err) {
+		if err == nil || !ports.Taken(err) {
 			return err
 		}
 		timer := time.NewTimer(rebindPause)

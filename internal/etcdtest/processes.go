@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
 
+	"github.com/conclave-go/conclave/internal/ports"
 	"github.com/conclave-go/conclave/internal/proctest"
 )
 
@@ -78,20 +79,20 @@ type Processes struct {
 // [Roles].
 func NewProcesses(tb testing.TB) *Processes {
 	tb.Helper()
-	ports, err := freePorts(2 * processes)
+	kept, err := ports.Etcd.Keep(2 * processes)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { releasePorts(ports) })
+	tb.Cleanup(func() { ports.Release(kept...) })
 	var peers []string
 	for i := range processes {
-		at := localURL(ports[processes+i])
+		at := localURL(kept[processes+i])
 		peers = append(peers, memberName(i)+"="+at.String())
 	}
 	dir := tb.TempDir()
 	p := &Processes{}
 	for i := range processes {
-		name, client := memberName(i), localURL(ports[i])
+		name, client := memberName(i), localURL(kept[i])
 		p.members = append(p.members,
 			proctest.Start(tb, memberRole, name, filepath.Join(dir, name), client.String(), strings.Join(peers, ",")))
 		p.clients = append(p.clients, p.client(tb, client.Host))

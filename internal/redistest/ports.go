@@ -1,65 +1,33 @@
 package redistest
 
 import (
-	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
-	"strconv"
-	"sync"
-	"syscall"
+
+	"github.com/conclave-go/conclave/internal/ports"
 )
 
-const (
-	// startTries is how many ports are tried: another program may take one first.
-	startTries = 20
-	// Ports below the ephemeral ranges of Linux (32768) and macOS (49152), and below
-	// those of etcdtest: the kernel gives them to nobody by itself, so that a killed
-	// node can come back to its own.
-	firstPort = 12_000
-	lastPort  = 20_000
-)
-
-// addresses are those of this process's nodes, killed ones included.
-//
-//nolint:gochecknoglobals // there is one set of ports per process
-var addresses = struct {
-	sync.Mutex
-	taken map[string]struct{}
-}{taken: make(map[string]struct{})}
+// startTries is how many ports are tried: another program may take one first.
+const startTries = 20
 
 // onFreePort calls start with addresses until it does not find one in use, and keeps
-// that one until releaseAddress.
+// that one until releaseAddress, also while its node is killed.
 func onFreePort(start func(address string) error) (string, error) {
 	var err error
 	for range startTries {
-		address := reserveAddress()
+		kept, keepErr := ports.Redis.Keep(1)
+		if keepErr != nil {
+			return "", keepErr
+		}
+		address := ports.Address(kept[0])
 		if err = start(address); err == nil {
 			return address, nil
 		}
 		releaseAddress(address)
-		if !errors.Is(err, syscall.EADDRINUSE) {
+		if !ports.Taken(err) {
 			return "", err
 		}
 	}
 	return "", fmt.Errorf("%d ports are in use: %w", startTries, err)
 }
 
-// reserveAddress returns an address that no other node of this process has.
-func reserveAddress() string {
-	addresses.Lock()
-	defer addresses.Unlock()
-	for {
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(firstPort+rand.IntN(lastPort-firstPort)))
-		if _, taken := addresses.taken[address]; !taken {
-			addresses.taken[address] = struct{}{}
-			return address
-		}
-	}
-}
-
-func releaseAddress(address string) {
-	addresses.Lock()
-	defer addresses.Unlock()
-	delete(addresses.taken, address)
-}
+func releaseAddress(address string) { ports.Release(ports.Of(address)) }

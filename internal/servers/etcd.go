@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -16,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/conclave-go/conclave/internal/netfault"
+	"github.com/conclave-go/conclave/internal/ports"
 	"github.com/conclave-go/conclave/internal/process"
 	"github.com/conclave-go/conclave/internal/tempdir"
 )
@@ -29,10 +27,6 @@ const (
 	startTries   = 5
 	// leaderPoll is how often is asked who leads.
 	leaderPoll = 20 * time.Millisecond
-	// Ports below the ephemeral ranges of Linux and macOS, so that the kernel gives
-	// them to nobody while a member is down.
-	firstPort = 20_000
-	lastPort  = 32_000
 )
 
 // Etcd is a cluster, each member of which is a process. Use StartEtcd.
@@ -112,15 +106,15 @@ func startEtcd(ctx context.Context, cfg config) (*Etcd, error) {
 // newMember gives a member its addresses.
 func newMember(i int, dir string, cfg config) (*member, error) {
 	m := &member{job: memberJob{
-		Name: memberName(i), Dir: filepath.Join(dir, memberName(i)), Client: freeAddress(), Peer: freeAddress(), Token: filepath.Base(dir),
+		Name: memberName(i), Dir: filepath.Join(dir, memberName(i)), Token: filepath.Base(dir),
 		Fsync: cfg.fsync, Snapshots: cfg.snapshots, Binary: cfg.binary,
 	}}
-	m.job.Listen = m.job.Peer
-	if !cfg.proxied {
-		return m, nil
+	if err := m.settle(); err != nil || !cfg.proxied {
+		return m, err
 	}
 	var err error
 	if m.peers, err = netfault.Start(m.job.Listen); err != nil {
+		m.leave()
 		return nil, err
 	}
 	m.job.Peer = m.peers.Addr()
@@ -136,16 +130,19 @@ func (e *Etcd) founders() string {
 	return strings.Join(all, ",")
 }
 
-// freeAddress returns an address that can be bound now.
-func freeAddress() string {
-	for {
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(firstPort+rand.IntN(lastPort-firstPort)))
-		if l, err := net.Listen("tcp", addr); err == nil {
-			_ = l.Close()
-			return addr
-		}
+// settle gives a member addresses, which are kept for it until leave, also while it is down.
+func (m *member) settle() error {
+	kept, err := ports.Etcd.Keep(2)
+	if err != nil {
+		return err
 	}
+	m.job.Client, m.job.Listen = ports.Address(kept[0]), ports.Address(kept[1])
+	m.job.Peer = m.job.Listen
+	return nil
 }
+
+// leave gives the member's addresses back.
+func (m *member) leave() { ports.Release(ports.Of(m.job.Client), ports.Of(m.job.Listen)) }
 
 // start starts the member's process.
 func (m *member) start() (err error) {
@@ -204,6 +201,7 @@ func (e *Etcd) Close() error {
 	}
 	for _, m := range e.list {
 		errs = append(errs, m.kill())
+		m.leave()
 		if m.peers != nil {
 			errs = append(errs, m.peers.Close())
 		}

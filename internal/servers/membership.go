@@ -25,12 +25,13 @@ func (e *Etcd) Replace(ctx context.Context, i int) error {
 	if err := e.drop(ctx, m); err != nil {
 		return err
 	}
-	m.job.Client = freeAddress()
 	if m.peers != nil {
 		return errors.New("servers: members behind proxies are not replaced")
 	}
-	m.job.Peer = freeAddress()
-	m.job.Listen = m.job.Peer
+	m.leave()
+	if err := m.settle(); err != nil {
+		return err
+	}
 	if err := e.add(ctx, m, e.client.MemberAdd); err != nil {
 		return err
 	}
