@@ -129,7 +129,7 @@ func (a *attempt) commit() (resp *clientv3.TxnResponse, again bool, err error) {
 	if len(then) == 0 { // it reads, and does no harm twice
 		send = beside
 	}
-	resp, err = send(a.opts.ctx, func(ctx context.Context) (*clientv3.TxnResponse, error) {
+	resp, err = send(a.opts.ctx, request{a.client, "concurrency: committing a transaction"}, func(ctx context.Context) (*clientv3.TxnResponse, error) {
 		return a.client.Txn(ctx).If(a.conditions()...).Then(then...).Else(otherwise...).Commit()
 	})
 	switch {
@@ -248,7 +248,7 @@ func (a *attempt) ask(spans []span, how []clientv3.OpOption) (*clientv3.TxnRespo
 	for i, s := range spans {
 		ops[i] = s.op(how...)
 	}
-	return beside(a.opts.ctx, func(ctx context.Context) (*clientv3.TxnResponse, error) {
+	return beside(a.opts.ctx, request{a.client, "concurrency: reading for a transaction"}, func(ctx context.Context) (*clientv3.TxnResponse, error) {
 		return a.client.Txn(ctx).Then(ops...).Commit()
 	})
 }

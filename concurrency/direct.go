@@ -113,7 +113,7 @@ func (s *Session) replace(ctx context.Context, key string, rev int64, val string
 	if err := s.lease.Err(); err != nil {
 		return nil, err
 	}
-	resp, err := led(ctx, func(ctx context.Context) (*clientv3.TxnResponse, error) {
+	resp, err := led(ctx, request{s.client, "concurrency: proclaiming"}, func(ctx context.Context) (*clientv3.TxnResponse, error) {
 		return s.client.Txn(ctx).
 			If(clientv3.Compare(clientv3.CreateRevision(key), "=", rev), clientv3.Compare(clientv3.LeaseValue(key), "=", s.Lease())).
 			Then(clientv3.OpPut(key, val, clientv3.WithLease(s.Lease()))).
@@ -145,7 +145,7 @@ func (s *Session) removeLeft(ctx context.Context, key string, rev int64, before 
 // remove deletes a key if it is still the one that was created at rev, and else fails with
 // [election.ErrLost].
 func (s *Session) remove(ctx context.Context, key string, rev int64) error {
-	resp, err := led(ctx, func(ctx context.Context) (*clientv3.TxnResponse, error) {
+	resp, err := led(ctx, request{s.client, "concurrency: giving up a key"}, func(ctx context.Context) (*clientv3.TxnResponse, error) {
 		return s.client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(key), "=", rev)).Then(clientv3.OpDelete(key)).Commit()
 	})
 	if err == nil && !resp.Succeeded {

@@ -24,7 +24,7 @@ func (s *Session) left(ctx context.Context, prefix string) (all []leftover, err 
 		return nil, nil
 	}
 	own := fmt.Sprintf("%s%x", prefix, int64(s.Lease()))
-	resp, err := beside(ctx, func(ctx context.Context) (*clientv3.GetResponse, error) {
+	resp, err := beside(ctx, request{s.client, "concurrency: looking for what the lease has"}, func(ctx context.Context) (*clientv3.GetResponse, error) {
 		// With the leases, which keys alone have not.
 		return s.client.Get(ctx, own, clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
 	})

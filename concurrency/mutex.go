@@ -155,7 +155,7 @@ func (m *Mutex) try(ctx context.Context) (*lock.Hold, error) {
 
 // leads reports whether nobody is before what is left.
 func (m *Mutex) leads(ctx context.Context, l leftover) (bool, error) {
-	resp, err := beside(ctx, func(ctx context.Context) (*clientv3.GetResponse, error) {
+	resp, err := beside(ctx, request{m.session.client, "concurrency: looking who is first"}, func(ctx context.Context) (*clientv3.GetResponse, error) {
 		return m.session.client.Get(ctx, m.prefix, append(clientv3.WithFirstCreate(), clientv3.WithKeysOnly())...)
 	})
 	return err == nil && len(resp.Kvs) > 0 && resp.Kvs[0].CreateRevision == l.created, err

@@ -9,6 +9,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -23,15 +24,24 @@ const (
 	firstPause, longestPause = 20 * time.Millisecond, time.Second
 )
 
+// request is what an answer is waited for.
+type request struct {
+	client *clientv3.Client
+	what   string
+}
+
 // led makes a request. A member that is cut off from its peers refuses it at once, so that
 // another is asked, instead of keeping it until its own timeout.
-func led[T any](ctx context.Context, try func(context.Context) (T, error)) (T, error) {
+func led[T any](ctx context.Context, r request, try func(context.Context) (T, error)) (T, error) {
 	ctx = clientv3.WithRequireLeader(ctx)
+	w := r.wait()
+	defer w.end()
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		got, err := try(ctx)
 		if !errors.Is(err, rpctypes.ErrNoLeader) {
 			return got, err
 		}
+		w.failed(err)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -44,7 +54,7 @@ func led[T any](ctx context.Context, try func(context.Context) (T, error)) (T, e
 // or restarts does not keep it from the others: one without an answer goes out again beside the
 // first, one that has failed for a reason which may pass goes out again after a pause, and the
 // first answer counts.
-func beside[T any](ctx context.Context, try func(context.Context) (T, error)) (got T, err error) {
+func beside[T any](ctx context.Context, r request, try func(context.Context) (T, error)) (got T, err error) {
 	type outcome struct {
 		got T
 		err error
@@ -56,6 +66,8 @@ func beside[T any](ctx context.Context, try func(context.Context) (T, error)) (g
 	defer cancel()
 	next := time.NewTimer(0)
 	defer next.Stop()
+	w := r.wait()
+	defer w.end()
 	pause := firstPause
 	for out := 0; ; {
 		select {
@@ -64,6 +76,7 @@ func beside[T any](ctx context.Context, try func(context.Context) (T, error)) (g
 			if o.err == nil || ctx.Err() != nil || !passing(o.err) {
 				return o.got, o.err
 			}
+			w.failed(o.err)
 			next.Reset(pause)
 			pause = min(2*pause, longestPause)
 		case <-next.C:
@@ -100,4 +113,59 @@ func code(err error) codes.Code {
 		return named.Code()
 	}
 	return status.Code(err)
+}
+
+// firstSilence is the time between the first warning that there is no answer and the second; it
+// doubles with each.
+const firstSilence = 10 * time.Second
+
+var errNoAnswer = errors.New("no answer")
+
+// wait is the wait for an answer. The client's log is told of one that lasts.
+type wait struct {
+	request
+	began time.Time
+
+	mu      sync.Mutex
+	timer   *time.Timer // has it warn
+	silence time.Duration
+	last    error // what the last attempt has failed with
+	over    bool
+}
+
+// wait begins a wait.
+func (r request) wait() *wait {
+	w := &wait{request: r, began: time.Now(), silence: firstSilence, last: errNoAnswer}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.timer = time.AfterFunc(patience, w.warn)
+	return w
+}
+
+// failed notes why there is no answer yet.
+func (w *wait) failed(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.last = err
+}
+
+// end ends the wait.
+func (w *wait) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.over = true
+	w.timer.Stop()
+}
+
+// warn warns that there is no answer yet.
+func (w *wait) warn() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.over {
+		return
+	}
+	w.client.GetLogger().Warn(w.what+": no answer yet", zap.Duration("for", time.Since(w.began)),
+		zap.Strings("endpoints", w.client.Endpoints()), zap.Error(w.last))
+	w.timer.Reset(w.silence)
+	w.silence *= 2
 }

@@ -80,7 +80,7 @@ func NewSession(client *clientv3.Client, opts ...SessionOption) (*Session, error
 func (o sessionOptions) open(client *clientv3.Client) (*lease.Session, *lease.Lease, error) {
 	id, ttl := o.leaseID, time.Duration(o.ttl)*time.Second
 	if id == clientv3.NoLease && ttl > lease.MaxTTL {
-		granted, err := led(o.ctx, func(ctx context.Context) (*clientv3.LeaseGrantResponse, error) {
+		granted, err := led(o.ctx, request{client, "concurrency: granting a lease"}, func(ctx context.Context) (*clientv3.LeaseGrantResponse, error) {
 			return client.Grant(ctx, int64(o.ttl))
 		})
 		if err != nil {
@@ -294,7 +294,7 @@ func (s *Session) Close() error {
 
 // revoke revokes the lease of a session that has left it.
 func (s *Session) revoke(ctx context.Context) error {
-	_, err := beside(ctx, func(ctx context.Context) (*clientv3.LeaseRevokeResponse, error) {
+	_, err := beside(ctx, request{s.client, "concurrency: revoking a lease"}, func(ctx context.Context) (*clientv3.LeaseRevokeResponse, error) {
 		return s.client.Revoke(ctx, s.Lease())
 	})
 	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
