@@ -9,6 +9,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/conclave-go/conclave/internal/attempt"
 	"github.com/conclave-go/conclave/internal/queue"
 )
 
@@ -28,7 +29,9 @@ const maxRemoved = 127
 // From then on it is a resignation: the term is over whatever the outcome, ctx bounds only
 // the wait, and errors are those of [Term.Resign]. If the candidate left at the last
 // moment, nobody else is removed, the next in line is elected and Transfer returns
-// [ErrNotCandidate]. The term has ended if and only if [Term.Err] says so.
+// [ErrNotCandidate]. The same happens if the server refuses the transaction, for example because
+// it takes fewer operations, and Transfer returns the refusal. The term has ended if and only if
+// [Term.Err] says so.
 func (t *Term) Transfer(ctx context.Context, to Candidate) error {
 	if err := checkContext(ctx); err != nil {
 		return err
@@ -39,14 +42,15 @@ func (t *Term) Transfer(ctx context.Context, to Candidate) error {
 	}
 	same := clientv3.Compare(clientv3.CreateRevision(to.Key), "=", to.Token.Revision())
 	before := ctx.Err()
-	passed, err := t.grant.Pass(ctx, []clientv3.Cmp{same}, removals(ahead))
+	passed, failure, err := t.grant.Pass(ctx, []clientv3.Cmp{same}, removals(ahead))
 	switch {
 	case err != nil:
 		return t.explain("transferring", err)
 	case passed:
 		return nil
 	}
-	// The candidate left at the last moment; or the reply was lost, and it leads.
+	// The candidate left at the last moment; or the transaction was refused; or the reply was
+	// lost, and it leads.
 	ctx, done := t.grant.Outlive(ctx, before)
 	defer done()
 	l, _, err := awaitLeader(ctx, t.queue.Session.Client(), t.place)
@@ -54,9 +58,21 @@ func (t *Term) Transfer(ctx context.Context, to Candidate) error {
 	case err != nil:
 		return fmt.Errorf("election: resigned, but whether %q was elected is not known: %w", to.Key, err)
 	case l.Token != to.Token || l.Key != to.Key:
-		return fmt.Errorf("%w: resigned, but %q was not elected", ErrNotCandidate, to.Key)
+		return fmt.Errorf("%w: resigned, but %q was not elected", notElected(failure), to.Key)
 	}
 	return nil
+}
+
+// notElected returns why a candidate does not lead after a transaction that failed with
+// failure, if at all.
+func notElected(failure error) error {
+	switch {
+	case failure == nil:
+		return ErrNotCandidate
+	case attempt.Uncertain(failure):
+		return fmt.Errorf("%w (last attempt: %w)", ErrNotCandidate, failure)
+	}
+	return fmt.Errorf("election: transferring: %w", failure)
 }
 
 // removals deletes entries, each if it is still the same: its key may be used again by

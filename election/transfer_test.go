@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
 	"github.com/conclave-go/conclave/election"
 	"github.com/conclave-go/conclave/internal/etcdtest"
@@ -311,4 +312,17 @@ func TestTransferHeedsItsContextInAPartition(t *testing.T) {
 	require.ErrorIs(t, k.term.Err(), election.ErrResigned)
 	k.leader.Net.Heal()
 	resign(t, elected(t, k.done[0]))
+}
+
+func TestATransferThatIsRefusedSaysWhy(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	k := newContest(t, c, 2)
+	refused := k.leader.Rec.RefuseCalls("Txn", 1, rpctypes.ErrGRPCTooManyOps) // the server's limit is lower than is usual
+	err := k.term.Transfer(guarded(t), k.candidate(t, 1))
+	require.ErrorIs(t, err, rpctypes.ErrTooManyOps)
+	require.NotErrorIs(t, err, election.ErrNotCandidate)
+	await(t, refused, "it is refused")
+	require.ErrorIs(t, k.term.Err(), election.ErrResigned)
+	require.Equal(t, "b", current(t, k.leader.Client, k.name).Value, "the next in line")
 }
