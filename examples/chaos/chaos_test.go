@@ -39,7 +39,7 @@ func TestLocksAreJudgedAndWhatHappenedIsWritten(t *testing.T) {
 
 func TestASoakPlaysRandomCompositionsForATime(t *testing.T) {
 	t.Parallel()
-	out := programtest.Play(t, nil, "-duration", "1s", "-seed", "7", "-ttl", "1s", "-rounds", "2")
+	out := programtest.Play(t, nil, "-duration", "1s", "-seed", "7", "-ttl", "3s", "-rounds", "2")
 	programtest.RequireInOrder(t, out, `round 1, seed 7`, `soak-1-`, `locks on etcd went through`)
 }
 

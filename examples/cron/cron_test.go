@@ -19,7 +19,7 @@ func TestRunsTakePlaceOnceWhateverHappensToTheProcesses(t *testing.T) {
 		resumed = report + `(-[23])?\s+by[^:]+;\s+[34](-4)?\s+by`
 		some    = `([2-9]|\d\d+)`
 	)
-	programtest.RequireInOrder(t, programtest.Play(t, nil), `TTL 2s, embedded etcd`,
+	programtest.RequireInOrder(t, programtest.Play(t, nil, "-ttl", "3s"), `TTL 3s, embedded etcd`,
 		`1/4  Two jobs, three processes`, report,
 		`2/4  A process is killed`, `(w\d) is half done with the report of`, `is killed \(SIGKILL\)`, resumed,
 		`3/4  No process is up`, `all processes have ended`, `report  of [\d:]+,\s+and\s+for\s+`+some+`\s+missed\s+before\s+it: `, report,
@@ -30,12 +30,12 @@ func TestRunsTakePlaceOnceWhateverHappensToTheProcesses(t *testing.T) {
 
 func TestInterruptLeavesNothingBehindWhileAWorkerIsStopped(t *testing.T) {
 	t.Parallel()
-	programtest.RequireInterruptible(t, "is stopped (SIGSTOP)", "-ttl", "1s")
+	programtest.RequireInterruptible(t, "is stopped (SIGSTOP)", "-ttl", "3s")
 }
 
 func TestWorkersEndWhenTheirParentIsKilled(t *testing.T) {
 	t.Parallel()
-	programtest.RequireOrphansEnd(t, "is stopped (SIGSTOP)", "-ttl", "1s")
+	programtest.RequireOrphansEnd(t, "is stopped (SIGSTOP)", "-ttl", "3s")
 }
 
 func TestWhatShouldNotHappenIsFound(t *testing.T) {

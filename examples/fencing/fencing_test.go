@@ -42,7 +42,7 @@ func TestOnlyTheConditionOnTheTokenStopsTheLateWrite(t *testing.T) {
 			if flag == "-soft=false" && !process.CanPause {
 				t.Skip("no SIGSTOP here")
 			}
-			out := programtest.Play(t, nil, "-ttl", "1s", flag)
+			out := programtest.Play(t, nil, "-ttl", "3s", flag)
 			programtest.RequireInOrder(t, out, append(append([]string{`embedded etcd`}, guardedPart...), unguardedPart...)...)
 			programtest.RequireInOrder(t, out, `\nguarded +refused: token \d+ < \d+ +lost +3 +3`+unguardedRow)
 		})
@@ -51,7 +51,7 @@ func TestOnlyTheConditionOnTheTokenStopsTheLateWrite(t *testing.T) {
 
 func TestThePartWithoutTheConditionCanBeSeenAlone(t *testing.T) {
 	t.Parallel()
-	out := programtest.Play(t, nil, "-ttl", "1s", "-unguarded")
+	out := programtest.Play(t, nil, "-ttl", "3s", "-unguarded")
 	assert.NotContains(t, out, "Guarded")
 	programtest.RequireInOrder(t, out, append(unguardedPart, unguardedRow)...)
 }

@@ -32,24 +32,24 @@ func requireAct(t *testing.T, args []string, patterns ...string) {
 }
 
 func TestTheLockIsHandedAround(t *testing.T) {
-	requireAct(t, []string{"hand-over"}, `TTL 2s, 5 processes of redis-server\n`, `Three processes`,
+	requireAct(t, []string{"hand-over", "-ttl", "4s"}, `TTL 4s, 5 processes of redis-server\n`, `Three processes`,
 		`5 of 5 servers up: \d+ hand-overs, p50 [\d.]+ ms, max [\d.]+ m?s\n`, held, `outcome\nhand-over +held\n$`)
 }
 
 func TestWithoutRedisServerServersRunInTheShow(t *testing.T) {
 	t.Parallel()
-	programtest.RequireInOrder(t, programtest.Play(t, []string{"PATH="}, "-acts", "hand-over"),
-		`TTL 2s, 5 servers of miniredis: there is no redis-server, so no act hang\n`, `Three processes`, held)
+	programtest.RequireInOrder(t, programtest.Play(t, []string{"PATH="}, "-acts", "hand-over", "-ttl", "4s"),
+		`TTL 4s, 5 servers of miniredis: there is no redis-server, so no act hang\n`, `Three processes`, held)
 }
 
 func TestServersThatAreKilledDoNoHarmToAMajority(t *testing.T) {
-	requireAct(t, []string{"kill"}, `server 5 is killed`, `4 of 5 servers up: \d+ hand-overs`, `server 4 is killed`, `3 of 5 servers up`,
+	requireAct(t, []string{"kill", "-ttl", "4s"}, `server 5 is killed`, `4 of 5 servers up: \d+ hand-overs`, `server 4 is killed`, `3 of 5 servers up`,
 		`server 3 is killed: no majority is left`, `w4 is told at its deadline: redlock: lost`, `nobody was granted the lock meanwhile`,
 		`w\d has the lock, [\d.]+ m?s later`, held)
 }
 
 func TestServersThatHangDoNoHarmToAMajority(t *testing.T) {
-	requireAct(t, []string{"hang", "-servers", "3"}, `server 3 hangs \(SIGSTOP\)`, `2 of 3 servers up`,
+	requireAct(t, []string{"hang", "-servers", "3", "-ttl", "4s"}, `server 3 hangs \(SIGSTOP\)`, `2 of 3 servers up`,
 		`server 2 hangs \(SIGSTOP\): no majority`, `w4 is told at its deadline`, `nobody was granted the lock meanwhile`, held)
 }
 
@@ -64,7 +64,7 @@ func TestClocksThatJumpLetASecondHolderIn(t *testing.T) {
 }
 
 func TestAHolderThatWakesWritesTooLate(t *testing.T) {
-	requireAct(t, []string{"pause"}, `w1 is paused \(SIGSTOP\)`, `w[23] has had the lock`, `w1 goes on`, `nothing stops it`,
+	requireAct(t, []string{"pause", "-ttl", "4s"}, `w1 is paused \(SIGSTOP\)`, `w[23] has had the lock`, `w1 goes on`, `nothing stops it`,
 		`broken, as documented: a write came too late, and 1 of \d+ numbers\s+given\s+twice`)
 }
 
