@@ -88,9 +88,9 @@ func failure(t *testing.T, fn func(tb testing.TB)) string {
 }
 
 // newSession returns a session that is closed at the test's end.
-func newSession(t *testing.T, client *clientv3.Client, ttl time.Duration) *lease.Session {
+func newSession(t *testing.T, client *clientv3.Client, ttl time.Duration, opts ...lease.Option) *lease.Session {
 	t.Helper()
-	s, err := lease.NewSession(guarded(t), client, lease.WithTTL(ttl))
+	s, err := lease.NewSession(guarded(t), client, append(opts, lease.WithTTL(ttl))...)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), guard)

@@ -97,7 +97,8 @@ func (c *Cluster) ExpireLease(tb testing.TB, key string) {
 
 // ExpireSession revokes the leases of a session and returns when the session knows: its
 // holds and terms have then ended with their ErrLost. The session itself goes on as it
-// would after any loss: it has a new lease.
+// would after any loss: it has a new lease, unless it does not heal, see
+// [lease.WithoutHealing], and has ended.
 //
 // A session that is cut off cannot know before its deadline; that fails the test.
 func (c *Cluster) ExpireSession(tb testing.TB, s *lease.Session) {
@@ -113,7 +114,10 @@ func (c *Cluster) ExpireSession(tb testing.TB, s *lease.Session) {
 		}
 		for first := true; ; first = false {
 			l, err := s.Lease(ctx)
-			if err != nil || (!first && !old[l.ID()]) {
+			switch {
+			case !first && errors.Is(err, lease.ErrLost): // for good
+				return nil
+			case err != nil || (!first && !old[l.ID()]):
 				return err
 			}
 			if err := c.expire(ctx, l); err != nil {

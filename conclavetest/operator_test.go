@@ -91,6 +91,18 @@ func TestAnExpiredSessionLosesAllItsLeases(t *testing.T) {
 	}
 }
 
+func TestAnExpiredSessionThatDoesNotHealHasEnded(t *testing.T) {
+	onBoth(t, func(t *testing.T, c *conclavetest.Cluster) {
+		s := newSession(t, c.Client(t), calm, lease.WithoutHealing())
+		h := lockNow(t, s, "job")
+		c.ExpireSession(t, s)
+		require.ErrorIs(t, h.Err(), lease.ErrLost)
+		_, err := s.Lease(guarded(t))
+		require.ErrorIs(t, err, lease.ErrLost)
+		require.Contains(t, failure(t, func(tb testing.TB) { c.ExpireSession(tb, s) }), lease.ErrLost.Error(), "it is over")
+	})
+}
+
 func TestExpireSessionSaysWhyItCannot(t *testing.T) {
 	t.Parallel()
 	c, other := conclavetest.NewCluster(t), conclavetest.NewCluster(t)
