@@ -77,6 +77,9 @@ func WithTakeover() RegisterOption {
 // address is not kept in the registry; if that is because ctx has ended, it may have been put, and is
 // removed in the background: the registration is returned beside the error, for Close to wait for that.
 func Register(ctx context.Context, s *lease.Session, service, instance string, e Endpoint, opts ...RegisterOption) (*Registration, error) {
+	if s == nil || s.Client() == nil {
+		return nil, errors.New("conclavegrpc: session is nil or zero: must come from lease.NewSession")
+	}
 	c := registerConfig{grace: DefaultDrainGrace, log: slog.New(slog.DiscardHandler)}
 	for _, o := range opts {
 		if o == nil {

@@ -291,6 +291,9 @@ func TestWhatIsWrongIsRefusedByName(t *testing.T) {
 		"drain grace -1s": func() error {
 			return tryRegister(t, session, "s", "a", "a:1", conclavegrpc.WithDrainGrace(-time.Second))
 		},
+		"conclavegrpc: session is nil": func() error {
+			return tryRegister(t, nil, "s", "a", "a:1", conclavegrpc.WithHealth(newServer(t).health, ""))
+		},
 		"health server is nil": func() error { return tryRegister(t, session, "s", "a", "a:1", conclavegrpc.WithHealth(nil, "")) },
 	} {
 		require.ErrorContains(t, try(), want)

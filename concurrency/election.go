@@ -296,8 +296,9 @@ func response(l election.Leader, h *pb.ResponseHeader) *clientv3.GetResponse {
 // it: another leader, or a proclamation. It goes on through lost connections, elections of
 // the cluster and compaction. Headers have only a revision, which never goes back.
 //
-// The channel is closed when ctx ends, when the client is closed, and when the server
-// refuses; the channel has no room to say which of these it was. Until then, a channel that
+// The channel is closed when ctx ends, when the client is closed, when the server refuses, and
+// when the store is another one, as after a restore from a backup; the channel has no room to
+// say which of these it was. While ctx goes on, Observe may be called again. Until then, a channel that
 // nobody reads keeps a goroutine, so ctx has to end.
 func (e *Election) Observe(ctx context.Context) <-chan *clientv3.GetResponse {
 	seen := make(chan *clientv3.GetResponse)

@@ -62,6 +62,9 @@ func NewSession(client *clientv3.Client, opts ...SessionOption) (*Session, error
 	for _, opt := range opts {
 		opt(&o, client.GetLogger())
 	}
+	if o.ctx == nil {
+		return nil, errNilContext
+	}
 	inner, l, err := o.open(client)
 	if err != nil {
 		return nil, plain(o.ctx, err)

@@ -269,4 +269,8 @@ func TestWhatIsNilOrZeroIsRefused(t *testing.T) {
 	require.ErrorContains(t, concurrency.NewElection(s, "e").Proclaim(none, "v"), "ctx is nil")
 	_, err := concurrency.NewElection(s, "e").Leader(none)
 	require.ErrorContains(t, err, "ctx is nil")
+	for _, ttl := range []int{5, 500} {
+		_, err = concurrency.NewSession(s.Client(), concurrency.WithContext(none), concurrency.WithTTL(ttl))
+		require.ErrorContains(t, err, "ctx is nil")
+	}
 }

@@ -27,8 +27,11 @@ var errClientClosed = errors.New("the etcd client was closed")
 // nobody else.
 //
 // The loop goes on until it is left, or until an error, which is the last item: when ctx
-// ends (it then Is ctx.Err()), when the client is closed or when the server refuses.
-// Credentials that worked before and are refused now are tried again until they work; the
+// ends (it then Is ctx.Err()), when the client is closed, when the server refuses, or when the
+// store is not the one that was observed any more, as after a restore from a backup: the error
+// then Is [watch.ErrCluster] or [watch.ErrFutureRevision]. What was yielded may never have happened
+// there, and tokens may begin anew, so whoever has acted on it should know; Observe may be called
+// again. Credentials that worked before and are refused now are tried again until they work; the
 // client's logger reports this at Warn. All loops over one election with one client share a
 // watch; the last one closes it.
 func Observe(ctx context.Context, client *clientv3.Client, name string, opts ...ReadOption) iter.Seq2[Leader, error] {
