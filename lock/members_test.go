@@ -63,6 +63,14 @@ var clusterFaults = []struct {
 		for i := range c.Size() - 1 {
 			require.NoError(t, c.Isolate(i))
 		}
+		eventually(t, func() bool {
+			for i := range c.Size() {
+				if c.Etcd(i).Server.Leader() != 0 {
+					return false
+				}
+			}
+			return true
+		}, "no member has a leader")
 		c.HealLinks()
 		_, err := c.WaitLeader(guarded(t))
 		require.NoError(t, err)

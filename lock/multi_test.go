@@ -14,7 +14,7 @@ import (
 
 func TestNewMultiRefusesBadNames(t *testing.T) {
 	t.Parallel()
-	p := newPeer(t, etcdtest.New(t))
+	p := newPeer(t, etcdtest.New(t), withTTL(calm))
 	p.Rec.Reset()
 	for _, bad := range []struct {
 		names []string

@@ -21,7 +21,7 @@ import (
 
 func TestNewMutexRefusesBadInput(t *testing.T) {
 	t.Parallel()
-	p := newPeer(t, etcdtest.New(t))
+	p := newPeer(t, etcdtest.New(t), withTTL(calm))
 	p.Rec.Reset()
 	for _, bad := range []struct {
 		name string

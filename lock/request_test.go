@@ -305,6 +305,7 @@ func TestRequestsSurviveAChangeOfLeader(t *testing.T) {
 	p, name := newPeer(t, c, withTTL(calm)), c.Prefix(t)+"m"
 	h := p.lock(t, name)
 	requested := h.ReleaseRequested()
+	p.AwaitWatch(t, "", "")
 	require.NoError(t, c.MoveLeader(guarded(t)))
 	require.NoError(t, lock.RequestRelease(guarded(t), c.Client(t), name))
 	await(t, requested, "the holder is asked")

@@ -234,7 +234,7 @@ func TestDowngradeWithADoneContextFailsAndTheHoldGoesOn(t *testing.T) {
 func TestDowngradeEndsWithTheLeaseInAPartition(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
-	p, q, name := newPeer(t, c, withTTL(c.MinTTL(t))), newPeer(t, c, withTTL(calm)), c.Prefix(t)+"m"
+	p, q, name := newPeer(t, c, withTTL(unhurried)), newPeer(t, c, withTTL(calm)), c.Prefix(t)+"m"
 	m := p.rwMutex(t, name)
 	h := written(t, m)
 	writer, _ := q.queueUpTo(guarded(t), t, writing, name)

@@ -16,7 +16,7 @@ import (
 
 func TestConstructorsOfTheFamilyRefuseBadInput(t *testing.T) {
 	t.Parallel()
-	p := newPeer(t, etcdtest.New(t))
+	p := newPeer(t, etcdtest.New(t), withTTL(calm))
 	p.Rec.Reset()
 	constructors := map[string]func(name string, opts ...lock.Option) error{
 		"rwmutex": func(name string, opts ...lock.Option) error {

@@ -16,7 +16,7 @@ import (
 
 func TestPermitsOutOfRangeAreRefusedWithoutARequest(t *testing.T) {
 	t.Parallel()
-	p := newPeer(t, etcdtest.New(t))
+	p := newPeer(t, etcdtest.New(t), withTTL(calm))
 	p.Rec.Reset()
 	for _, n := range []int{-1, 0, lock.MaxPermits + 1} {
 		_, err := lock.NewSemaphore(p.Session, "m", n)
@@ -126,7 +126,7 @@ func TestPermitsOfALostHolderComeBackWithItsLease(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
 	name := c.Prefix(t) + "m"
-	dying, p := newPeer(t, c, withTTL(c.MinTTL(t))), newPeer(t, c, withTTL(calm))
+	dying, p := newPeer(t, c, withTTL(unhurried)), newPeer(t, c, withTTL(calm))
 	h, stays := dying.take(t, permits(2, 3), name), p.take(t, permits(1, 3), name)
 	waits, _ := p.queueUpTo(guarded(t), t, permits(2, 3), name)
 	dying.Net.Cut()

@@ -56,7 +56,7 @@ func TestTxnTakesEffectWhileTheLockIsHeld(t *testing.T) {
 func TestTxnThatOnlyReadsIsNotAnsweredByOneMemberAlone(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
-	p, k := newPeer(t, c), c.Prefix(t)+"k"
+	p, k := newPeer(t, c, withTTL(calm)), c.Prefix(t)+"k"
 	h := p.lock(t, c.Prefix(t)+"m")
 	for what, ops := range map[string][]clientv3.Op{
 		"nothing":            nil,
