@@ -237,29 +237,20 @@ func TestReadsOfAMemberThatIsCutOffFromItsPeersGoElsewhere(t *testing.T) {
 func TestObserversOfAMemberThatIsCutOffGoOnElsewhere(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t, etcdtest.WithMembers(3))
-	leader, err := c.WaitLeader(guarded(t))
-	require.NoError(t, err)
-	p, watcher := newPeer(t, c, withClient(etcdtest.ViaMember(leader))), newPeer(t, c)
-	term := p.lead(t, "e", "a")
+	watcher := newPeer(t, c)
 	o := observe(t.Context(), t, watcher.Client, "e")
+	o.next(t, "")
+	watcher.AwaitWatch(t, "", "")
+	cut := watchMember(t, c, watcher.Rec)
+	term := newPeer(t, c, withClient(etcdtest.ViaMember((cut+1)%c.Size()))).lead(t, "e", "a")
 	o.next(t, "a")
-	for i := range c.Size() {
-		if i != leader {
-			require.NoError(t, c.Isolate(i))
-			eventually(t, func() bool {
-				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-				defer cancel()
-				_, err := c.WaitLeader(ctx)
-				return err == nil
-			}, "a leader among the others")
-		}
-		value := string(rune('b' + i))
-		require.NoError(t, term.Proclaim(guarded(t), value))
-		o.next(t, value)
-		c.HealLinks()
-		_, err := c.WaitLeader(guarded(t))
-		require.NoError(t, err)
-	}
+	require.NoError(t, c.Isolate(cut))
+	_, err := c.WaitLeader(guarded(t), cut)
+	require.NoError(t, err)
+	require.NoError(t, term.Proclaim(guarded(t), "b"))
+	o.next(t, "b")
+	require.NotEqual(t, cut, watchMember(t, c, watcher.Rec))
+	c.HealLinks()
 	resign(t, term)
 	o.next(t, "")
 }
