@@ -216,7 +216,7 @@ func TestAnUnlockOrResignOfALeftSessionIsNotTriedForEver(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			client := newHindered(t, c)
-			s := newSession(t, client.Client, concurrency.WithTTL(1))
+			s := newSession(t, client.Client, concurrency.WithTTL(6))
 			_, giveUp := begin(t, s, c.Prefix(t)+kind)
 			deleting := make(chan struct{}, 1)
 			var hang func(ctx context.Context) error

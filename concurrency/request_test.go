@@ -39,10 +39,12 @@ func TestAMemberThatHasVanishedKeepsNoAdoptedSessionFromItsLocks(t *testing.T) {
 	mutex := concurrency.NewMutex(after.Session, name)
 	require.NoError(t, mutex.Lock(guarded(t)))
 	stop()
+	key := mutex.Key()
+	require.NotNil(t, get(t, c.Client(t), key))
 	after.Orphan()
 	first(after.rec, "LeaseRevoke", vanished)
 	require.NoError(t, after.Close())
-	require.Nil(t, get(t, c.Client(t), name))
+	require.Nil(t, get(t, c.Client(t), key))
 }
 
 func TestAMemberWithoutALeaderRefusesAndAnotherIsAsked(t *testing.T) {

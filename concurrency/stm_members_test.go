@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/conclave-go/conclave/concurrency"
+	"github.com/conclave-go/conclave/internal/attempt"
 	"github.com/conclave-go/conclave/internal/etcdtest"
 )
 
@@ -35,7 +36,7 @@ func TestTransactionsGoElsewhereIfAMemberIsCutOffFromItsPeers(t *testing.T) {
 		eventually(t, func() bool {
 			_, err := concurrency.NewSTM(client, func(s concurrency.STM) error { s.Put("k", s.Get("k")+"."); return nil },
 				concurrency.WithAbortContext(guarded(t)))
-			if errors.Is(err, rpctypes.ErrLeaderChanged) || errors.Is(err, rpctypes.ErrTimeoutDueToLeaderFail) {
+			if attempt.Transient(err) {
 				return false // the two that are left are busy, and have elected anew
 			}
 			require.NoError(t, err)
