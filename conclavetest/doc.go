@@ -45,7 +45,7 @@
 //	func TestWorkerStopsWhenItLosesTheLock(t *testing.T) {
 //		t.Parallel()
 //		cluster := conclavetest.NewCluster(t)
-//		worker := start(t, cluster.Client(t), conclavetest.MinTTL)
+//		worker := start(t, cluster.Client(t), 6*time.Second)
 //		holder := cluster.AwaitHolder(t, "job")
 //
 //		cluster.ExpireLease(t, holder.Key)

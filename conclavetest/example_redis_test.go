@@ -128,7 +128,7 @@ func TestRedisWorkerStopsWhenItIsCutOff(t *testing.T) {
 	t.Parallel()
 	nodes := conclavetest.NewRedis(t, 3)
 	network := nodes.Network(t)
-	worker := startOnRedis(t, network.Clients(t), time.Second)
+	worker := startOnRedis(t, network.Clients(t), 6*time.Second)
 	require.Eventually(t, worker.working.Load, guard, time.Millisecond)
 
 	network.Cut()

@@ -60,7 +60,7 @@ func start(t *testing.T, client *clientv3.Client, ttl time.Duration) *worker {
 func TestWorkerStopsWhenItLosesTheLock(t *testing.T) {
 	t.Parallel()
 	cluster := conclavetest.NewCluster(t)
-	worker := start(t, cluster.Client(t), conclavetest.MinTTL)
+	worker := start(t, cluster.Client(t), 6*time.Second)
 	holder := cluster.AwaitHolder(t, "job")
 
 	cluster.ExpireLease(t, holder.Key)
@@ -121,7 +121,7 @@ func TestHoldEndsWithItsSession(t *testing.T) {
 func TestWorkerStopsWhenAnOperatorDeletesItsKey(t *testing.T) {
 	t.Parallel()
 	cluster := conclavetest.NewCluster(t)
-	worker := start(t, cluster.Client(t), conclavetest.MinTTL)
+	worker := start(t, cluster.Client(t), 6*time.Second)
 	holder := cluster.AwaitHolder(t, "job")
 
 	cluster.DeleteKey(t, holder.Key)
@@ -135,7 +135,7 @@ func TestWorkerFindsItsPlaceAfterALostReply(t *testing.T) {
 	cluster := conclavetest.NewCluster(t)
 	network := cluster.Network(t)
 	dropped := network.DropReply(t, "Txn")
-	worker := start(t, network.Client(t), conclavetest.MinTTL)
+	worker := start(t, network.Client(t), 6*time.Second)
 
 	<-dropped
 	cluster.AwaitHolder(t, "job")
@@ -190,11 +190,11 @@ func TestWorkerWithItsOwnClientReconnects(t *testing.T) {
 	client, err := clientv3.New(config)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = client.Close() })
-	worker := start(t, client, conclavetest.MinTTL)
+	worker := start(t, client, 6*time.Second)
 	before := cluster.AwaitHolder(t, "job")
 
 	network.Reset()
-	second := start(t, cluster.Client(t), conclavetest.MinTTL)
+	second := start(t, cluster.Client(t), 6*time.Second)
 	cluster.AwaitWaiters(t, "job", 1)
 	require.Equal(t, before.Token, cluster.AwaitHolder(t, "job").Token)
 	require.False(t, worker.working.Load() && second.working.Load())

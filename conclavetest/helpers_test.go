@@ -22,6 +22,10 @@ const guard = 4 * time.Minute
 // calm is a TTL with which no renewal falls into a test in real time.
 const calm = lease.MaxTTL
 
+// unhurried is a TTL whose renewals a test in real time can wait for, and which a busy
+// machine does not lose.
+const unhurried = 6 * time.Second
+
 // guarded is the test's context with a limit.
 func guarded(tb testing.TB) context.Context {
 	tb.Helper()

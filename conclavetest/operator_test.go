@@ -31,7 +31,7 @@ func TestCompactForgetsThePast(t *testing.T) {
 
 func TestADeletedKeyOfALockIsALostLock(t *testing.T) {
 	onBoth(t, func(t *testing.T, c *conclavetest.Cluster) {
-		h := lockNow(t, newSession(t, c.Client(t), conclavetest.MinTTL), "job")
+		h := lockNow(t, newSession(t, c.Client(t), unhurried), "job")
 		require.NoError(t, h.Err())
 		c.DeleteKey(t, h.Key())
 		await(t, h.Context().Done(), "the hold ends")
@@ -44,7 +44,7 @@ func TestADeletedKeyOfALockIsALostLock(t *testing.T) {
 func TestAnExpiredLeaseTakesAllKeysOfItsSession(t *testing.T) {
 	onBoth(t, func(t *testing.T, c *conclavetest.Cluster) {
 		client := c.Client(t)
-		s := newSession(t, client, conclavetest.MinTTL)
+		s := newSession(t, client, unhurried)
 		one, two := lockNow(t, s, "one"), lockNow(t, s, "two")
 		c.ExpireLease(t, one.Key())
 		require.False(t, exists(t, client, one.Key()))

@@ -153,12 +153,13 @@ func TestAnAdvancedClockExpiresKeysOfOneNode(t *testing.T) {
 
 func TestProcessesThatWaitAreCounted(t *testing.T) {
 	onBothRedis(t, func(t *testing.T, r *conclavetest.Redis) {
-		h, err := newRedlock(t, newNodes(t, r.Network(t))).Lock(guarded(t))
+		patient := redlock.WithNodeTimeout(redlock.DefaultTTL / 3)
+		h, err := newRedlock(t, newNodes(t, r.Network(t), patient)).Lock(guarded(t))
 		require.NoError(t, err)
-		one := newNodes(t, r.Network(t))
+		one := newNodes(t, r.Network(t), patient)
 		redlockSoon(t, one)
 		redlockSoon(t, one)
-		redlockSoon(t, newNodes(t, r.Network(t)))
+		redlockSoon(t, newNodes(t, r.Network(t), patient))
 		r.AwaitWaiters(t, "job", 2)
 		require.NoError(t, h.Unlock(guarded(t)))
 	})
