@@ -268,7 +268,8 @@ func TestFreshnessTellsTheRevisionAndTheLastContact(t *testing.T) {
 func TestLoadEndsWithItsContextDuringAPartition(t *testing.T) {
 	t.Parallel()
 	cluster := etcdtest.New(t)
-	client, net := cluster.ProxiedClient(t)
+	rec := &etcdtest.Recorder{}
+	client, net := cluster.ProxiedClient(t, etcdtest.WithRecorder(rec))
 	put(t, client, cluster.Prefix(t)+"a", "1") // it was connected before
 	net.Cut()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -277,6 +278,7 @@ func TestLoadEndsWithItsContextDuringAPartition(t *testing.T) {
 		_, err := watch.NewCache(ctx, client, "prefix", text)
 		failed <- err
 	}()
+	eventually(t, func() bool { return rec.Count("Range") > 0 }, "it asks")
 	cancel()
 	select {
 	case err := <-failed:
