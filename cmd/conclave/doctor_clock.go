@@ -70,17 +70,18 @@ func (d *diagnosis) clock(ctx context.Context, endpoint string) (offset, give ti
 	transport := &http.Transport{TLSClientConfig: d.tls}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport}
-	var last, before time.Time
+	var before reading
 	for {
-		date, here, err := tell(ctx, client, url+"/version")
+		now, err := tell(ctx, client, url+"/version")
 		if err != nil {
 			return 0, 0, err
 		}
-		if !last.IsZero() && date.After(last) {
-			give = here.Sub(before) / 2
-			return date.Sub(before.Add(give)), give, nil
+		if !before.there.IsZero() && now.there.After(before.there) {
+			half := now.here.Sub(before.here) / 2
+			// A clock is read at any time of its request.
+			return now.there.Sub(before.here.Add(half)), half + max(before.took, now.took)/2, nil
 		}
-		last, before = date, here
+		before = now
 		select {
 		case <-time.After(clockStep):
 		case <-ctx.Done():
@@ -89,28 +90,34 @@ func (d *diagnosis) clock(ctx context.Context, endpoint string) (offset, give ti
 	}
 }
 
-// tell asks for the time, and returns it with that in the middle of the request here.
-func tell(ctx context.Context, client *http.Client, url string) (there, here time.Time, err error) {
+// reading is what a clock shows, with the time here in the middle of the request.
+type reading struct {
+	there, here time.Time
+	took        time.Duration
+}
+
+func tell(ctx context.Context, client *http.Client, url string) (r reading, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
-		return there, here, err
+		return r, err
 	}
 	begun := time.Now()
 	resp, err := client.Do(req)
 	if err != nil {
-		return there, here, err
+		return r, err
 	}
-	here = begun.Add(time.Since(begun) / 2)
+	r.took = time.Since(begun)
+	r.here = begun.Add(r.took / 2)
 	_, err = io.Copy(io.Discard, resp.Body)
 	_ = resp.Body.Close() // it is read
 	if err != nil {
-		return there, here, err
+		return r, err
 	}
-	there, err = http.ParseTime(resp.Header.Get("Date"))
+	r.there, err = http.ParseTime(resp.Header.Get("Date"))
 	if err != nil {
-		return there, here, errNoClock
+		return r, errNoClock
 	}
-	return there, here, nil
+	return r, nil
 }
 
 func withScheme(endpoint string) string {
