@@ -22,9 +22,12 @@ func TestAClockThatIsWrongIsNamedWithWhatItIsOff(t *testing.T) {
 		w.Header().Set("Date", time.Now().Add(ahead).UTC().Format(http.TimeFormat))
 	}))
 	t.Cleanup(server.Close)
-	d := &diagnosis{Members: []*member{{Name: "fast", Endpoint: server.URL}}}
-	d.clocks(t.Context())
-	require.NotNil(t, d.Members[0].Offset)
+	var d *diagnosis
+	require.Eventually(t, func() bool { // a busy machine may not see a second begin
+		d = &diagnosis{Members: []*member{{Name: "fast", Endpoint: server.URL}}}
+		d.clocks(t.Context())
+		return d.Members[0].Offset != nil
+	}, time.Minute, time.Millisecond)
 	require.InDelta(t, ahead.Seconds(), *d.Members[0].Offset, d.Members[0].OffsetError+0.05)
 	require.Equal(t, warning, d.Findings[0].Level)
 	require.Equal(t, "fast", d.Findings[0].Subject)

@@ -34,8 +34,8 @@ const stubborn = `
 	echo ready
 	while :; do sleep 0.02; done`
 
-// shortTTL leaves SIGKILL 0.6 s on a busy machine.
-const shortTTL = "6s"
+// shortTTL leaves SIGKILL 0.9 s on a busy machine.
+const shortTTL = "9s"
 
 func TestNothingOfACommandIsLeftWhenTheNextHasTheLock(t *testing.T) {
 	t.Parallel()
@@ -171,7 +171,7 @@ func TestACommandEndsWhenAnOperatorTakesTheLockAway(t *testing.T) {
 func TestACommandHasTimeToTidyUpWhenAnOperatorTakesTheLockAway(t *testing.T) {
 	t.Parallel()
 	p := newProgram(t)
-	k := p.start("lock", "a", "--ttl", "10", "--", "sh", "-c",
+	k := p.start("lock", "a", "--ttl", "15", "--kill-before", "7s", "--", "sh", "-c",
 		`trap 'sleep 1; echo tidy; exit 9' TERM; echo ready; while :; do sleep 0.02; done`)
 	k.says("ready")
 	p.takeAway()
@@ -236,7 +236,7 @@ func heldThroughAnOutage(t *testing.T, line string) (*program, *task) {
 	t.Helper()
 	c := etcdtest.New(t)
 	p, net := newProgram(t).via(c.Endpoints()...), c.Net(t)
-	k := p.via(net.Endpoints()...).start("lock", "a", "-o", "json", "--debug", "--ttl", "8", "--kill-before", "4s", "--on-lost", line)
+	k := p.via(net.Endpoints()...).start("lock", "a", "-o", "json", "--debug", "--ttl", "12", "--kill-before", "6s", "--on-lost", line)
 	k.says(`"event":"held"`)
 	net.Cut()
 	require.Eventually(t, func() bool { return p.lines("pids") == 1 }, hang, poll)
@@ -276,7 +276,7 @@ func TestACommandThatEndsInTimeKeepsItsCodeThoughTheReleaseIsNotConfirmed(t *tes
 			net.Cut()
 			require.NoError(t, k.in.Close())
 			require.Equal(t, 7, k.ends(), k.stderr)
-			require.Contains(t, k.stderr.String(), "conclave: "+what+": could not be released, and is free when its lease expires, after 6s: ")
+			require.Contains(t, k.stderr.String(), "conclave: "+what+": could not be released, and is free when its lease expires, after "+shortTTL+": ")
 		})
 	}
 }

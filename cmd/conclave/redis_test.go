@@ -157,7 +157,7 @@ func TestWhatIsWrongWithALockOnRedisIsSaid(t *testing.T) {
 		{64, "no --nodes, and no CONCLAVE_REDIS_NODES", []string{"cache", "--", "true"}},
 		{64, "0 names", []string{"--nodes", "127.0.0.1:1", "--", "true"}},
 		{64, "must be one, or three or more", []string{"cache", "--nodes", "127.0.0.1:1,127.0.0.1:2", "--", "true"}},
-		{69, "connection refused", []string{"cache", "--nodes", "127.0.0.1:1", "--command-timeout", "500ms", "--", "true"}},
+		{69, "connection refused", []string{"cache", "--nodes", "127.0.0.1:1", "--command-timeout", "2s", "--", "true"}},
 		{64, "--nodes: ", []string{"cache", "--nodes", "http://:secret@127.0.0.1:1", "--", "true"}},
 	} {
 		o := p.run(append([]string{"redis", "lock"}, c.args...)...)

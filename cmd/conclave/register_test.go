@@ -79,7 +79,7 @@ func TestAReadyCommandThatHangsHasFailed(t *testing.T) {
 	p := newProgram(t)
 	client := p.client()
 	k := p.start("register", "services/a", "v", "--ready-cmd", "test -e again && exec sleep 60; touch again",
-		"--ready-interval", "20ms", "--ready-timeout", "300ms")
+		"--ready-interval", "20ms", "--ready-timeout", "3s")
 	k.says("services/a")
 	p.awaits(client, "")
 	require.NoError(t, k.Process.Signal(syscall.SIGTERM))
@@ -195,7 +195,7 @@ func TestWhatALineLeavesBehindIsBuried(t *testing.T) {
 		text, _ := os.ReadFile(filepath.Join(p.dir, "lines"))
 		return len(text) >= lines
 	}, hang, poll)
-	require.Eventually(t, func() bool { return zombies(t, k.Process.Pid) < lines/3 }, hang/12, poll)
+	require.Eventually(t, func() bool { return zombies(t, k.Process.Pid) < lines/3 }, hang, poll)
 	send(t, k.Process.Pid, syscall.SIGTERM)
 	require.Equal(t, 143, k.ends())
 }

@@ -59,6 +59,12 @@ func (k *terminal) types(keys string) {
 	require.NoError(k.t, err)
 }
 
+// prompts waits until the shell has prompted n times: it may lose what is typed before it reads.
+func (k *terminal) prompts(n int) {
+	k.t.Helper()
+	require.Eventually(k.t, func() bool { return strings.Count(k.stdout.String(), "prompt> ") >= n }, hang, poll, k.stdout)
+}
+
 const (
 	ctrlC = "\x03"
 	ctrlD = "\x04"
@@ -112,17 +118,20 @@ func TestAShellThatIsInterruptedDoesNotGoOnWithItsLoop(t *testing.T) {
 func TestAJobIsStoppedAndContinued(t *testing.T) {
 	t.Parallel()
 	k := newProgram(t).terminal("bash", "--norc", "--noprofile", "-i")
-	k.says("prompt> ")
+	k.prompts(1)
 	k.types("conclave lock a -- sh -c 'echo ready; read line; echo you said $line'\n")
 	k.says("ready\r\n")
 	k.types(ctrlZ)
 	k.says("Stopped")
+	k.prompts(2)
 	k.types("jobs | wc -l; fg\n")
-	k.says("conclave lock a -- sh")
+	k.says("1\r\nconclave lock a -- sh")
 	k.types("hello\n")
 	k.says("you said hello")
+	k.prompts(3)
 	k.types("echo code is $?\n")
 	k.says("code is 0")
+	k.prompts(4)
 	k.types("exit\n")
 	k.ends()
 }
@@ -130,16 +139,19 @@ func TestAJobIsStoppedAndContinued(t *testing.T) {
 func TestAJobInTheBackgroundIsBroughtForward(t *testing.T) {
 	t.Parallel()
 	k := newProgram(t).terminal("bash", "--norc", "--noprofile", "-i")
-	k.says("prompt> ")
+	k.prompts(1)
 	k.types("conclave lock a -- cat &\n")
 	k.says("] ") // its number
+	k.prompts(2)
 	k.types("fg\n")
 	k.says("conclave lock a -- cat\r\n")
 	k.types("hello\n")
 	k.types(ctrlD)
 	k.says("hello\r\nhello")
+	k.prompts(3)
 	k.types("echo code is $?\n")
 	k.says("code is 0")
+	k.prompts(4)
 	k.types("exit\n")
 	k.ends()
 }
