@@ -374,6 +374,51 @@ func TestLostRepliesLeaveNoMarkBehind(t *testing.T) {
 	}
 }
 
+func TestAnOwnerWhoseFirstReplyWasLostLeavesNoMarkForLongerThanTheDelay(t *testing.T) {
+	t.Parallel()
+	const d = 17 * time.Second
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		p := newParty(t, s)
+		p.rec.DropReplies("Txn", 1)
+		h, err := p.mutex(t, lock.WithLockDelay(d)).TryLock(t.Context())
+		require.NoError(t, err)
+		requireKeys(t, s, "lock", h.Key(), marker)
+		_, err = s.Client().Delete(t.Context(), h.Key())
+		require.NoError(t, err)
+		await(t, h.Context().Done(), "it is told")
+		vtime.Advance(d + time.Second)
+		requireKeys(t, s, "lock")
+	})
+}
+
+// The lease of the delay was revoked, and the renewal that finds this out has no answer: whoever
+// asks for the lock meanwhile has it as soon as a later one has.
+func TestTheLossOfTheDelaysLeaseIsNotedLate(t *testing.T) {
+	t.Parallel()
+	for name, asks := range map[string]func(*lock.Mutex) taker{
+		"Lock": func(m *lock.Mutex) taker { return m.Lock }, "TryLock": func(m *lock.Mutex) taker { return m.TryLock },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+				p, client := newParty(t, s), s.Client()
+				m := p.mutex(t, lock.WithLockDelay(time.Minute))
+				h := take(t, m)
+				resp, err := client.Get(t.Context(), marker)
+				require.NoError(t, err)
+				unlock(t, h)
+				_, err = client.Revoke(t.Context(), clientv3.LeaseID(resp.Kvs[0].Lease))
+				require.NoError(t, err)
+				release := p.rec.Stall("LeaseKeepAlive")
+				asked := soon(anHour(t), asks(m))
+				vtime.Advance(partyTTL / 4)
+				release()
+				unlock(t, granted(t, asked))
+			})
+		})
+	}
+}
+
 func TestAContextThatEndsDuringTheDelayEndsTheWait(t *testing.T) {
 	t.Parallel()
 	const d = 20 * time.Second

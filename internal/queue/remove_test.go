@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 
@@ -145,6 +146,126 @@ func closed(c <-chan struct{}) bool {
 	default:
 		return false
 	}
+}
+
+// A try finds room, which others take before it has put its entry, in a second attempt. It
+// removes that; the first attempt puts the entry once more, which is not left to take up room.
+func TestATryThatWasOvertakenIsNotLeftByAPutThatComesLate(t *testing.T) {
+	t.Parallel()
+	const late = 8 * time.Second
+	var l atomic.Int64
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		var overtake func()
+		mine, theirs := newSession(t, s.Client(vtime.WithDialOptions(grpc.WithUnaryInterceptor(func(
+			ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption,
+		) error {
+			err := call(ctx, method, req, reply, cc, opts...)
+			if _, ok := req.(*pb.RangeRequest); ok && overtake != nil {
+				overtake()
+				overtake = nil
+			}
+			return err
+		})))), newSession(t, s.Client())
+		p, q := permit(mine), permit(theirs)
+		under, err := mine.Lease(t.Context())
+		require.NoError(t, err)
+		l.Store(int64(under.ID()))
+		var g *queue.Grant
+		overtake = func() {
+			var err error
+			g, _, _, err = q.TryAcquire(t.Context())
+			require.NoError(t, err)
+		}
+		_, _, taken, err := p.TryAcquire(t.Context())
+		require.NoError(t, err)
+		require.True(t, taken)
+		require.Equal(t, 1, inside.Keys(under).Doubts())
+		client := s.Client()
+		vtime.Advance(late)
+		require.EqualValues(t, 2, left(t, client), "it has come")
+		vtime.Advance(time.Minute)
+		require.EqualValues(t, 1, left(t, client))
+		require.NoError(t, g.Release(t.Context()))
+	}, vtime.WithServerOptions(grpc.UnaryInterceptor(slow(late, func(op *pb.RequestOp) bool {
+		return isPut(op) && op.GetRequestPut().Lease == l.Load()
+	}))))
+}
+
+// The first attempt of a try comes just after the second was refused, and the lock was given up.
+func TestAPutThatComesAfterItsTryWasRefusedIsRemoved(t *testing.T) {
+	t.Parallel()
+	const patience, late = 5 * time.Second, 30 * time.Millisecond
+	var l atomic.Int64
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		mine, theirs, client := newSession(t, s.Client()), newSession(t, s.Client()), s.Client()
+		p, q := exclusive(&peertest.Peer{Session: mine}, "a"), exclusive(&peertest.Peer{Session: theirs}, "a")
+		g, err := q.Acquire(t.Context())
+		require.NoError(t, err)
+		under, err := mine.Lease(t.Context())
+		require.NoError(t, err)
+		l.Store(int64(under.ID()))
+		_, _, taken, err := p.TryAcquire(t.Context())
+		require.NoError(t, err)
+		require.True(t, taken)
+		require.NoError(t, g.Release(t.Context()))
+		vtime.Advance(late)
+		require.EqualValues(t, 1, left(t, client), "it has come")
+		vtime.Advance(100 * time.Millisecond) // no look is due
+		require.Zero(t, left(t, client))
+	}, vtime.WithServerOptions(grpc.UnaryInterceptor(slow(patience+late, func(op *pb.RequestOp) bool {
+		return isPut(op) && op.GetRequestPut().Lease == l.Load()
+	}))))
+}
+
+// A member without a leader says so before it looks at a request, which so does nothing.
+func TestWhatAMemberWithoutALeaderRefusesIsNotInDoubt(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		var sent atomic.Int64
+		mine := newSession(t, s.Client(vtime.WithDialOptions(grpc.WithUnaryInterceptor(func(
+			ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption,
+		) error {
+			if _, ok := req.(*pb.TxnRequest); ok && sent.Add(1)%2 == 1 {
+				return rpctypes.ErrGRPCNoLeader
+			}
+			return call(ctx, method, req, reply, cc, opts...)
+		}))))
+		q, other := exclusive(&peertest.Peer{Session: mine}, "a"), exclusive(&peertest.Peer{Session: newSession(t, s.Client())}, "a")
+		under, err := mine.Lease(t.Context())
+		require.NoError(t, err)
+		for range 20 {
+			g, err := q.Acquire(t.Context())
+			require.NoError(t, err)
+			require.NoError(t, g.Release(t.Context()))
+			g, err = other.Acquire(t.Context())
+			require.NoError(t, err)
+			_, _, taken, err := q.TryAcquire(t.Context())
+			require.NoError(t, err)
+			require.True(t, taken)
+			require.NoError(t, g.Release(t.Context()))
+		}
+		require.Zero(t, inside.Keys(under).Doubts())
+		require.GreaterOrEqual(t, sent.Load(), int64(6*20), "each was refused once")
+	})
+}
+
+func newSession(t *testing.T, client *clientv3.Client) *lease.Session {
+	t.Helper()
+	session, err := lease.NewSession(t.Context(), client, lease.WithTTL(time.Minute))
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		done, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = session.Close(done) // Run closes the client
+	})
+	return session
+}
+
+// permit returns the queue of a semaphore of one permit.
+func permit(s *lease.Session) *queue.Queue {
+	q := exclusive(&peertest.Peer{Session: s}, "a")
+	q.Lanes = []queue.Lane{queue.Weighted(queue.Prefix("a", "semaphore"), 1, 1)}
+	return q
 }
 
 // giveUp asks for a turn, and gives that up after a time.
