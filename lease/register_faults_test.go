@@ -54,10 +54,12 @@ func TestAKeyPutAfterItsCallerGaveUpIsRemoved(t *testing.T) {
 		}
 		return invoke()
 	})
-	_, err := lease.Register(ctx, g.Session, g.key, "v")
+	given, err := lease.Register(ctx, g.Session, g.key, "v")
 	close(left)
 	require.ErrorIs(t, err, context.Canceled)
 	require.ErrorContains(t, err, g.key)
+	require.NoError(t, given.Close(guarded(t)), "it waits for the removal")
+	g.op.requireNoKey(t, g.key)
 	awaitPut(t, events)
 	awaitDelete(t, events)
 	g.round(t)
