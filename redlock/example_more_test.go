@@ -54,7 +54,7 @@ func ExampleWithMinUptime() {
 	ctx := context.Background()
 	clients, stop := exampleClients(3)
 	defer stop()
-	nodes, err := redlock.NewNodes(clients, redlock.WithMinUptime(redlock.DefaultTTL))
+	nodes, err := redlock.NewNodes(clients, redlock.WithMinUptime(redlock.DefaultTTL), redlock.WithNodeTimeout(redlock.DefaultTTL/3))
 	if err != nil {
 		panic(err)
 	}

@@ -17,7 +17,7 @@ func ExampleWithKeyPrefix() {
 	ctx := context.Background()
 	clients, stop := exampleClients(1)
 	defer stop()
-	nodes, err := redlock.NewNodes(clients, redlock.WithKeyPrefix("billing:"))
+	nodes, err := redlock.NewNodes(clients, redlock.WithKeyPrefix("billing:"), redlock.WithNodeTimeout(redlock.DefaultTTL/3))
 	if err != nil {
 		panic(err)
 	}
@@ -42,7 +42,7 @@ func ExampleWithDrift() {
 	ctx := context.Background()
 	clients, stop := exampleClients(1)
 	defer stop()
-	nodes, err := redlock.NewNodes(clients, redlock.WithTTL(time.Minute), redlock.WithDrift(0.2))
+	nodes, err := redlock.NewNodes(clients, redlock.WithTTL(time.Minute), redlock.WithDrift(0.2), redlock.WithNodeTimeout(redlock.DefaultTTL/3))
 	if err != nil {
 		panic(err)
 	}
@@ -98,7 +98,7 @@ func ExampleWithObserver() {
 	clients, stop := exampleClients(3)
 	defer stop()
 	failed := make(chan redlock.NodeFailure, 10)
-	nodes, err := redlock.NewNodes(clients, redlock.WithObserver(redlock.Observer{
+	nodes, err := redlock.NewNodes(clients, redlock.WithNodeTimeout(redlock.DefaultTTL/3), redlock.WithObserver(redlock.Observer{
 		Granted:    func(e redlock.Event) { fmt.Println("granted", e.Name) },
 		Released:   func(e redlock.Event) { fmt.Println("released", e.Name, e.Err) },
 		NodeFailed: func(f redlock.NodeFailure) { failed <- f },

@@ -32,7 +32,7 @@ func exampleClients(n int) (clients []redis.UniversalClient, stop func()) {
 // exampleMutex returns a mutex on three nodes.
 func exampleMutex() (mutex *redlock.Mutex, stop func()) {
 	clients, stopClients := exampleClients(3)
-	nodes, err := redlock.NewNodes(clients)
+	nodes, err := redlock.NewNodes(clients, redlock.WithNodeTimeout(redlock.DefaultTTL/3))
 	if err != nil {
 		panic(err)
 	}
@@ -51,7 +51,7 @@ func ExampleMutex() {
 	clients, stop := exampleClients(3) // one is the plain lock
 	defer stop()
 
-	nodes, err := redlock.NewNodes(clients)
+	nodes, err := redlock.NewNodes(clients, redlock.WithNodeTimeout(redlock.DefaultTTL/3))
 	if err != nil {
 		panic(err)
 	}
@@ -147,7 +147,7 @@ func ExampleHold_Extend() {
 	ctx := context.Background()
 	clients, stop := exampleClients(3)
 	defer stop()
-	nodes, err := redlock.NewNodes(clients, redlock.WithTTL(time.Minute))
+	nodes, err := redlock.NewNodes(clients, redlock.WithTTL(time.Minute), redlock.WithNodeTimeout(redlock.DefaultTTL/3))
 	if err != nil {
 		panic(err)
 	}

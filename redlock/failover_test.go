@@ -95,7 +95,7 @@ func TestALockGoesOnAfterARedisClusterHasFailedOver(t *testing.T) {
 func TestAHoldOutlivesTheMoveOfItsSlotToAnotherServer(t *testing.T) {
 	t.Parallel()
 	const masters = 3
-	const brief = 3 * time.Second
+	const brief = 4 * time.Second
 	c := redistest.NewRedisCluster(t, masters)
 	var addrs []string
 	for _, n := range c.Nodes() {

@@ -49,7 +49,7 @@ func (c *Cluster) awaitReplica(tb testing.TB, i int, err error) {
 }
 
 // NewSentinel starts a Sentinel that watches node 0 by the name of [Master], and returns its
-// address. It makes a replica the master when that does not answer for half a second.
+// address. It makes a replica the master when that does not answer for three seconds.
 func (c *Cluster) NewSentinel(tb testing.TB) string {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), callTimeout)
@@ -74,7 +74,7 @@ func (p *process) sentinel(port string) ([]string, error) {
 	}
 	file := filepath.Join(p.dir.Path(), "sentinel.conf")
 	text := fmt.Sprintf("port %s\nbind 127.0.0.1\ndir %s\nsentinel monitor %s %s %s 1\n"+
-		"sentinel down-after-milliseconds %s 500\nsentinel failover-timeout %s 2000\n",
+		"sentinel down-after-milliseconds %s 3000\nsentinel failover-timeout %s 2000\n",
 		port, p.dir.Path(), Master, host, masterPort, Master, Master)
 	return []string{file, "--sentinel"}, os.WriteFile(file, []byte(text), 0o600)
 }

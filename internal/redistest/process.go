@@ -102,7 +102,7 @@ func (p *process) arguments() ([]string, error) {
 		"--repl-diskless-sync-delay", "0",
 	}
 	if p.cfg.masters > 0 {
-		args = append(args, "--cluster-announce-ip", host, "--cluster-node-timeout", "1000")
+		args = append(args, "--cluster-announce-ip", host, "--cluster-node-timeout", "3000")
 	}
 	if p.cfg.certificate == nil {
 		return append(args, "--port", port), nil
