@@ -27,7 +27,7 @@ const (
 	statePoll = time.Millisecond
 	// endPatience is how long is waited for the end of a child that cannot be reached, to
 	// say how it ended.
-	endPatience = time.Second
+	endPatience = 5 * time.Second
 )
 
 // Process is a child. Use Start.
