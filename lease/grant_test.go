@@ -116,7 +116,10 @@ func TestGrantGivesUpWhenTheServerRefuses(t *testing.T) {
 
 func TestGrantReturnsWhenItsContextEndsDuringAPartition(t *testing.T) {
 	t.Parallel()
-	client, net := etcdtest.New(t).ProxiedClient(t)
+	var rec etcdtest.Recorder
+	client, net := etcdtest.New(t).ProxiedClient(t, etcdtest.WithRecorder(&rec))
+	_, err := client.Get(guarded(t), "any") // connects
+	require.NoError(t, err)
 	net.Cut()
 	for name, grant := range map[string]func(context.Context) error{
 		"Grant": func(ctx context.Context) error {
@@ -130,7 +133,9 @@ func TestGrantReturnsWhenItsContextEndsDuringAPartition(t *testing.T) {
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
 		failed := make(chan error, 1)
+		rec.Reset()
 		go func() { failed <- grant(ctx) }()
+		eventually(t, func() bool { return rec.Count("LeaseGrant") > 0 }, name+" asks")
 		cancel()
 		require.ErrorIs(t, await(t, failed, name), context.Canceled, name)
 	}

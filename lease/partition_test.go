@@ -32,7 +32,7 @@ var cuts = []func(*etcdtest.Net){
 // gone on the server, which is when another can take it.
 type stranded struct {
 	net  *etcdtest.Net
-	over <-chan struct{}
+	over func() bool
 	// events are the key's from before it was put: a busy machine may lose a
 	// lease without our help.
 	events <-chan *clientv3.Event
@@ -52,12 +52,7 @@ func (h stranded) overWhenGone(cut func(*etcdtest.Net), after time.Duration) boo
 			if e.Type != clientv3.EventTypeDelete {
 				continue
 			}
-			select {
-			case <-h.over:
-				return true
-			default:
-				return false
-			}
+			return h.over()
 		case <-timer.C:
 			return false
 		}
@@ -82,7 +77,7 @@ func TestAPartitionedClientKnowsOfItsLossBeforeItsSuccessorCan(t *testing.T) {
 		events := op.watch(t, key)
 		_, err := lease.Register(guarded(t), s, key, "v")
 		require.NoError(t, err)
-		ours = append(ours, stranded{net, l.Context().Done(), events})
+		ours = append(ours, stranded{net, func() bool { return l.Err() != nil }, events})
 
 		client, net = c.ProxiedClient(t, etcdtest.WithFastReconnect())
 		theirs, err := concurrency.NewSession(client, concurrency.WithTTL(int(ttl/time.Second)))
@@ -91,7 +86,14 @@ func TestAPartitionedClientKnowsOfItsLossBeforeItsSuccessorCan(t *testing.T) {
 		key = prefix + "official/" + net.Endpoints()[0]
 		events = op.watch(t, key)
 		op.put(t, key, "v", clientv3.WithLease(theirs.Lease()))
-		official = append(official, stranded{net, theirs.Done(), events})
+		official = append(official, stranded{net, func() bool {
+			select {
+			case <-theirs.Done():
+				return true
+			default:
+				return false
+			}
+		}, events})
 	}
 
 	late := func(all []stranded) (n int) {

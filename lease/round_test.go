@@ -190,7 +190,7 @@ func TestTheRenewalAfterADeposedLeadersAnswerGoesOutOnAnotherStream(t *testing.T
 		return false, nil
 	})
 	p := newPulse()
-	l := newLease(t, client, lease.WithTTL(10*time.Second), p.observe())
+	l := newLease(t, client, lease.WithTTL(time.Minute), p.observe())
 	p.round(t, l)
 	require.NoError(t, l.Err())
 	require.Equal(t, 2, rec.Count("LeaseKeepAliveStream"))

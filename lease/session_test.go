@@ -84,11 +84,13 @@ func TestALiveLeaseCostsNothing(t *testing.T) {
 func TestASessionsLeaseReturnsWhenItsContextEndsDuringAPartition(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
-	client, net := c.ProxiedClient(t, etcdtest.WithFastReconnect())
+	var rec etcdtest.Recorder
+	client, net := c.ProxiedClient(t, etcdtest.WithFastReconnect(), etcdtest.WithRecorder(&rec))
 	p := newPulse()
 	s := newSession(t, client, lease.WithTTL(c.MinTTL(t)), p.observe())
 	net.Cut()
 	require.Error(t, await(t, p.lost, "the loss"))
+	rec.Reset()
 	// One holds the turn, the other waits for it.
 	why := context.DeadlineExceeded
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -99,6 +101,7 @@ func TestASessionsLeaseReturnsWhenItsContextEndsDuringAPartition(t *testing.T) {
 			failed <- err
 		}()
 	}
+	eventually(t, func() bool { return rec.Count("LeaseGrant") > 0 }, "who holds the turn asks")
 	cancel(why)
 	for range 2 {
 		err := await(t, failed, "Lease")
