@@ -119,7 +119,7 @@ func (s *show) drain(ctx context.Context) {
 	s.Say(s.Styles.Title, "s2 is told to end (SIGTERM), and is taken out of the registry")
 	before := s.since(nil)
 	s.AwaitEnd(ctx, "s2")
-	s.Say(lipgloss.Style{}, "s2 served for another %s and stops; it answered %d calls that came meanwhile", drainGrace, s.since(before)["s2"])
+	s.Say(lipgloss.Style{}, "s2 served for another %s and stops; of the calls that came meanwhile it answered %d", drainGrace, s.since(before)["s2"])
 	s.takeTurns(ctx, "s1", "s3")
 }
 
