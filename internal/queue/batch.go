@@ -17,14 +17,18 @@ import (
 )
 
 const (
-	// mostOut is how many transactions of a kind are out before the next are gathered.
+	// mostOut is how many transactions of a kind are out before the next are gathered, and
+	// maxOut how many there are if some take longer than mostWait.
 	mostOut = 2
+	maxOut  = maxJoining
 	// mostParts is how many parts make a batch: of an enqueue's two operations half of what
 	// a transaction may have by default.
 	mostParts = 32
-	// mostWait is how long a part is gathered at most. By then those that are out are slow, or
-	// their member has vanished, and the part goes out alone: it has nothing to do with them.
-	mostWait = 50 * time.Millisecond
+	// mostWait is how long a part is gathered at most. Where answers come sooner, parts that go
+	// out together spare the server work and lose nothing. Where they take longer, it is because
+	// of the network, or of a member that has vanished, and a part would wait for up to an answer
+	// more than alone. So no lock pays more than this for sharing.
+	mostWait = 2 * time.Millisecond
 	// mostShared is how long the value of an entry may be that goes out with others.
 	mostShared = 4 << 10
 )
@@ -34,10 +38,11 @@ var errUnsent = errors.New("queue: given up before it was sent")
 
 // batches sends the transactions of one kind, enqueues or removals, of a session: group
 // commit. While mostOut of them are out, what is asked for is gathered, and goes out
-// together as soon as one of them is answered: as one transaction with all conditions of
-// its parts, and all operations. Nobody waits for others to come. If a condition does not
-// hold, or the server refuses, nothing was done, and each part goes out alone. Without an
-// answer each part is without an answer, and is repeated alone.
+// together as soon as one of them is answered, or the first part has waited for mostWait: as
+// one transaction with all conditions of its parts, and all operations. Nobody waits for
+// others to come. If a condition does not hold, or the server refuses, nothing was done, and
+// each part goes out alone. Without an answer each part is without an answer, and is repeated
+// alone.
 //
 // The idea is that of a database's log: DeWitt et al., Implementation Techniques for Main
 // Memory Database Systems, SIGMOD 1984.
@@ -58,6 +63,8 @@ type part struct {
 	then, otherwise []clientv3.Op
 	// shared is set if it may go out with others.
 	shared bool
+	// overdue is set once it was gathered for as long as it may be.
+	overdue bool
 	// tried is set once it was tried: what goes out again does so alone, beside the first.
 	tried atomic.Bool
 
@@ -111,9 +118,7 @@ func (b *batches) await(ctx context.Context, p *part) (*clientv3.TxnResponse, er
 		case <-ctx.Done():
 			return b.giveUp(ctx, p)
 		case <-timer.C:
-			if b.withdraw(p) {
-				return p.alone(ctx)
-			}
+			b.hurry(p)
 		}
 	}
 }
@@ -179,6 +184,14 @@ func (b *batches) ask(ctx context.Context, p *part) (now bool) {
 	return false
 }
 
+// hurry has a part that is gathered go out although the others are not answered yet.
+func (b *batches) hurry(p *part) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p.overdue = true
+	b.flush()
+}
+
 // withdraw takes back what is asked for, and reports whether it has not been sent.
 func (b *batches) withdraw(p *part) bool {
 	b.mu.Lock()
@@ -214,7 +227,12 @@ func (b *batches) done() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.out--
-	for b.out < mostOut && len(b.asked) > 0 {
+	b.flush()
+}
+
+// flush sends what is gathered, as far as its turn has come. mu must be held.
+func (b *batches) flush() {
+	for len(b.asked) > 0 && (b.out < mostOut || b.out < maxOut && b.asked[0].overdue) {
 		b.out++
 		b.next()
 	}

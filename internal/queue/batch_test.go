@@ -586,10 +586,51 @@ func TestSlowRequestsKeepOthersOnlyAMoment(t *testing.T) {
 		asked := time.Now()
 		_, err = exclusive(p, "c").Acquire(t.Context())
 		require.NoError(t, err)
-		require.Equal(t, 50*time.Millisecond, time.Since(asked))
+		require.Equal(t, queue.MostWait, time.Since(asked))
 		require.Equal(t, []time.Duration{time.Second, time.Second}, []time.Duration{<-took, <-took})
 		require.NoError(t, session.Close(t.Context()))
 	}, vtime.WithServerOptions(late))
+}
+
+// Where the network is slow, and not the server, to gather spares nobody anything.
+func TestLocksOnASlowLinkTakeOneRoundTrip(t *testing.T) {
+	t.Parallel()
+	const many, little = 16, 5 * time.Millisecond
+	for _, trip := range []time.Duration{30 * time.Millisecond, 80 * time.Millisecond} {
+		t.Run(trip.String(), func(t *testing.T) {
+			t.Parallel()
+			vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+				session, err := lease.NewSession(t.Context(), s.SlowClient(trip/2, trip/2), lease.WithTTL(time.Minute))
+				require.NoError(t, err)
+				p := &peertest.Peer{Session: session}
+				grants := make([]*queue.Grant, many)
+				for range 3 {
+					require.LessOrEqual(t, slowest(t, many, func(i int) (err error) {
+						grants[i], err = exclusive(p, fmt.Sprint(i)).Acquire(t.Context())
+						return err
+					}), trip+little)
+					require.LessOrEqual(t, slowest(t, many, func(i int) error {
+						return grants[i].Release(t.Context())
+					}), trip+little)
+				}
+				require.NoError(t, session.Close(t.Context()))
+			})
+		})
+	}
+}
+
+// slowest makes n calls at once and returns how long it takes until all have succeeded.
+func slowest(t *testing.T, n int, call func(i int) error) time.Duration {
+	t.Helper()
+	began := time.Now()
+	done := make(chan error, n)
+	for i := range n {
+		go func() { done <- call(i) }()
+	}
+	for range n {
+		require.NoError(t, <-done)
+	}
+	return time.Since(began)
 }
 
 // alone is a session in virtual time whose enqueues are gathered.

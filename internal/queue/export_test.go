@@ -46,6 +46,9 @@ func WaitingNow(s *lease.Session) (owned func() int) {
 	}
 }
 
+// MostWait is how long a part of a batch is gathered at most.
+const MostWait = mostWait
+
 // ReadLater reads the last entry that was created after a revision.
 var ReadLater = readLater
 
