@@ -40,9 +40,9 @@ func (q *Queue) acquire(ctx context.Context, c *Call) (*Grant, error) {
 
 // join enqueues the entry when its turn among the session's crowd has come.
 func (e *entry) join(ctx context.Context) error {
-	leave, err := e.crowd.joining.pass(ctx)
-	if err != nil { // those before it may be waiting for an answer
-		return attempt.Ended(ctx, inside.Of(e.q.Session).Caller().Trouble())
+	leave, err := e.enter(ctx)
+	if err != nil {
+		return err
 	}
 	defer leave()
 	return e.enqueue(ctx)

@@ -10,20 +10,23 @@ import (
 )
 
 const (
-	// maxJoining is how many entries of one session are put, or removed by those who gave
-	// up, at a time, and maxOpening how many watches are being opened. A crowd's other
+	// maxJoining is how many entries of one session are put, tried, or removed by those who
+	// gave up, at a time, and maxOpening how many watches are being opened. A crowd's other
 	// requests wait in this process: else they would keep the holder's renewals waiting in
 	// the connection and at the server, until its lease is lost. With 32 the server is busy
 	// all the time; with 1,000 a renewal takes as long as a short TTL.
 	maxJoining = 32
 	maxOpening = 32
+	// maxLeaving is how many entries are removed at a time. It is more than maxJoining, since
+	// most of them go out together, and an owner's must not wait for those who gave up.
+	maxLeaving = 4 * maxJoining
 )
 
 // crowd is what the entries of a session share.
 type crowd struct {
 	// The gates let through their requests, some at a time and in the order in which they
-	// came. Renewals, looks, releases and wake-ups do not pass them.
-	joining, opening gate
+	// came. Renewals, looks and wake-ups do not pass them.
+	joining, opening, leaving gate
 	// The batches gather what is asked for at the same time.
 	enqueues, removals batches
 	// waiting are the entries that are put, or wait, by their keys.
@@ -51,10 +54,21 @@ func crowdOf(s *lease.Session) *crowd {
 	shared := inside.Of(s).Shared()
 	found, ok := shared.Load(crowdKey{})
 	if !ok {
-		found, _ = shared.LoadOrStore(crowdKey{}, &crowd{joining: make(gate, maxJoining), opening: make(gate, maxOpening)})
+		found, _ = shared.LoadOrStore(crowdKey{}, &crowd{
+			joining: make(gate, maxJoining), opening: make(gate, maxOpening), leaving: make(gate, maxLeaving),
+		})
 	}
 	c, _ := found.(*crowd)
 	return c
+}
+
+// enter waits until the entry's turn among the session's crowd has come.
+func (e *entry) enter(ctx context.Context) (leave func(), err error) {
+	leave, err = e.crowd.joining.pass(ctx)
+	if err != nil { // those before it may be waiting for an answer
+		return nil, attempt.Ended(ctx, inside.Of(e.q.Session).Caller().Trouble())
+	}
+	return leave, nil
 }
 
 // join makes the entry known to those of its session who come to wait for it, until leave.

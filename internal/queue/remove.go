@@ -71,6 +71,11 @@ func (e *entry) removeUnsettled(ctx context.Context) {
 // delete removes the entry if it is the one we made, trying until ctx ends, and
 // reports whether all of it was there.
 func (e *entry) delete(ctx context.Context) (removed bool, err error) {
+	leave, err := e.crowd.leaving.pass(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer leave()
 	p := &part{entry: e, shared: e.shareable() && e.created != 0}
 	p.conds, p.then = e.removal()
 	limits := e.limits()

@@ -43,7 +43,7 @@ func (e *entry) tryPut(ctx context.Context) (head Occupant, taken bool, err erro
 	}
 }
 
-// sendTry sends the transaction of tryPut. If it does not succeed, its answers are the
+// sendTry sends the transaction of tryPut when its turn has come. If it does not succeed, its answers are the
 // entry, the given number of reads of those in its way, and those of marks if the queue's
 // grants leave any.
 func (e *entry) sendTry(ctx context.Context) (resp *clientv3.TxnResponse, reads int, err error) {
@@ -62,6 +62,11 @@ func (e *entry) sendTry(ctx context.Context) (resp *clientv3.TxnResponse, reads 
 	if e.q.Delay.marks() {
 		then, heads = append(then, e.putMark()), append(heads, e.q.Delay.reads()...)
 	}
+	leave, err := e.enter(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer leave()
 	resp, err = e.put(ctx, e.putting(free, then, heads))
 	return resp, reads, err
 }
@@ -123,9 +128,14 @@ func (e *entry) tryWeighted(ctx context.Context) (head Occupant, taken bool, err
 	return Occupant{}, false, errOvertaken
 }
 
-// occupants reads the oldest entries of a weighted lane, which is all of them if
-// there is room for one more.
+// occupants reads the oldest entries of a weighted lane when its turn has come, which is all
+// of them if there is room for one more.
 func (e *entry) occupants(ctx context.Context) ([]*mvccpb.KeyValue, error) {
+	leave, err := e.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	lane := e.legs[0].lane
 	resp, err := request(ctx, e, func(ctx context.Context) (*clientv3.GetResponse, error) {
 		return e.q.Session.Client().Get(ctx, lane.behind,
