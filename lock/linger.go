@@ -11,7 +11,8 @@ import (
 // keep keeps an entry for the next who comes, and reports whether it does. mu must be
 // held.
 func (s *station) keep(ended *queue.Ended) bool {
-	if s.linger == 0 || s.wanted || s.sequence >= maxSequence {
+	closed := inside.Of(s.queue.Session).Context().Err() != nil
+	if s.linger == 0 || s.wanted || s.sequence >= maxSequence || closed {
 		s.stopWatching()
 		return false
 	}
@@ -41,18 +42,22 @@ func (s *station) expire(ctx context.Context, nobody *queue.Grant) {
 	}
 }
 
-// watch has a goroutine look for other processes that queue behind the entry of g. mu
-// must be held.
+// watch has a goroutine look for other processes that queue behind the entry of g, and for
+// the end of the session. mu must be held.
 func (s *station) watch(g *queue.Grant) {
 	if s.unwatch != nil {
 		return
 	}
 	ctx, cancel := context.WithCancel(inside.Of(s.queue.Session).Context())
 	s.unwatch = cancel
-	inside.Of(s.queue.Session).Go(func(context.Context) {
+	session := inside.Of(s.queue.Session).Context()
+	g.Background(func(within context.Context) {
 		defer cancel()
-		if g.AwaitOther(ctx) == nil {
+		switch {
+		case g.AwaitOther(ctx) == nil:
 			s.want(ctx)
+		case session.Err() != nil && s.queue.Delay.Length() > 0:
+			s.giveUp(within) // the mark does not go with the lease
 		}
 	})
 }
@@ -66,10 +71,17 @@ func (s *station) want(ctx context.Context) {
 		return
 	}
 	s.wanted = true
+	s.mu.Unlock()
+	s.giveUp(inside.Of(s.queue.Session).Context())
+}
+
+// giveUp gives up the entry if it lingers.
+func (s *station) giveUp(ctx context.Context) {
+	s.mu.Lock()
 	nobody, lingers := s.grant, s.state == lingering
 	s.mu.Unlock()
 	if lingers {
-		s.expire(inside.Of(s.queue.Session).Context(), nobody)
+		s.expire(ctx, nobody)
 	}
 }
 

@@ -202,6 +202,68 @@ func TestASessionClosedWhileALockLingersLeavesNothing(t *testing.T) {
 	})
 }
 
+// An Unlock has released it: nobody was lost whose delay the next would have to wait for.
+func TestASessionClosedWhileALockLingersLeavesNoDelay(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		p, other := newParty(t, s), newParty(t, s)
+		m := p.mutex(t, lock.WithLinger(time.Minute), lock.WithLockDelay(lock.MaxLockDelay))
+		for range 2 { // the entry of the second is that of the first
+			unlock(t, take(t, m))
+		}
+		synctest.Wait()
+		require.NoError(t, p.session.Close(t.Context()))
+		requireKeys(t, s, "lock")
+		began := time.Now()
+		unlock(t, take(t, other.mutex(t, lock.WithLockDelay(lock.MaxLockDelay))))
+		require.Zero(t, time.Since(began))
+	})
+}
+
+func TestALockReleasedAfterTheSessionBeganToCloseDoesNotLinger(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		p := newParty(t, s)
+		h := take(t, p.mutex(t, lock.WithLinger(time.Minute), lock.WithLockDelay(lock.MaxLockDelay)))
+		another := take(t, p.named(t, "another"))
+		removing, goOn := make(chan struct{}), make(chan struct{})
+		unhook := p.rec.Hook("Txn", func(_ context.Context, _ any, invoke func() error) error {
+			close(removing)
+			<-goOn
+			return invoke()
+		})
+		done, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.ErrorIs(t, another.Unlock(done), context.Canceled)
+		<-removing
+		unhook()
+		closed := make(chan error, 1)
+		go func() { closed <- p.session.Close(t.Context()) }()
+		synctest.Wait() // it waits for the removal
+		unlock(t, h)
+		requireKeys(t, s, "lock")
+		close(goOn)
+		require.NoError(t, <-closed)
+	})
+}
+
+func TestNobodyWaitsForTheDelayOfALockThatWasLostWhileItLingered(t *testing.T) {
+	t.Parallel()
+	eachVirtually(t, losses(), func(t *testing.T, s *vtime.Server, lose func(*testing.T, *party, *lock.Hold)) {
+		t.Helper()
+		p, other := newParty(t, s), newParty(t, s)
+		h := take(t, p.mutex(t, lock.WithLinger(lock.MaxLinger), lock.WithLockDelay(lock.MaxLockDelay)))
+		unlock(t, h)
+		synctest.Wait()
+		lose(t, p, h)
+		vtime.Advance(3 * partyTTL)
+		requireKeys(t, s, "lock")
+		began := time.Now()
+		unlock(t, take(t, other.mutex(t, lock.WithLockDelay(lock.MaxLockDelay))))
+		require.Zero(t, time.Since(began))
+	})
+}
+
 func TestLingerAndHandoffTogetherCountOneSequence(t *testing.T) {
 	t.Parallel()
 	vtime.Run(t, func(t *testing.T, s *vtime.Server) {

@@ -13,6 +13,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/attempt"
+	"github.com/conclave-go/conclave/internal/inside"
 )
 
 // A queue with a delay has a marker: a key that an owner puts when it is granted and
@@ -213,6 +214,25 @@ func (e *entry) unmarking() []clientv3.Op {
 	key := e.q.Delay.markers[0]
 	own := clientv3.Compare(clientv3.Value(key), "=", e.ownMark())
 	return []clientv3.Op{clientv3.OpTxn([]clientv3.Cmp{own}, []clientv3.Op{clientv3.OpDelete(key)}, nil)}
+}
+
+// unmark removes the entry's mark in the background, if there is one: its lease has ended, or
+// it was deleted, while nobody held it, so that nobody need wait.
+func (e *entry) unmark() {
+	if !e.q.Delay.marks() || !e.claimed {
+		return
+	}
+	inside.Of(e.q.Session).Go(func(ctx context.Context) {
+		ctx, cancel := context.WithDeadline(ctx, e.marks.expiry())
+		defer cancel()
+		err := attempt.Do(ctx, rpcTimeout(e.lease), func(ctx context.Context) error {
+			_, err := e.q.Session.Client().Txn(ctx).Then(e.unmarking()...).Commit()
+			return err
+		})
+		if err != nil && ctx.Err() == nil {
+			e.log().Warn("queue: lock delay is waited for although nobody was lost", "error", err)
+		}
+	})
 }
 
 // claim returns once no lost owner's mark is in the way, and leaves the entry's own if

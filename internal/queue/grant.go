@@ -215,7 +215,11 @@ func (g *Grant) lose(why error) bool {
 	if !g.end(fmt.Errorf("%w: %w", g.errs.Lost, why)) {
 		return false
 	}
-	g.entry.countDown()
+	if g.quiet { // nobody was lost
+		g.entry.unmark()
+	} else {
+		g.entry.countDown()
+	}
 	if lost := g.entry.q.Lost; lost != nil {
 		lost(g)
 	}

@@ -91,6 +91,10 @@ func (d *Ended) Releasing(ctx context.Context) context.Context { return d.grant.
 // Via says how the entry came to own.
 func (d *Ended) Via() lease.Via { return d.grant.Via() }
 
+// Background runs fn in the background, with a context that ends with the grant's lease, and
+// reports whether it does. Who closes the session waits for it a little before that.
+func (g *Grant) Background(fn func(ctx context.Context)) bool { return g.entry.keys.Remove(fn) }
+
 // PassOn returns a grant of the entry for its next holder in this process: one that has
 // called with ctx as c, and comes to own as via says, with the entry handed on sequence
 // times before. It fails if the lease has ended.
@@ -108,6 +112,7 @@ func (d *Ended) Keep() (*Grant, error) {
 // replacedBy decides the outcome of the release by the next grant of the entry.
 func (d *Ended) replacedBy(next *Grant, err error) (*Grant, error) {
 	if err != nil {
+		d.grant.entry.unmark()
 		d.grant.decide(d.grant.unconfirmed())
 		return nil, err
 	}

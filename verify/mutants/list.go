@@ -266,7 +266,7 @@ func lockMutants() group {
 		{name: "the sequence goes on with a new entry", file: "station_entry.go", fn: "station.arrived", old: "s.sequence = 0", with: ""},
 		{name: "handed on although a transaction may commit", file: "station_entry.go", fn: "station.dispose", old: "case !ended.Clean:", with: "case false:"},
 		{name: "lingers although another process waits", file: "linger.go", fn: "station.keep", old: " || s.wanted", with: ""},
-		{name: "another process is not noticed", file: "linger.go", fn: "station.want", old: "if lingers {", with: "if lingers && false {"},
+		{name: "another process is not noticed", file: "linger.go", fn: "station.giveUp", old: "if lingers {", with: "if lingers && false {"},
 		{name: "a try overtakes those who wait", file: "station.go", fn: "station.tryNow", old: " || len(s.waiters) > 0", with: ""},
 		{name: "an acquisition goes on for nobody", file: "station.go", fn: "station.remove", old: "s.stop()", with: ""},
 		{name: "a lost grant is still current", file: "station_entry.go", fn: "station.forgetLost", old: "s.becomeVacant()", with: ""},
