@@ -84,7 +84,11 @@ func (h *Hold) Txn(ctx context.Context) clientv3.Txn { return h.grant.Txn(ctx) }
 // ReleaseRequested returns a channel that is closed once somebody has asked for the lock
 // with [RequestRelease]. What to do about it is up to the holder. The first call opens a
 // watch, for as long as the hold lasts; holders that never call it pay nothing. After local
-// hand-offs the next holder is asked too.
+// hand-offs the next holder is asked too. Holds with [WithEtcdLayout] are never asked: there
+// the channel stays open, and nothing is watched.
+//
+// Without read access to the requests, see docs/operations.md of the repository, one warning is
+// logged, and the holder is asked once it has been given that access.
 func (h *Hold) ReleaseRequested() <-chan struct{} { return h.grant.Requested() }
 
 // Unlock ends the hold, locally at once, and then releases the lock, in one round

@@ -1,8 +1,10 @@
 package lock_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -11,9 +13,11 @@ import (
 	"github.com/stretchr/testify/require"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/vtime"
+	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
 )
 
@@ -295,6 +299,82 @@ func TestAHolderWhoseStreamSwallowsItsWatchListensOnAnother(t *testing.T) {
 		await(t, h.ReleaseRequested(), "the holder is asked")
 		require.LessOrEqual(t, time.Since(began), partyTTL/3)
 		require.Greater(t, creations.Load(), int64(1))
+		unlock(t, h)
+	})
+}
+
+// deny refuses a party all reads and watches of requests, as the server does whose role for it
+// lacks them, until they are allowed.
+func deny(p *party) (allow func()) {
+	denied := func(key []byte) bool { return bytes.Contains(key, []byte("~request/")) }
+	unary := p.rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
+		if txn, _ := req.(*pb.TxnRequest); len(txn.GetSuccess()) > 0 && denied(txn.Success[0].GetRequestRange().GetKey()) {
+			return rpctypes.ErrGRPCPermissionDenied
+		}
+		return invoke()
+	})
+	var mu sync.Mutex
+	var creations []bool // that have no answer, and whether they are denied
+	stream := p.rec.HookStream(func(_ string, d etcdtest.Direction, msg any) (bool, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch msg := msg.(type) {
+		case *pb.WatchRequest:
+			if create := msg.GetCreateRequest(); create != nil && d == etcdtest.Send {
+				creations = append(creations, denied(create.Key))
+			}
+		case *pb.WatchResponse:
+			if msg.Created && len(creations) > 0 {
+				if creations[0] {
+					msg.WatchId, msg.Canceled, msg.CancelReason = clientv3.InvalidWatchID, true, rpctypes.ErrGRPCPermissionDenied.Error()
+				}
+				creations = creations[1:]
+			}
+		}
+		return false, nil
+	})
+	return func() { unary(); stream() }
+}
+
+// Its role has the lock, and not the requests for it.
+func TestAHolderThatMayNotReadRequestsSaysSoOnceAndHeals(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		var log page
+		p := newParty(t, s)
+		var err error
+		p.session, err = lease.NewSession(t.Context(), p.client, lease.WithTTL(partyTTL), lease.WithLogger(log.logger()))
+		require.NoError(t, err)
+		h := take(t, p.mutex(t))
+		allow := deny(p)
+		require.False(t, asked(h))
+		vtime.Advance(partyTTL)
+		streams, watches := p.rec.Count("WatchStream"), p.rec.Count("Watch")
+		require.Positive(t, watches)
+		vtime.Advance(10 * partyTTL)
+		require.Equal(t, streams, p.rec.Count("WatchStream"))
+		require.Equal(t, watches, p.rec.Count("Watch"))
+		require.Equal(t, []string{`level=WARN msg="queue: what others ask for cannot be read" kind=mutex name=lock`}, log.lines())
+		request(t, s)
+		allow()
+		vtime.Advance(2 * partyTTL)
+		require.True(t, asked(h))
+		unlock(t, h)
+		require.NoError(t, p.session.Close(t.Context()))
+	})
+}
+
+// There is no place for requests in that layout: next to the keys of others anything may be.
+func TestNobodyIsAskedInEtcdsLayout(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		p := newParty(t, s)
+		h := take(t, p.mutex(t, lock.WithEtcdLayout()))
+		p.rec.Reset()
+		require.False(t, asked(h))
+		vtime.Advance(partyTTL)
+		require.Zero(t, p.rec.Count("Watch"))
+		require.NotNil(t, h.ReleaseRequested())
 		unlock(t, h)
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/attempt"
@@ -38,10 +39,14 @@ func readLater(prefix string, created int64) func(how ...clientv3.OpOption) clie
 
 // Requested returns a channel that is closed once somebody has asked the grant to be
 // released, with [Request]. The first call costs one watch for each key, and one read
-// then and in each third of a TTL, until the grant ends.
+// then and in each third of a TTL, until the grant ends. In a layout of other libraries nobody
+// is asked, and nothing is watched.
 func (g *Grant) Requested() <-chan struct{} {
 	g.asking.Do(func() {
 		g.asked = make(chan struct{})
+		if g.entry.q.Nests {
+			return
+		}
 		ask := sync.OnceFunc(func() { close(g.asked) })
 		for i := range g.entry.legs {
 			key := g.entry.legs[i].key
@@ -125,9 +130,29 @@ func (e *entry) await(ctx context.Context, s sign) error {
 		if err = e.see(ctx, s); err == nil {
 			return nil
 		}
+		if denied(err) && ctx.Err() == nil {
+			e.log().Warn("queue: what others ask for cannot be read", "at", s.key, "error", err)
+			e.awaitPermission(ctx, s)
+		}
 		attempt.Pause(ctx, pause)
 	}
 	return attempt.Ended(ctx, err)
+}
+
+// awaitPermission returns once the sign may be read. It asks once in a TTL, without a watch:
+// each one that is refused may cost a gRPC stream.
+func (e *entry) awaitPermission(ctx context.Context, s sign) {
+	for attempt.Pause(ctx, e.lease.TTL()) {
+		if _, err := e.thereNow(ctx, s); !denied(err) {
+			return
+		}
+	}
+}
+
+// denied reports whether the server has refused a read or a watch because the user may not
+// read the key. Of a watch's refusal clientv3 passes on only the text.
+func denied(err error) bool {
+	return err != nil && strings.Contains(err.Error(), rpctypes.ErrPermissionDenied.Error())
 }
 
 // readsPerTTL is how often a sign is read although a watch would tell: a member that has
@@ -167,7 +192,7 @@ func (e *entry) see(ctx context.Context, s sign) error {
 			found, err = e.thereNow(ctx, s)
 			silent = found
 		}
-		if (silent || err != nil) && ctx.Err() == nil {
+		if (silent || err != nil && !denied(err)) && ctx.Err() == nil {
 			stream.Abandon()
 		}
 		if found || err != nil {
