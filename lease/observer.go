@@ -74,7 +74,8 @@ type Event struct {
 	// Key is the acquisition's own key in etcd; empty if it has none yet.
 	Key string
 	// Predecessor is the key that a waiting acquisition waits for, or waited for last;
-	// empty if it has yet to find out, after the reply to its own request was lost. After a
+	// empty if it has yet to find out, after the reply to its own request was lost. The first
+	// waiter of a semaphore waits for any of those that own: it is the newest of them. After a
 	// hand-off in memory it is Key itself.
 	Predecessor string
 	// Followed is the create revision of Predecessor; together they are the identity of

@@ -2,6 +2,7 @@ package lock_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -44,6 +45,36 @@ func lineUp(t *testing.T, holder *peer, waiters ...*peer) (holds []*lock.Hold, q
 		vtime.Advance(10 * mostDrag)
 	}
 	return holds, queue
+}
+
+// Any of those who own may let the first waiter in. It names the newest, not the lane, and never
+// itself.
+func TestTheFirstWaiterOfASemaphoreNamesAnOwner(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		var waits []lease.Event
+		session, err := lease.NewSession(t.Context(), s.Client(), lease.WithObserver(lease.Observer{
+			Waiting: func(e lease.Event) { waits = append(waits, e) },
+		}))
+		require.NoError(t, err)
+		sem, err := lock.NewSemaphore(session, "lock", 2)
+		require.NoError(t, err)
+		first, err := sem.Acquire(t.Context(), 1)
+		require.NoError(t, err)
+		second, err := sem.Acquire(t.Context(), 1)
+		require.NoError(t, err)
+		for _, newest := range []*lock.Hold{second, first} {
+			within, cancel := context.WithTimeout(t.Context(), time.Minute)
+			_, err = sem.Acquire(within, 2)
+			cancel()
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			require.ErrorContains(t, err, fmt.Sprintf("waiting behind key %q of revision %d", newest.Key(), newest.Token().Revision()))
+			e := waits[len(waits)-1]
+			require.Equal(t, []any{newest.Key(), newest.Token().Revision()}, []any{e.Predecessor, e.Followed})
+			unlock(t, newest)
+		}
+		require.NoError(t, session.Close(t.Context()))
+	})
 }
 
 func TestAPausedHeadWaiterDelaysTheOthersByARoundAtMost(t *testing.T) {

@@ -203,9 +203,9 @@ func (e *entry) event() lease.Event {
 	if g := e.waitsAt(); g != nil {
 		after = g.before
 	}
-	ev := lease.Event{Key: e.key(), Revision: e.created, Predecessor: after.key}
-	if after.key != "" {
-		ev.Followed = after.created
+	ev := lease.Event{Key: e.key(), Revision: e.created}
+	if entry := after.entry(); entry.key != "" {
+		ev.Predecessor, ev.Followed = entry.key, entry.created
 	}
 	return ev
 }

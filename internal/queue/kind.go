@@ -101,7 +101,7 @@ func (k untilItFits) predecessor(newest *mvccpb.KeyValue, oldest []*mvccpb.KeyVa
 		}
 	}
 	if excess := sum + k.weight - k.permits; excess > 0 {
-		return position{key: k.behind, created: created, seen: seen, whole: true, excess: excess}
+		return position{key: k.behind, created: created, seen: seen, whole: true, excess: excess, last: identityOf(newest)}
 	}
 	return position{}
 }
@@ -119,7 +119,7 @@ func (untilItFits) free(behind string) clientv3.Cmp {
 // position is an entry that another waits for, as it was at revision seen. With oldest set
 // nothing was older than it, and so never will be. With whole set it stands for every
 // entry of the lane: whichever is deleted, that may be the other's turn, once the deleted
-// ones have given back excess permits.
+// ones have given back excess permits; last is then the newest of them.
 type position struct {
 	key     string
 	created int64
@@ -127,7 +127,16 @@ type position struct {
 	oldest  bool
 	whole   bool
 	excess  int
+	last    identity
 }
+
+// identity tells an entry from all others.
+type identity struct {
+	key     string
+	created int64
+}
+
+func identityOf(kv *mvccpb.KeyValue) identity { return identity{string(kv.Key), kv.CreateRevision} }
 
 // unknownRevision stands for a predecessor that has yet to be looked up.
 const unknownRevision = -1
@@ -138,9 +147,18 @@ func at(kv *mvccpb.KeyValue, seen int64) position {
 
 func (p position) exists() bool { return p.created != 0 }
 
+// entry returns the entry that is waited for, for people: of a whole lane the newest, since all
+// that are older have to be waited for just as well.
+func (p position) entry() identity {
+	if p.whole {
+		return p.last
+	}
+	return identity{p.key, p.created}
+}
+
 // same reports whether p and other are to be waited for alike, whenever seen.
 func (p position) same(other position) bool {
-	p.seen, p.excess, p.oldest = other.seen, other.excess, other.oldest
+	p.seen, p.excess, p.oldest, p.last = other.seen, other.excess, other.oldest, other.last
 	return p == other
 }
 
