@@ -195,8 +195,9 @@ func TestEtcdLayoutTakesUpItsOwnKeyIfTheAnswerComesBeside(t *testing.T) {
 	var first atomic.Bool
 	applied := make(chan struct{})
 	p.Rec.Hook("Txn", func(ctx context.Context, req any, invoke func() error) error {
+		txn, ok := req.(*pb.TxnRequest)
 		switch {
-		case req.(*pb.TxnRequest).Success[0].GetRequestPut() == nil:
+		case !ok || txn.Success[0].GetRequestPut() == nil:
 			return invoke()
 		case first.Swap(true):
 			<-applied

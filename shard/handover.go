@@ -24,9 +24,9 @@ const (
 	mostReads = 128
 	// abreast is how many owners are told at a time where the server is near, and most however
 	// far it is: one more for each span of time that a release takes at least. All are served
-	// until they are told, and those that are told at once are without an owner until the
-	// server comes to them.
-	abreast, most, span = 2, 16, 2 * time.Millisecond
+	// until they are told; of those that are told at once the second's release waits for the
+	// answer to the first's, and all others of the group take their time, too.
+	abreast, most, span = 1, 16, 2 * time.Millisecond
 	// patient is after what time one whose function has not returned keeps no other waiting.
 	patient = 10 * time.Millisecond
 	// listening is how long after its coming a waiter is expected to hear of its turn:
