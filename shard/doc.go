@@ -106,7 +106,7 @@
 //	a Router                the same
 //
 // Shards are asked for 16 at a time, in one request: a thousand free ones take a few dozen
-// round trips. A member hands over shards two at a time, or up to sixteen if the server is
+// round trips. A member hands over shards one at a time, or up to sixteen if the server is
 // far away, so that each is without an owner for little more than a hand-over, while the
 // others are served until it is their turn. Limits are [MaxShards] and [MaxMembers].
 //
