@@ -69,6 +69,9 @@ func (e sharedError) Unwrap() error { return e.error }
 // may still. A refusal by the server is certain.
 func Uncertain(err error) bool {
 	switch {
+	case errors.Is(rpctypes.Error(err), rpctypes.ErrNoLeader):
+		// A member says so before it looks at the request.
+		return false
 	case errors.Is(err, rpctypes.ErrNoSpace):
 		// A transaction that crosses the quota is applied and then answered so.
 		return true

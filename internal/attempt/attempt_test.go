@@ -31,8 +31,8 @@ func TestErrorsAreToldApart(t *testing.T) {
 		transient, uncertain bool
 	}{
 		{"broken connection", status.Error(codes.Unavailable, "eof"), codes.Unavailable, true, true},
-		{"no leader", rpctypes.ErrNoLeader, codes.Unavailable, true, true},
-		{"no leader, as sent", rpctypes.ErrGRPCNoLeader, codes.Unavailable, true, true},
+		{"no leader", rpctypes.ErrNoLeader, codes.Unavailable, true, false},
+		{"no leader, as sent", rpctypes.ErrGRPCNoLeader, codes.Unavailable, true, false},
 		{"timed out on the server", rpctypes.ErrTimeout, codes.Unavailable, true, true},
 		{"gRPC deadline", status.Error(codes.DeadlineExceeded, "late"), codes.DeadlineExceeded, true, true},
 		{"internal", status.Error(codes.Internal, "stream"), codes.Internal, true, true},

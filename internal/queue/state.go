@@ -7,6 +7,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/conclave-go/conclave/internal/attempt"
 	"github.com/conclave-go/conclave/internal/race"
 	"github.com/conclave-go/conclave/lease"
 )
@@ -104,7 +105,7 @@ func (l *life) putAnswered(resp *clientv3.TxnResponse, err error) {
 
 // inDoubt reports whether a request that has ended with err may take effect still.
 func inDoubt(err error) bool {
-	return err != nil && !errors.Is(err, errUnsent) && !refused(err)
+	return err != nil && !errors.Is(err, errUnsent) && attempt.Uncertain(err)
 }
 
 // mayExist reports whether the key may be in the store, or come to be.

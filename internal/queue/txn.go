@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/attempt"
@@ -136,11 +135,7 @@ const (
 )
 
 // refused reports whether a request that failed with err has done nothing, and will not.
-func refused(err error) bool {
-	// A member says so before it looks at the request.
-	noLeader := errors.Is(rpctypes.Error(err), rpctypes.ErrNoLeader)
-	return noLeader || !attempt.Uncertain(err)
-}
+func refused(err error) bool { return !attempt.Uncertain(err) }
 
 // answer returns the response to the caller's own transaction.
 func (t *guardedTxn) answer(resp *clientv3.TxnResponse) *clientv3.TxnResponse {

@@ -205,7 +205,6 @@ func knownBy() map[string]string {
 		"lease/a silent stream is used again":                                 "TestARenewalGoesOutOn",
 		"lease/a stream is used again that owes the lease an answer":          "TestARenewalGoesOutOn",
 		"lease/the oldest stream is the first to be given up":                 "TestARenewalGoesOutOn",
-		"queue/a member without a leader may have done it":                    "TestWhatAMemberWithoutALeaderRefuses",
 		"queue/a removal counts an earlier one":                               "TestATryThatWasOvertaken",
 		"queue/an adopted try has no mark":                                    "TestAnOwnerWhoseFirstReplyWasLost",
 		"queue/an answer that came beside is forgotten":                       "TestEtcdLayoutTakesUpItsOwnKeyIfTheAnswerComesBeside",
