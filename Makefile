@@ -103,7 +103,7 @@ compare-check:
 	cd internal/compare && GOWORK=off go run ./cmd/compare -check
 
 # verify checks the models of the protocols with Spin, see docs/verification.md; verify-quick
-# with the small bounds of CI.
+# with small bounds.
 .PHONY: verify verify-quick
 verify:
 	go run ./verify -large -v

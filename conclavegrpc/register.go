@@ -110,9 +110,9 @@ type Stopper interface {
 	Stop()
 }
 
-// Drain ends a server in good order: it takes the address out of the registry, then lets the
-// server serve for the grace, so that clients hear of it, and then waits for the calls
-// under way. When ctx ends first the server is stopped at once, and ctx's error returned.
+// Drain ends a server in good order: it takes the address out of the registry, for
+// [lease.DefaultGrace] at most, then lets the server serve for the grace, so that clients hear of
+// it, and then waits for the calls under way. When ctx ends first the server is stopped at once, and ctx's error returned.
 // An etcd that does not answer holds it up for [lease.DefaultGrace], and an error with the key
 // is returned in the end: the address is still in the registry, and goes with the session's
 // lease if not before.
@@ -142,6 +142,11 @@ func (r *Registration) Drain(ctx context.Context, server Stopper) error {
 	stop := context.AfterFunc(ctx, server.Stop) // which ends GracefulStop
 	server.GracefulStop()
 	served := stop()
+	if !served { // the removal goes on for the session's grace
+		var end context.CancelFunc
+		patience, end = context.WithTimeout(context.WithoutCancel(ctx), lease.DefaultGrace)
+		defer end()
+	}
 	select {
 	case <-removed:
 	case <-patience.Done():

@@ -82,11 +82,14 @@ func (e *Election) Campaign(ctx context.Context, val string) error {
 		return err
 	}
 	t, err := acquire(ctx, e.session, func(ctx context.Context) (*election.Term, error) { return e.obtain(ctx, val) })
-	if err != nil {
-		return err
-	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if err != nil {
+		if e.term != nil && e.term.Err() != nil && !e.resume { // it had a value that could not be replaced
+			e.key = ""
+		}
+		return err
+	}
 	e.took(t)
 	return nil
 }

@@ -100,8 +100,8 @@ func passing(err error) bool {
 	switch code(err) {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Internal, codes.Aborted, codes.Unauthenticated:
 		return true
-	case codes.Unknown: // what a member says whose leader is changing; etcd has no name for it
-		return strings.Contains(err.Error(), "raft proposal dropped")
+	case codes.Unknown: // what a member says whose leader is changing, and one that was removed; etcd has no names for it
+		return strings.Contains(err.Error(), "raft proposal dropped") || strings.Contains(err.Error(), "raft: stopped")
 	default:
 		return errors.Is(err, rpctypes.ErrTooManyRequests) || errors.Is(err, rpctypes.ErrAuthOldRevision)
 	}

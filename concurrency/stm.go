@@ -79,8 +79,9 @@ func WithPrefetch(keys ...string) STMOption {
 // effect: the response has no room for that, and the transaction is not repeated.
 //
 // It waits for a server that does not answer, or knows no leader, until the context ends: the client's, or
-// that of [WithAbortContext]. The client's log then has a warning with the endpoints and the cause, and the error
-// is the context's own. A commit that writes waits so only while it is refused for lack of a leader.
+// that of [WithAbortContext]. The client's log then has a warning with the endpoints, and with the error of an
+// attempt that has failed; the error of NewSTM is the context's own. A commit that writes is sent again only if it
+// was refused for lack of a leader; without an answer it waits for that one server until the context ends.
 //
 // apply runs on the caller's goroutine, so its panics are the caller's.
 func NewSTM(c *clientv3.Client, apply func(STM) error, so ...STMOption) (*clientv3.TxnResponse, error) {

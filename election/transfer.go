@@ -29,9 +29,9 @@ const maxRemoved = 127
 // From then on it is a resignation: the term is over whatever the outcome, ctx bounds only
 // the wait, and errors are those of [Term.Resign]. If the candidate left at the last
 // moment, nobody else is removed, the next in line is elected and Transfer returns
-// [ErrNotCandidate]. The same happens if the server refuses the transaction, for example because
-// it takes fewer operations, and Transfer returns the refusal. The term has ended if and only if
-// [Term.Err] says so.
+// [ErrNotCandidate]. If the server refuses the transaction, for example because it takes fewer
+// operations, the next in line is elected, too, and Transfer returns the refusal. The term has
+// ended if and only if [Term.Err] says so.
 func (t *Term) Transfer(ctx context.Context, to Candidate) error {
 	if err := checkContext(ctx); err != nil {
 		return err

@@ -106,7 +106,11 @@ func (g *registrar) update(r *Registration, value string) (version int, err erro
 func (g *registrar) remove(r *Registration) (version int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.closed == nil && !r.closing {
+	refused := r.closing && r.err != nil && g.all[r.key] == nil // it may be allowed by now
+	if refused && g.closed == nil {
+		g.all[r.key] = r
+	}
+	if g.closed == nil && (refused || !r.closing) {
 		r.closing = true
 		r.version++
 		g.mark(r)

@@ -1,6 +1,6 @@
 // Command verify checks the models of Conclave's protocols with Spin:
 //
-//	go run ./verify          # small bounds, as CI does
+//	go run ./verify          # small bounds
 //	go run ./verify -large   # larger ones, too
 //	go run ./verify -v       # with a line for each run
 //
