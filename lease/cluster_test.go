@@ -12,6 +12,7 @@ import (
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/inside"
+	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/lease"
 )
 
@@ -188,6 +189,9 @@ func TestARenewalAcknowledgedByADeposedLeaderDoesNotCount(t *testing.T) {
 			t.Logf("witnessed at try %d", try+1)
 			return
 		}
+	}
+	if suite.Long(false, true) { // on a busy machine it may notice too soon each time
+		require.Failf(t, "nothing was tested", "in %d tries no deposed leader acknowledged anything", tries)
 	}
 	t.Skipf("in %d tries no deposed leader acknowledged anything", tries)
 }

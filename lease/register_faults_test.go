@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/conclave-go/conclave/internal/attempt"
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/inside"
 	"github.com/conclave-go/conclave/lease"
@@ -323,6 +324,21 @@ func TestARefusalOfARemovalIsNotForWhoHasRegisteredTheKeyAgain(t *testing.T) {
 	require.NotEmpty(t, again, "it is written over and over")
 	require.NoError(t, <-again)
 	g.op.requireKey(t, g.key, "w", g.id(t))
+}
+
+func TestARemovalThatWasRefusedCanBeAskedForAgain(t *testing.T) {
+	t.Parallel()
+	g := newRegistry(t)
+	r := g.register(t, "v")
+	for range 2 {
+		refused := g.rec.RefuseCalls("Txn", 1, rpctypes.ErrGRPCPermissionDenied)
+		require.Equal(t, codes.PermissionDenied, attempt.Code(r.Close(guarded(t))))
+		await(t, refused, "a request")
+		g.op.requireKey(t, g.key, "v", g.id(t))
+	}
+	require.NoError(t, r.Close(guarded(t)))
+	g.op.requireNoKey(t, g.key)
+	require.NoError(t, r.Close(guarded(t)))
 }
 
 func TestARefusedUpdateDoesNotKeepTheKeyFromItsRemoval(t *testing.T) {

@@ -75,6 +75,9 @@ func (r *familyRun) watchEnds() (stop func()) {
 		created, next := map[string]int64{}, int64(1)
 		for ctx.Err() == nil { // a watch ends without a leader, or if what it is to begin with is compacted
 			for resp := range r.operator.Watch(clientv3.WithRequireLeader(ctx), "", clientv3.WithPrefix(), clientv3.WithRev(next)) {
+				if resp.CompactRevision > 0 { // entries may have gone and come unseen
+					clear(created)
+				}
 				next = max(next, resp.CompactRevision)
 				for _, ev := range resp.Events {
 					next = ev.Kv.ModRevision + 1

@@ -31,7 +31,7 @@ const (
 	// longestFault is longer than the TTLs with what etcd takes to expire a lease.
 	longestFault = 3 * time.Second
 	// patience is how late a call may return that is to return at once, on a busy machine.
-	patience = 30 * time.Second
+	patience = longestFault + 5*time.Second
 )
 
 // TestHistoriesUnderFaultsAreThoseOfALock lets workers lock, write and unlock while

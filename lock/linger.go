@@ -53,10 +53,10 @@ func (s *station) watch(g *queue.Grant) {
 	session := inside.Of(s.queue.Session).Context()
 	g.Background(func(within context.Context) {
 		defer cancel()
-		switch {
-		case g.AwaitOther(ctx) == nil:
+		if g.AwaitOther(ctx) == nil {
 			s.want(ctx)
-		case session.Err() != nil && s.queue.Delay.Length() > 0:
+		}
+		if session.Err() != nil && s.queue.Delay.Length() > 0 {
 			s.giveUp(within) // the mark does not go with the lease
 		}
 	})

@@ -69,6 +69,8 @@ func (e sharedError) Unwrap() error { return e.error }
 // may still. A refusal by the server is certain.
 func Uncertain(err error) bool {
 	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled): // whatever the last attempt said
+		return true
 	case errors.Is(rpctypes.Error(err), rpctypes.ErrNoLeader):
 		// A member says so before it looks at the request.
 		return false
@@ -82,7 +84,7 @@ func Uncertain(err error) bool {
 	case codes.Canceled, codes.Unknown, codes.DeadlineExceeded, codes.Aborted, codes.Internal, codes.Unavailable, codes.DataLoss:
 		return true
 	default:
-		return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+		return false
 	}
 }
 

@@ -64,6 +64,13 @@ func TestErrorsAreToldApart(t *testing.T) {
 	}
 }
 
+func TestWhatIsGivenUpIsUncertainWhateverTheLastAttemptSaid(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.True(t, attempt.Uncertain(attempt.Ended(ctx, rpctypes.ErrNoLeader)))
+}
+
 func TestATryWithoutAnAnswerCostsOneTimeoutAndIsRepeated(t *testing.T) {
 	t.Parallel()
 	bubble.Test(t, func(t *testing.T) {

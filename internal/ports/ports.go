@@ -18,12 +18,12 @@ import (
 type Range struct{ first, last int }
 
 // Redis is for Redis servers, of which one of a Redis Cluster also binds the port 10,000 above
-// its own; Etcd for members of etcd.
+// its own, which so is nobody else's; Etcd for members of etcd.
 //
 //nolint:gochecknoglobals // they are constants
 var (
-	Redis = Range{12_000, 20_000}
-	Etcd  = Range{20_000, 32_000}
+	Redis = Range{11_000, 15_000}
+	Etcd  = Range{25_000, 32_000}
 )
 
 // kept are those in use by this process, those of stopped servers included. Each is kept by a UDP

@@ -188,7 +188,9 @@ func (b *batches) ask(ctx context.Context, p *part) (now bool) {
 func (b *batches) hurry(p *part) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	p.overdue = true
+	if slices.Contains(b.asked, p) {
+		b.asked[0].overdue = true // who has asked before has waited as long
+	}
 	b.flush()
 }
 

@@ -25,7 +25,8 @@ const (
 // crowd is what the entries of a session share.
 type crowd struct {
 	// The gates let through their requests, some at a time and in the order in which they
-	// came. Renewals, looks and wake-ups do not pass them.
+	// came. Renewals, looks and wake-ups do not pass them, nor do the requests of owners that
+	// queue again, pass on, or put their value.
 	joining, opening, leaving gate
 	// The batches gather what is asked for at the same time.
 	enqueues, removals batches

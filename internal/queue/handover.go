@@ -186,7 +186,7 @@ func (e *entry) enqueueAfter(ctx context.Context, old *entry) error {
 	resp, err := e.put(ctx, e.putting(conds, then, nil))
 	switch {
 	case err != nil:
-		if attempt.Uncertain(err) {
+		if e.life.mayBePut() {
 			old.life.deleteSent() // and not answered
 		}
 		return err

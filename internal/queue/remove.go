@@ -19,6 +19,7 @@ const latePause = 50 * time.Millisecond
 // remove deletes the entry in the background, whether or not it is known to exist.
 // What cannot be removed is left to the lease's look.
 func (e *entry) remove() {
+	e.recount()
 	if !e.mayExist() {
 		e.becomeGone()
 		return
@@ -71,7 +72,9 @@ func (e *entry) removeUnsettled(ctx context.Context) {
 // delete removes the entry if it is the one we made, trying until ctx ends, and
 // reports whether all of it was there.
 func (e *entry) delete(ctx context.Context) (removed bool, err error) {
-	leave, err := e.crowd.leaving.pass(ctx)
+	bound, done := e.bind(ctx)
+	defer done()
+	leave, err := e.crowd.leaving.pass(bound)
 	if err != nil {
 		return false, err
 	}

@@ -217,6 +217,40 @@ func TestAPutThatComesAfterItsTryWasRefusedIsRemoved(t *testing.T) {
 	}))))
 }
 
+// The first attempt of a try was applied after the second was refused; its answer is there before
+// the try is over, and is not looked at.
+func TestWhatATryHasPutIsRemovedAlthoughItWasRefused(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		q := exclusive(&peertest.Peer{Session: newSession(t, s.Client())}, "a")
+		g, err := q.Acquire(t.Context())
+		require.NoError(t, err)
+		var sent atomic.Int64
+		mine := newSession(t, s.Client(vtime.WithDialOptions(grpc.WithUnaryInterceptor(func(
+			ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption,
+		) error {
+			txn, ok := req.(*pb.TxnRequest)
+			if !ok || !isPut(txn.Success[0]) || sent.Add(1) > 1 {
+				return call(ctx, method, req, reply, cc, opts...)
+			}
+			<-ctx.Done() // the second was refused
+			if err := g.Release(t.Context()); err != nil {
+				t.Error(err)
+			}
+			return call(context.WithoutCancel(ctx), method, req, reply, cc, opts...)
+		}))))
+		p, client := exclusive(&peertest.Peer{Session: mine}, "a"), s.Client()
+		_, _, taken, err := p.TryAcquire(t.Context())
+		require.NoError(t, err)
+		require.True(t, taken)
+		vtime.Advance(100 * time.Millisecond) // no look is due
+		require.Zero(t, left(t, client))
+		g, err = p.Acquire(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, g.Release(t.Context()))
+	})
+}
+
 // A member without a leader says so before it looks at a request, which so does nothing.
 func TestWhatAMemberWithoutALeaderRefusesIsNotInDoubt(t *testing.T) {
 	t.Parallel()

@@ -108,6 +108,17 @@ func inDoubt(err error) bool {
 	return err != nil && !errors.Is(err, errUnsent) && attempt.Uncertain(err)
 }
 
+// recount counts an enqueue that was applied as one without an answer, if the answer of another
+// beside it was taken for that of both: what it has put is known to nobody.
+func (e *entry) recount() {
+	e.life.mu.Lock()
+	defer e.life.mu.Unlock()
+	if e.created == 0 && e.life.applied && !e.life.deleted {
+		e.life.applied = false
+		e.life.puts++
+	}
+}
+
 // mayExist reports whether the key may be in the store, or come to be.
 func (e *entry) mayExist() bool {
 	e.life.mu.Lock()

@@ -142,7 +142,10 @@ func (m *member) settle() error {
 }
 
 // leave gives the member's addresses back.
-func (m *member) leave() { ports.Release(ports.Of(m.job.Client), ports.Of(m.job.Listen)) }
+func (m *member) leave() {
+	ports.Release(ports.Of(m.job.Client), ports.Of(m.job.Listen))
+	m.job.Client, m.job.Listen = "", ""
+}
 
 // start starts the member's process.
 func (m *member) start() (err error) {

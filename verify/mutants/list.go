@@ -256,6 +256,7 @@ func queueMutants() group {
 		{name: "an answer that came beside is forgotten", file: "state.go", fn: "life.mayBePut", old: "l.applied || l.puts > 0", with: "l.puts > 0"},
 		{name: "what the attempt beside has removed is forgotten", file: "remove.go", fn: "entry.delete", old: "did.Store(true)", with: "_ = &did"},
 		{name: "a removal counts an earlier one", file: "remove.go", fn: "entry.delete", old: "return did.Load(), err", with: "return did.Load() || e.life.mayBeDeleted(), err"},
+		{name: "what a try has put is not known if another attempt was refused", file: "remove.go", fn: "entry.remove", old: "e.recount()", with: ""},
 		{name: "what a refused try may yet put is left", file: "acquire.go", fn: "Queue.tryAcquire", old: "e.remove()", with: "e.becomeGone()"},
 		{name: "an adopted try has no mark", file: "try.go", fn: "entry.tryPut", old: "e.claimed = true", with: "e.claimed = resp.Succeeded"},
 		{name: "the end of the lock delay's lease is not heard of", file: "acquire.go", fn: "entry.awaitLoss", old: "lost = e.marks.lost", with: "_ = lost"},
