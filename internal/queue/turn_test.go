@@ -3,7 +3,6 @@ package queue_test
 import (
 	"errors"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -27,7 +26,7 @@ func TestTheEndOfALeaseIsNobodysTurn(t *testing.T) {
 	t.Parallel()
 	const crowd = 24
 	c := etcdtest.New(t)
-	holder, p := peertest.New(t, c), peertest.New(t, c, peertest.WithTTL(3*time.Second))
+	holder, p := peertest.New(t, c), peertest.New(t, c, peertest.WithTTL(peertest.Unhurried))
 	name := c.Prefix(t) + "m"
 	h, err := exclusive(holder, name).Acquire(peertest.Guarded(t))
 	require.NoError(t, err)
