@@ -1,4 +1,4 @@
-# What CI runs (.ci/run), target by target; each also works by itself.
+# What .ci/run plays, target by target; each also works by itself.
 
 MODULES := . cmd/conclave examples conclaveprom conclaveotel conclavegrpc internal/compare
 BIN     := $(CURDIR)/bin

@@ -134,10 +134,14 @@ func TestOperatorInterferesWithACandidateThatHasWonAndDoesNotKnow(t *testing.T) 
 		leader, p, done, e := third(t, c, name)
 		var once sync.Once
 		p.Rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
-			err := invoke()
-			if isCheck(req, e.Key) {
-				once.Do(func() { interfere(e.Key) })
+			if !isCheck(req, e.Key) {
+				return invoke()
 			}
+			// A member tells of a deletion before it can be read, and a check that is older than
+			// what it was told of is made again.
+			eventually(t, func() bool { return get(t, p.Client, leader.Key()) == nil }, "the deletion can be read")
+			err := invoke()
+			once.Do(func() { interfere(e.Key) })
 			return err
 		})
 		resign(t, leader)
