@@ -306,6 +306,7 @@ func TestObserveYieldsNothingOfCandidatesThatComeAndGo(t *testing.T) {
 	o.next(t, "a")
 	k.cancel[1]()
 	require.Error(t, await(t, k.done[1], "it leaves").err)
+	awaitValues(t, k.leader.Client, k.name, "a", "b", "d")
 	resign(t, k.term)
 	o.next(t, "b")
 	resign(t, elected(t, k.done[0]))

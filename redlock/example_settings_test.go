@@ -114,13 +114,15 @@ func ExampleWithObserver() {
 	if err := clients[2].Close(); err != nil { // stands for a server that is down
 		panic(err)
 	}
-	if err := mutex.Do(ctx, func(context.Context, *redlock.Hold) error { return nil }); err != nil {
+	if err := mutex.Do(ctx, func(context.Context, *redlock.Hold) error {
+		failure := <-failed
+		fmt.Println(failure.Op, failure.State, errors.Is(failure.Err, context.Canceled))
+		return nil
+	}); err != nil {
 		panic(err)
 	}
-	failure := <-failed
-	fmt.Println(failure.Op, failure.State, errors.Is(failure.Err, context.Canceled))
 	// Output:
 	// granted reports/nightly
-	// released reports/nightly <nil>
 	// acquire failed false
+	// released reports/nightly <nil>
 }

@@ -1,6 +1,6 @@
 // Package suite is how the tests of a package run here: several at once for each processor, since most
 // of them wait; in a temporary directory of their own, see package tempdir; and, with -short, without
-// those that take long. How much the long ones do depends on [Long].
+// those that take long. How much the long ones do depends on [Long], and some wait for the [Nightly] run.
 package suite
 
 import (
@@ -16,7 +16,8 @@ import (
 	"github.com/conclave-go/conclave/internal/tempdir"
 )
 
-// LongVariable is the environment variable that makes random tests long: "1", as make long sets it.
+// LongVariable is the environment variable that makes random tests long and adds the nightly ones: "1",
+// as make long sets it.
 const LongVariable = "CONCLAVE_LONG"
 
 // atOnce is how many tests run at a time for each processor.
@@ -77,8 +78,19 @@ func setDefault(name, before, value string) error {
 // Long is how much a test does that could go on for ever: little by default, so that all tests take
 // a minute, and much where the environment asks for it.
 func Long[N any](little, much N) N {
-	if os.Getenv(LongVariable) == "1" {
+	if long() {
 		return much
 	}
 	return little
 }
+
+// Nightly skips a test that costs more time than the run that everybody waits for can give it, unless
+// the environment asks for it.
+func Nightly(tb testing.TB) {
+	tb.Helper()
+	if !long() {
+		tb.Skipf("left out without %s=1, as make long sets it", LongVariable)
+	}
+}
+
+func long() bool { return os.Getenv(LongVariable) == "1" }

@@ -36,6 +36,8 @@ func TestInsideAndSlow(t *testing.T) {
 	}
 }
 
+func TestInsideAndNightly(t *testing.T) { suite.Nightly(t) }
+
 // inside runs the tests that look from inside, in another process.
 func inside(t *testing.T, variable string, args ...string) string {
 	t.Helper()
@@ -64,7 +66,10 @@ func TestShortSuitesLeaveOutWhatIsSlow(t *testing.T) {
 
 func TestTheEnvironmentMakesTestsLong(t *testing.T) {
 	t.Parallel()
-	require.Contains(t, inside(t, suite.LongVariable+"=1"), "long true")
+	out := inside(t, suite.LongVariable+"=1")
+	require.Contains(t, out, "long true")
+	require.Contains(t, out, "PASS: TestInsideAndNightly")
+	require.Contains(t, inside(t, "A=B"), "SKIP: TestInsideAndNightly")
 }
 
 func TestNothingIsLeftInTheTemporaryFolder(t *testing.T) {
