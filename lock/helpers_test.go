@@ -155,7 +155,7 @@ func awaitQueue(t *testing.T, client *clientv3.Client, name string, n int) {
 		if len(entries) == n {
 			return
 		}
-		runtime.Gosched()
+		<-time.After(poll) // what it waits for may be the end of a lease
 	}
 }
 

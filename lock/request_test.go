@@ -98,6 +98,7 @@ func TestHoldersOfAllKindsAreAskedBeforeAndAfterTheyListen(t *testing.T) {
 		require.False(t, asked(h), "it is another hold, under the same key")
 		unlock(t, h)
 		require.NoError(t, p.session.Close(t.Context()))
+		require.NoError(t, other.session.Close(t.Context())) // it would renew a thousand times
 		vtime.Advance(time.Hour + time.Second)
 		requireKeys(t, s, "lock")
 		requireKeys(t, s, "another")
