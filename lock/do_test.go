@@ -58,6 +58,7 @@ func TestDoSaysThatTheLockWasLost(t *testing.T) {
 	for _, returned := range []error{nil, why} {
 		err := m.Do(guarded(t), func(ctx context.Context, h *lock.Hold) error {
 			remove(t, operator, h.Key())
+			p.hurry(t)
 			await(t, ctx.Done(), "its context ends with the hold")
 			require.ErrorIs(t, context.Cause(ctx), lock.ErrLost)
 			return returned

@@ -167,7 +167,8 @@ func TestUnlockSucceedsWhenItsRepliesAreLost(t *testing.T) {
 func TestWaiterIsGrantedWhenTheReplyToTheWakeUpReadIsLost(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t, etcdtest.WithControl()) // nobody else moves the store: no read before
-	p, holder := waiter(t, c), newPeer(t, c, withTTL(calm))
+	// A read without a reply is repeated after a third of the TTL.
+	p, holder := waiter(t, c, withTTL(unhurried)), newPeer(t, c, withTTL(calm))
 	h := holder.lock(t, "m")
 	done, e := p.queueUp(guarded(t), t, "m")
 	dropped := p.Rec.DropReplies("Txn", 2)

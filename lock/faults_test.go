@@ -14,7 +14,7 @@ import (
 	"github.com/conclave-go/conclave/lock"
 )
 
-// awaitRounds waits until the session's lease has been renewed n times more.
+// awaitRounds lets the session's lease be renewed, and its keys be looked at, n times more.
 func (p *peer) awaitRounds(t *testing.T, n int) {
 	t.Helper()
 	looks := func() (done int) {
@@ -25,8 +25,11 @@ func (p *peer) awaitRounds(t *testing.T, n int) {
 		}
 		return done
 	}
-	n += looks()
-	eventually(t, func() bool { return looks() >= n }, "%d looks", n)
+	for range n {
+		before := looks()
+		p.hurry(t)
+		eventually(t, func() bool { return looks() > before }, "a look")
+	}
 }
 
 func TestWaiterLeavesTheQueueWhenItsContextEnds(t *testing.T) {
@@ -71,11 +74,12 @@ func TestWaiterIsGrantedAfterTheEntryBeforeItEnds(t *testing.T) {
 		},
 		"dead": func(t *testing.T, name string) func() {
 			t.Helper()
-			p := newPeer(t, c, withTTL(unhurried))
+			p := newPeer(t, c, withTTL(calm))
 			ctx, cancel := context.WithCancel(guarded(t))
 			done, _ := p.queueUp(ctx, t, name)
 			return func() {
 				p.Net.Cut()
+				revoke(t, c.Client(t), p.LeaseID(t)) // as if it had expired, for which the test below waits
 				t.Cleanup(func() {
 					cancel()
 					await(t, done, "Lock returns")
@@ -236,6 +240,7 @@ func TestHolderIsToldThatItsLeaseWasRevoked(t *testing.T) {
 	p, name := newPeer(t, c, withTTL(unhurried)), c.Prefix(t)+"m"
 	h := p.lock(t, name)
 	revoke(t, c.Client(t), p.LeaseID(t))
+	p.hurry(t)
 	lost(t, h)
 	require.ErrorIs(t, h.Unlock(guarded(t)), lock.ErrLost)
 	next := p.lock(t, name)

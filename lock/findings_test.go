@@ -14,6 +14,7 @@ import (
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/peertest"
+	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
 )
@@ -139,7 +140,7 @@ func TestF2DeadlineCountsFromTheSendingOfARenewal(t *testing.T) {
 func TestF2HoldEndsBeforeTheNextOneIsGrantedInAPartition(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
-	for range 4 {
+	for range suite.Long(1, 4) {
 		t.Run("", func(t *testing.T) {
 			t.Parallel()
 			name := c.Prefix(t) + "m"
@@ -411,10 +412,14 @@ func TestF11WaiterIsToldThatItsSessionWasClosed(t *testing.T) {
 		"session": func(p *peer) error { return p.Session.Close(guarded(t)) },
 		"client":  func(p *peer) error { return p.Client.Close() },
 	} {
-		p := newPeer(t, c, withTTL(unhurried))
+		p := newPeer(t, c, withTTL(calm))
+		id := p.LeaseID(t)
 		done, _ := p.queueUp(guarded(t), t, name)
 		require.NoError(t, end(p), what)
 		require.ErrorIs(t, await(t, done, "Lock returns").err, lease.ErrClosed, what)
+		if what == "client" {
+			revoke(t, c.Client(t), id) // as if it had expired
+		}
 	}
 	awaitQueue(t, c.Client(t), name, 1)
 	unlock(t, h)

@@ -9,6 +9,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/lock"
 )
 
@@ -51,7 +52,7 @@ func TestMultiKeepsItsNamesWhateverBecomesOfTheCallers(t *testing.T) {
 func TestMultiExcludesMutexesOfItsNames(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
-	for _, n := range []int{1, 3, lock.MaxNames} {
+	for _, n := range []int{1, 3, suite.Long(10, lock.MaxNames)} {
 		p, q, names := newPeer(t, c, withTTL(calm)), newPeer(t, c, withTTL(calm)), manyNames(c.Prefix(t), n)
 		m := p.multi(t, names...)
 		h, err := m.TryLock(guarded(t))
@@ -178,6 +179,7 @@ func TestMultiIsLostAsAWholeAtTheNextLook(t *testing.T) {
 			waits, _ := q.queueUpTo(guarded(t), t, exclusively, names[other])
 			remove(t, operator, queueOf(t, operator, names[i])[0].Key)
 			unlock(t, granted(t, waits))
+			p.hurry(t)
 			lost(t, h)
 			for _, name := range names {
 				awaitQueue(t, operator, name, 0)
@@ -204,6 +206,7 @@ func TestMultiThatLosesAKeyWhileItWaitsQueuesAgainWithAll(t *testing.T) {
 			e := await(t, p.Waiting, "it waits")
 			entries := queueOf(t, operator, names[i])
 			remove(t, operator, entries[len(entries)-1].Key)
+			p.hurry(t)
 			again := await(t, p.Waiting, "it queues again")
 			require.Greater(t, again.Revision, e.Revision)
 			for _, name := range names { // the old entries may be on their way out

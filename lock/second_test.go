@@ -39,7 +39,7 @@ func TestTheSecondWhoseKeyGoesTooDoesNotOwn(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			name, operator := c.Prefix(t)+"m", c.Client(t)
-			holder, p := newPeer(t, c), newPeer(t, c, withTTL(calm))
+			holder, p := newPeer(t, c, withTTL(unhurried)), newPeer(t, c, withTTL(calm))
 			h := holder.lock(t, name)
 			done, e := p.queueUp(guarded(t), t, name)
 			require.NoError(t, remove(operator, h.Key(), e.Key))
