@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/lock"
 )
 
@@ -24,7 +25,7 @@ func cycles() (limit time.Duration, n int) {
 	if n, err := strconv.Atoi(os.Getenv(cyclesVariable)); err == nil {
 		return time.Hour, n
 	}
-	return 3 * time.Second, 10_000
+	return 3 * time.Second, suite.Long(1_000, 10_000)
 }
 
 // A key that was deleted leaves a tombstone, which every read of its range visits
@@ -89,7 +90,7 @@ func TestContendedAndCancelledCyclesUseTheSameFewKeys(t *testing.T) {
 	c := etcdtest.New(t, etcdtest.WithControl())
 	p, q := newPeer(t, c, withTTL(calm)), newPeer(t, c, withTTL(calm))
 	h := p.lock(t, "m")
-	for range 50 {
+	for range suite.Long(20, 50) {
 		ctx, cancel := context.WithCancel(guarded(t))
 		cancelled, _ := q.queueUp(ctx, t, "m")
 		done, _ := q.queueUp(guarded(t), t, "m")
@@ -114,7 +115,7 @@ func TestRequestsCancelledOnTheirWayBlockNobody(t *testing.T) {
 		m := p.mutex(t, name)
 		for i := range 3 {
 			wg.Go(func() {
-				for range 60 {
+				for range suite.Long(20, 60) {
 					ctx, cancel := context.WithCancel(guarded(t))
 					if i == 0 { // this one gives up at a random moment
 						go cancel()

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/lock"
 )
@@ -575,6 +576,7 @@ func TestAnOperatorsMarkIsWaitedFor(t *testing.T) {
 // A leader that resumes after a stall may revoke leases that are alive.
 func TestALockDelayOfATTLKeepsHoldersApartWhenALeaseIsRevokedEarly(t *testing.T) {
 	t.Parallel()
+	times := suite.Long(7, 20)
 	for what, c := range map[string]struct {
 		opts  []lock.Option
 		apart bool
@@ -585,7 +587,7 @@ func TestALockDelayOfATTLKeepsHoldersApartWhenALeaseIsRevokedEarly(t *testing.T)
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			overlaps := 0
-			for i := range 20 {
+			for i := range times {
 				vtime.Run(t, func(t *testing.T, s *vtime.Server) {
 					p, q := newParty(t, s), newParty(t, s)
 					h := take(t, p.mutex(t, c.opts...))
@@ -601,11 +603,11 @@ func TestALockDelayOfATTLKeepsHoldersApartWhenALeaseIsRevokedEarly(t *testing.T)
 					unlock(t, next)
 				})
 			}
-			t.Logf("%d of 20 with two holders", overlaps)
+			t.Logf("%d of %d with two holders", overlaps, times)
 			if c.apart {
 				require.Zero(t, overlaps)
 			} else {
-				require.Equal(t, 20, overlaps)
+				require.Equal(t, times, overlaps)
 			}
 		})
 	}

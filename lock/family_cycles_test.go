@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/suite"
 )
 
 func TestCyclesOfAnyKindLeaveCostAndKeysWhereTheyWere(t *testing.T) {
@@ -53,7 +54,7 @@ func TestContendedAndCancelledCyclesOfAnyKindUseTheSameFewKeys(t *testing.T) {
 		c := etcdtest.New(t, etcdtest.WithControl())
 		p, q := newPeer(t, c, withTTL(calm)), newPeer(t, c, withTTL(calm))
 		h := p.take(t, k.first, "m")
-		for range 25 {
+		for range suite.Long(10, 25) {
 			ctx, cancel := context.WithCancel(guarded(t))
 			cancelled, _ := q.queueUpTo(ctx, t, k.next, "m")
 			done, _ := q.queueUpTo(guarded(t), t, k.next, "m")

@@ -7,17 +7,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/lock"
 )
 
-// audience is a hundred acquisitions that wait, in their order, and those they wait for.
+// audience is many acquisitions that wait, in their order, and those they wait for.
 type audience struct {
 	t     *testing.T
 	peers []*peer
 	queue []<-chan outcome
 }
 
-const audienceSize = 100
+var audienceSize = suite.Long(30, 100)
 
 // newAudience lets as many wait as there are ways to wait, again and again.
 func newAudience(t *testing.T, c *etcdtest.Cluster, ways ...how) *audience {

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/lock"
 )
@@ -91,7 +92,7 @@ func TestOverlappingMultisNeverDeadlock(t *testing.T) {
 	for i := range 12 {
 		random := rand.New(rand.NewPCG(uint64(i), 1))
 		wg.Go(func() {
-			for range 20 {
+			for range suite.Long(6, 20) {
 				some := someOf(random, names)
 				release, err := grabTogether(guarded(t), peers[i%len(peers)], some)
 				if err != nil {

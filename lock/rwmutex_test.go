@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/lock"
 )
 
@@ -194,7 +195,7 @@ func TestReadersAndWritersUnderContentionNeverMeet(t *testing.T) {
 		m := peers[i%len(peers)].rwMutex(t, name)
 		random := rand.New(rand.NewPCG(uint64(i), 1))
 		wg.Go(func() {
-			for range 25 {
+			for range suite.Long(8, 25) {
 				if err := visitShared(guarded(t), m, s, random.IntN(6)); err != nil {
 					t.Error(err)
 					return

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/lock"
 )
 
@@ -211,7 +212,7 @@ func TestThereAreNeverMoreHoldersThanPermits(t *testing.T) {
 		s := peers[i%len(peers)].semaphore(t, name, all)
 		random := rand.New(rand.NewPCG(uint64(i), 1))
 		wg.Go(func() {
-			for range 25 {
+			for range suite.Long(8, 25) {
 				n := 1 + random.IntN(all)
 				if err := s.Do(guarded(t), n, inside(int64(n))); err != nil {
 					t.Error(err)

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
@@ -35,7 +36,7 @@ func (o *openStreams) option() vtime.Option {
 // Waiters give up at any moment of opening their watch, and streams are abandoned, on a network that takes its time.
 func TestNoWatchStreamOutlivesItsLastWatch(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(3) {
+	for seed := range suite.Long(uint64(1), 3) {
 		var open openStreams
 		vtime.Run(t, func(t *testing.T, s *vtime.Server) {
 			rec := &etcdtest.Recorder{Forget: true}

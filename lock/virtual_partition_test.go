@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/etcd/client/v3/concurrency"
 
 	"github.com/conclave-go/conclave/internal/peertest"
+	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/internal/vtime"
 )
 
@@ -77,11 +78,14 @@ func (p partition) run(t *testing.T, join func(t *testing.T, client *clientv3.Cl
 	return h
 }
 
+// allWays is the number of partitions in which each TTL meets each way of being cut off.
+const allWays = uint64(30)
+
 func TestNoTwoHoldersInTwoHundredPartitions(t *testing.T) {
 	t.Parallel()
-	const partitions = 200
+	partitions := suite.Long(allWays, 200)
 	var gaps, waits []time.Duration // from the holder's end, and from cut + TTL, to the grant
-	for seed := range uint64(partitions) {
+	for seed := range partitions {
 		p := partition{peertest.DrawPartition(seed)}
 		h := p.run(t, func(t *testing.T, client *clientv3.Client) acquire {
 			t.Helper()
@@ -110,9 +114,9 @@ func TestNoTwoHoldersInTwoHundredPartitions(t *testing.T) {
 // The same partitions and latencies with the official mutex and session.
 func TestTheOfficialMutexHasTwoHoldersInMany(t *testing.T) {
 	t.Parallel()
-	const partitions = 60
-	overlaps, longest := 0, time.Duration(0)
-	for seed := range uint64(partitions) {
+	partitions := suite.Long(allWays, 60)
+	overlaps, longest := uint64(0), time.Duration(0)
+	for seed := range partitions {
 		p := partition{peertest.DrawPartition(seed)}
 		h := p.run(t, func(t *testing.T, client *clientv3.Client) acquire {
 			t.Helper()
@@ -135,7 +139,7 @@ func TestTheFirstLiveWaiterIsGrantedInTimeBehindAQueueOfTheDead(t *testing.T) {
 	t.Parallel()
 	const ttl = 10 * time.Second
 	var waits []time.Duration
-	for seed := range uint64(20) {
+	for seed := range suite.Long(uint64(8), 20) {
 		draw := rand.New(rand.NewPCG(seed, 2))
 		vtime.Run(t, func(t *testing.T, s *vtime.Server) {
 			var cuts []*vtime.Cut
