@@ -11,6 +11,7 @@ import (
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/peertest"
+	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
 )
@@ -115,7 +116,8 @@ func TestAnyWaiterIsGrantedWhenTheReplyToItsWakeUpReadIsLost(t *testing.T) {
 	eachContest(t, contests, func(t *testing.T, k contest) {
 		t.Helper()
 		name := c.Prefix(t) + "m"
-		holder, p := newPeer(t, c, withTTL(calm)), newPeer(t, c, withTTL(calm))
+		// A read without a reply is repeated after a third of the TTL.
+		holder, p := newPeer(t, c, withTTL(calm)), newPeer(t, c, withTTL(unhurried))
 		h := holder.take(t, k.first, name)
 		done, e := p.queueUpTo(guarded(t), t, k.next, name)
 		dropped := p.Rec.DropReplies("Txn", 2)
@@ -140,11 +142,12 @@ var endings = map[string]func(t *testing.T, c *etcdtest.Cluster, how how, name s
 	},
 	"dead": func(t *testing.T, c *etcdtest.Cluster, how how, name string) func() {
 		t.Helper()
-		p := newPeer(t, c, withTTL(unhurried))
+		p := newPeer(t, c, withTTL(calm))
 		ctx, cancel := context.WithCancel(guarded(t))
 		done, _ := p.queueUpTo(ctx, t, how, name)
 		return func() {
 			p.Net.Cut()
+			revoke(t, c.Client(t), p.LeaseID(t)) // as if it had expired
 			t.Cleanup(func() {
 				cancel()
 				await(t, done, "it returns")
@@ -210,6 +213,7 @@ func TestAnyWaiterIsGrantedAfterTheHolderEnds(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
 	operator := c.Client(t)
+	expires := []string{"dead", "its client closed"} // with the lease: the tests of Mutex, permits and Downgrade wait for that, too
 	for what, end := range map[string]func(p *peer, h *lock.Hold) error{
 		"dead": func(p *peer, _ *lock.Hold) error {
 			p.Net.Cut()
@@ -228,6 +232,9 @@ func TestAnyWaiterIsGrantedAfterTheHolderEnds(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
+			if slices.Contains(expires, what) {
+				suite.Nightly(t)
+			}
 			eachContest(t, contests, func(t *testing.T, k contest) {
 				t.Helper()
 				name := c.Prefix(t) + "m"
@@ -259,6 +266,7 @@ func TestAnyWaiterWhoseKeyIsDeletedQueuesAgain(t *testing.T) {
 				done, e := p.queueUpTo(guarded(t), t, k.next, name)
 				remove(t, operator, e.Key)
 				if what == "at the next look" {
+					p.hurry(t)
 					again := await(t, p.Waiting, "it queues again")
 					require.Greater(t, again.Revision, e.Revision)
 					awaitQueue(t, operator, name, 2)
@@ -284,6 +292,7 @@ func TestAnyWaiterWhoseLeaseIsRevokedQueuesAgainOnAnother(t *testing.T) {
 		h := holder.take(t, k.first, name)
 		done, e := p.queueUpTo(guarded(t), t, k.next, name)
 		revoke(t, operator, p.LeaseID(t))
+		p.hurry(t)
 		again := await(t, p.Waiting, "it queues again")
 		require.Greater(t, again.Revision, e.Revision)
 		require.NotEqual(t, e.Key, again.Key)
@@ -309,6 +318,7 @@ func TestAnyWaiterIsGrantedByTheLookWhenNoEventComes(t *testing.T) {
 			return ok && d == etcdtest.Recv && len(resp.Events) > 0, nil
 		})
 		unlock(t, h)
+		p.hurry(t)
 		next := granted(t, done)
 		require.Equal(t, e.Revision, next.Token().Revision())
 		unlock(t, next)

@@ -2,11 +2,13 @@ package lock_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
 )
@@ -150,15 +152,19 @@ type contest struct {
 	after bool
 }
 
-// contests are all kinds and ways of waiting.
-var contests = []contest{
+// contests are all ways of waiting that differ from each other, and from a mutex behind a mutex, in what
+// code they run; and, in the long run, in the kinds only.
+var contests = suite.Long(differing, slices.Concat(differing, []contest{
 	{"writer behind a writer", writing, writing, writing, false},
+	{"multi behind a mutex", exclusively, exclusively, together("a"), false},
+	{"mutex behind a multi", together("a"), together("b"), exclusively, false},
+}))
+
+var differing = []contest{
 	{"reader behind a writer", writing, writing, reading, false},
 	{"writer behind a reader", reading, writing, writing, false},
 	{"first in a semaphore's queue", permits(3, 3), permits(3, 3), permits(1, 3), false},
 	{"multi behind a multi", together("a", "b"), together("b", "c"), together("c", "b", "a"), false},
-	{"multi behind a mutex", exclusively, exclusively, together("a"), false},
-	{"mutex behind a multi", together("a"), together("b"), exclusively, false},
 }
 
 // passings are ways of waiting for somebody between that end with it.

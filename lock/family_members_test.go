@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/lock"
 )
 
@@ -141,13 +142,14 @@ func TestGoroutinesOfOneSessionExcludeEachOtherInAnyKind(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
 	p := newPeer(t, c, withTTL(calm))
+	const goroutines = 6
 	var wg sync.WaitGroup
-	kinds := newVisitors(t, c.Prefix(t))
+	kinds, visits := newVisitors(t, c.Prefix(t)), suite.Long(4, 10)
 	for _, v := range kinds {
-		for i := range 6 {
+		for i := range goroutines {
 			random := rand.New(rand.NewPCG(uint64(i), 1))
 			wg.Go(func() {
-				for range 10 {
+				for range visits {
 					if err := v.visit(guarded(t), p, random); err != nil {
 						t.Error(err)
 						return
@@ -158,7 +160,7 @@ func TestGoroutinesOfOneSessionExcludeEachOtherInAnyKind(t *testing.T) {
 	}
 	wg.Wait()
 	for _, v := range kinds {
-		require.GreaterOrEqual(t, v.count(), 6*10)
+		require.GreaterOrEqual(t, v.count(), goroutines*visits)
 		for _, r := range v.rooms {
 			awaitQueue(t, p.Client, r.name, 0)
 		}
@@ -166,6 +168,8 @@ func TestGoroutinesOfOneSessionExcludeEachOtherInAnyKind(t *testing.T) {
 }
 
 func TestTwentyContendersOfAnyKindGetOnThroughFaultsOfTheCluster(t *testing.T) {
+	// Otherwise their kinds go through the same faults one by one, below, and together through random ones, in histories.
+	suite.Nightly(t)
 	t.Parallel()
 	c := etcdtest.New(t, etcdtest.WithMembers(3))
 	peers, kinds := newPeers(t, c, 20), newVisitors(t, "")
@@ -235,6 +239,8 @@ func TestAnyWaiterKeepsItsPlaceThroughFaultsOfTheCluster(t *testing.T) {
 }
 
 func TestAnyWaiterOfAMemberThatVanishedSilentlyIsGranted(t *testing.T) {
+	// Otherwise TestWaiterOfAMember... has the silence, and TestAnyWaiterIsGrantedByTheLook... the kinds.
+	suite.Nightly(t)
 	t.Parallel()
 	c := etcdtest.New(t, etcdtest.WithMembers(3))
 	eachContest(t, contests, func(t *testing.T, k contest) {
