@@ -179,7 +179,6 @@ func TestMultiIsLostAsAWholeAtTheNextLook(t *testing.T) {
 			waits, _ := q.queueUpTo(guarded(t), t, exclusively, names[other])
 			remove(t, operator, queueOf(t, operator, names[i])[0].Key)
 			unlock(t, granted(t, waits))
-			p.hurry(t)
 			lost(t, h)
 			for _, name := range names {
 				awaitQueue(t, operator, name, 0)

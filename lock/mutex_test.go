@@ -15,6 +15,7 @@ import (
 	"go.etcd.io/etcd/client/v3/namespace"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
 )
@@ -120,7 +121,7 @@ func TestWaitersAreGrantedInTheOrderOfTheirRequests(t *testing.T) {
 func TestGoroutinesExcludeEachOther(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
-	prefix := c.Prefix(t)
+	prefix, rounds := c.Prefix(t), suite.Long(5, 15)
 	p := newPeer(t, c)
 	shared := p.mutex(t, prefix+"one mutex")
 	for what, mutex := range map[string]func() *lock.Mutex{
@@ -135,7 +136,7 @@ func TestGoroutinesExcludeEachOther(t *testing.T) {
 			for range 6 {
 				m := mutex()
 				wg.Go(func() {
-					for range 15 {
+					for range rounds {
 						if err := m.Do(guarded(t), func(_ context.Context, h *lock.Hold) error {
 							s.visit(h)
 							return h.Err()
@@ -146,7 +147,7 @@ func TestGoroutinesExcludeEachOther(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			require.Equal(t, 6*15, s.count())
+			require.Equal(t, 6*rounds, s.count())
 		})
 	}
 }
