@@ -13,11 +13,13 @@ import (
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/inside"
+	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/lease"
 )
 
-// partitions is how many clients are cut off, at different phases of their rounds.
-const partitions = 20
+// partitions is how many clients are cut off, at different phases of their rounds: each way in
+// which a network parts has its share.
+func partitions() int { return suite.Long(10, 20) }
 
 // cuts are the ways in which a network parts.
 var cuts = []func(*etcdtest.Net){
@@ -69,7 +71,7 @@ func TestAPartitionedClientKnowsOfItsLossBeforeItsSuccessorCan(t *testing.T) {
 	prefix := c.Prefix(t)
 
 	var ours, official []stranded
-	for range partitions {
+	for range partitions() {
 		client, net := c.ProxiedClient(t, etcdtest.WithFastReconnect())
 		s := newSession(t, client, lease.WithTTL(ttl))
 		l := liveLease(t, s)
@@ -117,7 +119,7 @@ func TestAPartitionedClientKnowsOfItsLossBeforeItsSuccessorCan(t *testing.T) {
 	wg.Go(func() { lateOfficial = late(official) })
 	lateOurs := late(ours)
 	wg.Wait()
-	t.Logf("told after their key was gone: %d of %d here, %d with concurrency.Session", lateOurs, partitions, lateOfficial)
+	t.Logf("told after their key was gone: %d of %d here, %d with concurrency.Session", lateOurs, partitions(), lateOfficial)
 	require.Zero(t, lateOurs)
 	for _, h := range ours {
 		h.net.Heal()

@@ -58,7 +58,7 @@ func TestARoundIsOneKeepAliveAndOneRead(t *testing.T) {
 
 func TestRoundsTakePlaceByThemselvesThreeTimesPerTTL(t *testing.T) {
 	t.Parallel()
-	const rounds = 4
+	const rounds = 2
 	c := etcdtest.New(t)
 	var rec etcdtest.Recorder
 	p := newPulse()
@@ -117,7 +117,7 @@ func TestARenewalIsNotConfirmedWhileTheLookFails(t *testing.T) {
 	var rec etcdtest.Recorder
 	client := etcdtest.New(t).Client(t, etcdtest.WithRecorder(&rec))
 	p := newPulse()
-	l := newLease(t, client, lease.WithTTL(10*time.Second), p.observe(), p.listen())
+	l := newLease(t, client, lease.WithTTL(unhurried), p.observe(), p.listen())
 	deadline := l.Deadline()
 	allow := rec.Hook("Txn", func(context.Context, any, func() error) error { return status.Error(codes.FailedPrecondition, "no") })
 	inside.Keys(l).Hurry()

@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/race"
+	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
@@ -123,7 +124,7 @@ func TestASteadyStormDoesNotMakeASessionCostMore(t *testing.T) {
 			}
 		}
 		var most int
-		for range 1 + 9/race.Slowdown {
+		for range suite.Long(2, 1+9/race.Slowdown) {
 			minute()
 			most = max(most, x.leases())
 		}

@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
 
+	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/lease"
 )
@@ -118,7 +119,7 @@ func (p partition) run(t *testing.T, begin func(t *testing.T, client *clientv3.C
 
 func TestNoLeaseOutlivesItsServersInTwoHundredPartitions(t *testing.T) {
 	t.Parallel()
-	const partitions = 200
+	partitions := suite.Long(30, 200) // 30 have every way with every TTL
 	survived, closest, slowest, soonest := 0, time.Hour, 0.0, 1.0
 	for seed := range uint64(partitions) {
 		p := drawPartition(seed)
@@ -151,7 +152,7 @@ func TestNoLeaseOutlivesItsServersInTwoHundredPartitions(t *testing.T) {
 // has already let others in.
 func TestTheOfficialSessionIsLateInMany(t *testing.T) {
 	t.Parallel()
-	const partitions = 60
+	partitions := suite.Long(30, 60)
 	lost, late, latest := 0, 0, time.Duration(0)
 	for seed := range uint64(partitions) {
 		p := drawPartition(seed)

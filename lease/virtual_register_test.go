@@ -16,13 +16,14 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/lease"
 )
 
 func TestARegistrationIsBackSoonAfterAnOutageOfAnyLength(t *testing.T) {
 	t.Parallel()
-	for _, outage := range []time.Duration{2 * time.Second, 20 * time.Second, time.Hour} {
+	for _, outage := range []time.Duration{2 * time.Second, 20 * time.Second, suite.Long(10*time.Minute, time.Hour)} {
 		for name, cutOff := range map[string]func(*vtime.Cut){"cut": (*vtime.Cut).Cut, "held": (*vtime.Cut).Hold, "cut to the client": (*vtime.Cut).CutToClient} {
 			t.Run(fmt.Sprint(name, " for ", outage), func(t *testing.T) {
 				t.Parallel()

@@ -24,7 +24,7 @@ const opened = "LeaseKeepAlive (opened)"
 
 func TestAllLeasesOfAClientShareAStreamOfRenewals(t *testing.T) {
 	t.Parallel()
-	const limit, sessions = 100, 120
+	const limit, sessions = 20, 24
 	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
 		calls := vtime.NewDrag(1, mostDrag)
 		client := s.Client(vtime.WithDrag(calls))
@@ -51,7 +51,7 @@ func TestAllLeasesOfAClientShareAStreamOfRenewals(t *testing.T) {
 
 func TestASessionOfManyLocksNeedsOneStreamOfRenewals(t *testing.T) {
 	t.Parallel()
-	const locks = 40_000
+	const limit, locks = 20, 24 * perLease
 	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
 		calls := vtime.NewDrag(1, 0) // it would delay the messages of a stream one after the other
 		session, err := lease.NewSession(anHour(t), s.Client(vtime.WithDrag(calls)))
@@ -70,7 +70,7 @@ func TestASessionOfManyLocksNeedsOneStreamOfRenewals(t *testing.T) {
 		}
 		require.Equal(t, 1, calls.Counted()[opened])
 		require.NoError(t, session.Close(t.Context()))
-	}, vtime.WithServerOptions(grpc.MaxConcurrentStreams(100)))
+	}, vtime.WithServerOptions(grpc.MaxConcurrentStreams(limit)))
 }
 
 func TestTheStreamEndsWithTheLastLeaseOfTheClient(t *testing.T) {

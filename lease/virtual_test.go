@@ -184,7 +184,7 @@ func TestALeaseThatTheServerStillRenewsIsRevokedAfterItsLoss(t *testing.T) {
 func TestAnIdleSessionCostsOneKeepAliveAndOneReadARoundForHours(t *testing.T) {
 	t.Parallel()
 	const ttl = 30 * time.Second
-	life := suite.Long(3*time.Hour, 24*time.Hour)
+	life := suite.Long(2*time.Hour, 24*time.Hour)
 	if underRaceDetector() {
 		life = time.Hour // which makes each of them four times as expensive
 	}
