@@ -16,6 +16,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/watch"
 )
 
@@ -159,7 +160,7 @@ func TestCachesAgreeThroughFaults(t *testing.T) {
 			}
 		})
 	}
-	for round := range 9 {
+	for round := range suite.Long(6, 9) {
 		i := round % 3
 		nets[i].Reset()
 		require.NoError(t, cluster.Kill(i))

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/watch"
 )
 
@@ -78,7 +79,7 @@ func TestStreamLeavesAMemberWithoutLeader(t *testing.T) {
 // says nothing.
 func TestStreamLeavesAMemberThatHasVanished(t *testing.T) {
 	t.Parallel()
-	for _, members := range []int{3, 5} {
+	for _, members := range []int{3, 5}[:suite.Long(1, 2)] {
 		c := etcdtest.New(t, etcdtest.WithMembers(members))
 		other, prefix := c.Client(t), c.Prefix(t)
 		for _, opts := range [][]watch.Option{nil, {watch.WithSnapshot()}} {

@@ -27,7 +27,7 @@ func TestHistoryOnASlowLinkArrivesBesideQuestionsForProgress(t *testing.T) {
 	net.DelayToClient(time.Millisecond)
 	var want []string
 	var first, last int64
-	for range 30 {
+	for range 15 {
 		last = put(t, other, prefix+"k", value)
 		want = append(want, set(prefix+"k", value, last))
 		if first == 0 {

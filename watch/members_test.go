@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/watch"
 )
 
@@ -78,7 +79,7 @@ func TestWatchDoesNotGoBackToTheMemberThatHasJustFailed(t *testing.T) {
 		return id == mute && !created, nil
 	})
 	client := c.Client(t, etcdtest.WithRecorder(&rec))
-	for range 2 {
+	for range suite.Long(1, 2) {
 		mu.Lock()
 		mute = 0
 		mu.Unlock()
@@ -221,22 +222,22 @@ func TestCacheGoesOnAfterAValueLargerThanTheClientAccepts(t *testing.T) {
 // The first pages of a snapshot are small, whatever the size of values.
 func TestPagesOfLargeValuesAreSmall(t *testing.T) {
 	t.Parallel()
+	const values, size, most = 60, 256 << 10, 4 << 20
 	c := etcdtest.New(t)
 	other, prefix := c.Client(t), c.Prefix(t)
-	for i := range 60 {
-		put(t, other, fmt.Sprintf("%s%02d", prefix, i), strings.Repeat("x", 1<<20))
+	for i := range values {
+		put(t, other, fmt.Sprintf("%s%02d", prefix, i), strings.Repeat("x", size))
 	}
-	const most = 16 << 20
 	var rec etcdtest.Recorder
 	pages := 0
 	client := c.Client(t, etcdtest.WithRecorder(&rec), etcdtest.WithConfig(func(cfg *clientv3.Config) { cfg.MaxCallRecvMsgSize = most }))
 	p := newTap(t, client, prefix, watch.WithPrefix(), watch.WithSnapshot())
-	require.Len(t, p.next().Events, 60)
+	require.Len(t, p.next().Events, values)
 	for _, call := range rec.Calls() {
 		if call.Method == "Range" {
 			pages++
 			require.NoError(t, call.Err, "no page was refused")
 		}
 	}
-	require.GreaterOrEqual(t, pages, 60/(most>>20))
+	require.GreaterOrEqual(t, pages, values*size/most)
 }

@@ -83,7 +83,7 @@ func TestConflationKeepsTheLatestOfEachKey(t *testing.T) {
 	p.next()
 	deleted := prefix + "deleted"
 	put(t, other, deleted, "v")
-	const rounds = 3000 / scale
+	const rounds = 1000 / scale
 	backlog(t, other, prefix, rounds)
 	put(t, other, prefix+"0", "last")
 	rev := remove(t, other, deleted)

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/conclave-go/conclave/internal/bubble"
+	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/watch"
 )
@@ -60,8 +61,8 @@ func TestManyCachesOfAClientLeaveRoomForItsOtherCalls(t *testing.T) {
 		client := s.Client()
 		var progress atomic.Pointer[watch.Progress] // of one of them
 		all := newCrowd(t, client, watch.WithObserver(watch.Observer{Opened: progress.Store}))
-		const minutes = 60 / scale
-		vtime.Advance(minutes * time.Minute)
+		minutes := suite.Long(5, 60/scale)
+		vtime.Advance(time.Duration(minutes) * time.Minute)
 		require.LessOrEqual(t, spy.open(), mostStreams)
 		require.Greater(t, spy.open(), watch.MaxGRPCStreams)
 		require.Equal(t, spy.open(), progress.Load().GRPCStreams())
@@ -214,7 +215,7 @@ func TestWatchesThatShareAskOnlyIfSomethingHasHappenedAndNotTogether(t *testing.
 	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
 		client := s.Client()
 		all := newCrowd(t, client, watch.WithStall(10*time.Second))
-		vtime.Advance(10 * time.Minute)
+		vtime.Advance(3 * time.Minute)
 		before := spy.seen()
 		require.LessOrEqual(t, len(before), watch.MaxGRPCStreams+1, "nobody has asked")
 

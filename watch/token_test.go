@@ -81,7 +81,7 @@ func TestWatchesGoOnAfterTheTokenOfTheirSharedGRPCStreamHasExpired(t *testing.T)
 		})}
 		all := newCrowd(t, client, options...)
 		token.expire()
-		vtime.Advance(5 * time.Minute)
+		vtime.Advance(2 * time.Minute)
 		require.Zero(t, left.Load())
 		require.Positive(t, token.refused.Load())
 
