@@ -12,7 +12,7 @@ func TestMain(m *testing.M) {
 	proctest.Play(etcdtest.Roles())
 	// Left out with -short: what is random or many, what waits for leases to expire, what has several members.
 	etcdtest.Main(m,
-		"ForHours", "InTwoHundredPartitions", "IsLateInMany", "TwoThousandLocks", "RaceWith", "TakePlaceByThemselves",
+		"ForHours", "InTwoHundredPartitions", "IsLateInMany", "TwoThousandLocks", "RaceWith",
 		"QuorumWasLost", "AQuorumLost", "BeforeItsSuccessorCan", "AcknowledgedBy", "RestartOfEveryMember", "WrongSide", "VanishesInSilence",
 		"WithinARound", "WhileIdle", "EveryStateInOrder", "WhenLocksComeAndGo", "WhileTheLookFails", "StaysValid", "EndsAllItsLeases",
 		"DuringAPartition", "NetworkAllows", "ThatHangs", "APasswordCheckEach", "EachIsRenewed", "LastOneIsClosed",

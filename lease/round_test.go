@@ -58,22 +58,22 @@ func TestARoundIsOneKeepAliveAndOneRead(t *testing.T) {
 
 func TestRoundsTakePlaceByThemselvesThreeTimesPerTTL(t *testing.T) {
 	t.Parallel()
-	const rounds = 2
-	c := etcdtest.New(t)
-	var rec etcdtest.Recorder
-	p := newPulse()
-	begin := time.Now()
-	l := newLease(t, c.Client(t, etcdtest.WithRecorder(&rec)), lease.WithTTL(unhurried), p.observe(), p.listen())
-	deadline := l.Deadline()
-	for range rounds {
-		require.Positive(t, await(t, p.renewed, "a renewal"))
-		require.True(t, l.Deadline().After(deadline), "every renewal moves the deadline")
-		deadline = l.Deadline()
-	}
-	if rec.Count("LeaseKeepAlive") == rounds { // else the machine was too busy for an attempt
-		require.GreaterOrEqual(t, time.Since(begin), rounds*l.TTL()/3-100*time.Millisecond, "not more often than that")
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		const ttl = 6 * time.Second
+		p := newPulse()
+		l, _ := grantAt(t, s.Client(), lease.WithTTL(ttl), p.observe(), p.listen())
+		for range 4 {
+			deadline := l.Deadline()
+			vtime.Advance(ttl/3 - time.Millisecond)
+			require.Empty(t, p.renewed, "not more often than that")
+			vtime.Advance(time.Millisecond)
+			require.Len(t, p.renewed, 1)
+			<-p.renewed
+			require.Equal(t, deadline.Add(ttl/3), l.Deadline(), "every renewal moves the deadline")
+		}
 		require.Empty(t, p.states, "healthy all the time")
-	}
+		require.NoError(t, l.Close(t.Context()))
+	})
 }
 
 func TestARenewalWhoseReplyIsLostIsMadeAgainOnAnotherStream(t *testing.T) {
@@ -117,7 +117,7 @@ func TestARenewalIsNotConfirmedWhileTheLookFails(t *testing.T) {
 	var rec etcdtest.Recorder
 	client := etcdtest.New(t).Client(t, etcdtest.WithRecorder(&rec))
 	p := newPulse()
-	l := newLease(t, client, lease.WithTTL(unhurried), p.observe(), p.listen())
+	l := newLease(t, client, lease.WithTTL(10*time.Second), p.observe(), p.listen())
 	deadline := l.Deadline()
 	allow := rec.Hook("Txn", func(context.Context, any, func() error) error { return status.Error(codes.FailedPrecondition, "no") })
 	inside.Keys(l).Hurry()

@@ -335,6 +335,7 @@ func (s *storm) consume(ctx context.Context, client *clientv3.Client, slow func(
 	return l
 }
 
+//nolint:tparallel // what the subtests look at is there by then
 func TestStreamsTellTheTruthThroughFaults(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
