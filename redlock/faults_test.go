@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/conclave-go/conclave/internal/redistest"
+	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/redlock"
 )
 
@@ -78,7 +79,7 @@ func onFaults(t *testing.T, which func(fault) bool, bad []int, test func(t *test
 // The node timeout is so long that any wait for a bad node would be noticed.
 func TestAMinorityThatFailsChangesNothing(t *testing.T) {
 	t.Parallel()
-	onFaults(t, func(fault) bool { return true }, []int{1, 2}, func(t *testing.T, c *redistest.Cluster, f fault, bad int) {
+	onFaults(t, func(fault) bool { return true }, suite.Long([]int{2}, []int{1, 2}), func(t *testing.T, c *redistest.Cluster, f fault, bad int) {
 		p := newPeer(t, c).prepare(t, c)
 		before := p.lock(t, "before")
 		awaitHeld(t, c, "before", 5)

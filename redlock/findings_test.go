@@ -105,8 +105,8 @@ func TestALostReplyDoesNotLockTheLockAgainstItself(t *testing.T) {
 func TestHandoversDoNotWaitForAPoll(t *testing.T) {
 	t.Parallel()
 	onSizes(t, func(t *testing.T, c *redistest.Cluster) {
-		// With a poll a second as the only way they would take four times the guard.
-		const handovers = 240
+		// With a poll a second as the only way they would take twice the guard.
+		const handovers = 120
 		a, b := newPeer(t, c), newPeer(t, c)
 		h := a.lock(t, name)
 		ctx := guarded(t)

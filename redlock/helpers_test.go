@@ -50,6 +50,14 @@ func eventually(t *testing.T, ok func() bool, msg string, args ...any) {
 	require.Eventuallyf(t, ok, guard, poll, msg, args...)
 }
 
+// sizes are the numbers of nodes that most tests run on: the smallest majority will do for a short run.
+func sizes() []int {
+	if testing.Short() {
+		return []int{3}
+	}
+	return []int{1, 3, 5}
+}
+
 // onBoth runs a test on embedded nodes, and on processes where there is the binary.
 func onBoth(t *testing.T, n int, test func(t *testing.T, c *redistest.Cluster), opts ...redistest.Option) {
 	t.Helper()

@@ -14,13 +14,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/conclave-go/conclave/internal/redistest"
+	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/redlock"
 )
 
 // onSizes runs a test on one, three and five nodes of both kinds.
 func onSizes(t *testing.T, test func(t *testing.T, c *redistest.Cluster)) {
 	t.Helper()
-	for _, n := range []int{1, 3, 5} {
+	for _, n := range sizes() {
 		t.Run(strconv.Itoa(n), func(t *testing.T) {
 			t.Parallel()
 			onBoth(t, n, test)
@@ -80,7 +81,8 @@ func TestTheDeadlineCountsFromBeforeTheFirstRequest(t *testing.T) {
 
 func TestHoldersExcludeEachOther(t *testing.T) {
 	t.Parallel()
-	const contenders, rounds = 6, 8
+	const contenders = 6
+	rounds := suite.Long(4, 8)
 	onSizes(t, func(t *testing.T, c *redistest.Cluster) {
 		shared := newPeer(t, c)
 		var wg sync.WaitGroup

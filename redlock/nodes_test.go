@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/conclave-go/conclave/internal/redistest"
+	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/redlock"
 )
 
@@ -118,6 +119,7 @@ func TestTheDriftAllowanceShortensAHold(t *testing.T) {
 
 // With the setting that the package recommends, no call outlasts the node timeout.
 func TestCallsEndWithTheNodeTimeoutIfTheClientHeedsContexts(t *testing.T) {
+	suite.Nightly(t) // a handshake that hangs may last 15 s
 	t.Parallel()
 	onBoth(t, 3, func(t *testing.T, c *redistest.Cluster) {
 		newPeer(t, c).prepare(t, c)

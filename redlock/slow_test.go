@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/conclave-go/conclave/internal/redistest"
+	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/redlock"
 )
 
@@ -27,7 +28,7 @@ func slowly(v *redistest.Virtual, n int, roundTrip time.Duration) {
 // A node that is slower than the node timeout is not out.
 func TestAHoldLastsWhileItsRenewalsCanBeConfirmed(t *testing.T) {
 	t.Parallel()
-	const held = 2 * time.Minute
+	held := suite.Long(40*time.Second, 2*time.Minute) // four TTLs
 	for _, heeded := range []bool{false, true} {
 		for trip := time.Duration(0); trip <= 3*time.Second; trip += 500 * time.Millisecond {
 			t.Run(trip.String(), func(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"github.com/conclave-go/conclave/internal/bubble"
 	"github.com/conclave-go/conclave/internal/clock"
 	"github.com/conclave-go/conclave/internal/redistest"
+	"github.com/conclave-go/conclave/internal/suite"
 	"github.com/conclave-go/conclave/redlock"
 )
 
@@ -62,7 +63,7 @@ func lockVirtual(t *testing.T, nodes *redlock.Nodes, opts ...redlock.MutexOption
 // onVirtualSizes runs a test on one, three and five nodes.
 func onVirtualSizes(t *testing.T, test func(t *testing.T, v *redistest.Virtual, n int)) {
 	t.Helper()
-	for _, n := range []int{1, 3, 5} {
+	for _, n := range sizes() {
 		t.Run(strconv.Itoa(n), func(t *testing.T) {
 			t.Parallel()
 			inBubble(t, n, func(t *testing.T, v *redistest.Virtual) { test(t, v, n) })
@@ -424,12 +425,13 @@ func TestAWaiterAsksAboutOnceASecondWhileTheLockIsRenewed(t *testing.T) {
 		m, err := redlock.NewMutex(waiter, name)
 		require.NoError(t, err)
 		before := v.Wire(0).Calls()
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		waits := suite.Long(3*time.Minute, 10*time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), waits)
 		defer cancel()
 		_, err = m.Lock(ctx)
 		require.ErrorIs(t, err, redlock.ErrLocked)
-		seconds := int((10 * time.Minute).Seconds())
-		renewals := int(10 * time.Minute / (ttl / 3))
+		seconds := int(waits.Seconds())
+		renewals := int(waits / (ttl / 3))
 		calls := v.Wire(0).Calls() - before - renewals
 		require.Greater(t, calls, seconds*3/4)
 		require.Less(t, calls, seconds*4/3+5)
