@@ -81,7 +81,7 @@ func TestIsOwnerHoldsWhileTheMutexDoes(t *testing.T) {
 func TestUnlockSaysWhatItFinds(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
-	m := newMember(t, c)
+	m := newMember(t, c, concurrency.WithTTL(6)) // a third of which it takes to notice the end of its lease
 	mutex := concurrency.NewMutex(m.Session, c.Prefix(t)+"m")
 	require.Equal(t, concurrency.ErrLockReleased, mutex.Unlock(guarded(t)), "never locked")
 	require.NoError(t, mutex.Lock(guarded(t)))

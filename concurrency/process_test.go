@@ -21,7 +21,7 @@ func holder(ctx context.Context, line *proctest.Line, args []string) error {
 		return err
 	}
 	defer func() { _ = client.Close() }()
-	session, err := concurrency.NewSession(client, concurrency.WithTTL(10))
+	session, err := concurrency.NewSession(client, concurrency.WithTTL(6))
 	if err != nil {
 		return err
 	}

@@ -12,11 +12,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/suite"
 )
 
 // A program written against the other library is built as it is and with its one import
 // changed, and both run side by side, as during a rolling update.
 func TestAProgramIsSwitchedByOneLine(t *testing.T) {
+	suite.Nightly(t) // to build two programs costs as much as all other tests
 	t.Parallel()
 	c := etcdtest.New(t)
 	before := build(t)
@@ -42,7 +44,7 @@ func TestAProgramIsSwitchedByOneLine(t *testing.T) {
 func build(t *testing.T, flags ...string) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "ledger")
-	args := append([]string{"build", "-o", program}, flags...)
+	args := append([]string{"build", "-ldflags=-s -w", "-o", program}, flags...)
 	out, err := exec.CommandContext(guarded(t), "go", append(args, "./testdata/ledger")...).CombinedOutput()
 	require.NoError(t, err, string(out))
 	return program

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
@@ -17,7 +16,7 @@ import (
 )
 
 // candidateTTL is the TTL of candidates that are processes: enough for one to answer.
-const candidateTTL = 10 * time.Second
+const candidateTTL = unhurried
 
 // candidate is the role of a process that stands for election: its arguments are an
 // endpoint, the name and its value. Only a process can be stopped by a signal.

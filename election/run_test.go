@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -163,31 +164,34 @@ func TestRunCampaignsAgainAfterALossWhateverLeadReturned(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
 	operator := c.Client(t)
-	for _, returned := range []error{nil, errLead} {
-		name, p := c.Prefix(t)+"e", newPeer(t, c, withTTL(unhurried))
-		var terms []*election.Term
-		require.NoError(t, p.election(t, name).Run(guarded(t), "a", func(ctx context.Context, term *election.Term) error {
-			terms = append(terms, term)
-			switch len(terms) {
-			case 1: // noticed by a look
-				remove(t, operator, term.Key())
-			case 2: // noticed by the renewal, or by the look beside it
-				revoke(t, operator, p.LeaseID(t))
-			case 3: // noticed by the resignation
-				remove(t, operator, term.Key())
-				return nil
-			default:
-				return nil
-			}
-			<-ctx.Done()
-			require.ErrorIs(t, context.Cause(ctx), election.ErrLost)
-			if len(terms) != 2 {
-				require.NotErrorIs(t, context.Cause(ctx), lease.ErrLost)
-			}
-			return returned
-		}))
-		require.Len(t, terms, 4)
-		require.True(t, slices.IsSortedFunc(terms, func(a, b *election.Term) int { return int(a.Token() - b.Token()) }))
+	for i, returned := range []error{nil, errLead} {
+		t.Run(strconv.Itoa(i), func(t *testing.T) {
+			t.Parallel()
+			name, p := c.Prefix(t)+"e", newPeer(t, c, withTTL(unhurried))
+			var terms []*election.Term
+			require.NoError(t, p.election(t, name).Run(guarded(t), "a", func(ctx context.Context, term *election.Term) error {
+				terms = append(terms, term)
+				switch len(terms) {
+				case 1: // noticed by a look
+					remove(t, operator, term.Key())
+				case 2: // noticed by the renewal, or by the look beside it
+					revoke(t, operator, p.LeaseID(t))
+				case 3: // noticed by the resignation
+					remove(t, operator, term.Key())
+					return nil
+				default:
+					return nil
+				}
+				<-ctx.Done()
+				require.ErrorIs(t, context.Cause(ctx), election.ErrLost)
+				if len(terms) != 2 {
+					require.NotErrorIs(t, context.Cause(ctx), lease.ErrLost)
+				}
+				return returned
+			}))
+			require.Len(t, terms, 4)
+			require.True(t, slices.IsSortedFunc(terms, func(a, b *election.Term) int { return int(a.Token() - b.Token()) }))
+		})
 	}
 }
 
