@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/conclave-go/conclave/internal/suite"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -78,6 +80,7 @@ func TestEveryModelHasFourSwitchesThatBreakIt(t *testing.T) {
 }
 
 func TestSmallRunsAreQuietWhenAllIsWell(t *testing.T) {
+	suite.Nightly(t) // compiles models and searches them
 	t.Parallel()
 	for _, command := range []string{"spin", "gcc"} {
 		if _, err := exec.LookPath(command); err != nil {

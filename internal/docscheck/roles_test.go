@@ -235,7 +235,7 @@ func listen(ctx context.Context, a *actor) error {
 	select {
 	case <-asked:
 		return h.Unlock(ctx)
-	case <-time.After(10 * time.Second): // only without permission
+	case <-time.After(4 * time.Second): // only without permission
 		return errors.Join(errors.New("not asked"), h.Unlock(ctx))
 	}
 }

@@ -216,7 +216,7 @@ func TestFaultsAddUp(t *testing.T) {
 
 func TestDelayAppliesToEveryChunkEachWayAndKeepsOrder(t *testing.T) {
 	t.Parallel()
-	const delay, lines = 2 * time.Second, 10
+	const delay, lines = 500 * time.Millisecond, 40
 	s := startServer(t)
 	p := start(t, s.ln.Addr().String())
 	c := connected(t, p)

@@ -222,6 +222,7 @@ func TestAPanicWhileAChildCleansUpIsReportedFromItsBeginningToItsEnd(t *testing.
 
 // Its status says that it was not the kill that ended it.
 func TestAChildThatFailedBeforeItWasKilledIsReported(t *testing.T) {
+	suite.Nightly(t) // it takes the patience of Kill, which is 5 s
 	t.Parallel()
 	var p *process.Process
 	reports, ended := make(chan report, 1), make(chan string, 1)

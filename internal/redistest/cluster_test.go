@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/conclave-go/conclave/internal/redistest"
+	"github.com/conclave-go/conclave/internal/suite"
 )
 
 const guard = 30 * time.Second
@@ -78,6 +79,7 @@ func TestAKilledNodeAnswersNothing(t *testing.T) {
 }
 
 func TestUptimeBeginsWithARestart(t *testing.T) {
+	suite.Nightly(t) // a node has to become old
 	t.Parallel()
 	onBoth(t, func(t *testing.T, start func(int, ...redistest.Option) *redistest.Cluster) {
 		const old = 5 // which a busy machine does not let a restarted node become before it is asked

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/conclave-go/conclave/internal/servers"
+	"github.com/conclave-go/conclave/internal/suite"
 )
 
 func start(ctx context.Context, t *testing.T, opts ...servers.Option) *servers.Etcd {
@@ -95,7 +96,7 @@ func TestLinksBetweenMembersAreSlowAndLossy(t *testing.T) {
 	require.GreaterOrEqual(t, time.Since(began), 2*late, "a write is sent to a member and its answer comes back")
 	require.NoError(t, e.Mend())
 	require.NoError(t, e.LosePeers(50))
-	for range 20 {
+	for range suite.Long(5, 20) {
 		put(ctx, t, e.Client())
 	}
 	require.NoError(t, e.LosePeers(100))

@@ -81,9 +81,7 @@ func newTrio(tb testing.TB) { etcdtest.NewProcesses(tb) }
 
 func TestWhatFailsByChanceIsInTheTable(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("compiles a package")
-	}
+	suite.Nightly(t) // compiles a package, twice
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module m\n"), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "m_test.go"), []byte(`package m

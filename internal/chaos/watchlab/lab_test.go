@@ -10,10 +10,11 @@ import (
 
 	"github.com/conclave-go/conclave/internal/chaos/watchlab"
 	"github.com/conclave-go/conclave/internal/race"
+	"github.com/conclave-go/conclave/internal/suite"
 )
 
 // bouts is how many are played unless the environment says so.
-const bouts = 2
+var bouts = suite.Long[uint64](1, 2)
 
 // TestWatchesTellTheTruthUnderFaults plays bouts, always the same, and where the environment
 // says how many, those after a seed that is drawn, or given to repeat them. It stops at the first
