@@ -272,7 +272,7 @@ func TestALeaseEndsInTimeWhenItsMemberIsOnTheWrongSide(t *testing.T) {
 	t.Parallel()
 	c := newTrio(t)
 	leader := leaderOf(t, c)
-	s := newSession(t, c.Client(t, etcdtest.ViaMember(leader), etcdtest.WithFastReconnect()), lease.WithTTL(c.MinTTL(t)))
+	s := newSession(t, c.Client(t, etcdtest.ViaMember(leader), etcdtest.WithFastReconnect()), lease.WithTTL(unhurried))
 	key := c.Prefix(t) + "k"
 	_, err := lease.Register(guarded(t), s, key, "v")
 	require.NoError(t, err)

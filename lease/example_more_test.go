@@ -37,7 +37,7 @@ func ExampleWithObserver() {
 	client, stop := connect(ctx)
 	defer stop()
 	lost := make(chan error, 1)
-	session, err := lease.NewSession(ctx, client, lease.WithTTL(2*time.Second),
+	session, err := lease.NewSession(ctx, client, lease.WithTTL(6*time.Second),
 		lease.WithObserver(lease.Observer{Lost: func(_ *lease.Lease, cause error) { lost <- cause }}))
 	if err != nil {
 		log.Fatal(err)
@@ -70,7 +70,7 @@ func ExampleWithLogger() {
 			return a
 		},
 	}))
-	session, err := lease.NewSession(ctx, client, lease.WithTTL(2*time.Second), lease.WithLogger(logger))
+	session, err := lease.NewSession(ctx, client, lease.WithTTL(12*time.Second), lease.WithLogger(logger))
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -36,7 +36,7 @@ func ExampleNewSession() {
 	client, stop := connect(ctx)
 	defer stop()
 
-	session, err := lease.NewSession(ctx, client, lease.WithTTL(2*time.Second))
+	session, err := lease.NewSession(ctx, client, lease.WithTTL(6*time.Second))
 	if err != nil {
 		log.Fatal(err)
 	}

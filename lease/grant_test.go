@@ -99,7 +99,7 @@ func TestGrantTriesAgainWhenItsReplyIsLost(t *testing.T) {
 	var rec etcdtest.Recorder
 	client := etcdtest.New(t).Client(t, etcdtest.WithRecorder(&rec))
 	rec.DropReplies("LeaseGrant", 1)
-	l := newLease(t, client)
+	l := newLease(t, client, lease.WithTTL(calm))
 	require.NoError(t, l.Err())
 	require.Equal(t, 2, rec.Count("LeaseGrant"))
 }

@@ -137,7 +137,7 @@ func TestAPartitionShorterThanTheDeadlineIsSurvived(t *testing.T) {
 			t.Parallel()
 			client, net := c.ProxiedClient(t, etcdtest.WithFastReconnect())
 			p := newPulse()
-			l := newLease(t, client, lease.WithTTL(4*time.Second), p.observe(), p.listen())
+			l := newLease(t, client, lease.WithTTL(12*time.Second), p.observe(), p.listen())
 			cut(net)
 			inside.Keys(l).Hurry()
 			require.Equal(t, lease.Suspended, await(t, p.states, "the state"))

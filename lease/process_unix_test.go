@@ -45,7 +45,7 @@ func stopLeaderDuringRenewal(t *testing.T, c *etcdtest.Processes) bool {
 
 	c.Stop(t, leader)
 	inside.Keys(l).Hurry()
-	eventually(t, func() bool { return rec.Count("LeaseKeepAlive") == 1 }, "the renewal is sent")
+	eventually(t, func() bool { return rec.Count("LeaseKeepAlive") >= 1 }, "the renewal is sent")
 	var now uint64
 	eventually(t, func() bool {
 		now = c.Term(t, (leader+1)%3)
