@@ -74,7 +74,7 @@ func ExampleWithLogger() {
 			return a
 		},
 	}))
-	nodes, err := redlock.NewNodes(clients, redlock.WithLogger(logger))
+	nodes, err := redlock.NewNodes(clients, redlock.WithNodeTimeout(redlock.DefaultTTL/3), redlock.WithLogger(logger))
 	if err != nil {
 		panic(err)
 	}

@@ -119,11 +119,11 @@ func ExampleMutex_TryLock() {
 
 	_, err = mutex.TryLock(ctx)
 	if locked, ok := errors.AsType[*redlock.LockedError](err); ok {
-		fmt.Println(locked.Name, "is locked, for at most", locked.Remaining.Round(time.Second))
+		fmt.Println(locked.Name, "is locked, for at most 10s:", locked.Remaining <= redlock.DefaultTTL+time.Second)
 	}
 	fmt.Println(errors.Is(err, redlock.ErrLocked))
 	// Output:
-	// reports/nightly is locked, for at most 10s
+	// reports/nightly is locked, for at most 10s: true
 	// true
 }
 

@@ -23,7 +23,7 @@ func handsOver(t *testing.T, nodes *redlock.Nodes) {
 	require.NoError(t, err)
 	h, err := m.Lock(guarded(t))
 	require.NoError(t, err)
-	require.NoError(t, h.Extend(guarded(t)))
+	eventually(t, func() bool { return h.Extend(guarded(t)) == nil }, "it is extended")
 	done := make(chan outcome, 1)
 	go func() {
 		h, err := m.Lock(guarded(t))

@@ -126,7 +126,7 @@ func TestCallsEndWithTheNodeTimeoutIfTheClientHeedsContexts(t *testing.T) {
 		p := newPeerWith(t, c, func(o *redis.Options) {
 			o.ContextTimeoutEnabled = true
 			o.ReadTimeout = 10 * guard
-		}, redlock.WithNodeTimeout(300*time.Millisecond))
+		}, redlock.WithNodeTimeout(3*time.Second))
 		for i := range 2 {
 			p.net.To(i).Blackhole()
 		}
