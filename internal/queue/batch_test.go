@@ -30,10 +30,10 @@ type together struct {
 	prefix string
 }
 
-func newTogether(t *testing.T, opts ...peertest.Option) *together {
+func newTogether(t *testing.T) *together {
 	t.Helper()
 	c := etcdtest.New(t)
-	return &together{peertest.New(t, c, opts...), t, c.Prefix(t)}
+	return &together{peertest.New(t, c), t, c.Prefix(t)}
 }
 
 // acquired is what Acquire has returned.
@@ -117,6 +117,14 @@ func writesOf(req *pb.TxnRequest) (n int) {
 	return n
 }
 
+// nothingOut waits for the end of all transactions: callers have their answers a moment earlier.
+func nothingOut(t *testing.T, all ...queue.Gathered) {
+	t.Helper()
+	for _, g := range all {
+		peertest.Eventually(t, func() bool { return g.Out() == 0 }, "nothing is out")
+	}
+}
+
 func TestLocksThatAreAskedForTogetherGoOutTogether(t *testing.T) {
 	t.Parallel()
 	p := newTogether(t)
@@ -142,8 +150,7 @@ func TestLocksThatAreAskedForTogetherGoOutTogether(t *testing.T) {
 	}
 	require.Equal(t, []int{many}, p.txns())
 	require.Empty(t, p.left())
-	require.Zero(t, g.Out())
-	require.Zero(t, removals.Out())
+	nothingOut(t, g, removals)
 }
 
 func TestEachOfABatchLearnsWhoIsInItsWay(t *testing.T) {
@@ -200,7 +207,7 @@ func TestNoTransactionHasTwoEntriesOfOneName(t *testing.T) {
 	for _, n := range p.txns() {
 		require.Equal(t, 1, n)
 	}
-	require.Zero(t, g.Out())
+	nothingOut(t, g)
 }
 
 // The queue of "a" has that of "a/b" within it: if entries of both had one create revision,
@@ -252,7 +259,7 @@ func TestOneThatIsRefusedLeavesTheOthersAlone(t *testing.T) {
 	p.release(p.granted(done, 1))
 	require.Equal(t, many, p.txns()[0], "they went out together first")
 	require.Empty(t, p.left())
-	require.Zero(t, g.Out())
+	nothingOut(t, g)
 }
 
 func TestWhatTheServerRefusesIsTakenApart(t *testing.T) {
@@ -282,7 +289,7 @@ func TestWhatTheServerRefusesIsTakenApart(t *testing.T) {
 		require.NoError(t, got.grant.Release(peertest.Guarded(t)))
 	}
 	require.Empty(t, p.left())
-	require.Zero(t, g.Out())
+	nothingOut(t, g)
 }
 
 // A server may have been told to take fewer operations.
@@ -303,7 +310,7 @@ func TestBatchesAreAsLargeAsTheServerTakes(t *testing.T) {
 		g.Release()
 		all := p.granted(done, many)
 		p.release(all)
-		require.Zero(t, g.Out())
+		nothingOut(t, g)
 	}
 	sizes := p.txns()
 	for _, n := range sizes {
@@ -344,7 +351,7 @@ func TestAnErrorOfABatchIsNobodysUntilHeGetsItAlone(t *testing.T) {
 				require.Len(t, p.left(), many)
 				p.release(all)
 				require.Empty(t, p.left())
-				require.Zero(t, g.Out())
+				nothingOut(t, g)
 			})
 		}
 	}
@@ -381,8 +388,7 @@ func TestALostAnswerToABatchLosesNoLock(t *testing.T) {
 				require.NoError(t, peertest.Await(t, released, "Release returns"))
 			}
 			require.Empty(t, p.left())
-			require.Zero(t, g.Out())
-			require.Zero(t, removals.Out())
+			nothingOut(t, g, removals)
 		})
 	}
 }
@@ -433,7 +439,7 @@ func TestOneThatIsGivenUpInABatchLeavesTheOthersAlone(t *testing.T) {
 	unhook()
 	p.release(all)
 	peertest.Eventually(t, func() bool { return len(p.left()) == 0 }, "what the batch has brought is removed")
-	require.Zero(t, g.Out())
+	nothingOut(t, g)
 }
 
 // It takes place after the removal of what was given up, and after the look that goes with it.
@@ -504,7 +510,7 @@ func TestOneThatHasLeftARefusedBatchIsNotWaitedFor(t *testing.T) {
 	require.ErrorIs(t, peertest.Await(t, one, "Acquire returns").err, context.Canceled)
 	close(goOn)
 	p.release(p.granted(others, many-1))
-	peertest.Eventually(t, func() bool { return g.Out() == 0 }, "nothing is out")
+	nothingOut(t, g)
 	require.Empty(t, p.left())
 }
 
@@ -538,7 +544,7 @@ func TestABatchThatAllHaveGivenUpIsGivenUp(t *testing.T) {
 // A member does not answer a batch: each of its parts goes out again, alone, in time.
 func TestABatchThatIsNotAnsweredKeepsNobodyWaiting(t *testing.T) {
 	t.Parallel()
-	p := newTogether(t, peertest.WithTTL(peertest.Unhurried))
+	p := newTogether(t)
 	const many = 4
 	g := queue.GatherEnqueues(p.Session)
 	done := p.ask(peertest.Guarded(t), g, p.names(many)...)
@@ -551,7 +557,7 @@ func TestABatchThatIsNotAnsweredKeepsNobodyWaiting(t *testing.T) {
 	})
 	g.Release()
 	p.release(p.granted(done, many))
-	require.Zero(t, g.Out())
+	nothingOut(t, g)
 	require.Empty(t, p.left())
 }
 
