@@ -131,7 +131,7 @@ func knownBy() map[string]string {
 		"queue/a refused release frees the key":                                "TestAHoldWhoseReleaseIsRefused",
 		"queue/a writer's guard holds after a downgrade":                       "TestTransactionsOfAWriter",
 		"queue/a late put undoes a later one":                                  "TestProclamationThatArrivesLate",
-		"lock/a turn that comes as ctx ends is lost":                           "TestContextsThatEnd",
+		"lock/a turn that comes as ctx ends is lost":                           "TestAContextThatEndsDuringTheGrant",
 		"lock/no end of hand-offs":                                             "TestLocalHandoffsCost",
 		"lock/one hand-off too many":                                           "TestTwoProcessesNever|TestLocalHandoffsCost",
 		"lock/no new sequence after a hand-off":                                "TestLocalHandoffs|TestLingerAndHandoff",
