@@ -109,7 +109,8 @@ func TestRequestsCancelledOnTheirWayBlockNobody(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
 	// No regular look comes to help within the guard.
-	peers, name := newPeers(t, c, 3, withTTL(calm)), c.Prefix(t)+"m"
+	peers, name := newPeers(t, c, 3, withTTL(5*time.Minute)), c.Prefix(t)+"m"
+	began := time.Now()
 	var wg sync.WaitGroup
 	for _, p := range peers {
 		m := p.mutex(t, name)
@@ -131,5 +132,6 @@ func TestRequestsCancelledOnTheirWayBlockNobody(t *testing.T) {
 		}
 	}
 	wg.Wait()
+	require.Less(t, time.Since(began), 100*time.Second, "no look had to help")
 	awaitQueue(t, peers[0].Client, name, 0)
 }

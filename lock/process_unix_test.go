@@ -7,7 +7,9 @@ import (
 	"os/signal"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
@@ -57,8 +59,11 @@ func TestAProcessThatIsTerminatedHandsItsLockOver(t *testing.T) {
 	process := proctest.Start(t, "terminated", c.Endpoints()[0], name)
 	process.Says(t, "held")
 	waiter, _ := p.queueUp(guarded(t), t, name)
+	began := time.Now()
 	process.Tell(t, "end")
-	unlock(t, granted(t, waiter))
+	next := granted(t, waiter)
+	require.Less(t, time.Since(began), calm/2, "handed over, not expired")
+	unlock(t, next)
 	process.Says(t, "over")
 }
 

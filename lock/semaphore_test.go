@@ -194,15 +194,16 @@ func TestThereAreNeverMoreHoldersThanPermits(t *testing.T) {
 	c := etcdtest.New(t)
 	const all = 5
 	peers, name := newPeers(t, c, 3, withTTL(calm)), c.Prefix(t)+"m"
-	var taken, most atomic.Int64
+	var taken, holders, most atomic.Int64
 	inside := func(n int64) func(context.Context, *lock.Hold) error {
 		return func(ctx context.Context, h *lock.Hold) error {
 			now := taken.Add(n)
-			most.Store(max(most.Load(), now))
+			most.Store(max(most.Load(), holders.Add(1)))
 			if now > all {
 				t.Errorf("%d of %d permits are taken", now, all)
 			}
 			pause(ctx, aBit/50)
+			holders.Add(-1)
 			taken.Add(-n)
 			return h.Err()
 		}
