@@ -111,10 +111,10 @@ func ExampleWithLockDelay() {
 	}
 
 	// An operator takes the lock away, and the holder has not noticed.
+	began := time.Now()
 	if _, err := client.Delete(ctx, hold.Key()); err != nil {
 		panic(err)
 	}
-	began := time.Now()
 	next, err := mutex.Lock(ctx)
 	if err != nil {
 		panic(err)

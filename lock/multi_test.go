@@ -211,6 +211,9 @@ func TestMultiThatLosesAKeyWhileItWaitsQueuesAgainWithAll(t *testing.T) {
 			for _, name := range names { // the old entries may be on their way out
 				eventually(t, func() bool {
 					entries := queueOf(t, operator, name)
+					if len(entries) == 0 {
+						return false
+					}
 					last := entries[len(entries)-1]
 					return last.Token.Revision() == again.Revision && (len(entries) == 1 || name == names[1] && len(entries) == 2)
 				}, "one entry in queue %q, of one revision", name)
