@@ -69,7 +69,7 @@ func (b bench) exists(t *testing.T, key string) bool {
 }
 
 // patience is that of whole looks.
-const patience = guard / 10
+const patience = guard
 
 // look makes a whole look and returns the term it saw.
 func (b bench) look(t *testing.T) (term uint64) {

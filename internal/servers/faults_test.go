@@ -114,6 +114,7 @@ func TestADiskThatStallsCostsItsMemberTheLeadership(t *testing.T) {
 	leader, err := e.Leader(ctx)
 	require.NoError(t, err)
 	require.NoError(t, e.StallDisk(leader))
+	refuses(ctx, t, via(t, e.Endpoints()[leader])) // it has stalled
 	next := (leader + 1) % 3
 	put(ctx, t, via(t, e.Endpoints()[next]))
 	require.NoError(t, e.FreeDisk(leader))
