@@ -12,6 +12,8 @@ import (
 
 	"github.com/conclave-go/conclave/concurrency"
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/peertest"
+	"github.com/conclave-go/conclave/lease"
 )
 
 // requireOnly requires that there is one key under a prefix.
@@ -35,7 +37,7 @@ func TestASessionThatLeavesItsLeaseLeavesNobodyInAQueue(t *testing.T) {
 		for what, end := range endings(t) {
 			ctx, cancel := context.WithCancel(guarded(t))
 			m := &member{client: client, waits: make(chan string, 2)}
-			m.Session = newSession(t, client, concurrency.WithContext(ctx), tellWaits(m.waits))
+			m.Session = newSession(t, client, concurrency.WithContext(ctx), concurrency.WithOptions(lease.WithGrace(peertest.Guard)), tellWaits(m.waits))
 			want := concurrency.ErrSessionExpired
 			if what == "its context's end" {
 				want = context.Canceled

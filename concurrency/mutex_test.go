@@ -82,12 +82,13 @@ func TestUnlockSaysWhatItFinds(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
 	m := newMember(t, c, concurrency.WithTTL(6)) // a third of which it takes to notice the end of its lease
-	mutex := concurrency.NewMutex(m.Session, c.Prefix(t)+"m")
+	name := c.Prefix(t) + "m"
+	mutex := concurrency.NewMutex(m.Session, name)
 	require.Equal(t, concurrency.ErrLockReleased, mutex.Unlock(guarded(t)), "never locked")
 	require.NoError(t, mutex.Lock(guarded(t)))
 	key := mutex.Key()
 	remove(t, c.Client(t), key)
-	other := concurrency.NewMutex(newMember(t, c).Session, c.Prefix(t)+"m")
+	other := concurrency.NewMutex(newMember(t, c).Session, name)
 	require.NoError(t, other.Lock(guarded(t)))
 	require.Equal(t, concurrency.ErrLockReleased, mutex.Unlock(guarded(t)), "deleted by somebody else")
 	require.NotNil(t, get(t, c.Client(t), other.Key()))

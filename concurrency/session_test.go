@@ -107,7 +107,7 @@ func TestCloseSaysWhatHasBecomeOfALeaseThatIsLeftMeanwhile(t *testing.T) {
 		} {
 			ctx, cancel := context.WithCancel(guarded(t))
 			client := newHindered(t, c)
-			s := newSession(t, client.Client, concurrency.WithContext(ctx))
+			s := newSession(t, client.Client, concurrency.WithContext(ctx), concurrency.WithOptions(lease.WithGrace(time.Minute)))
 			mutex := concurrency.NewMutex(s, c.Prefix(t)+what)
 			require.NoError(t, mutex.Lock(guarded(t)))
 			removing, release := make(chan struct{}), make(chan struct{})
