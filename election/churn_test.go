@@ -98,7 +98,8 @@ func (c *churn) run() {
 	for _, w := range c.wins {
 		first, led := story.since[w.token]
 		require.True(c.t, led, "%v was elected but was never first in the store", w)
-		require.LessOrEqual(c.t, first, w.after, "%v was elected before it was first", w)
+		// An event may be delivered just before the store says that it is at that revision.
+		require.LessOrEqual(c.t, first, w.after+1, "%v was elected before it was first", w)
 		require.Greater(c.t, w.token.Revision(), w.before, "%v was elected with an older entry", w)
 	}
 	for i, w := range observers {
@@ -209,7 +210,7 @@ func (c *churn) leave(term *election.Term, how int, client *clientv3.Client, net
 			c.resign(ctx, term)
 			break
 		}
-		if err := term.Transfer(ctx, all[1+int(all[0].Token.Revision())%(len(all)-1)]); err != nil && !errors.Is(err, election.ErrNotCandidate) && !overtaken(err) {
+		if err := term.Transfer(ctx, all[1+int(all[0].Token.Revision())%(len(all)-1)]); err != nil && !errors.Is(err, election.ErrNotCandidate) && !overtaken(err) && !errors.Is(err, rpctypes.ErrNoLeader) {
 			c.t.Errorf("Transfer failed: %v", err)
 		}
 	case how < 9:

@@ -19,7 +19,7 @@ func ExampleWithHealthCheck() {
 	defer stop()
 	var broken atomic.Bool
 	e, err := election.New(session, "scheduler",
-		election.WithHealthCheck(time.Millisecond, time.Second, func(context.Context) error {
+		election.WithHealthCheck(time.Millisecond, time.Minute, func(context.Context) error {
 			if broken.CompareAndSwap(true, false) { // for once
 				return errors.New("the disk is full")
 			}

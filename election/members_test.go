@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -90,12 +91,14 @@ func TestCampaignsThatBeginDuringAnOutageSucceedAfterIt(t *testing.T) {
 	case o := <-second:
 		require.NoError(t, o.err)
 		term, other = o.term, first
+	case <-time.After(guard):
+		require.Fail(t, "nobody is elected")
 	}
 	resign(t, term)
 	next := elected(t, other)
 	require.Greater(t, next.Token(), term.Token())
 	resign(t, next)
-	require.Empty(t, values(t, p.Client, "e"), "nothing is left of attempts whose outcome was not known")
+	awaitValues(t, p.Client, "e") // nothing is left of attempts whose outcome was not known
 }
 
 // duelTTL has to last until a leader is cut off.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
@@ -25,8 +26,12 @@ func candidate(ctx context.Context, line *proctest.Line, args []string) error {
 }
 
 // service is a program as the documentation has it, which a signal ends: its arguments
-// are an endpoint and the name. It says its number when it leads, and "ended" at the end.
+// are an endpoint, the name and the grace. It says its number when it leads, and "ended" at the end.
 func service(ctx context.Context, line *proctest.Line, args []string) error {
+	grace, err := time.ParseDuration(args[2])
+	if err != nil {
+		return err
+	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	client, err := clientv3.New(clientv3.Config{Endpoints: args[:1], Logger: zap.NewNop()})
@@ -34,7 +39,7 @@ func service(ctx context.Context, line *proctest.Line, args []string) error {
 		return err
 	}
 	defer func() { _ = client.Close() }()
-	session, err := lease.NewSession(ctx, client, lease.WithTTL(lease.MaxTTL))
+	session, err := lease.NewSession(ctx, client, lease.WithTTL(lease.MaxTTL), lease.WithGrace(grace))
 	if err != nil {
 		return err
 	}

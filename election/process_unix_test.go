@@ -12,6 +12,7 @@ import (
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/proctest"
+	"github.com/conclave-go/conclave/lease"
 )
 
 func startCandidate(t *testing.T, c *etcdtest.Cluster, name, value string) *proctest.Process {
@@ -23,9 +24,9 @@ func startCandidate(t *testing.T, c *etcdtest.Cluster, name, value string) *proc
 
 // startService starts a service on an endpoint and returns it with its process ID, once it
 // leads. Its lease outlasts any test.
-func startService(t *testing.T, endpoint string) (p *proctest.Process, pid int) {
+func startService(t *testing.T, endpoint string, grace time.Duration) (p *proctest.Process, pid int) {
 	t.Helper()
-	p = proctest.Start(t, "service", endpoint, "e")
+	p = proctest.Start(t, "service", endpoint, "e", grace.String())
 	pid, err := strconv.Atoi(p.Says(t, ""))
 	require.NoError(t, err)
 	return p, pid
@@ -34,7 +35,7 @@ func startService(t *testing.T, endpoint string) (p *proctest.Process, pid int) 
 func TestAServiceThatIsTerminatedHandsOverBeforeItEnds(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t, etcdtest.WithControl())
-	p, pid := startService(t, c.Endpoints()[0])
+	p, pid := startService(t, c.Endpoints()[0], guard)
 	next := newPeer(t, c)
 	done, _ := next.queueUp(t.Context(), t, "e", "b")
 	require.NoError(t, syscall.Kill(pid, syscall.SIGTERM))
@@ -48,7 +49,7 @@ func TestAServiceThatIsCutOffEndsAllTheSameWhenItIsTerminated(t *testing.T) {
 	c := etcdtest.New(t, etcdtest.WithControl())
 	for what, cut := range map[string]func(*etcdtest.Net){"off": (*etcdtest.Net).Cut, "refused": (*etcdtest.Net).Refuse} {
 		net := c.Net(t)
-		p, pid := startService(t, net.Endpoints()[0])
+		p, pid := startService(t, net.Endpoints()[0], lease.DefaultGrace)
 		cut(net)
 		require.NoError(t, syscall.Kill(pid, syscall.SIGTERM))
 		p.Says(t, "ended") // and does not wait for its lease

@@ -35,7 +35,7 @@ func TestRunReturnsWhatLeadReturnsAndResigns(t *testing.T) {
 		})
 		require.Equal(t, want, err)
 		require.ErrorIs(t, term.Err(), election.ErrResigned)
-		require.Empty(t, values(t, p.Client, name))
+		awaitValues(t, p.Client, name)
 	}
 }
 
@@ -156,7 +156,7 @@ func TestRunResignsWhenLeadPanics(t *testing.T) {
 	require.PanicsWithValue(t, "at the helm", func() {
 		_ = e.Run(guarded(t), "a", func(context.Context, *election.Term) error { panic("at the helm") })
 	})
-	require.Empty(t, values(t, p.Client, name))
+	awaitValues(t, p.Client, name)
 	require.NoError(t, e.Run(guarded(t), "a", func(context.Context, *election.Term) error { return nil }), "and can lead again")
 }
 
