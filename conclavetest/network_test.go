@@ -134,7 +134,9 @@ func TestResetBreaksConnections(t *testing.T) {
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, client.Close()) })
 		require.False(t, exists(t, client, "any"))
-		require.Empty(t, seen.ended)
+		for len(seen.ended) > 0 { // a busy machine may have tried to connect more than once
+			<-seen.ended
+		}
 		n.Reset()
 		await(t, seen.ended, "the connection ends")
 		require.False(t, exists(t, client, "any"))

@@ -118,6 +118,7 @@ func playVirtually(t *testing.T, s *vtime.Server, kind string, seed uint64, sums
 		l.cutAnybody()
 	}
 	l.mustGoOn()
+	vtime.Advance(0) // etcd's own history has come, too
 	cancel()
 	working.Wait()
 	for _, h := range l.hands {
