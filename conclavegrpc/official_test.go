@@ -105,12 +105,15 @@ func TestAnAddressThatSomebodyDeletesIsPutAgain(t *testing.T) {
 	<-changes
 	_, err = client.Revoke(guarded(t), l.ID())
 	require.NoError(t, err)
+	again := false
 	for resp := range changes {
 		require.NoError(t, resp.Err())
 		if last := resp.Events[len(resp.Events)-1]; last.Type == clientv3.EventTypePut {
 			require.NotEqual(t, int64(l.ID()), last.Kv.Lease)
+			again = true
 			break
 		}
 	}
+	require.True(t, again, "it is not put again")
 	awaitCallers(t, conn, s.addr)
 }

@@ -142,9 +142,14 @@ func TestAnUpdateCountsThoughTheOneBeforeWasRefused(t *testing.T) {
 		require.NoError(t, r.Update(guarded(t), conclavegrpc.Endpoint{Addr: fmt.Sprintf("update:%d", i)}))
 		answers <- answer
 	}
-	go func() {
-		for range writes {
-			answers <- nil
+	go func() { // ends with the test
+		for {
+			select {
+			case <-writes:
+				answers <- nil
+			case <-t.Context().Done():
+				return
+			}
 		}
 	}()
 	require.Eventually(t, func() bool {
@@ -153,7 +158,6 @@ func TestAnUpdateCountsThoughTheOneBeforeWasRefused(t *testing.T) {
 	}, guard, tick)
 	require.Eventually(t, func() bool { return r.Err() == nil }, guard, tick)
 	require.NoError(t, r.Close(guarded(t)))
-	close(writes)
 }
 
 // count is how many keys a service has.
@@ -227,20 +231,25 @@ func TestARegistrationThatIsClosedWhileItIsPutIsRemoved(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
 	rec, name, s := &etcdtest.Recorder{}, service(t, c), newServer(t)
-	session, err := lease.NewSession(guarded(t), c.Client(t, etcdtest.WithRecorder(rec)), lease.WithGrace(time.Millisecond))
+	session, err := lease.NewSession(guarded(t), c.Client(t, etcdtest.WithRecorder(rec)), lease.WithGrace(time.Millisecond), lease.WithTTL(lease.MaxTTL))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, session.Close(guarded(t))) })
 	reader := c.Client(t)
 	for _, health := range []bool{true, false} {
 		var once sync.Once
 		ctx, cancel := context.WithCancel(guarded(t))
-		put := make(chan struct{})
+		put, over := make(chan struct{}), make(chan struct{})
 		unhook := rec.Hook("Txn", func(ctx context.Context, _ any, invoke func() error) error {
 			once.Do(func() { // it is put, and what comes then does not get through
 				_ = invoke()
 				close(put)
 			})
-			return etcdtest.Vanished(ctx)
+			select {
+			case <-over: // or it would be under way for a share of the TTL
+				return status.Error(codes.Unavailable, "over")
+			case <-ctx.Done():
+				return etcdtest.Vanished(ctx)
+			}
 		})
 		var r *conclavegrpc.Registration
 		if health {
@@ -258,6 +267,7 @@ func TestARegistrationThatIsClosedWhileItIsPutIsRemoved(t *testing.T) {
 		require.ErrorContains(t, err, name+"/a")
 		require.EqualValues(t, 1, count(t, reader, name))
 		unhook()
+		close(over)
 		require.NoError(t, r.Close(guarded(t)))
 		require.Zero(t, count(t, reader, name))
 	}
