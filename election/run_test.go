@@ -227,7 +227,7 @@ func TestRunDoesNotCampaignWhileALeadThatLostItsTermGoesOn(t *testing.T) {
 func TestTwoRunsOfAnElectionNeverHaveTwoLeads(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
-	name, p := c.Prefix(t)+"e", newPeer(t, c, withTTL(unhurried))
+	name, p := c.Prefix(t)+"e", newPeer(t, c, withTTL(20*time.Second))
 	e := p.election(t, name)
 	inside, release := make(chan *election.Term, 10), make(chan struct{})
 	result := make(chan error, 2)
