@@ -28,7 +28,7 @@ import (
 )
 
 // hang bounds what should have happened long before.
-const hang = time.Minute
+const hang = 5 * time.Minute
 
 // binary is the program, built as `go install` does.
 var binary string
