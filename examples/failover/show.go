@@ -170,7 +170,7 @@ func (v *show) asked(ctx context.Context, leader theatre.Office, to string) func
 			answer, err := ask(ctx, leader.Address, to)
 			v.Do(func() error { return err })
 			v.granted = answer == ""
-			return v.granted || answer == "it does not lead"
+			return v.granted || answer == "it does not lead" && v.Heard(leader.Copy, "stopped").After(v.Heard(leader.Copy, "leading"))
 		})
 		return nil
 	}

@@ -13,14 +13,14 @@ import (
 func TestMain(m *testing.M) { programtest.Main(m, main) }
 
 // patient is for a machine that does much else.
-func patient() []string { return []string{"-ttl", "3s", "-slack", "60s"} }
+func patient() []string { return []string{"-ttl", "10s", "-slack", "60s"} }
 
 func TestOneCommandRunsUntilItsHolderIsKilled(t *testing.T) {
 	t.Parallel()
 	out := programtest.Play(t, nil, patient()...)
 	require.Regexp(t, `n\d exits with status 1: its command was not done\n`, out)
 	const next, works = `n\d is active [\d.]+ m?s later, with token \d+`, `n\d's command is at work, with token \d+`
-	programtest.RequireInOrder(t, out, `TTL 3s, embedded etcd`,
+	programtest.RequireInOrder(t, out, `TTL 10s, embedded etcd`,
 		`1/3  Three copies`, works,
 		`2/3  The holder is told to end`, `n\d is told to end \(SIGTERM\)`, next, works,
 		`3/3  The holder is killed`, `n\d is killed \(SIGKILL\)`, next, works, `n\d's command is still at work`, `refuses\s+its\s+writes`,

@@ -17,7 +17,7 @@ func TestMain(m *testing.M) { programtest.Main(m, main) }
 
 func TestOnlyTheBlindLoseAdditions(t *testing.T) {
 	t.Parallel()
-	out := programtest.Play(t, nil, "-duration", "50ms", "-work", "1ms")
+	out := programtest.Play(t, nil, "-ttl", "60s", "-duration", "50ms", "-work", "1ms")
 	programtest.RequireInOrder(t, out, `embedded etcd`,
 		`1/4  Neither`, `after 40 additions the number is 5: 35 are lost`,
 		`2/4  One number`, ` 1 at once: \d+/s swapping \(1\.00 tries\), \d+/s locking, ratio \d`, `16 at once`,

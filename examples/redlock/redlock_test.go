@@ -54,13 +54,13 @@ func TestServersThatHangDoNoHarmToAMajority(t *testing.T) {
 }
 
 func TestAServerThatForgotLetsASecondHolderInUnlessItHasNoVote(t *testing.T) {
-	requireAct(t, []string{"restart,min-uptime", "-ttl", "4s"},
+	requireAct(t, []string{"restart,min-uptime", "-ttl", "10s"},
 		`w1 has the lock, on servers 1, 2, 3`, `server 3 is restarted`, `w[23] is granted the lock`, two,
 		`2/2  The same`, `w1 has the lock`, `server \d is restarted`, held, `\nrestart +broken, as documented\nmin-uptime +held\n$`)
 }
 
 func TestClocksThatJumpLetASecondHolderIn(t *testing.T) {
-	requireAct(t, []string{"jump", "-ttl", "4s"}, `the clocks of 3 of 5 servers jump 4s ahead`, `w[23] is granted the lock`, `w1 `, two)
+	requireAct(t, []string{"jump", "-ttl", "10s"}, `the clocks of 3 of 5 servers jump 10s ahead`, `w[23] is granted the lock`, `w1 `, two)
 }
 
 func TestAHolderThatWakesWritesTooLate(t *testing.T) {
@@ -69,7 +69,7 @@ func TestAHolderThatWakesWritesTooLate(t *testing.T) {
 }
 
 func TestOneServerIsThePlainLock(t *testing.T) {
-	requireAct(t, []string{"kill,jump", "-servers", "1", "-ttl", "4s"}, `server 1 is killed: no majority`, held,
+	requireAct(t, []string{"kill,jump", "-servers", "1", "-ttl", "10s"}, `server 1 is killed: no majority`, held,
 		`the clocks of 1 of 1 servers`, two)
 }
 

@@ -14,11 +14,11 @@ func TestMain(m *testing.M) { programtest.Main(m, main) }
 
 // testTTL is one that a busy machine can keep: a server that has lost its registration
 // and another that is killed may be all there are.
-const testTTL = "3s"
+const testTTL = "8s"
 
 func TestOnlyAKilledServerFailsCalls(t *testing.T) {
 	t.Parallel()
-	programtest.RequireInOrder(t, programtest.Play(t, nil, "-ttl", testTTL), `TTL 3s, embedded etcd`,
+	programtest.RequireInOrder(t, programtest.Play(t, nil, "-ttl", testTTL), `TTL 8s, embedded etcd`,
 		`1/4  Three servers`, `s1 registers: 127\.0\.0\.1:\d+, zone a`, `s2 registers`, `s3 registers`,
 		`\d+ calls, \d+ by s1, \d+ by s2, \d+ by s3`,
 		`2/4  s2 is drained`, `s2 is told to end \(SIGTERM\)`, `meanwhile it answered \d+`, `\d+ calls, \d+ by s1, \d+ by s3`,

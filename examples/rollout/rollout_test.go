@@ -14,9 +14,9 @@ func TestMain(m *testing.M) { programtest.Main(m, main) }
 
 func TestReadersSwitchTogetherWhateverHappensToWriters(t *testing.T) {
 	t.Parallel()
-	out := programtest.Play(t, nil, "-ttl", "3s")
+	out := programtest.Play(t, nil, "-ttl", "10s")
 	const finds, have = ` has the lock, token \d+, and finds version `, `all live readers have version `
-	programtest.RequireInOrder(t, out, `TTL 3s, embedded etcd`,
+	programtest.RequireInOrder(t, out, `TTL 10s, embedded etcd`,
 		`1/4  Two writers at once`, `w1`+finds+`0\n`, have+`1: \d switched within`, `w2`+finds+`1\n`, `w2 writes version 2`,
 		`w3`+finds+`2\n`, `w3 writes version 3: features \[green:1\] limits \[burst:200 rps:150\]\s+routes \[blue:90 green:10\]\n`, have+`3: `,
 		`2/4  Writers are killed`, `w4`+finds+`3\n`, `w4 is killed`, `w5`+finds+`\d\n`, `w5 is killed`,

@@ -75,7 +75,7 @@ func (p *policies) of(ctx context.Context, tenant string) (policy, error) {
 
 // read reads policies from etcd, and records which of those tenants have none.
 func (p *policies) read(ctx context.Context, from string, tenants []string, key string, opts ...clientv3.OpOption) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	resp, err := p.client.Get(ctx, key, opts...)
 	if err != nil {
