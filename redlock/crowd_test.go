@@ -84,7 +84,8 @@ func TestACrowdOfWaitersCostsANodeNextToNothing(t *testing.T) {
 				}
 				synctest.Wait()
 				renewals := others * int(lasts/(ttl/3))
-				require.LessOrEqual(t, apart.Wire(0).Calls()-before-renewals, perSecond*int(lasts.Seconds()))
+				once := 2*tc.names + 5*tc.resets // what comes however short the time is
+				require.LessOrEqual(t, apart.Wire(0).Calls()-before-renewals, perSecond*int(lasts.Seconds())+once)
 				for _, h := range c.others {
 					require.NoError(t, h.Err())
 				}
