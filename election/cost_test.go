@@ -106,7 +106,8 @@ func TestAHandOverCostsOneWriteAndWakesOneCandidate(t *testing.T) {
 	require.Equal(t, tally{writes: 1}, cost(k.leader.Rec, func() { resign(t, k.term) }))
 	term := elected(t, k.done[0])
 	require.Equal(t, tally{}, sent(k.peers[0].Rec), "an event is enough")
-	for _, p := range k.peers[1:] {
+	require.Equal(t, tally{}, sent(k.peers[1].Rec), "the third is told, and has nothing to do")
+	for _, p := range k.peers[2:] {
 		require.Empty(t, p.Rec.Calls(), "neither a request nor an event")
 	}
 	for _, done := range k.done[1:] {

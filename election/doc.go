@@ -21,8 +21,8 @@
 // An [Election] is a name. Each call of [Election.Campaign] or [Election.Run] is a
 // separate candidate: a key under the name, attached to the session's lease, with a
 // value that tells others who it is, such as an address. The oldest key by
-// create revision leads. Each candidate watches only the key ahead of its own, so a
-// resignation wakes one of them.
+// create revision leads. Each candidate watches the key ahead of its own, the
+// first two up to the leader's, so a resignation wakes one of them.
 //
 // A [Term] is the time for which a candidate leads. It lasts until the leader resigns or
 // the term is lost. [Term.Context] is done when it ends; give it, or [Term.With], to

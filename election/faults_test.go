@@ -51,8 +51,8 @@ func eachInterference(t *testing.T, c *etcdtest.Cluster, test func(t *testing.T,
 	}
 }
 
-// isCheck reports whether a request is the wake-up check of a candidate that was not the
-// second: it reads its own key.
+// isCheck reports whether a request is the wake-up check of a candidate that came late:
+// it reads its own key.
 func isCheck(req any, key string) bool {
 	txn, ok := req.(*pb.TxnRequest)
 	return ok && len(txn.Compare) == 0 && len(txn.Success) > 0 && string(txn.Success[0].GetRequestRange().GetKey()) == key
@@ -92,15 +92,22 @@ func requireLeads(t *testing.T, client *clientv3.Client, name string, term *elec
 	require.Equal(t, term.Token(), l.Token)
 }
 
-// third is the third in a queue whose second has come to lead.
-func third(t *testing.T, c *etcdtest.Cluster, name string) (leader *election.Term, p *peer, done <-chan outcome, e lease.Event) {
+// late has come to a queue with more before it than it knows by name, of whom the last has come to lead.
+func late(t *testing.T, c *etcdtest.Cluster, name string) (leader *election.Term, p *peer, done <-chan outcome, e lease.Event) {
 	t.Helper()
-	first := newPeer(t, c).lead(t, name, "a")
-	second, _ := newPeer(t, c).queueUp(t.Context(), t, name, "b")
+	leader = newPeer(t, c).lead(t, name, "a")
+	var before []<-chan outcome
+	for range 3 {
+		waits, _ := newPeer(t, c).queueUp(t.Context(), t, name, "b")
+		before = append(before, waits)
+	}
 	p = newPeer(t, c)
 	done, e = p.queueUp(t.Context(), t, name, "c")
-	resign(t, first)
-	return elected(t, second), p, done, e
+	for _, waits := range before {
+		resign(t, leader)
+		leader = elected(t, waits)
+	}
+	return leader, p, done, e
 }
 
 func TestOperatorInterferesWithACandidateThatIsAboutToWin(t *testing.T) {
@@ -108,7 +115,7 @@ func TestOperatorInterferesWithACandidateThatIsAboutToWin(t *testing.T) {
 	c := etcdtest.New(t)
 	eachInterference(t, c, func(t *testing.T, name string, interfere func(string)) {
 		t.Helper()
-		leader, p, done, e := third(t, c, name)
+		leader, p, done, e := late(t, c, name)
 		var once sync.Once
 		p.Rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
 			if isCheck(req, e.Key) {
@@ -131,7 +138,7 @@ func TestOperatorInterferesWithACandidateThatHasWonAndDoesNotKnow(t *testing.T) 
 	c := etcdtest.New(t)
 	eachInterference(t, c, func(t *testing.T, name string, interfere func(string)) {
 		t.Helper()
-		leader, p, done, e := third(t, c, name)
+		leader, p, done, e := late(t, c, name)
 		var once sync.Once
 		p.Rec.Hook("Txn", func(_ context.Context, req any, invoke func() error) error {
 			if !isCheck(req, e.Key) {

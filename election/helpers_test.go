@@ -87,9 +87,10 @@ func (p *peer) campaignSoon(ctx context.Context, t *testing.T, name, value strin
 // watch on the predecessor is in place.
 func (p *peer) queueUp(ctx context.Context, t *testing.T, name, value string) (<-chan outcome, lease.Event) {
 	t.Helper()
+	watched := p.NextWatch(t)
 	done := p.campaignSoon(ctx, t, name, value)
 	e := await(t, p.Waiting, "the candidate waits")
-	p.AwaitWatch(t, e.Predecessor, e.Key)
+	watched(e.Predecessor, e.Key)
 	return done, e
 }
 

@@ -328,12 +328,12 @@ func TestResumeTakesUpATerm(t *testing.T) {
 // campaignWith calls Campaign in the background and returns once the candidate waits.
 func (p *peer) campaignWith(t *testing.T, name, value string, opts ...election.Option) (<-chan outcome, lease.Event) {
 	t.Helper()
-	e, done := p.election(t, name, opts...), make(chan outcome, 1)
+	e, done, watched := p.election(t, name, opts...), make(chan outcome, 1), p.NextWatch(t)
 	go func() {
 		term, err := e.Campaign(guarded(t), value)
 		done <- outcome{term, err}
 	}()
 	ev := await(t, p.Waiting, "the candidate waits")
-	p.AwaitWatch(t, ev.Predecessor, ev.Key)
+	watched(ev.Predecessor, ev.Key)
 	return done, ev
 }

@@ -177,6 +177,7 @@ func TestAWaiterIsNotToldAgainOfAnEntryThatHasGone(t *testing.T) {
 	ctx, leave := context.WithCancel(guarded(t))
 	left, _ := second.queueUp(ctx, t, name)
 	done, e := waiter.queueUp(guarded(t), t, name)
+	waiter.Rec.Reset()
 	member.isolate(revision(t, holder.Client))
 	leave()
 	require.ErrorIs(t, await(t, left, "the second leaves").err, context.Canceled)

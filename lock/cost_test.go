@@ -1,8 +1,10 @@
 package lock_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 
@@ -12,7 +14,7 @@ import (
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/inside"
-	"github.com/conclave-go/conclave/internal/peertest"
+	"github.com/conclave-go/conclave/lease"
 	"github.com/conclave-go/conclave/lock"
 )
 
@@ -27,8 +29,11 @@ type tally struct {
 	other   int // anything else but the cancellation of watches
 }
 
+// sent counts what a client has sent. A member tells of an event before it can be read, and what it
+// was asked for too early is read once more through a quorum: that is one read here.
 func sent(rec *etcdtest.Recorder) tally {
 	var n tally
+	var before *pb.TxnRequest // the last that was local
 	for _, c := range rec.Calls() {
 		req, txn := c.Request.(*pb.TxnRequest)
 		switch {
@@ -39,6 +44,9 @@ func sent(rec *etcdtest.Recorder) tally {
 			n.writes++
 		case txn && local(req):
 			n.local++
+			before = req
+		case txn && again(before, req):
+			before = nil
 		case txn:
 			n.quorum++
 		default:
@@ -57,17 +65,42 @@ func local(txn *pb.TxnRequest) bool {
 	return true
 }
 
+// again reports whether a read asks for the same as one before it.
+func again(before, txn *pb.TxnRequest) bool {
+	return before != nil && slices.EqualFunc(before.Success, txn.Success, func(a, b *pb.RequestOp) bool {
+		return bytes.Equal(a.GetRequestRange().GetKey(), b.GetRequestRange().GetKey())
+	})
+}
+
 // waiter returns a peer that has waited for lock m before, so that its watch stream is open.
-func waiter(t *testing.T, c *etcdtest.Cluster, opts ...peertest.Option) *peer {
+func waiter(t *testing.T, c *etcdtest.Cluster) *peer {
 	t.Helper()
 	const name = "m"
-	p, other := newPeer(t, c, append([]peertest.Option{withTTL(calm)}, opts...)...), newPeer(t, c, withTTL(calm))
+	p, other := newPeer(t, c, withTTL(calm)), newPeer(t, c, withTTL(calm))
 	h := other.lock(t, name)
 	done, _ := p.queueUp(guarded(t), t, name)
 	unlock(t, h)
 	unlock(t, granted(t, done))
 	eventually(t, func() bool { return len(p.Watches()) == 2 && p.Watches()[1].Created != 0 }, "the idle watch")
 	return p
+}
+
+// beyond queues a peer up behind more than it knows by name, lets all of them but the last go, and
+// returns that one's hold: for whoever reads when it is woken.
+func beyond(t *testing.T, c *etcdtest.Cluster, p *peer, name string) (last *lock.Hold, done <-chan outcome, e lease.Event) {
+	t.Helper()
+	last = newPeer(t, c, withTTL(calm)).lock(t, name)
+	var before []<-chan outcome
+	for _, other := range newPeers(t, c, 3, withTTL(calm)) {
+		waits, _ := other.queueUp(guarded(t), t, name)
+		before = append(before, waits)
+	}
+	done, e = p.queueUp(guarded(t), t, name)
+	for _, waits := range before {
+		unlock(t, last)
+		last = granted(t, waits)
+	}
+	return last, done, e
 }
 
 func TestLockAndUnlockOfAFreeLockCostOneWriteEach(t *testing.T) {
@@ -227,15 +260,37 @@ func TestOneUnlockWakesOneWaiter(t *testing.T) {
 	unlock(t, h)
 	first := granted(t, outcomes[0])
 	require.Equal(t, tally{}, sent(waiters[0].Rec))
+	require.Len(t, events(waiters[0].Rec), 1)
+	require.LessOrEqual(t, len(events(waiters[1].Rec)), 1, "the third knows by it that the second owns")
 	for _, p := range waiters[1:] {
 		require.Equal(t, tally{}, sent(p.Rec))
+	}
+	for _, p := range waiters[2:] {
 		require.Empty(t, events(p.Rec))
 	}
-	require.Len(t, events(waiters[0].Rec), 1)
 	unlock(t, first)
 	for _, done := range outcomes[1:] {
 		unlock(t, granted(t, done))
 	}
+}
+
+func TestTheThirdTakesOverWithoutARead(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t, etcdtest.WithControl())
+	last, middle, holder := waiter(t, c), newPeer(t, c, withTTL(calm)), newPeer(t, c, withTTL(calm))
+	h := holder.lock(t, "m")
+	second, _ := middle.queueUp(guarded(t), t, "m")
+	last.Rec.Reset()
+	third, e := last.queueUp(guarded(t), t, "m")
+	require.Equal(t, tally{writes: 1, watches: 1}, sent(last.Rec))
+	last.Rec.Reset()
+	unlock(t, h)
+	unlock(t, granted(t, second))
+	h = granted(t, third)
+	require.Equal(t, tally{}, sent(last.Rec))
+	require.Len(t, events(last.Rec), 2)
+	require.Equal(t, e.Key, h.Key())
+	unlock(t, h)
 }
 
 // events returns the events that the client's watches were sent.

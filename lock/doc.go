@@ -22,8 +22,8 @@
 // A lock is a name. Each call of Lock is a separate acquisition with its own [Hold]:
 // goroutines that share a [Mutex], or a session, exclude each other as processes
 // do. An acquisition is a key under the name, attached to the session's lease; the
-// oldest key by create revision owns the lock. Each waiter watches only the key ahead
-// of it, so a release wakes nobody else.
+// oldest key by create revision owns the lock. Each waiter watches the key ahead of it, the
+// first two up to the owner's, so a release wakes the next and nobody else.
 //
 // A hold lasts until it is unlocked or lost. [Hold.Context] is done when it ends;
 // give it, or [Hold.With], to everything that needs the lock.

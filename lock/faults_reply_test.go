@@ -167,10 +167,8 @@ func TestUnlockSucceedsWhenItsRepliesAreLost(t *testing.T) {
 func TestWaiterIsGrantedWhenTheReplyToTheWakeUpReadIsLost(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t, etcdtest.WithControl()) // nobody else moves the store: no read before
-	// A read without a reply is repeated after a third of the TTL.
-	p, holder := waiter(t, c, withTTL(unhurried)), newPeer(t, c, withTTL(calm))
-	h := holder.lock(t, "m")
-	done, e := p.queueUp(guarded(t), t, "m")
+	p := waiter(t, c)
+	h, done, e := beyond(t, c, p, "m")
 	dropped := p.Rec.DropReplies("Txn", 2)
 	unlock(t, h)
 	await(t, dropped, "the lost reply")

@@ -97,9 +97,10 @@ func (p *peer) lockSoon(ctx context.Context, t *testing.T, name string, opts ...
 // its watch on the predecessor is in place.
 func (p *peer) queueUp(ctx context.Context, t *testing.T, name string, opts ...lock.Option) (<-chan outcome, lease.Event) {
 	t.Helper()
+	watched := p.NextWatch(t)
 	done := p.lockSoon(ctx, t, name, opts...)
 	e := await(t, p.Waiting, "the acquisition waits")
-	p.AwaitWatch(t, e.Predecessor, e.Key)
+	watched(e.Predecessor, e.Key)
 	return done, e
 }
 

@@ -1,6 +1,7 @@
 package lock_test
 
 import (
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -13,36 +14,46 @@ import (
 	"github.com/conclave-go/conclave/lock"
 )
 
-// The second in a queue is told by events in which order its predecessor's key and its own
-// go; these tests are about what it must not take for its turn.
+// The second and the third in a queue are told by events in which order the keys before theirs
+// and their own go; these tests are about what they must not take for their turn.
+
+// deletions are the ways in which an operator deletes keys, the own one of a waiter first.
+var deletions = map[string]func(t *testing.T, operator *clientv3.Client, keys ...string){
+	"one after the other": func(t *testing.T, operator *clientv3.Client, keys ...string) {
+		t.Helper()
+		for _, key := range keys {
+			remove(t, operator, key)
+		}
+	},
+	"in one transaction": inOneTransaction,
+	"in one transaction, the own key last": func(t *testing.T, operator *clientv3.Client, keys ...string) {
+		t.Helper()
+		slices.Reverse(keys)
+		inOneTransaction(t, operator, keys...)
+	},
+}
+
+func inOneTransaction(t *testing.T, operator *clientv3.Client, keys ...string) {
+	t.Helper()
+	var ops []clientv3.Op
+	for _, key := range keys {
+		ops = append(ops, clientv3.OpDelete(key))
+	}
+	_, err := operator.Txn(guarded(t)).Then(ops...).Commit()
+	require.NoError(t, err)
+}
 
 func TestTheSecondWhoseKeyGoesTooDoesNotOwn(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.New(t)
-	for what, remove := range map[string]func(operator *clientv3.Client, before, own string) error{
-		"in one transaction": func(operator *clientv3.Client, before, own string) error {
-			_, err := operator.Txn(guarded(t)).Then(clientv3.OpDelete(before), clientv3.OpDelete(own)).Commit()
-			return err
-		},
-		"in one transaction, the own key first": func(operator *clientv3.Client, before, own string) error {
-			_, err := operator.Txn(guarded(t)).Then(clientv3.OpDelete(own), clientv3.OpDelete(before)).Commit()
-			return err
-		},
-		"its own before": func(operator *clientv3.Client, before, own string) error {
-			if _, err := operator.Delete(guarded(t), own); err != nil {
-				return err
-			}
-			_, err := operator.Delete(guarded(t), before)
-			return err
-		},
-	} {
+	for what, remove := range deletions {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			name, operator := c.Prefix(t)+"m", c.Client(t)
-			holder, p := newPeer(t, c, withTTL(unhurried)), newPeer(t, c, withTTL(calm))
+			holder, p := newPeer(t, c), newPeer(t, c, withTTL(calm))
 			h := holder.lock(t, name)
 			done, e := p.queueUp(guarded(t), t, name)
-			require.NoError(t, remove(operator, h.Key(), e.Key))
+			remove(t, operator, e.Key, h.Key())
 			next := granted(t, done)
 			require.Greater(t, next.Token().Revision(), e.Revision, "it has queued again")
 			held, err := lock.Inspect(guarded(t), operator, name)
@@ -51,6 +62,34 @@ func TestTheSecondWhoseKeyGoesTooDoesNotOwn(t *testing.T) {
 			require.Equal(t, next.Key(), held[0].Key)
 			lost(t, h)
 			unlock(t, next)
+		})
+	}
+}
+
+func TestTheThirdWhoseKeyGoesTooDoesNotOwn(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	for what, remove := range deletions {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			name, operator := c.Prefix(t)+"m", c.Client(t)
+			holder, all := newPeer(t, c), newPeers(t, c, 2, withTTL(calm))
+			h := holder.lock(t, name)
+			second, before := all[0].queueUp(guarded(t), t, name)
+			third, e := all[1].queueUp(guarded(t), t, name)
+			remove(t, operator, e.Key, before.Key, h.Key())
+			for range 2 { // both have queued again, who knows in which order
+				var next outcome
+				select {
+				case next = <-second:
+				case next = <-third:
+				}
+				require.NoError(t, next.err)
+				require.Greater(t, next.hold.Token().Revision(), e.Revision)
+				require.Equal(t, next.hold.Key(), queueOf(t, operator, name)[0].Key)
+				unlock(t, next.hold)
+			}
+			lost(t, h)
 		})
 	}
 }

@@ -103,22 +103,83 @@ func TestTheSecondWhoseKeyGoesBeforeItsWatchBeginsQueuesAgain(t *testing.T) {
 	})
 }
 
-func TestTheThirdWaitsForTheFirstWhenTheSecondLeaves(t *testing.T) {
+func TestTheLastWaitsForTheFirstWhenAllBetweenThemLeave(t *testing.T) {
+	t.Parallel()
+	for between := 1; between <= 3; between++ {
+		vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+			h := take(t, newParty(t, s).mutex(t))
+			ctx, leave := context.WithCancel(anHour(t))
+			var leaving []<-chan outcome
+			for range between {
+				leaving = append(leaving, soon(ctx, newParty(t, s).mutex(t).Lock))
+			}
+			last := soon(anHour(t), newParty(t, s).mutex(t).Lock)
+			requireEntries(t, s, between+2)
+			leave()
+			for _, done := range leaving {
+				require.ErrorIs(t, (<-done).err, context.Canceled)
+			}
+			synctest.Wait()
+			requireEntries(t, s, 2)
+			stillWaits(t, last)
+			unlock(t, h)
+			unlock(t, granted(t, last))
+		})
+	}
+}
+
+// The third knows those before it by the entries they are, not by their keys.
+func TestTheThirdIsGrantedAlthoughTheFirstHasQueuedAgainUnderItsKey(t *testing.T) {
 	t.Parallel()
 	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
-		h := take(t, newParty(t, s).mutex(t))
-		ctx, leave := context.WithCancel(anHour(t))
-		second := soon(ctx, newParty(t, s).mutex(t).Lock)
-		third := soon(anHour(t), newParty(t, s).mutex(t).Lock)
-		requireEntries(t, s, 3)
-		leave()
-		require.ErrorIs(t, (<-second).err, context.Canceled)
-		synctest.Wait()
-		requireEntries(t, s, 2)
-		stillWaits(t, third)
+		holder, p := newParty(t, s), newParty(t, s)
+		h := take(t, holder.mutex(t))
+		second := soon(anHour(t), newParty(t, s).mutex(t).Lock)
+		third := soon(anHour(t), p.mutex(t).Lock)
 		unlock(t, h)
-		unlock(t, granted(t, third))
+		fourth := soon(anHour(t), holder.mutex(t).Lock)
+		require.Equal(t, h.Key(), entries(t, s)[2].Key)
+		stillWaits(t, third)
+		p.rec.Reset()
+		unlock(t, granted(t, second))
+		next := granted(t, third)
+		require.Empty(t, readsOf(p.rec))
+		stillWaits(t, fourth)
+		unlock(t, next)
+		unlock(t, granted(t, fourth))
 	})
+}
+
+// What the watch does not tell, since it begins later, is found by the read at its beginning.
+func TestTheThirdFindsOutThatTheFirstWentBeforeItsWatchBegan(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		p := newParty(t, s)
+		h := take(t, newParty(t, s).mutex(t))
+		second := soon(anHour(t), newParty(t, s).mutex(t).Lock)
+		var once sync.Once
+		p.beforeWatches(func(*pb.WatchCreateRequest) (err error) {
+			once.Do(func() { err = h.Unlock(t.Context()) })
+			return err
+		})
+		third := soon(anHour(t), p.mutex(t).Lock)
+		stillWaits(t, third)
+		p.rec.Reset()
+		unlock(t, granted(t, second))
+		next := granted(t, third)
+		require.Empty(t, readsOf(p.rec))
+		unlock(t, next)
+	})
+}
+
+// readsOf returns the requests that asked for keys.
+func readsOf(rec *etcdtest.Recorder) (all []etcdtest.Call) {
+	for _, call := range rec.Calls() {
+		if _, ok := call.Request.(*pb.TxnRequest); ok && !call.IsWrite() {
+			all = append(all, call)
+		}
+	}
+	return all
 }
 
 // Who stands behind an entry of its own process looks only at its own key when that has gone.

@@ -80,26 +80,29 @@ func mutexRuns() []run {
 	}
 }
 
-// handoverRuns are those of the second in the queue, who needs no read.
+// handoverRuns are those of the second and the third in the queue, who need no read.
 func handoverRuns() []run {
 	const (
 		two   = "HANDOVER SLOTS=1 LATE=0 LAG=1 OPERATOR=1 CANCELS=0 "
 		three = "HANDOVER SLOTS=1 LATE=0 CLIENTS=3 ROUNDS=1 "
+		// The third knows the predecessor only.
+		beside = three + "FEW=1 NEIGHBOURS "
 	)
 	return []run{
 		holds("mutex", two, "hand-over without a read; members lag behind, an operator deletes"),
 		holds("mutex", two+"EARLY=1 ROUNDS=1", "and a lease is revoked early"),
 		holds("mutex", three+"CANCELS=1", "three in the queue, one gives up"),
-		holds("mutex", three+"CANCELS=1 NEIGHBOURS", "the third reads nothing but its own key when the second, of its process, has owned"),
-		holds("mutex", three+"CANCELS=0 OPERATOR=1 NEIGHBOURS", "and an operator deletes a key"),
+		holds("mutex", three+"CANCELS=0 OPERATOR=1", "an operator deletes a key"),
+		holds("mutex", beside+"CANCELS=1", "the third reads nothing but its own key when the second, of its process, has owned"),
+		holds("mutex", beside+"CANCELS=0 OPERATOR=1", "and an operator deletes a key"),
 		large("mutex", three+"CANCELS=1 LAG=1 OPERATOR=1", "all of these"),
-		large("mutex", three+"CANCELS=1 LAG=1 OPERATOR=1 NEIGHBOURS", "all of these, in one process"),
+		large("mutex", beside+"CANCELS=1 LAG=1 OPERATOR=1", "all of these, in one process"),
 		breaks("mutex", "owned&", two+"OWN_NOT_READ", "the read at the watch's beginning leaves out the own key"),
 		breaks("mutex", "owned&", two+"OWN_NOT_WATCHED", "the own key is not watched: the own deadline is trusted"),
 		breaks("mutex", "owned&", two+"SEEN_FORGOTTEN", "events of revisions that were seen already count"),
-		breaks("mutex", "owned&", three+"CANCELS=1 OPERATOR=1 SOLE_KEPT", "being the second outlives the entry that was"),
-		breaks("mutex", "owned&", three+"CANCELS=1 SOLE_ALWAYS", "whoever waits takes itself for the second"),
-		breaks("mutex", "owned&", three+"CANCELS=1 NEIGHBOURS STRANGERS", "it does so whether the second has owned or not"),
+		breaks("mutex", "owned&", three+"CANCELS=1 OPERATOR=1 HEAD_KEPT", "being the second outlives the entry that was"),
+		breaks("mutex", "owned&", three+"CANCELS=1 HEAD_IGNORED", "the third takes the second's end for its turn"),
+		breaks("mutex", "owned&", beside+"CANCELS=1 STRANGERS", "it does so whether the second has owned or not"),
 	}
 }
 

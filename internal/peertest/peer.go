@@ -2,6 +2,7 @@ package peertest
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -100,9 +101,9 @@ type Watch struct {
 	Created int64
 }
 
-// On reports whether the watch is on the key, or, with own, on the range between the two.
+// On reports whether the watch is on the key, or, with own, on a range with the two.
 func (w Watch) On(key, own string) bool {
-	return w.Key == key && w.End == "" || own != "" && w.Key == min(key, own) && w.End == max(key, own)+"\x00"
+	return w.Key == key && w.End == "" || own != "" && w.Key <= min(key, own) && w.End > max(key, own) && strings.HasSuffix(w.End, "\x00")
 }
 
 // Watches returns the watches that the client has asked for. The server creates those of
@@ -133,9 +134,23 @@ func WatchesIn(rec *etcdtest.Recorder) (all []Watch) {
 // reply came too late has yet to find out whom it waits for.
 func (p *Peer) AwaitWatch(tb testing.TB, key, own string) {
 	tb.Helper()
+	p.awaitWatch(tb, 0, key, own)
+}
+
+// NextWatch returns [Peer.AwaitWatch] for watches that are asked for from now on.
+func (p *Peer) NextWatch(tb testing.TB) func(key, own string) {
+	before := len(p.Watches())
+	return func(key, own string) {
+		tb.Helper()
+		p.awaitWatch(tb, before, key, own)
+	}
+}
+
+func (p *Peer) awaitWatch(tb testing.TB, after int, key, own string) {
+	tb.Helper()
 	Eventually(tb, func() bool {
-		found := false
-		for _, w := range p.Watches() {
+		found, all := false, p.Watches()
+		for _, w := range all[min(after, len(all)):] {
 			if key == "" || w.On(key, own) {
 				found = w.Created != 0
 			}

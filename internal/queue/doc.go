@@ -67,20 +67,23 @@
 // deletions have found something as puts are without an answer, or the lease has ended.
 // That the key was absent once proves nothing: a put may come later.
 //
-// Every waiter watches only the entry before its own, so that a release wakes one.
+// Every waiter but the first two watches only the entry before its own, so that a release wakes
+// one, and is told to two.
 // The watch has no start revision: one that the store has already reached would put
 // the watcher into the server's unsynced group, which is served every 100 ms, and
 // stall nearly every lightly contended hand-over. What may have happened before the
 // watch began is settled by one read, and by none if the store was still at the revision
 // at which the predecessor was last seen.
 //
-// The second in the queue of an [Exclusive] lane needs no read to take over. Once a read or
-// the answer to its enqueue has shown exactly one older entry, nothing else will ever be
-// older. Its watch covers all keys from the lesser of the two to the greater, both included.
-// One watch delivers in order of revisions, and whole revisions at once: so if the
-// predecessor's deletion arrives, and none of the own key up to and in its revision, then
-// the own entry was there at that revision, and nothing older. If the own key is deleted, by
-// an operator or with its lease, that is at one of three times:
+// The second and the third in the queue of an [Exclusive] lane need no read to take over. Once
+// a read or the answer to its enqueue has shown an entry all that are older, and these are few,
+// nothing else will ever be older. Its watch covers all keys from the least of theirs and its
+// own to the greatest, both included. One watch delivers in order of revisions, and whole
+// revisions at once: so if the deletions of all that are older have arrived, that of the
+// predecessor last, and none of the own key up to and in its revision, then the own entry was
+// there at that revision, and nothing older. A predecessor that goes before others costs a read
+// and another watch. If the own key is deleted, by an operator or with its lease, that is at
+// one of three times:
 //
 //   - before: its event comes first, and from then on only a read can tell. If it was before
 //     the watch began, the read at the beginning finds it.
@@ -89,16 +92,16 @@
 //   - after: the entry did own, and the grant is lost like any other. The next look ends it,
 //     or the lease's end does, and its guarded transactions fail at once.
 //
-// Who stands behind an entry of its own session, but not as the second, knows from that
-// entry whether it has come to own, and if so reads its own key alone.
+// Who stands behind an entry of its own session, with more before that, knows from it whether
+// it has come to own, and if so reads its own key alone.
 //
 // Steps and cost:
 //
-//   - enqueue: one transaction puts the entry and reads the newest two of the queue,
+//   - enqueue: one transaction puts the entry and reads the newest few of the queue,
 //     of a weighted one also the oldest. Nobody in the way: it owns.
 //   - wait: one watch on the predecessor, at most one read as it begins.
-//   - wake-up: nothing for the second. Else one read confirms that the own entry is there
-//     and nothing older is.
+//   - wake-up: nothing for the second and the third. Else one read confirms that the own entry
+//     is there and nothing older is.
 //   - release: one transaction deletes the entry if it is still the same.
 //   - try: one transaction that puts the entry if the queue is empty and otherwise
 //     reads its head.

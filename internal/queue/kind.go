@@ -116,15 +116,17 @@ func (untilItFits) free(behind string) clientv3.Cmp {
 	return clientv3.Compare(clientv3.CreateRevision(behind), "=", 0).WithPrefix()
 }
 
-// position is an entry that another waits for, as it was at revision seen. With oldest set
-// nothing was older than it, and so never will be. With whole set it stands for every
-// entry of the lane: whichever is deleted, that may be the other's turn, once the deleted
-// ones have given back excess permits; last is then the newest of them.
+// position is an entry that another waits for, as it was at revision seen. With known set
+// older are all that were older than it, the newest first, and so nothing else ever will be.
+// With whole set it stands for every entry of the lane: whichever is deleted, that may be
+// the other's turn, once the deleted ones have given back excess permits; last is then the
+// newest of them.
 type position struct {
 	key     string
 	created int64
 	seen    int64
-	oldest  bool
+	known   bool
+	older   [few - 1]identity
 	whole   bool
 	excess  int
 	last    identity
@@ -158,9 +160,21 @@ func (p position) entry() identity {
 
 // same reports whether p and other are to be waited for alike, whenever seen.
 func (p position) same(other position) bool {
-	p.seen, p.excess, p.oldest, p.last = other.seen, other.excess, other.oldest, other.last
+	p.seen, p.excess, p.known, p.older, p.last = other.seen, other.excess, other.known, other.older, other.last
 	return p == other
 }
+
+// others returns what is known to be older than the entry at p.
+func (p *position) others() []identity {
+	n := 0
+	for n < len(p.older) && p.older[n].created != 0 {
+		n++
+	}
+	return p.older[:n]
+}
+
+// is reports whether kv is the entry.
+func (id identity) is(kv *mvccpb.KeyValue) bool { return kv != nil && kv.CreateRevision == id.created }
 
 // is reports whether kv is the entry at p.
 func (p position) is(kv *mvccpb.KeyValue) bool { return kv != nil && kv.CreateRevision == p.created }

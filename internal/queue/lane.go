@@ -23,8 +23,8 @@ type Lane struct {
 	kind kind
 	// sole is set if an entry that was put again does not own alone any more.
 	sole bool
-	// newest reads the newest two entries of behind together with the put of the own:
-	// it is made once because options cost as much as a request's encoding.
+	// newest reads the newest entries of behind together with the put of the own: that and
+	// few others. It is made once because options cost as much as a request's encoding.
 	newest clientv3.Op
 	// dissent are the ranges of entries that count with other permits.
 	dissent []span
@@ -110,7 +110,7 @@ func (l Lane) key(id clientv3.LeaseID) func(slot int) string {
 }
 
 func (l Lane) ready() Lane {
-	l.newest = clientv3.OpGet(l.behind, some(clientv3.WithLastCreate(), 2)...)
+	l.newest = clientv3.OpGet(l.behind, some(clientv3.WithLastCreate(), few+1)...)
 	return l
 }
 
@@ -126,7 +126,7 @@ func (l Lane) queued() []clientv3.Op { return append([]clientv3.Op{l.newest}, l.
 // given revision.
 func (l Lane) older(created int64, how ...clientv3.OpOption) []clientv3.Op {
 	how = append(how, clientv3.WithMaxCreateRev(created-1))
-	newest := clientv3.OpGet(l.behind, some(clientv3.WithLastCreate(), 1, how...)...)
+	newest := clientv3.OpGet(l.behind, some(clientv3.WithLastCreate(), few, how...)...)
 	return append([]clientv3.Op{newest}, l.kind.reads(how...)...)
 }
 
@@ -134,12 +134,17 @@ func (l Lane) older(created int64, how ...clientv3.OpOption) []clientv3.Op {
 // that was created at revision created, and returns the answers that are left.
 func (l Lane) before(answers []*pb.ResponseOp, created, seen int64) (p position, left []*pb.ResponseOp) {
 	more, left := answers[1:1+l.kind.count()], answers[1+l.kind.count():]
-	newest := firstBefore(answers[0].GetResponseRange().Kvs, created)
-	if newest == nil {
+	newest := before(answers[0].GetResponseRange().Kvs, created)
+	if len(newest) == 0 {
 		return position{}, left
 	}
-	p = l.kind.predecessor(newest, all(more), created, seen)
-	p.oldest = l.ordered() && !answers[0].GetResponseRange().More
+	p = l.kind.predecessor(newest[0], all(more), created, seen)
+	if l.ordered() && !answers[0].GetResponseRange().More {
+		p.known = true
+		for i, kv := range newest[1:] {
+			p.older[i] = identityOf(kv)
+		}
+	}
 	return p, left
 }
 
@@ -214,12 +219,17 @@ func (l Lane) weight() int {
 	return weight
 }
 
-// firstBefore returns the first of kvs created before the given revision.
-func firstBefore(kvs []*mvccpb.KeyValue, created int64) *mvccpb.KeyValue {
-	for _, kv := range kvs {
+// before returns those of kvs, the newest first, that were created before the given revision.
+func before(kvs []*mvccpb.KeyValue, created int64) []*mvccpb.KeyValue {
+	for i, kv := range kvs {
 		if kv.CreateRevision < created {
-			return kv
+			return kvs[i:]
 		}
 	}
 	return nil
 }
+
+// few is how many older entries an entry of an ordered lane knows by name, if there are not
+// more, so that it need not ask for the queue when they have gone. Each release is
+// delivered to as many waiters.
+const few = 2

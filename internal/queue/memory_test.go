@@ -24,7 +24,7 @@ func TestAnEntryIsForgottenWhileOthersGoOnWaitingBehindIt(t *testing.T) {
 		Errors: queue.Errors{Lost: errors.New("lost"), Released: errors.New("released"), Taken: errors.New("taken")},
 	}
 	waits := func() <-chan *queue.Grant {
-		granted := make(chan *queue.Grant, 1)
+		granted, watched := make(chan *queue.Grant, 1), p.NextWatch(t)
 		go func() {
 			g, err := q.Acquire(peertest.Guarded(t))
 			if err != nil {
@@ -33,7 +33,7 @@ func TestAnEntryIsForgottenWhileOthersGoOnWaitingBehindIt(t *testing.T) {
 			granted <- g
 		}()
 		e := peertest.Await(t, p.Waiting, "it waits")
-		p.AwaitWatch(t, e.Predecessor, e.Key)
+		watched(e.Predecessor, e.Key)
 		return granted
 	}
 

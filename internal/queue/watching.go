@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 // awaitPredecessor waits until there is reason to believe that the leg need not wait for
 // its predecessor any more. It leaves the stream.
 func (e *entry) awaitPredecessor(ctx context.Context, stream *look.Stream, g *leg) wakeup {
-	v := &watching{e: e, leg: g, stream: stream, both: g.before.oldest && e.simple()}
+	v := &watching{e: e, leg: g, stream: stream, all: g.before.known && e.simple()}
 	v.ctx, v.cancel = context.WithCancel(stream.Context())
 	defer v.cancel()
 	defer func() { stream.Leave(e.q.Session.Client(), g.lane.prefix, v.created) }()
@@ -47,10 +48,12 @@ type watching struct {
 	ctx     context.Context // the watch's
 	cancel  context.CancelFunc
 	created bool // the server has created the watch
-	// both is set if the predecessor was the oldest, so that the watch covers the own key,
-	// too: it tells in order what happens to the two. When the predecessor is deleted, and
+	// all is set if every older entry is known, so that the watch covers all of them and the
+	// own key: it tells in order what happens to them. When the last of them is deleted, and
 	// the own entry was not up to and in that revision, it is there and nothing older is.
-	both bool
+	all bool
+	// gone tells which of those that are older than the predecessor are not there any more.
+	gone [few - 1]bool
 
 	once  sync.Once
 	ended wakeup
@@ -131,12 +134,12 @@ func (v *watching) failed(err error) wakeup {
 func (v *watching) watched() (key string, opts []clientv3.OpOption) {
 	before := v.leg.before
 	opts = v.leg.lane.watch(before)
-	if !v.both {
+	if !v.all {
 		return before.key, opts
 	}
-	from, to := before.key, v.leg.key
-	if to < from {
-		from, to = to, from
+	from, to := min(before.key, v.leg.key), max(before.key, v.leg.key)
+	for _, id := range before.others() {
+		from, to = min(from, id.key), max(to, id.key)
 	}
 	return from, append(opts, clientv3.WithRange(to+"\x00"))
 }
@@ -162,18 +165,31 @@ func (v *watching) begun(rev int64) (w wakeup, over bool) {
 	}
 	resp, err := v.e.read(v.ctx, rev, func(how ...clientv3.OpOption) []clientv3.Op {
 		ops := []clientv3.Op{clientv3.OpGet(g.before.key, how...)}
-		if v.both {
+		if v.all {
 			ops = append(ops, clientv3.OpGet(g.key, how...))
+			for _, id := range g.before.others() {
+				ops = append(ops, clientv3.OpGet(id.key, how...))
+			}
 		}
 		return ops
 	})
 	switch {
 	case err != nil:
 		return v.failed(err), true
-	case v.both && !v.e.is(first(resp, 1)):
+	case v.all && !v.e.is(first(resp, 1)):
 		return wakeup{why: ownDeleted}, true
+	case v.all:
+		for i, id := range g.before.others() {
+			v.gone[i] = !id.is(first(resp, 2+i))
+		}
 	}
-	return wakeup{why: predecessorGone, after: resp.Header.Revision, alone: v.both}, g.lane.kind.over(g.before, first(resp, 0))
+	return wakeup{why: predecessorGone, after: resp.Header.Revision, alone: v.alone()}, g.lane.kind.over(g.before, first(resp, 0))
+}
+
+// alone reports whether it is known that the own entry is there, and that nothing is older but
+// the predecessor.
+func (v *watching) alone() bool {
+	return v.all && !slices.Contains(v.gone[:len(v.leg.before.others())], false)
 }
 
 // heard reports whether the wait is over with events. A member that lags behind what we
@@ -189,10 +205,14 @@ func (v *watching) heard(events []*clientv3.Event) (w wakeup, over bool) {
 			}
 		case key == g.key:
 			// The next look tells whether the lease has ended, or somebody has deleted it.
-			v.both = false
+			v.all = false
 			v.e.keys.Hurry()
+		default:
+			for i, id := range g.before.others() {
+				v.gone[i] = v.gone[i] || key == id.key
+			}
 		}
 	}
-	w.alone = over && v.both
+	w.alone = over && v.alone()
 	return w, over
 }

@@ -182,12 +182,16 @@ func (c *checker) happened(s cursor, ev *mvccpb.Event) {
 // wait for.
 func (c *checker) over(s cursor, key string, rev, created int64) {
 	for _, e := range c.behind[place{s.process, key}] {
-		if e.before == key && created != e.beforeCreated && rev > e.seen && e.next == 0 && !e.absent {
+		if rev <= e.seen || e.absent {
+			continue
+		}
+		e.oneLess(key, created, rev)
+		if e.before == key && created != e.beforeCreated && e.next == 0 {
 			e.next = rev
 			e.note(s, "the one before it is gone", rev)
-			if e.alone { // unless it is gone, too, which the history tells
-				c.owned[e.identity()] = true
-			}
+		}
+		if e.next != 0 && e.alone() { // unless it is gone, too, which the history tells
+			c.owned[e.identity()] = true
 		}
 	}
 }
@@ -206,7 +210,7 @@ func (c *checker) judge(s cursor, req *pb.TxnRequest, resp *pb.TxnResponse, all 
 			c.owns(s, e, rev, "put where it was free")
 			continue
 		}
-		if e.next != 0 && rev >= e.next && (e.alone || e.ordered() && c.led(s, e)) {
+		if e.next != 0 && rev >= e.next && (e.alone() || e.ordered() && c.led(s, e)) {
 			c.owns(s, e, rev, "it is there, and the oldest before it is not")
 			continue
 		}
@@ -293,9 +297,11 @@ func (c *checker) compare(s cursor, e *entry, req *pb.RangeRequest, resp *pb.Ran
 		c.owns(s, e, rev, "nobody is in its way")
 		return
 	}
-	e.waitsFor(s, older, rev, whole || resp.Count == 2 && e.created == rev)
-	p := place{s.process, e.before}
-	c.behind[p] = append(slices.DeleteFunc(c.behind[p], func(x *entry) bool { return x == e || x.state == gone }), e)
+	e.waitsFor(s, older, rev, whole || resp.Count == int64(len(older))+1 && e.created == rev)
+	for _, o := range older {
+		p := place{s.process, o.Key}
+		c.behind[p] = append(slices.DeleteFunc(c.behind[p], func(x *entry) bool { return x == e || x.state == gone }), e)
+	}
 }
 
 // owns notes that an answer shows that nobody is in an entry's way.
@@ -348,7 +354,7 @@ func (c *checker) find(s cursor, ev told) *entry {
 // granted checks a grant: waiting, or owner if it was handed on, to owner.
 func (c *checker) granted(s cursor, e *entry, ev told) {
 	for _, g := range e.group {
-		if g.owns == 0 && g.next != 0 && g.alone {
+		if g.owns == 0 && g.next != 0 && g.alone() {
 			c.owns(s, g, g.next, "it is the next")
 		}
 		switch {

@@ -46,11 +46,13 @@ type entry struct {
 	// owns is the revision at which an answer has shown that nobody was in its way, 0 if none
 	// has.
 	owns int64
-	// before is the nearest entry in its way, as of revision seen; alone is set if it was the
-	// only one. next is the revision at which before is known to be gone, 0 if it is not.
+	// before is the nearest entry in its way, as of revision seen. all is set if what was older
+	// yet is known, and others are those of it that are not known to be gone. next is the
+	// revision at which before, and of others the last, is known to be gone, 0 if before is not.
 	before        string
 	beforeCreated int64
-	alone         bool
+	all           bool
+	others        []Change
 	seen, next    int64
 	// held is set while a hold has it, and granted once one had.
 	held, granted bool
@@ -191,7 +193,20 @@ func (e *entry) waitsFor(s cursor, older []Change, rev int64, all bool) {
 		return
 	}
 	e.before, e.beforeCreated, e.seen, e.next = nearest.Key, nearest.Created, rev, 0
-	e.alone = all && len(older) == 1 && e.lane.weight == 0 && !e.lane.reads
+	e.all = all && e.lane.weight == 0 && !e.lane.reads
+	e.others = slices.DeleteFunc(slices.Clone(older), func(c Change) bool { return c == nearest })
+}
+
+// alone reports whether nothing is known to be older but the nearest, if that.
+func (e *entry) alone() bool { return e.all && len(e.others) == 0 }
+
+// oneLess notes that an entry older than the nearest is not there any more.
+func (e *entry) oneLess(key string, created, rev int64) {
+	before := len(e.others)
+	e.others = slices.DeleteFunc(e.others, func(c Change) bool { return c.Key == key && c.Created != created })
+	if len(e.others) < before && e.next != 0 {
+		e.next = max(e.next, rev)
+	}
 }
 
 // ordered reports whether entries of its lane wait for each one that is older, and nobody
@@ -214,7 +229,7 @@ func (e *entry) missing(s cursor, revision int64, how string) {
 // proof returns the revision at which an answer, or an event, has shown that it owns, 0 if none
 // has.
 func (e *entry) proof() int64 {
-	if e.owns == 0 && e.alone {
+	if e.owns == 0 && e.alone() {
 		return e.next
 	}
 	return e.owns

@@ -311,6 +311,39 @@ func TestTheOnlyOneBeforeAnEntryMayBeSeenToGo(t *testing.T) {
 	}
 }
 
+func TestAllBeforeAnEntryMayBeSeenToGo(t *testing.T) {
+	t.Parallel()
+	const nearer = "m/~mutex/ef"
+	for name, tt := range map[string]struct {
+		gone []string
+		more bool // than were read
+		fine bool
+	}{
+		"both":                    {gone: []string{theirs, nearer}, fine: true},
+		"both, the nearest first": {gone: []string{nearer, theirs}, fine: true},
+		"the nearest":             {gone: []string{nearer}},
+		"the oldest":              {gone: []string{theirs}},
+		"both of three":           {gone: []string{theirs, nearer}, more: true},
+	} {
+		run := spec.NewRun()
+		a := &actor{Process: run.Process()}
+		resp := applied(5, entryOf(nearer, 4), entryOf(theirs, 3))
+		resp.Responses[1].GetResponseRange().More = tt.more
+		if tt.more {
+			resp.Responses[1].GetResponseRange().Count++
+		}
+		a.put(record("a"))(resp, nil)
+		for i, key := range tt.gone {
+			rev := int64(7 + i)
+			a.Message(spec.Message{Call: 99, Stream: true, Response: &pb.WatchResponse{Header: header(rev), Events: []*mvccpb.Event{
+				{Type: mvccpb.Event_DELETE, Kv: &mvccpb.KeyValue{Key: []byte(key), ModRevision: rev}},
+			}}})
+		}
+		a.granted(5)
+		require.Equal(t, tt.fine, len(run.Check(spec.History{})) == 0, name)
+	}
+}
+
 // The news that an entry is gone may be there when it is granted, and not be read yet; but not if
 // it came before what shows that the entry owns.
 func TestAnEntryMayBeGoneWhenItIsGranted(t *testing.T) {

@@ -49,6 +49,9 @@
 #ifndef WRITES
 #define WRITES 0   /* guarded transactions of holders */
 #endif
+#ifndef FEW
+#define FEW 2      /* older entries that are known by name, if there are not more: 1 or 2 */
+#endif
 #ifndef FOREIGN
 #define FOREIGN 0  /* 1: another library uses client 0's lease, and its first key */
 #endif
@@ -100,8 +103,13 @@ byte i, j, t; /* for counting; 0 between steps */
 
 #define leaseOf(k)  ((k) / SLOTS)
 #define L           (c * LEASES + lease[c])
-#if defined(HANDOVER) && !defined(OWN_NOT_WATCHED)
-#define watched (deletedAt[pred] | (sole -> deletedAt[k] : 0))
+#ifdef HANDOVER
+#ifdef OWN_NOT_WATCHED
+#define own 0
+#else
+#define own deletedAt[k]
+#endif
+#define watched (deletedAt[pred] | (all -> own | (headGone -> 0 : deletedAt[head]) : 0))
 #else
 #define watched deletedAt[pred]
 #endif
@@ -194,24 +202,50 @@ inline at(aKey, aRev, out) {
 #endif
 }
 
-/* older: who is before an entry at a revision: the newest of them, and how many. */
-inline older(oRev, own, oKey, oCreated, oCount) {
-	oKey = 0; oCreated = 0; oCount = 0; j = 0;
+/* older: who is before the own entry at a revision: the newest of them, the one before that,
+   and how many. If they are few, all are known from then on. */
+inline older(oRev) {
+	pred = 0; predCreated = 0; count = 0; j = 0;
+#ifdef HANDOVER
+	head = 0; headCreated = 0;
+#endif
 	do
 	:: j < KEYS ->
 		at(j, oRev, t);
 		if
-		:: t != 0 && t < own -> oCount++;
+		:: t != 0 && t < mine -> count++;
 			if
-			:: t > oCreated -> oKey = j; oCreated = t
-			:: else
+			:: t > predCreated ->
+#ifdef HANDOVER
+				head = pred; headCreated = predCreated;
+#endif
+				pred = j; predCreated = t
+			:: else ->
+#ifdef HANDOVER
+				if
+				:: t > headCreated -> head = j; headCreated = t
+				:: else
+				fi
+#else
+				skip
+#endif
 			fi
 		:: else
 		fi;
 		j++
 	:: else -> break
 	od;
-	j = 0; t = 0
+	j = 0; t = 0;
+#ifdef HANDOVER
+	all = (count <= FEW);
+#ifdef HEAD_KEPT
+	headGone = headGone || count < 2
+#elif defined(HEAD_IGNORED)
+	headGone = true
+#else
+	headGone = (count < 2)
+#endif
+#endif
 }
 
 inline freeIfSettled(key) {
@@ -255,7 +289,11 @@ inline anyRevision(from, rOut) {
 
 proctype Client(byte c) {
 	byte k, me, by, mine, was, n, round, pred, predCreated, count, seen, after, r;
-	bool deaf, sole;
+	bool deaf;
+#ifdef HANDOVER
+	byte head, headCreated; /* the entry before the predecessor */
+	bool all, headGone;     /* no other is older; that one is not there any more, or never was */
+#endif
 
 reserved:
 	atomic {
@@ -270,8 +308,11 @@ reserved:
 	atomic { /* Session.Lease and List.Reserve */
 		mine = 0; n = 0; was = 0; pred = 0; predCreated = 0; count = 0; seen = 0; reached[c] = 0; after = 0; r = 0;
 		deaf = false; k = first(L);
-#ifndef SOLE_KEPT
-		sole = false;
+#ifdef HANDOVER
+		head = 0; headCreated = 0; all = false;
+#ifndef HEAD_KEPT
+		headGone = false;
+#endif
 #endif
 		do
 		:: k < first(L) + SLOTS && slot[k] == free -> slot[k] = used; break
@@ -289,14 +330,7 @@ pending:
 			:: created[k] == 0 ->
 				storePut(k, by);
 				mine = rev; seen = rev;
-				d_step { older(rev, mine, pred, predCreated, count) };
-#ifdef SOLE_KEPT
-				sole = sole || count == 1;
-#elif defined(SOLE_ALWAYS)
-				sole = true;
-#else
-				sole = (count == 1);
-#endif
+				d_step { older(rev) };
 				if
 				:: count == 0 -> goto owner
 				:: else -> goto watch
@@ -313,7 +347,7 @@ pending:
 					:: n > 0 -> n--
 					:: else
 					fi;
-					after = rev; sole = false; goto lookup
+					after = rev; goto lookup
 #ifndef NO_NONCE
 				:: nonce[k] != by -> n++; giveUp(k, 0, n, by); goto reserved
 #endif
@@ -343,7 +377,7 @@ watch:
 				anyRevision(reached[c], r);
 #if defined(HANDOVER) && !defined(OWN_NOT_READ)
 				if
-				:: sole ->
+				:: all ->
 					d_step { at(k, r, was) };
 					if
 					:: was != mine -> goto gone
@@ -352,10 +386,16 @@ watch:
 				:: else
 				fi;
 #endif
+#ifdef HANDOVER
+				if
+				:: all && !headGone -> d_step { at(head, r, was); headGone = (was != headCreated) }
+				:: else
+				fi;
+#endif
 				d_step { at(pred, r, was) };
 #ifdef HANDOVER
 				if
-				:: sole && was != predCreated -> goto owner
+				:: all && headGone && was != predCreated -> goto owner
 				:: else
 				fi;
 #endif
@@ -389,30 +429,34 @@ waiting:
 				od
 			}
 			reached[c] = r;
+#ifdef HANDOVER
+#ifdef SEEN_FORGOTTEN
+#define news(r) true
+#else
+#define news(r) (r > seen)
+#endif
+			d_step {
+				if
+				:: all && news(r) && (deletedAt[head] & bit(r)) -> headGone = true
+				:: else
+				fi
+			};
+#endif
 			if
 #ifdef HANDOVER
-#ifndef OWN_NOT_WATCHED
-			:: sole && r > seen && (deletedAt[k] & bit(r)) -> goto gone
-#endif
-#ifdef SEEN_FORGOTTEN
-			:: sole && (deletedAt[pred] & bit(r)) -> goto owner
-#elif defined(OWN_NOT_WATCHED)
-			:: sole && r > seen && (deletedAt[pred] & bit(r)) -> goto owner
-#else
-			:: sole && r > seen && !(deletedAt[k] & bit(r)) && (deletedAt[pred] & bit(r)) -> goto owner
-#endif
+			:: !news(r) -> goto waiting
+			:: news(r) && all && (own & bit(r)) -> goto gone
+			:: news(r) && !(all && (own & bit(r))) && !(deletedAt[pred] & bit(r)) -> goto waiting
+			:: news(r) && !(all && (own & bit(r))) && (deletedAt[pred] & bit(r)) ->
+				if
+				:: all && headGone -> goto owner
 #ifdef NEIGHBOURS
-			:: !sole && r > seen && known(predCreated) -> after = r; goto present
-			:: !sole && r > seen && !known(predCreated) -> after = r; goto lookup
+				:: !(all && headGone) && known(predCreated) -> after = r; goto present
+				:: !(all && headGone) && !known(predCreated) -> after = r; goto lookup
 #else
-			:: !sole && r > seen -> after = r; goto lookup
+				:: !(all && headGone) -> after = r; goto lookup
 #endif
-#ifdef SEEN_FORGOTTEN
-			:: sole && !(deletedAt[pred] & bit(r)) && r <= seen -> goto waiting
-			:: !sole && r <= seen -> goto waiting
-#else
-			:: r <= seen -> goto waiting
-#endif
+				fi
 #else
 #ifdef NO_CHECK
 			:: r > seen -> goto owner
@@ -476,13 +520,8 @@ lookup:
 			:: was != mine -> goto gone
 			:: else
 			fi;
-			d_step { older(r, mine, pred, predCreated, count) };
+			d_step { older(r) };
 			seen = r;
-#ifdef SOLE_ALWAYS
-			sole = true;
-#else
-			sole = (count == 1);
-#endif
 			if
 			:: count == 0 -> goto owner
 			:: else -> goto watch

@@ -51,19 +51,25 @@ func contended() (all []perf.Work) {
 func handOvers() (all []perf.Work) {
 	for _, w := range []struct {
 		held   time.Duration
+		n      int
 		on     perf.Servers
 		window time.Duration
 		rounds int
 	}{
-		{5 * time.Millisecond, perf.EtcdFast, time.Second, 4},
-		{5 * time.Millisecond, perf.EtcdDurable, time.Second, 4},
-		{5 * time.Millisecond, perf.EtcdCluster, time.Second, 4},
-		{150 * time.Millisecond, perf.EtcdFast, 1500 * time.Millisecond, 3},
-		{150 * time.Millisecond, perf.EtcdCluster, 1500 * time.Millisecond, 3},
+		{5 * time.Millisecond, 2, perf.EtcdFast, time.Second, 4},
+		{5 * time.Millisecond, 3, perf.EtcdFast, time.Second, 4},
+		{5 * time.Millisecond, 2, perf.EtcdDurable, time.Second, 4},
+		{5 * time.Millisecond, 2, perf.EtcdCluster, time.Second, 4},
+		{5 * time.Millisecond, 3, perf.EtcdCluster, time.Second, 4},
+		{150 * time.Millisecond, 2, perf.EtcdFast, 1500 * time.Millisecond, 3},
+		{150 * time.Millisecond, 2, perf.EtcdCluster, 1500 * time.Millisecond, 3},
 	} {
-		r := rules{n: 2, held: w.held, window: w.window, metrics: []perf.Metric{handOver()}}
-		name := fmt.Sprintf("lock/hand-over/%v", w.held)
-		all = append(all, r.work(name, fmt.Sprintf("a lock held for %v goes to the client that waits", w.held), w.on, w.rounds, 0))
+		r := rules{n: w.n, held: w.held, window: w.window, metrics: []perf.Metric{handOver()}}
+		name, title := fmt.Sprintf("lock/hand-over/%v", w.held), fmt.Sprintf("a lock held for %v goes to the client that waits", w.held)
+		if w.n > 2 {
+			name, title = fmt.Sprintf("%s/%d", name, w.n), fmt.Sprintf("a lock held for %v goes to the next of %d clients", w.held, w.n)
+		}
+		all = append(all, r.work(name, title, w.on, w.rounds, 0))
 	}
 	return all
 }
