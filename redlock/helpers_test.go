@@ -2,6 +2,8 @@ package redlock_test
 
 import (
 	"context"
+	"github.com/conclave-go/conclave/internal/suite"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -55,16 +57,19 @@ func sizes() []int {
 	if testing.Short() {
 		return []int{3}
 	}
-	return []int{1, 3, 5}
+	return suite.Long([]int{1, 3}, []int{1, 3, 5})
 }
 
-// onBoth runs a test on embedded nodes, and on processes where there is the binary.
+// onBoth runs a test on processes where there is the binary, and on embedded nodes where there is none,
+// or in the long run.
 func onBoth(t *testing.T, n int, test func(t *testing.T, c *redistest.Cluster), opts ...redistest.Option) {
 	t.Helper()
-	t.Run("embedded", func(t *testing.T) {
-		t.Parallel()
-		test(t, redistest.NewEmbedded(t, n, opts...))
-	})
+	if _, err := exec.LookPath("redis-server"); err != nil || suite.Long(false, true) {
+		t.Run("embedded", func(t *testing.T) {
+			t.Parallel()
+			test(t, redistest.NewEmbedded(t, n, opts...))
+		})
+	}
 	t.Run("redis-server", func(t *testing.T) {
 		t.Parallel()
 		test(t, redistest.New(t, n, opts...))

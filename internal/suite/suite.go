@@ -21,7 +21,7 @@ import (
 const LongVariable = "CONCLAVE_LONG"
 
 // atOnce is how many tests run at a time for each processor.
-const atOnce = 4
+const atOnce = 6
 
 // Suite is the tests of a package. [Of] makes it.
 type Suite struct {

@@ -51,7 +51,7 @@ func inside(t *testing.T, variable string, args ...string) string {
 func TestMoreTestsThanProcessorsRunAtOnce(t *testing.T) {
 	t.Parallel()
 	out := inside(t, "A=B")
-	require.Contains(t, out, "parallel "+strconv.Itoa(4*runtime.GOMAXPROCS(0))+", long false")
+	require.Contains(t, out, "parallel "+strconv.Itoa(6*runtime.GOMAXPROCS(0))+", long false")
 	require.Contains(t, out, "PASS: TestInsideAndSlow")
 	require.Contains(t, inside(t, "A=B", "-test.parallel=3"), "parallel 3,")
 }
