@@ -139,6 +139,7 @@ func (p *Peer) AwaitWatch(tb testing.TB, key, own string) {
 
 // NextWatch returns [Peer.AwaitWatch] for watches that are asked for from now on.
 func (p *Peer) NextWatch(tb testing.TB) func(key, own string) {
+	tb.Helper()
 	before := len(p.Watches())
 	return func(key, own string) {
 		tb.Helper()

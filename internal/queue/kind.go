@@ -165,7 +165,7 @@ func (p position) same(other position) bool {
 }
 
 // others returns what is known to be older than the entry at p.
-func (p *position) others() []identity {
+func (p position) others() []identity {
 	n := 0
 	for n < len(p.older) && p.older[n].created != 0 {
 		n++
