@@ -123,7 +123,7 @@
 //
 //	Campaign, nobody leads   1 write
 //	Campaign, else           1 write, 1 watch, at most 1 read
-//	elected                  nothing for the second candidate, else 1 read
+//	elected                  nothing for the second and third candidate, else 1 read
 //	Resign                   1 write
 //	Proclaim, Term.Txn       1 round trip
 //	Transfer                 1 read, 1 write

@@ -96,8 +96,8 @@
 //
 //	Lock, free             1 write
 //	Lock, taken            1 write, 1 watch, at most 1 read
-//	granted after waiting  nothing for the second in the queue, else 1 read; for a
-//	                       semaphore's waiter 1 read, and 1 write in the background
+//	granted after waiting  nothing for the second and the third in the queue, else 1 read;
+//	                       for a semaphore's waiter 1 read, and 1 write in the background
 //	Unlock                 1 write
 //	TryLock                1 round trip; nothing is stored when the lock is taken
 //	Semaphore.TryAcquire   2 round trips, 1 when there is no room, 2 more each time that

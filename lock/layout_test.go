@@ -131,8 +131,9 @@ func TestEtcdLayoutWaitsForKeysOfEtcdctl(t *testing.T) {
 	require.Equal(t, l.ID, entries[0].Lease)
 	require.Zero(t, entries[1].Lease)
 
+	watched := p.NextWatch(t)
 	remove(t, operator, byHand)
-	p.AwaitWatch(t, withLease, e.Key)
+	watched(withLease, e.Key)
 	stillWaits(t, done)
 	revoke(t, operator, l.ID)
 	unlock(t, granted(t, done))

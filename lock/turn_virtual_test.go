@@ -16,6 +16,8 @@ import (
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/vtime"
+	"github.com/conclave-go/conclave/lease"
+	"github.com/conclave-go/conclave/lock"
 )
 
 // Virtual time stands still until everybody has dealt with what they were told: these tests
@@ -154,12 +156,16 @@ func TestTheThirdIsGrantedAlthoughTheFirstHasQueuedAgainUnderItsKey(t *testing.T
 func TestTheThirdFindsOutThatTheFirstWentBeforeItsWatchBegan(t *testing.T) {
 	t.Parallel()
 	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
-		p := newParty(t, s)
+		p, operator := newParty(t, s), s.Client()
 		h := take(t, newParty(t, s).mutex(t))
 		second := soon(anHour(t), newParty(t, s).mutex(t).Lock)
 		var once sync.Once
 		p.beforeWatches(func(*pb.WatchCreateRequest) (err error) {
-			once.Do(func() { err = h.Unlock(t.Context()) })
+			once.Do(func() {
+				if err = h.Unlock(t.Context()); err == nil {
+					_, err = operator.Put(t.Context(), h.Key(), "another, which is none of its business")
+				}
+			})
 			return err
 		})
 		third := soon(anHour(t), p.mutex(t).Lock)
@@ -167,6 +173,27 @@ func TestTheThirdFindsOutThatTheFirstWentBeforeItsWatchBegan(t *testing.T) {
 		p.rec.Reset()
 		unlock(t, granted(t, second))
 		next := granted(t, third)
+		require.Empty(t, readsOf(p.rec))
+		unlock(t, next)
+	})
+}
+
+func TestWhoHasBecomeTheThirdTakesOverWithoutARead(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		h := take(t, newParty(t, s).mutex(t))
+		second := soon(anHour(t), newParty(t, s).mutex(t).Lock)
+		ctx, leave := context.WithCancel(anHour(t))
+		left := soon(ctx, newParty(t, s).mutex(t).Lock)
+		p := newParty(t, s)
+		last := soon(anHour(t), p.mutex(t).Lock)
+		leave()
+		require.ErrorIs(t, (<-left).err, context.Canceled)
+		synctest.Wait()
+		p.rec.Reset()
+		unlock(t, h)
+		unlock(t, granted(t, second))
+		next := granted(t, last)
 		require.Empty(t, readsOf(p.rec))
 		unlock(t, next)
 	})
@@ -188,9 +215,11 @@ func TestAWaiterWhoseKeyGoesBehindOneOfItsOwnProcessQueuesAgain(t *testing.T) {
 	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
 		holder, p := newParty(t, s), newParty(t, s)
 		h := take(t, holder.mutex(t))
+		other := soon(anHour(t), newParty(t, s).mutex(t).Lock)
 		m := p.mutex(t)
-		second, third := soon(anHour(t), m.Lock), soon(anHour(t), m.Lock)
+		second, third := soon(anHour(t), m.Lock), soon(anHour(t), m.Lock) // the last knows only whom it is behind
 		unlock(t, h)
+		unlock(t, granted(t, other))
 		h = granted(t, second)
 		behind := entries(t, s)[1]
 		operate(t, s, func(client *clientv3.Client) error {
@@ -198,6 +227,7 @@ func TestAWaiterWhoseKeyGoesBehindOneOfItsOwnProcessQueuesAgain(t *testing.T) {
 			return err
 		})
 		synctest.Wait()
+		requireEntries(t, s, 1) // it does not know yet
 		stillWaits(t, third)
 		unlock(t, h)
 		next := granted(t, third)
@@ -288,4 +318,34 @@ func TestAHoldWhoseReleaseIsRefusedIsRemovedByALook(t *testing.T) {
 // refuseNext has the server refuse the party's next transaction. The channel is closed then.
 func (p *party) refuseNext() <-chan struct{} {
 	return p.rec.RefuseCalls("Txn", 1, rpctypes.ErrGRPCPermissionDenied)
+}
+
+// A lock on several names whose second key is there already, put by whoever had the lease before, finds
+// more before that than it can know by name.
+func TestAMultiFindsAKeyOfItsLeaseInAQueueOfMany(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		operator := s.Client()
+		l, err := operator.Grant(t.Context(), int64(time.Hour/time.Second))
+		require.NoError(t, err)
+		var theirs []string
+		for _, id := range []clientv3.LeaseID{l.ID, 1, 2} {
+			theirs = append(theirs, fmt.Sprintf("b/~mutex/%x", int64(id)))
+		}
+		put(t, operator, theirs[0], "left behind", clientv3.WithLease(l.ID))
+		put(t, operator, theirs[1], "another")
+		put(t, operator, theirs[2], "and another")
+		session, err := lease.Adopt(t.Context(), operator, l.ID)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, session.Close(context.Background())) })
+		m, err := lock.NewMulti(session, []string{"a", "b"})
+		require.NoError(t, err)
+		done := soon(anHour(t), m.Lock)
+		vtime.Advance(time.Minute)
+		stillWaits(t, done)
+		for _, key := range theirs {
+			remove(t, operator, key)
+		}
+		unlock(t, granted(t, done))
+	})
 }

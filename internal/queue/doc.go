@@ -79,11 +79,10 @@
 // a read or the answer to its enqueue has shown an entry all that are older, and these are few,
 // nothing else will ever be older. Its watch covers all keys from the least of theirs and its
 // own to the greatest, both included. One watch delivers in order of revisions, and whole
-// revisions at once: so if the deletions of all that are older have arrived, that of the
-// predecessor last, and none of the own key up to and in its revision, then the own entry was
-// there at that revision, and nothing older. A predecessor that goes before others costs a read
-// and another watch. If the own key is deleted, by an operator or with its lease, that is at
-// one of three times:
+// revisions at once: so if the deletions of all that are older have arrived, and none of the own
+// key until then, the own entry was there at that revision, and nothing older. A predecessor
+// that goes before others costs a read and another watch. If the own key is deleted, by an
+// operator or with its lease, that is at one of three times:
 //
 //   - before: its event comes first, and from then on only a read can tell. If it was before
 //     the watch began, the read at the beginning finds it.

@@ -139,7 +139,8 @@ func (l Lane) before(answers []*pb.ResponseOp, created, seen int64) (p position,
 		return position{}, left
 	}
 	p = l.kind.predecessor(newest[0], all(more), created, seen)
-	if l.ordered() && !answers[0].GetResponseRange().More {
+	// More than few are older if the own entry is not among what was read.
+	if l.ordered() && !answers[0].GetResponseRange().More && len(newest) <= few {
 		p.known = true
 		for i, kv := range newest[1:] {
 			p.older[i] = identityOf(kv)

@@ -215,6 +215,7 @@ func queueMutants() group {
 		{name: "a silent stream is used again", file: "wait.go", fn: "entry.wait", old: "stream.Abandon()", with: ""},
 		{name: "ctx does not end a wait", file: "watching.go", fn: "entry.awaitPredecessor", old: "v.end(wakeup{why: callerDone})", with: ""},
 		{name: "the predecessor is judged by its key", file: "kind.go", fn: "position.is", old: "kv != nil && kv.CreateRevision == p.created", with: "kv != nil"},
+		{name: "the first is known by its key", file: "kind.go", fn: "identity.is", old: "kv != nil && kv.CreateRevision == id.created", with: "kv != nil"},
 		{name: "entries that came later are waited for", file: "lane.go", fn: "before", old: "kv.CreateRevision < created", with: "kv.CreateRevision != 0"},
 		{name: "the nearest older entry is not bounded", file: "lane.go", fn: "Lane.older", old: "clientv3.WithMaxCreateRev(created-1)", with: "clientv3.WithMaxCreateRev(created)"},
 		{name: "the own weight does not count", file: "kind.go", fn: "untilItFits.predecessor", old: "sum + k.weight - k.permits; excess > 0", with: "sum + 1 - k.permits; excess > 0"},
