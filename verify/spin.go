@@ -91,8 +91,11 @@ func generate(ctx context.Context, dir string, r run) error {
 	if err := quiet(command(ctx, dir, "spin", append(spin, filepath.Base(file))...)); err != nil {
 		return err
 	}
-	optimize := "-O2"
-	if r.breaks != "" { // it is found at once
+	optimize := "-O1" // more takes longer to compile than it saves
+	switch {
+	case r.large:
+		optimize = "-O2"
+	case r.breaks != "": // it is found at once
 		optimize = "-O0"
 	}
 	return quiet(command(ctx, dir, "gcc", optimize, "-w", "-DSAFETY", "-DNOFAIR", "-DCOLLAPSE", "-DVECTORSZ=2048",
