@@ -11,7 +11,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
-	"github.com/conclave-go/conclave/lock"
 )
 
 // The second and the third in a queue are told by events in which order the keys before theirs
@@ -43,55 +42,59 @@ func inOneTransaction(t *testing.T, operator *clientv3.Client, keys ...string) {
 	require.NoError(t, err)
 }
 
-func TestTheSecondWhoseKeyGoesTooDoesNotOwn(t *testing.T) {
-	t.Parallel()
+// eachDeletion runs a test with each of them, and a name of its own.
+func eachDeletion(t *testing.T, test func(t *testing.T, c *etcdtest.Cluster, name string, remove func(keys ...string))) {
+	t.Helper()
 	c := etcdtest.New(t)
 	for what, remove := range deletions {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			name, operator := c.Prefix(t)+"m", c.Client(t)
-			holder, p := newPeer(t, c), newPeer(t, c, withTTL(calm))
-			h := holder.lock(t, name)
-			done, e := p.queueUp(guarded(t), t, name)
-			remove(t, operator, e.Key, h.Key())
-			next := granted(t, done)
-			require.Greater(t, next.Token().Revision(), e.Revision, "it has queued again")
-			held, err := lock.Inspect(guarded(t), operator, name)
-			require.NoError(t, err)
-			require.Len(t, held, 1)
-			require.Equal(t, next.Key(), held[0].Key)
-			lost(t, h)
-			unlock(t, next)
+			operator := c.Client(t)
+			test(t, c, c.Prefix(t)+"m", func(keys ...string) { t.Helper(); remove(t, operator, keys...) })
 		})
 	}
 }
 
+func TestTheSecondWhoseKeyGoesTooDoesNotOwn(t *testing.T) {
+	t.Parallel()
+	eachDeletion(t, func(t *testing.T, c *etcdtest.Cluster, name string, remove func(keys ...string)) {
+		t.Helper()
+		holder, p := newPeer(t, c), newPeer(t, c, withTTL(calm))
+		h := holder.lock(t, name)
+		done, e := p.queueUp(guarded(t), t, name)
+		remove(e.Key, h.Key())
+		next := granted(t, done)
+		require.Greater(t, next.Token().Revision(), e.Revision, "it has queued again")
+		held := queueOf(t, holder.Client, name)
+		require.Len(t, held, 1)
+		require.Equal(t, next.Key(), held[0].Key)
+		lost(t, h)
+		unlock(t, next)
+	})
+}
+
 func TestTheThirdWhoseKeyGoesTooDoesNotOwn(t *testing.T) {
 	t.Parallel()
-	c := etcdtest.New(t)
-	for what, remove := range deletions {
-		t.Run(what, func(t *testing.T) {
-			t.Parallel()
-			name, operator := c.Prefix(t)+"m", c.Client(t)
-			holder, all := newPeer(t, c), newPeers(t, c, 2, withTTL(calm))
-			h := holder.lock(t, name)
-			second, before := all[0].queueUp(guarded(t), t, name)
-			third, e := all[1].queueUp(guarded(t), t, name)
-			remove(t, operator, e.Key, before.Key, h.Key())
-			for range 2 { // both have queued again, who knows in which order
-				var next outcome
-				select {
-				case next = <-second:
-				case next = <-third:
-				}
-				require.NoError(t, next.err)
-				require.Greater(t, next.hold.Token().Revision(), e.Revision)
-				require.Equal(t, next.hold.Key(), queueOf(t, operator, name)[0].Key)
-				unlock(t, next.hold)
+	eachDeletion(t, func(t *testing.T, c *etcdtest.Cluster, name string, remove func(keys ...string)) {
+		t.Helper()
+		holder, all := newPeer(t, c), newPeers(t, c, 2, withTTL(calm))
+		h := holder.lock(t, name)
+		second, before := all[0].queueUp(guarded(t), t, name)
+		third, e := all[1].queueUp(guarded(t), t, name)
+		remove(e.Key, before.Key, h.Key())
+		for range 2 { // both have queued again, who knows in which order
+			var next outcome
+			select {
+			case next = <-second:
+			case next = <-third:
 			}
-			lost(t, h)
-		})
-	}
+			require.NoError(t, next.err)
+			require.Greater(t, next.hold.Token().Revision(), e.Revision)
+			require.Equal(t, next.hold.Key(), queueOf(t, holder.Client, name)[0].Key)
+			unlock(t, next.hold)
+		}
+		lost(t, h)
+	})
 }
 
 // A crowd of one process is let through without a search of the queue: whoever is told
