@@ -36,8 +36,9 @@ const (
 func Hedge[T any](ctx context.Context, l Limits, try func(ctx context.Context) (T, error)) (T, error) {
 	h := &hedge[T]{
 		ctx: RequireLeader(ctx), limits: l, try: try,
-		wait: l.Patience, pause: firstPause, over: make(chan struct{}),
+		wait: l.Patience, pause: firstPause,
 	}
+	h.out = h.first[:0]
 	if h.begin() {
 		if l.Until != nil {
 			stop := context.AfterFunc(l.Until, h.giveUp) // the caller is in the first attempt
@@ -45,10 +46,12 @@ func Hedge[T any](ctx context.Context, l Limits, try func(ctx context.Context) (
 		}
 		h.attempt()
 	}
-	select {
-	case <-h.over:
-	case <-ctx.Done():
-		h.giveUp()
+	if over := h.undecided(); over != nil {
+		select {
+		case <-over:
+		case <-ctx.Done():
+			h.giveUp()
+		}
 	}
 	h.running.Wait()
 	return h.value, h.err
@@ -59,22 +62,33 @@ type hedge[T any] struct {
 	ctx     context.Context
 	limits  Limits
 	try     func(context.Context) (T, error)
-	over    chan struct{} // closed when there is an outcome
 	running sync.WaitGroup
 
 	mu      sync.Mutex
-	timer   *time.Timer // starts the next attempt
+	over    chan struct{} // closed when there is an outcome; nil as long as nobody waits for it
+	timer   *time.Timer   // starts the next attempt
 	started int
-	silent  int                        // how many have gone out beside others since one failed
-	out     []*context.CancelCauseFunc // what ends the attempts under way, the oldest first
-	probes  []context.CancelFunc       // what ends those that were begun
-	wait    time.Duration              // until the next goes out beside those
-	pause   time.Duration              // until the next goes out after one has failed
-	last    error                      // what the last attempt failed with
+	silent  int                         // how many have gone out beside others since one failed
+	out     []*context.CancelCauseFunc  // what ends the attempts under way, the oldest first
+	first   [1]*context.CancelCauseFunc // what out is made of as long as there is one
+	probes  []context.CancelFunc        // what ends those that were begun
+	wait    time.Duration               // until the next goes out beside those
+	pause   time.Duration               // until the next goes out after one has failed
+	last    error                       // what the last attempt failed with
 	began   time.Time
 	decided bool
 	value   T
 	err     error
+}
+
+// undecided returns a channel that is closed when there is an outcome, nil if there is one.
+func (h *hedge[T]) undecided() <-chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.decided {
+		h.over = make(chan struct{})
+	}
+	return h.over
 }
 
 // begin has the second attempt go out in time, and reports whether the caller shall make
@@ -229,7 +243,9 @@ func (h *hedge[T]) fail() {
 // decide ends the call and all attempts that are under way. mu must be held.
 func (h *hedge[T]) decide(v T, err error) {
 	h.decided, h.value, h.err = true, v, err
-	close(h.over)
+	if h.over != nil {
+		close(h.over)
+	}
 	if h.timer != nil {
 		h.timer.Stop()
 	}

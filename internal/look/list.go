@@ -187,6 +187,7 @@ type Item struct {
 	list  *List
 	key   string
 	judge Judge
+	gone  func() // instead of judge, of who expects an entry
 	ended func()
 	// created is set if judge need not be told of the entry of that create revision.
 	created int64
@@ -205,12 +206,7 @@ func (l *List) Add(key string, judge Judge, ended func()) *Item {
 // Expect is Add for who only wants to know whether the entry of create revision created is
 // under key: gone is called when a look finds that it is not. That costs a look less.
 func (l *List) Expect(key string, created int64, gone, ended func()) *Item {
-	judge := func(kv *mvccpb.KeyValue, rev int64) {
-		if rev >= created && kv.GetCreateRevision() != created {
-			gone()
-		}
-	}
-	return l.add(&Item{list: l, key: key, judge: judge, ended: ended, created: created})
+	return l.add(&Item{list: l, key: key, gone: gone, ended: ended, created: created})
 }
 
 // expects returns the create revision of the entry that is to be compared, 0 if the key is to
@@ -236,12 +232,17 @@ func (l *List) distrust(expected []finding) {
 
 // tell tells the judge how the key stood.
 func (it *Item) tell(kv *mvccpb.KeyValue, rev int64) {
-	if it.created > 0 {
-		it.list.mu.Lock()
-		it.missed = rev >= it.created && kv.GetCreateRevision() != it.created
-		it.list.mu.Unlock()
+	if it.gone == nil {
+		it.judge(kv, rev)
+		return
 	}
-	it.judge(kv, rev)
+	missed := rev >= it.created && kv.GetCreateRevision() != it.created
+	it.list.mu.Lock()
+	it.missed = missed
+	it.list.mu.Unlock()
+	if missed {
+		it.gone()
+	}
 }
 
 func (l *List) add(it *Item) *Item {

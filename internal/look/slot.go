@@ -136,9 +136,11 @@ func (s *Slot) Key() string { return s.key }
 func (s *Slot) Unsettle(created int64, puts int, value string, with ...clientv3.Op) {
 	s.list.mu.Lock()
 	defer s.list.mu.Unlock()
-	s.doubtful, s.created, s.puts, s.values, s.with = true, created, puts, []string{value}, with
-	s.since = clock.Now()
-	s.freeIfSettled()
+	s.doubtful, s.created, s.puts = true, created, puts
+	if s.freeIfSettled() {
+		return
+	}
+	s.values, s.with, s.since = []string{value}, with, clock.Now()
 }
 
 // Removed notes that the entry of the given create revision does not exist any more, or,
@@ -172,12 +174,16 @@ func (s *Slot) Unpin() {
 	s.freeIfSettled()
 }
 
-// freeIfSettled forgets the slot once nothing can be under its key any more. The
-// list's mu must be held.
-func (s *Slot) freeIfSettled() {
-	if s.created == 0 && s.puts <= 0 && s.pins == 0 && s.list.slots[s.key] == s {
+// freeIfSettled forgets the slot once nothing can be under its key any more, and reports
+// whether that is so. The list's mu must be held.
+func (s *Slot) freeIfSettled() bool {
+	if s.created != 0 || s.puts > 0 || s.pins > 0 {
+		return false
+	}
+	if s.list.slots[s.key] == s {
 		delete(s.list.slots, s.key)
 	}
+	return true
 }
 
 // current reports whether the slot is still the one that is in doubt under its key:

@@ -29,9 +29,9 @@ func (q *Queue) acquire(ctx context.Context, c *Call) (*Grant, error) {
 		if err != nil {
 			return nil, err
 		}
-		leave := e.crowd.join(e)
+		e.crowd.join(e)
 		g, again, err := e.queued(ctx, e.join(ctx), c)
-		leave()
+		e.crowd.part(e)
 		if !again {
 			return g, err
 		}
@@ -40,11 +40,10 @@ func (q *Queue) acquire(ctx context.Context, c *Call) (*Grant, error) {
 
 // join enqueues the entry when its turn among the session's crowd has come.
 func (e *entry) join(ctx context.Context) error {
-	leave, err := e.enter(ctx)
-	if err != nil {
+	if err := e.enter(ctx); err != nil {
 		return err
 	}
-	defer leave()
+	defer e.crowd.joining.leave()
 	return e.enqueue(ctx)
 }
 

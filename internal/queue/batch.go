@@ -52,6 +52,9 @@ type batches struct {
 	asked []*part       // what is asked for meanwhile, in order
 	limit int           // parts in a batch, once the server has refused more; 0 is mostParts
 	wait  time.Duration // how long a part is gathered at most, in tests; 0 is mostWait
+	// alarm goes off when the first of those that are gathered is overdue, or before; nil until
+	// anything was gathered.
+	alarm *time.Timer
 	// names are those of the parts that are out or asked for.
 	names map[string]*part
 }
@@ -63,12 +66,11 @@ type part struct {
 	then, otherwise []clientv3.Op
 	// shared is set if it may go out with others.
 	shared bool
-	// overdue is set once it was gathered for as long as it may be.
-	overdue bool
 	// tried is set once it was tried: what goes out again does so alone, beside the first.
 	tried atomic.Bool
 
 	ctx     context.Context // the caller's
+	since   time.Time       // when it was asked for
 	batch   *batch          // in which it is, nil as long as it is in none
 	left    bool            // set once the caller does not wait any more
 	outcome chan outcome
@@ -109,17 +111,11 @@ func (b *batches) commit(ctx context.Context, p *part) (*clientv3.TxnResponse, e
 
 // await waits for what becomes of a part that is gathered.
 func (b *batches) await(ctx context.Context, p *part) (*clientv3.TxnResponse, error) {
-	timer := time.NewTimer(cmp.Or(b.wait, mostWait))
-	defer timer.Stop()
-	for {
-		select {
-		case o := <-p.outcome:
-			return b.conclude(ctx, p, o)
-		case <-ctx.Done():
-			return b.giveUp(ctx, p)
-		case <-timer.C:
-			b.hurry(p)
-		}
+	select {
+	case o := <-p.outcome:
+		return b.conclude(ctx, p, o)
+	case <-ctx.Done():
+		return b.giveUp(ctx, p)
 	}
 }
 
@@ -179,18 +175,32 @@ func (b *batches) ask(ctx context.Context, p *part) (now bool) {
 		b.out++
 		return true
 	}
-	p.ctx, p.outcome = ctx, make(chan outcome, 1)
-	b.asked = append(b.asked, p)
+	p.ctx, p.since, p.outcome = ctx, time.Now(), make(chan outcome, 1)
+	if b.asked = append(b.asked, p); len(b.asked) == 1 {
+		b.setAlarm()
+	}
 	return false
 }
 
-// hurry has a part that is gathered go out although the others are not answered yet.
-func (b *batches) hurry(p *part) {
+// overdueIn returns for how long the first part that is gathered may wait. mu must be held.
+func (b *batches) overdueIn() time.Duration {
+	return cmp.Or(b.wait, mostWait) - time.Since(b.asked[0].since)
+}
+
+// setAlarm has what is gathered go out, although the others are not answered yet, when the
+// first is overdue. mu must be held.
+func (b *batches) setAlarm() {
+	if b.alarm == nil {
+		b.alarm = time.AfterFunc(b.overdueIn(), b.hurry)
+	} else {
+		b.alarm.Reset(b.overdueIn())
+	}
+}
+
+// hurry sends what is overdue.
+func (b *batches) hurry() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if slices.Contains(b.asked, p) {
-		b.asked[0].overdue = true // who has asked before has waited as long
-	}
 	b.flush()
 }
 
@@ -234,9 +244,12 @@ func (b *batches) done() {
 
 // flush sends what is gathered, as far as its turn has come. mu must be held.
 func (b *batches) flush() {
-	for len(b.asked) > 0 && (b.out < mostOut || b.out < maxOut && b.asked[0].overdue) {
+	for len(b.asked) > 0 && (b.out < mostOut || b.out < maxOut && b.overdueIn() <= 0) {
 		b.out++
 		b.next()
+	}
+	if len(b.asked) > 0 && b.out < maxOut {
+		b.setAlarm()
 	}
 }
 
@@ -291,12 +304,13 @@ func (t *batch) leave() {
 // send sends a batch and tells its parts what became of it.
 func (b *batches) send(t *batch) {
 	defer t.cancel()
-	var conds []clientv3.Cmp
-	var then []clientv3.Op
+	first := t.parts[0]
+	conds := make([]clientv3.Cmp, 0, len(t.parts)*len(first.conds))
+	then := make([]clientv3.Op, 0, len(t.parts)*len(first.then))
 	for _, p := range t.parts {
 		conds, then = append(conds, p.conds...), append(then, p.then...)
 	}
-	resp, err := t.parts[0].entry.q.Session.Client().Txn(t.ctx).If(conds...).Then(then...).Commit()
+	resp, err := first.entry.q.Session.Client().Txn(t.ctx).If(conds...).Then(then...).Commit()
 	switch {
 	case err == nil && resp.Succeeded:
 		t.answer(resp)

@@ -31,21 +31,35 @@ type crowd struct {
 	// The batches gather what is asked for at the same time.
 	enqueues, removals batches
 	// waiting are the entries that are put, or wait, by their keys.
-	waiting sync.Map
+	mu      sync.Mutex
+	waiting map[string]*entry
 }
 
 // gate is passed by as many at a time as it has room for.
 type gate chan struct{}
 
-// pass waits for its turn, or the end of ctx. leave makes room for the next.
-func (g gate) pass(ctx context.Context) (leave func(), err error) {
+// pass waits for its turn, or the end of ctx. Who has passed has to leave.
+func (g gate) pass(ctx context.Context) error {
 	select {
 	case g <- struct{}{}: // those who block here are served in order
-		return func() { <-g }, nil
+		return nil
 	case <-ctx.Done():
-		return nil, attempt.Ended(ctx, nil)
+		return attempt.Ended(ctx, nil)
 	}
 }
+
+// passAtOnce passes if there is room.
+func (g gate) passAtOnce() bool {
+	select {
+	case g <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+// leave makes room for the next.
+func (g gate) leave() { <-g }
 
 // crowdKey finds the crowd among what a session's users share.
 type crowdKey struct{}
@@ -57,30 +71,41 @@ func crowdOf(s *lease.Session) *crowd {
 	if !ok {
 		found, _ = shared.LoadOrStore(crowdKey{}, &crowd{
 			joining: make(gate, maxJoining), opening: make(gate, maxOpening), leaving: make(gate, maxLeaving),
+			waiting: make(map[string]*entry),
 		})
 	}
 	c, _ := found.(*crowd)
 	return c
 }
 
-// enter waits until the entry's turn among the session's crowd has come.
-func (e *entry) enter(ctx context.Context) (leave func(), err error) {
-	leave, err = e.crowd.joining.pass(ctx)
-	if err != nil { // those before it may be waiting for an answer
-		return nil, attempt.Ended(ctx, inside.Of(e.q.Session).Caller().Trouble())
+// enter waits until the entry's turn among the session's crowd has come: who has entered has
+// to leave joining.
+func (e *entry) enter(ctx context.Context) error {
+	if e.crowd.joining.pass(ctx) != nil { // those before it may be waiting for an answer
+		return attempt.Ended(ctx, inside.Of(e.q.Session).Caller().Trouble())
 	}
-	return leave, nil
+	return nil
 }
 
-// join makes the entry known to those of its session who come to wait for it, until leave.
-func (c *crowd) join(e *entry) (leave func()) {
-	c.waiting.Store(e.key(), e)
-	return func() { c.waiting.CompareAndDelete(e.key(), e) }
+// join makes the entry known to those of its session who come to wait for it, until part.
+func (c *crowd) join(e *entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting[e.key()] = e
+}
+
+// part undoes join.
+func (c *crowd) part(e *entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.waiting[e.key()] == e {
+		delete(c.waiting, e.key())
+	}
 }
 
 // at returns the entry that waits under a key, nil if none does.
 func (c *crowd) at(key string) *entry {
-	found, _ := c.waiting.Load(key)
-	e, _ := found.(*entry)
-	return e
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.waiting[key]
 }

@@ -148,17 +148,21 @@ func (e *entry) absent() clientv3.Cmp {
 	return clientv3.Compare(clientv3.CreateRevision(e.key()), "=", 0)
 }
 
-// putting returns a transaction that puts the entry if conds hold, of which one says that it
-// is not there. Its keys come and go together, so the first one tells whether it is there:
-// the answers to then come after one for each put, those to otherwise after the read of the
-// first key.
+// putting returns a transaction that does then, which begins with puts, if conds hold, of
+// which one says that the entry is not there. Its keys come and go together, so the first one
+// tells whether it is there: the answers to otherwise come after the read of the first key.
 func (e *entry) putting(conds []clientv3.Cmp, then, otherwise []clientv3.Op) *part {
 	gets := append([]clientv3.Op{clientv3.OpGet(e.key())}, otherwise...)
-	puts := make([]clientv3.Op, 0, len(e.legs)+len(then))
+	return &part{entry: e, conds: conds, then: then, otherwise: gets}
+}
+
+// puts returns the operations that put the entry, with room for more.
+func (e *entry) puts(more int) []clientv3.Op {
+	puts := make([]clientv3.Op, 0, len(e.legs)+more)
 	for i := range e.legs {
 		puts = append(puts, clientv3.OpPut(e.legs[i].key, e.value, clientv3.WithLease(e.lease.ID())))
 	}
-	return &part{entry: e, conds: conds, then: append(puts, then...), otherwise: gets}
+	return puts
 }
 
 // put sends a transaction that puts the entry until it is answered.
@@ -181,10 +185,11 @@ func (e *entry) put(ctx context.Context, p *part) (*clientv3.TxnResponse, error)
 // does this as its alternative, would save the read of a free lock. Measured, the
 // larger request costs more than that read (17 µs of 130).
 func (e *entry) enqueue(ctx context.Context) error {
-	then := e.marking()
-	extra := len(then)
+	marking := e.marking()
+	extra := len(marking)
+	then := append(e.puts(extra+len(e.legs)), marking...)
 	for i := range e.legs {
-		then = append(then, e.legs[i].lane.queued()...)
+		then = e.legs[i].lane.queued(then)
 	}
 	agreed, others := e.legs[0].lane.agreed()
 	conds := append(agreed, e.absent())

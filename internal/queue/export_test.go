@@ -1,6 +1,8 @@
 package queue
 
 import (
+	"maps"
+	"slices"
 	"time"
 	"weak"
 
@@ -29,13 +31,10 @@ func HoldOpenings(s *lease.Session) (release func()) {
 // WaitingNow returns a function that says how many of those entries of a session that wait now
 // have been taken for owners.
 func WaitingNow(s *lease.Session) (owned func() int) {
-	var all []*entry
-	crowdOf(s).waiting.Range(func(_, found any) bool {
-		if e, ok := found.(*entry); ok {
-			all = append(all, e)
-		}
-		return true
-	})
+	c := crowdOf(s)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := slices.Collect(maps.Values(c.waiting))
 	return func() (n int) {
 		for _, e := range all {
 			if e.hasOwned(e.created) {

@@ -177,11 +177,11 @@ func (g *Grant) Outlive(ctx context.Context, before error) (context.Context, con
 // enqueueAfter puts the entry at the end of the queue and deletes the old one of the
 // same queue.
 func (e *entry) enqueueAfter(ctx context.Context, old *entry) error {
-	conds, then := old.removal()
+	conds, deletes := old.removal()
 	conds = append(conds, e.absent())
-	deletes := len(then)
+	then := append(e.puts(len(deletes)+len(e.legs)), deletes...)
 	for i := range e.legs {
-		then = append(then, e.legs[i].lane.queued()...)
+		then = e.legs[i].lane.queued(then)
 	}
 	resp, err := e.put(ctx, e.putting(conds, then, nil))
 	switch {
@@ -191,7 +191,7 @@ func (e *entry) enqueueAfter(ctx context.Context, old *entry) error {
 		}
 		return err
 	case resp.Succeeded:
-		e.arrange(resp.Responses[len(e.legs)+deletes:], resp.Header.Revision)
+		e.arrange(resp.Responses[len(e.legs)+len(deletes):], resp.Header.Revision)
 		return nil
 	case first(resp, 0) == nil: // the old one is gone
 		return errOwnGone

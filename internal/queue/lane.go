@@ -103,7 +103,7 @@ func cutLast(s, sep string) (before, after string) {
 func (l Lane) key(id clientv3.LeaseID) func(slot int) string {
 	return func(slot int) string {
 		if slot == 0 { // as clientv3/concurrency would call it
-			return fmt.Sprintf("%s%x%s", l.prefix, int64(id), l.suffix)
+			return l.prefix + strconv.FormatInt(int64(id), 16) + l.suffix
 		}
 		return fmt.Sprintf("%s%x-%d%s", l.prefix, int64(id), slot, l.suffix)
 	}
@@ -118,9 +118,10 @@ func some(of []clientv3.OpOption, n int64, how ...clientv3.OpOption) []clientv3.
 	return append(append(of, clientv3.WithPrefix(), clientv3.WithLimit(n), clientv3.WithKeysOnly()), how...)
 }
 
-// queued returns the reads that tell whom an entry waits for which is put in the same
-// transaction.
-func (l Lane) queued() []clientv3.Op { return append([]clientv3.Op{l.newest}, l.kind.reads()...) }
+// queued appends to puts the reads that tell whom an entry waits for which they put.
+func (l Lane) queued(puts []clientv3.Op) []clientv3.Op {
+	return append(append(puts, l.newest), l.kind.reads()...)
+}
 
 // older returns the reads that tell whom an entry waits for that was created at the
 // given revision.

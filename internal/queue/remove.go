@@ -31,11 +31,10 @@ func (e *entry) remove() {
 	// Unsettled first: if the lease is about to end, nobody runs what follows.
 	e.becomeUnsettled()
 	e.keys.Remove(func(ctx context.Context) {
-		leave, err := e.crowd.joining.pass(ctx)
-		if err != nil { // the lease has ended
+		if e.crowd.joining.pass(ctx) != nil { // the lease has ended
 			return
 		}
-		defer leave()
+		defer e.crowd.joining.leave()
 		e.removeUnsettled(ctx)
 		if byValue && e.life.undeleted() == 0 { // else one may come late: the keys stay in doubt
 			e.eachSlot((*look.Slot).Unpin)
@@ -72,13 +71,10 @@ func (e *entry) removeUnsettled(ctx context.Context) {
 // delete removes the entry if it is the one we made, trying until ctx ends, and
 // reports whether all of it was there.
 func (e *entry) delete(ctx context.Context) (removed bool, err error) {
-	bound, done := e.bind(ctx)
-	defer done()
-	leave, err := e.crowd.leaving.pass(bound)
-	if err != nil {
+	if err := e.exit(ctx); err != nil {
 		return false, err
 	}
-	defer leave()
+	defer e.crowd.leaving.leave()
 	p := &part{entry: e, shared: e.shareable() && e.created != 0}
 	p.conds, p.then = e.removal()
 	limits := e.limits()
@@ -98,6 +94,17 @@ func (e *entry) delete(ctx context.Context) (removed bool, err error) {
 		return removed, err
 	})
 	return did.Load(), err
+}
+
+// exit waits until the entry may be removed, ctx ends, or the entry's lease has: who may has to
+// leave leaving.
+func (e *entry) exit(ctx context.Context) error {
+	if e.crowd.leaving.passAtOnce() {
+		return nil
+	}
+	bound, done := e.bind(ctx)
+	defer done()
+	return e.crowd.leaving.pass(bound)
 }
 
 // removal returns a transaction that deletes the entry if all of it is what we made.

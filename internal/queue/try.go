@@ -49,8 +49,8 @@ func (e *entry) tryPut(ctx context.Context) (head Occupant, taken bool, err erro
 func (e *entry) sendTry(ctx context.Context) (resp *clientv3.TxnResponse, reads int, err error) {
 	// Two, because one writer may have become a reader, who is in nobody's way.
 	oldest := append(clientv3.WithFirstCreate(), clientv3.WithPrefix(), clientv3.WithLimit(2))
-	free := e.q.Delay.free()
-	var heads, then []clientv3.Op
+	free, then := e.q.Delay.free(), e.puts(1)
+	var heads []clientv3.Op
 	for i := range e.legs {
 		lane := e.legs[i].lane
 		if free = append(free, lane.free()); !lane.hasOwn() {
@@ -62,11 +62,10 @@ func (e *entry) sendTry(ctx context.Context) (resp *clientv3.TxnResponse, reads 
 	if e.q.Delay.marks() {
 		then, heads = append(then, e.putMark()), append(heads, e.q.Delay.reads()...)
 	}
-	leave, err := e.enter(ctx)
-	if err != nil {
+	if err := e.enter(ctx); err != nil {
 		return nil, 0, err
 	}
-	defer leave()
+	defer e.crowd.joining.leave()
 	resp, err = e.put(ctx, e.putting(free, then, heads))
 	return resp, reads, err
 }
@@ -131,11 +130,10 @@ func (e *entry) tryWeighted(ctx context.Context) (head Occupant, taken bool, err
 // occupants reads the oldest entries of a weighted lane when its turn has come, which is all
 // of them if there is room for one more.
 func (e *entry) occupants(ctx context.Context) ([]*mvccpb.KeyValue, error) {
-	leave, err := e.enter(ctx)
-	if err != nil {
+	if err := e.enter(ctx); err != nil {
 		return nil, err
 	}
-	defer leave()
+	defer e.crowd.joining.leave()
 	lane := e.legs[0].lane
 	resp, err := request(ctx, e, func(ctx context.Context) (*clientv3.GetResponse, error) {
 		return e.q.Session.Client().Get(ctx, lane.behind,

@@ -90,11 +90,10 @@ func (v *watching) observe() (done func()) {
 // run watches until the leg's predecessor goes out of its way, and says why it ended.
 func (v *watching) run() wakeup {
 	e, g := v.e, v.leg
-	leave, err := e.crowd.opening.pass(v.ctx)
-	if err != nil {
+	if e.crowd.opening.pass(v.ctx) != nil {
 		return wakeup{why: callerDone}
 	}
-	leave = sync.OnceFunc(leave)
+	leave := sync.OnceFunc(e.crowd.opening.leave)
 	defer leave()
 	seen := g.before.seen // the timer may fire while the watch ends and the leg goes on
 	overdue := time.AfterFunc(rpcTimeout(e.lease), func() { v.end(wakeup{why: watchOverdue, after: seen}) })
