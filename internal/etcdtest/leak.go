@@ -18,3 +18,8 @@ func IgnoreKnown() []goleak.Option { return nil }
 func Main(m *testing.M, slow ...string) {
 	goleak.VerifyTestMain(suite.Of(m, slow...), IgnoreKnown()...)
 }
+
+// Essentials is [Main] as [suite.Essentials] does it: with -short only the tests that match essential.
+func Essentials(m *testing.M, essential ...string) {
+	goleak.VerifyTestMain(suite.Essentials(m, essential...), IgnoreKnown()...)
+}

@@ -1,6 +1,6 @@
 // Package suite is how the tests of a package run here: several at once for each processor, since most
-// of them wait; in a temporary directory of their own, see package tempdir; and, with -short, without
-// those that take long. How much the long ones do depends on [Long], and some wait for the [Nightly] run.
+// of them wait; in a temporary directory of their own, see package tempdir; and, with -short, only the
+// essential ones, or all but those that take long. How much the long ones do depends on [Long], and some wait for the [Nightly] run.
 package suite
 
 import (
@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"testing"
@@ -23,15 +24,25 @@ const LongVariable = "CONCLAVE_LONG"
 // atOnce is how many tests run at a time for each processor.
 const atOnce = 6
 
-// Suite is the tests of a package. [Of] makes it.
+// garbage is how much the heap may grow between two collections, in percent. Tests have small heaps and make
+// much garbage: with Go's 100, collecting it is a fifth of what they cost. Without any limit they cost more
+// again, because each page is then a new one.
+const garbage = 400
+
+// Suite is the tests of a package. [Of] and [Essentials] make it.
 type Suite struct {
-	m    *testing.M
-	slow []string
+	m               *testing.M
+	slow, essential []string
 }
 
 // Of returns the tests of a package, for goleak.VerifyTestMain. With -short those are left out whose names
 // match one of the regular expressions in slow.
-func Of(m *testing.M, slow ...string) Suite { return Suite{m, slow} }
+func Of(m *testing.M, slow ...string) Suite { return Suite{m: m, slow: slow} }
+
+// Essentials is [Of] for a package of so many tests that a list of the others would be longer: with -short only
+// those run whose names match one of the regular expressions. They are the main path of each thing that the
+// package has, its errors, and a fault.
+func Essentials(m *testing.M, essential ...string) Suite { return Suite{m: m, essential: essential} }
 
 // Run runs the tests and returns their exit code.
 func (s Suite) Run() int {
@@ -41,6 +52,9 @@ func (s Suite) Run() int {
 		return fail(err)
 	}
 	defer func() { _ = dir.Remove() }() // the next process tries again
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbage)
+	}
 	for _, err := range []error{os.Setenv("TMPDIR", dir.Path()), runMany(), s.shorten()} {
 		if err != nil {
 			return fail(err)
@@ -59,12 +73,17 @@ func runMany() error {
 	return setDefault("test.parallel", strconv.Itoa(runtime.GOMAXPROCS(0)), strconv.Itoa(atOnce*runtime.GOMAXPROCS(0)))
 }
 
-// shorten leaves slow tests out, unless -skip says which.
+// shorten leaves tests out, unless -skip or -run says which.
 func (s Suite) shorten() error {
-	if !testing.Short() || len(s.slow) == 0 {
+	if !testing.Short() {
 		return nil
 	}
-	return setDefault("test.skip", "", strings.Join(s.slow, "|"))
+	for name, patterns := range map[string][]string{"test.skip": s.slow, "test.run": s.essential} {
+		if err := setDefault(name, "", strings.Join(patterns, "|")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // setDefault gives a flag another default.
