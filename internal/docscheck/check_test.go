@@ -63,16 +63,16 @@ func TestWhatIsTrueIsNotReported(t *testing.T) {
 			"<img src=\"script\">", "`[not](a-link.md)`"),
 		"commands": sh(lines("go run ./examples/play -crash -endpoints x | less # -no", "$ make test X=2", "cd lib && go test -race -run 'Answer/sub' . ./...",
 			"A=1 bash script go test ./lib", "go test -run TestName ./lib", "echo anything")) + "`go run ./examples/<name>`, `make`, `bash script`\n",
-		"names":    "`TestAnswerIsRight`, `TestName(t)`\n",
-		"fragment": golang("n := 1\nif n > 0 {\n\treturn fmt.Errorf(\"n\")\n}"),
-		"last":     golang("return nil"),
-		"unused":   golang("n := 1"),
-		"top":      golang("// Comment.\nfunc f() time.Duration { return 0 }"),
-		"whole":    golang("package main\n\nimport \"" + module + "/lib\"\n\nfunc main() { println(lib.Answer()) }"),
-		"inner":    golang("package lib_test\n\nimport _ \"" + module + "/internal/inner\""),
-		"preamble": "<!-- go\nfunc answer() int\ntype t struct{}\n-->\n\n" + golang("var x t\n_, _ = x, answer()"),
-		"copy":     "<!-- file: lib/lib.go -->\n\n" + golang("package lib\n\nfunc Answer() int { return 42 }"),
-		"other":    "```text\n[no](link.md) go run ./nowhere\n```\n\n```json\n{\n```\n",
+		"names": "`TestAnswerIsRight`, `TestName(t)`\n",
+		"Go": golang("n := 1\nif n > 0 {\n\treturn fmt.Errorf(\"n\")\n}") + // on one page, since each page starts go build
+			golang("return nil") +
+			golang("n := 1") +
+			golang("// Comment.\nfunc f() time.Duration { return 0 }") +
+			golang("package main\n\nimport \""+module+"/lib\"\n\nfunc main() { println(lib.Answer()) }") +
+			golang("package lib_test\n\nimport _ \""+module+"/internal/inner\"") +
+			"<!-- go\nfunc answer() int\ntype t struct{}\n-->\n\n" + golang("var x t\n_, _ = x, answer()") +
+			"<!-- file: lib/lib.go -->\n\n" + golang("package lib\n\nfunc Answer() int { return 42 }"),
+		"other": "```text\n[no](link.md) go run ./nowhere\n```\n\n```json\n{\n```\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -104,14 +104,11 @@ func TestWhatIsNotTrueIsReportedWithItsPlace(t *testing.T) {
 		"indented":    {"So:\n\n    make gone  # not\n", `README.md:3: command "make gone": the Makefile has no target gone`},
 		"span":        {"`make gone`", `README.md:1: command "make gone": the Makefile has no target gone`},
 		"test":        {"`TestGone`", "README.md:1: TestGone: no test has that name"},
-		"type":        {golang("package p\n\nvar x int = \"\""), "README.md:4: Go block: cannot use"},
-		"unused":      {golang("package p\n\nfunc f() {\n\tn := 1\n}"), "README.md:5: Go block: declared and not used: n"},
-		"fragment":    {golang("n := 1\nm := k"), "README.md:3: Go block: undefined: k"},
 		"syntax":      {golang("package p\n\nfunc {"), "README.md:1: Go block: not Go: README.md:4"},
 		"import":      {golang("package p\n\nimport _ \"example.com/gone\""), "README.md:1: Go block: no module here has all of example.com/gone"},
 		"inner":       {golang("package p\n\nimport _ \"" + module + "/internal/inner\""), "README.md:1: Go block: imports " + module + "/internal/inner, which readers cannot"},
-		"copy":        {"<!-- file: lib/lib.go -->\n" + golang("package lib\n\nfunc Answer() int { return 43 }"), "README.md:2: not what is in lib/lib.go"},
-		"lost copy":   {"<!-- file: lib/gone.go -->\n" + golang("package lib"), "README.md:2: copy of a file: open"},
+		"copy":        {"<!-- file: lib/lib.go -->\n```text\npackage lib\n\nfunc Answer() int { return 43 }\n```\n", "README.md:2: not what is in lib/lib.go"},
+		"lost copy":   {"<!-- file: lib/gone.go -->\n```text\npackage lib\n```\n", "README.md:2: copy of a file: open"},
 		"package":     {golang("package p\n\nimport _ \"" + module + "/gone\""), "README.md"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -125,8 +122,15 @@ func TestWhatIsNotTrueIsReportedWithItsPlace(t *testing.T) {
 
 func TestEachBrokenBlockIsReported(t *testing.T) {
 	t.Parallel()
-	found := report(t, golang("package p\n\nvar x int = \"\"")+golang("package q\n\nvar y = z")+golang("package r\n"))
-	require.Len(t, found, 2)
+	found := report(t, lines(
+		"```go", "package p", "", "var x int = \"\"", "```",
+		"```go", "package p", "", "func f() {", "\tn := 1", "}", "```",
+		"```go", "n := 1", "m := k", "```",
+		"```go", "package q", "", "var y = z", "```",
+		"```go", "package r", "```", ""))
+	require.Len(t, found, 4, found)
 	require.Contains(t, found[0], "README.md:4: Go block: cannot use")
-	require.Contains(t, found[1], "README.md:9: Go block: undefined: z")
+	require.Contains(t, found[1], "README.md:10: Go block: declared and not used: n")
+	require.Contains(t, found[2], "README.md:15: Go block: undefined: k")
+	require.Contains(t, found[3], "README.md:20: Go block: undefined: z")
 }

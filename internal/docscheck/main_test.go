@@ -6,4 +6,5 @@ import (
 	"github.com/conclave-go/conclave/internal/etcdtest"
 )
 
-func TestMain(m *testing.M) { etcdtest.Main(m) }
+// With -short the roles of the page are left out.
+func TestMain(m *testing.M) { etcdtest.Main(m, "^TestRoles") }
