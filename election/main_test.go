@@ -9,10 +9,12 @@ import (
 
 func TestMain(m *testing.M) {
 	proctest.Play(proctest.Roles{"candidate": candidate, "service": service})
-	// Left out with -short: what is random, what waits for leases to expire, what has several members.
-	etcdtest.Main(m,
-		"ArriveAndLeave", "InManyPartitions", "NeverHaveTwoLeads", "VanishedSilently", "CutOff", "FaultsOfTheCluster", "InAPartition", "OutageSucceed",
-		"AfterALoss", "LostItsTerm", "LostTerms", "StoppedForLonger", "IsKilled", "ACrashedLeader", "Reaches126", "HaveToFit",
-		"OneEventForEach", "SkippedQueueAgain", "ThenEveryChange", "ASlowObserver", "ItsOwnContext", "HasVanished",
-		"NoWatchStream", "CredentialsAreRight", "ThatHangs", "IsTerminated")
+	// With -short: campaigns, terms, observers, transfers and Run, their errors, a lost reply, a lost lease.
+	etcdtest.Essentials(m,
+		"^Example(Election_Run|Election_Campaign|Observe|Term_Proclaim|Term_Transfer|WithHealthCheck|Term_Txn)$",
+		"OfTheirRequests", "OfOneSessionExclude", "KeyTokenAndDeadline", "GuardHolds", "CampaignFails", "BadInput", "DescribeTheQueue", "KeepsTheTerm",
+		"OneWriteForEachStep", "AHandOverCosts", "NilOrZero", "ReplyIsLostTakes", "^TestF4", "UntilItSucceeds", "IsRefusedWithAHealth",
+		"ResumeTakesUp", "ItsContextsError", "EndsVisibly", "ASupersededLeader", "AreToldOf$",
+		"LeadReturnsAndResigns", "DerivesFromRuns", "ErrorBesides", "WhenLeadPanics", "APauseThatGrows", "HasHadItsTerms",
+		"TheNextSkips", "WhomDoesNotWait", "SaysWhy", "SucceededWhenTheReply", "ACandidateThatWaits")
 }

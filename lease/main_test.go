@@ -10,15 +10,13 @@ import (
 func TestMain(m *testing.M) {
 	playService()
 	proctest.Play(etcdtest.Roles())
-	// Left out with -short: what is random or many, what waits for leases to expire, what has several members.
-	etcdtest.Main(m,
-		"ForHours", "InTwoHundredPartitions", "IsLateInMany", "TwoThousandLocks", "RaceWith",
-		"QuorumWasLost", "AQuorumLost", "BeforeItsSuccessorCan", "AcknowledgedBy", "RestartOfEveryMember", "WrongSide", "VanishesInSilence",
-		"WithinARound", "WhileIdle", "EveryStateInOrder", "WhenLocksComeAndGo", "WhileTheLookFails", "StaysValid", "EndsAllItsLeases",
-		"DuringAPartition", "NetworkAllows", "ThatHangs", "APasswordCheckEach", "EachIsRenewed", "LastOneIsClosed",
-		"UpToThreeSeconds", "Storm", "OfAnyLength", "SlowSpell", "LargeRegistrations", "LookOfLongKeys", "HotLoop", "WarnsRarely",
-		"LeaseIsFull", "AThousand", "TooLarge", "LongestThatCanBe", "CostsNoTimeout", "LosesItsLease", "WhileCutOff", "TooOld",
-		"RefusesOrHasVanished", "AllLeasesOfAClient", "OfManyLocks", "OneOfSeveralLeases", "MoveOfTheLeader", "DelayedPast",
-		"IsMadeAgainOnAnother", "FromItsRemoval", "FoundToHaveEnded", "ShorterThanTheDeadline", "OneOfMany", "NeverMovesBackwards",
-		"DoneContextStill", "AfterSuccess", "PrefixOnly", "WithLogger", "WithObserver", "KnownInDoubt", "StillRenews", "IsRefused")
+	// With -short: grants, sessions and registrations, their ends, errors and losses.
+	etcdtest.Essentials(m,
+		"^Example(Grant|Register|Registration_Update|WithStateListener)$",
+		"GrantIsOne", "TheDefaultTTL", "LessTheDrift", "TheServersMinimum", "ItsReplyIsLost$", "GrantGivesUp", "ThenOnTheServer", "BadInput", "StatesHave",
+		"ARoundIsOne", "ALiveLease", "AllWhoAsk", "CloseEndsASession", "OnAClosedClient", "UnderALiveSession", "ClientsUnderANamespace",
+		"OfItsBestLease", "OfAFewKinds", "ReasonsOfErrors", "EveryObserver", "AreToldOfItsEnd", "FromTheGrantOn",
+		"DoesNotKnowIsLost", "ASessionHealsAfterALoss", "RevivesNothingBefore", "FromTheSendingOfARenewal", "AfterAShortOutage",
+		"RegisterReports", "RegisterPuts", "RegisterRefuses", "OncePerSession", "AfterALeaseLoss", "ATakeoverOverwrites", "EndsItsRegistrations",
+		"IsFoundToHaveSucceeded", "AMalformedEndpoint", "CanBeAdopted")
 }

@@ -20,19 +20,17 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
-	// Left out with -short. What is random:
-	etcdtest.Main(m,
-		"Histories", "WhateverClientsOperatorsAndTheNetworkDo", "InTwoHundredPartitions", "HasTwoHoldersInMany", "AfterAPartition", "APartitionReturnsAtOnce",
-		"Contention", "NeverDeadlock", "DeadlocksWhere", "NeverMoreHoldersThanPermits", "NeverWaitForMore", "MixedFleet", "CancelledOnTheirWay",
-		"VeryMomentOfTheGrant", "OutlivesItsLastWatch", "StreamOfReaders", "DelaysTheOthers",
-		// What has several members, or a server or process of its own that ends:
-		"FaultsOfTheCluster", "VanishedSilently", "HasVanished", "LosesTheLeader", "ChangeOfLeader", "ServerIsGone", "IsTerminated", "ThroughCompaction",
-		// What waits for leases to expire, or for their rounds:
-		"AfterTheHolderEnds", "BeforeItEnds", "InAPartition", "QueueOfTheDead", "LostHolder", "LeaseLoss", "^TestF11", "^TestF2",
-		"PredecessorGone", "NeverCreated", "WakeUpReadIsLost", "GoesToo", "AtTheNextLook", "GivenUpIsUndone",
-		"OnlyLivesOn", "SharesALease", "OfTheirPrefix", "HoldsCostNothing", "^ExampleWithLockDelay",
-		// What does the same many times, or in many ways:
-		"Cycles", "ToAHundred", "ToEachReader", "OneReader", "Crowd", "ManyWhoTry", "MutexesOfItsNames", "ForgetsNames", "HoweverOften", "BesideAPlainOne",
-		"OfAllKinds", "InPairs", "EntryWhenRepliesAreLost", "NextHolderWaits", "KeepsHoldersApart", "DelaysOfItsNames", "NamesALostOwner", "TakesAnyPrefix",
-		"KeepsItsDeadline", "BlocksForARound", "NotTakenAtTheDeadline", "NoLeaseIsGranted", "AnotherNumberOfPermits")
+	// With -short, of each kind of lock, and of Do, Run and transactions: its main path, what it costs, whom it names, its errors.
+	etcdtest.Essentials(m,
+		"^Example(NewRWMutex|RWMutex_Downgrade|NewSemaphore|NewMulti|WithLocalHandoff|RequestRelease|Mutex_Do|Hold_Txn|Inspect|Fence_Check)$",
+		"^TestF[356789]", "^TestF10", "^TestFence", "Token", "HistoryCheck",
+		"WaitersAreGrantedInTheOrder", "GoroutinesExcludeEachOther", "LockAndUnlockOfAFreeLock", "LockOfATakenLock", "TryLockSaysWho",
+		"TheThirdTakesOver", "WaiterLeavesTheQueueWhenItsContextEnds$", "^TestWaiterWhoseKeyIsDeletedQueuesAgain", "HoldIsOverAfterUnlock", "HoldEndsBeforeItsKey",
+		"ReadersShare", "NobodyOvertakes", "DowngradeLetsReadersIn", "DowngradeRefuses", "UpgradeIsRefusedWithout",
+		"PermitsAreShared", "PermitsAreGrantedInOrder", "MultiWaitsForEach", "UnlockOfAMultiThatHasLost", "LocalHandoffsCost", "ALingeringLockIsGivenUpAsSoon",
+		"RunReturns", "DoSaysThat", "DoReleasesWhen", "TxnTakesEffect", "TxnOfALostHold", "GuardIsTrue", "EveryHolderOfAShared", "InspectShowsAllKinds",
+		"ResumeTakesUp", "EtcdLayoutQueues", "TheDelayOfTheLostOwner", "EventsSay",
+		// Its errors and faults:
+		"Refuse", "RefusedWithoutARequest", "IsAnError", "OutOfRange", "HaveToAgree", "WithAClosedSession", "TellsLegal",
+		"UnlockSucceedsWhenItsReplies", "TryLockRecognises", "ItsLeaseWasRevoked", "KeepsItsPlaceThroughReconnects")
 }

@@ -61,14 +61,17 @@ func sizes() []int {
 }
 
 // onBoth runs a test on processes where there is the binary, and on embedded nodes where there is none,
-// or in the long run.
+// in the short run, or in the long run, which has both.
 func onBoth(t *testing.T, n int, test func(t *testing.T, c *redistest.Cluster), opts ...redistest.Option) {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil || suite.Long(false, true) {
+	if _, err := exec.LookPath("redis-server"); err != nil || testing.Short() || suite.Long(false, true) {
 		t.Run("embedded", func(t *testing.T) {
 			t.Parallel()
 			test(t, redistest.NewEmbedded(t, n, opts...))
 		})
+		if testing.Short() {
+			return
+		}
 	}
 	t.Run("redis-server", func(t *testing.T) {
 		t.Parallel()

@@ -16,10 +16,12 @@ var roles = proctest.Roles{}
 func TestMain(m *testing.M) {
 	proctest.Play(roles)
 	redistest.Quiet()
-	// Left out with -short: crowds, what takes minutes of virtual time, each fault on each node, what has whole clusters or certificates.
-	goleak.VerifyTestMain(suite.Of(m,
-		"ACrowdOf", "GrowingDistance", "RenewalsCanBeConfirmed", "SlowerThanTheNodeTimeout", "AboutOnceASecond", "ColdPools", "ThatGiveUpCost",
-		"NotToldCosts", "VotesThatWere", "BetweenTwoSubscriptions", "HandoversDoNot", "ThatFailsChanges", "ThatFailsStops", "IsSlowOrLoses",
-		"ThatForgetsEnds", "ThatWasDownIsRemoved", "IsANode", "ThatHangs", "ThatHung", "HasFailedOver", "HasMadeAReplica", "MoveOfItsSlot",
-		"ServerOfACluster", "BeginWithThePrefix", "OverTLS", "DoesNotTrust", "ThatIsDenied", "MayNotBePublished", "IsTerminatedWhile"))
+	// With -short: the main path of locks, waiting and renewal, their errors, and faults of a minority.
+	goleak.VerifyTestMain(suite.Essentials(m,
+		"^Example(Mutex_Do|Mutex_Lock|Mutex_TryLock|QuorumError|Hold_Extend|NewNodes)$",
+		"HoldersExclude", "UntilItIsUnlocked", "BeforeTheFirstRequest", "SaysForHowLong", "NotAString", "ThatIsDoneFails", "WaitingEnds", "WakesOneWaiter",
+		"DoEndsItsContext", "DoSays", "RunKeeps", "WithEndsWith", "DifferentNames", "AreRefused", "IsAnError", "CannotBeCompared", "StatesHave",
+		"CloseEndsHolds", "LossesAre", "ComesInPairs", "KeysHaveThePrefix", "ManyExtend", "AKeyOfAnotherIs", "ForgotTheScripts", "ARestartedServer",
+		"ALostReplyDoes", "ARefusalForGood", "AReleaseWhoseReply", "EveryThirdOfATTL", "ThatCannotBeRenewed",
+		"AHungMinority", "ReachesAWaiter", "AfterTheKeysExpire", "BelowTheMinimumUptime"))
 }

@@ -8,14 +8,13 @@ import (
 
 func TestMain(m *testing.M) {
 	// Left out with -short: what is random or much, what waits for a stall, what has several members or many streams.
-	etcdtest.Main(m,
-		"ThroughFaults", "ThatVanishes", "ThatHasVanished", "OneOfTwoMembers", "WithoutLeader", "ClosedClientEnds", "InPages",
-		"ExpiredLeases", "AskTogether", "ArriveWhole", "LatestOfEachKey", "HasGoneBack", "MembersRestart", "StandsStill",
-		"SharedGRPCStream", "ASharedStream", "NotTogether", "ManyCaches", "ThatShare", "OnTheGRPCStream", "AnAnswerOvertakes",
-		"OneOfTheirMembers", "SlowConsumer", "MemberForOneThat", "LargeValues", "OwnWrites", "SlowLink", "GRPCStreamOutlives",
-		"HasJustFailed", "WhileWritersGoOn", "WhateverIsBroken", "QuietStreams", "AnotherCluster", "OtherCluster", "LargerThan",
-		"LeavingTheLoop", "NeverBehindAChange", "LessAndLess", "ThreeStallLimits",
-		"AllPages", "OvertakesIt", "ResumeRevisionFresh", "RefusesForItself", "LoadTogether",
-		"ABusyKey", "RebuiltStream", "ObserversHear", "FarBehind", "InKeyOrder", "MoreTimeEachTime",
-		"ByAnotherGRPCStream", "ThatNobodyIterates")
+	// With -short: streams, caches and Reconcile, what ends them, compaction, a reset.
+	etcdtest.Essentials(m,
+		"^Example(Stream|NewCache|Cache_Changes|Cache_WaitRevision|Reconcile|WithConflation)$", "^Fuzz", "AModel$",
+		"FromNowOn", "OneKeyLeaves", "StartsAtARevision", "SnapshotIsTheState", "IsDeliveredOnce", "SnapshotOfNothing", "EndOfContext", "ClosedClient", "BadInput",
+		"InTheFutureIsAnError", "CompactedStart", "IsBridgedByTheDifference", "WithoutSnapshotEnds", "AfterAReset", "LackOfPermission", "LostRepliesOfTheSnapshot",
+		"BesideThePrefix", "WithContextAndCache", "StaysReadable", "CacheStops", "RefusesWrong", "ReplayTheState", "WhatItHad",
+		"LastGoodOne", "PanicOfDecode", "WhileDisconnected", "OneTransaction", "RebuiltStream", "HearOfAStream",
+		"EveryKeyThereIs", "OnceMoreThatChanged", "BacksOffExp", "LastErrorOfEvery", "MoreKeysThanWorkers", "APanicToTheKey", "EndsWithTheCache",
+		"SilentStreamIs")
 }

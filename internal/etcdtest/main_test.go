@@ -6,4 +6,9 @@ import (
 	"github.com/conclave-go/conclave/internal/etcdtest"
 )
 
-func TestMain(m *testing.M) { etcdtest.Main(m) }
+// With -short: a cluster that starts and comes back, and each kind of fault once.
+func TestMain(m *testing.M) {
+	etcdtest.Essentials(m,
+		"StartReturns", "RefusesImpossible", "KilledMemberComesBack", "IsolatedLeader", "MoveLeaderMovesIt", "CutHitsOneClient", "CutMember",
+		"CompactForgets", "UserMayTouch", "Recorder", "DropReplies", "DroppedReply", "StreamHookDrops", "HooksNest", "PutWrites", "PutSays", "AStalledStreamIs", "PrefixIs")
+}

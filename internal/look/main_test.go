@@ -6,4 +6,7 @@ import (
 	"github.com/conclave-go/conclave/internal/etcdtest"
 )
 
-func TestMain(m *testing.M) { etcdtest.Main(m) }
+// With -short, slow links and large looks are left out.
+func TestMain(m *testing.M) {
+	etcdtest.Main(m, "OnASlowLink", "NoStreamOutlives", "LimitOfOperations", "InBatches", "AFewAtATime", "OfManyKeys", "AmongTheOthers", "OneComparisonEach")
+}

@@ -6,4 +6,7 @@ import (
 	"github.com/conclave-go/conclave/internal/etcdtest"
 )
 
-func TestMain(m *testing.M) { etcdtest.Main(m) }
+// With -short, what waits for a silent server or for leases to expire is left out, and crowds.
+func TestMain(m *testing.M) {
+	etcdtest.Main(m, "NotAnswered", "EndOfALease", "OutSomeAtATime", "GoOnWaitingBehind", "IsNobodysUntil", "OnASlowLink")
+}

@@ -8,4 +8,6 @@ import (
 	"github.com/conclave-go/conclave/internal/suite"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(suite.Of(m)) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(suite.Of(m, "ManyCharts", "Thousands", "TheSameBytes", "ManyOverlaps"))
+}

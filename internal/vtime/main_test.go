@@ -9,5 +9,5 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(suite.Of(m, "ForHours", "OftenLate", "BesideBubbles"))
+	goleak.VerifyTestMain(suite.Of(m, "ForHours", "OftenLate", "BesideBubbles", "ManyHeld", "ThatIsBorrowed", "WithThoseThatFollow", "OnlyWhenHealed", "NeverArrives"))
 }
