@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/conclave-go/conclave/conclavetest"
+	"github.com/conclave-go/conclave/internal/etcdtest"
 )
 
 const leakVariable = "CONCLAVETEST_LEAK"
@@ -16,7 +17,18 @@ const leakVariable = "CONCLAVETEST_LEAK"
 // goroutinesAtInit is counted when all that this package imports has been initialized.
 var goroutinesAtInit = runtime.NumGoroutine()
 
-func TestMain(m *testing.M) { conclavetest.Main(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(leakVariable) != "" {
+		conclavetest.Main(m)
+	}
+	// With -short: one cluster in real time and one in virtual time, each kind of fault, what awaits locks, Redis.
+	etcdtest.Essentials(m,
+		"^Example(StartCluster|StartRedis|Cluster_FillUp|Network_RefuseCall)$",
+		"PackageComment", "Leak", "ImportingStarts", "IsForPrograms", "AreRefused", "AsAsked", "PanicsInReal", "InVirtualTimeSaysSo",
+		"ACutLets", "WayToTheClient", "ResetBreaks", "AStalledWatch", "ADroppedReply", "CanBeDropped", "NotCarriedOut", "CompactForgets",
+		"KnowsAtOnce", "SaysWhyItCannot", "AwaitHolder", "AwaitWaitersReturns", "AwaitFails", "WorkerStopsBeforeAnother", "HoldEndsWithItsSession", "JobsAreServed",
+		"ForgottenItsKeys", "AHungNode", "OneNetworkOnly", "AreCounted", "FailTheTest")
+}
 
 // TestLeak leaves a goroutine behind in the process that TestMainFindsLeaks starts.
 func TestLeak(t *testing.T) {
