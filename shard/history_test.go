@@ -129,7 +129,7 @@ func (h *history) happen() {
 
 func TestWhateverHappensNoShardHasTwoOwnersAndAllHaveOneInTheEnd(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(suite.Long(4, 24)) {
+	for seed := range uint64(suite.Long(2, 24)) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			vtime.Run(t, func(t *testing.T, s *vtime.Server) {
