@@ -544,21 +544,31 @@ func TestABatchThatAllHaveGivenUpIsGivenUp(t *testing.T) {
 // A member does not answer a batch: each of its parts goes out again, alone, in time.
 func TestABatchThatIsNotAnsweredKeepsNobodyWaiting(t *testing.T) {
 	t.Parallel()
-	p := newTogether(t)
-	const many = 4
-	g := queue.GatherEnqueues(p.Session)
-	done := p.ask(peertest.Guarded(t), g, p.names(many)...)
-	p.Rec.Hook("Txn", func(ctx context.Context, req any, invoke func() error) error {
-		if txn, _ := req.(*pb.TxnRequest); writesOf(txn) == many {
-			<-ctx.Done()
-			return status.FromContextError(ctx.Err()).Err()
-		}
-		return invoke()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		rec := &etcdtest.Recorder{}
+		client := s.Client(vtime.WithDialOptions(rec.DialOptions()...))
+		session, err := lease.NewSession(t.Context(), client, lease.WithTTL(time.Minute))
+		require.NoError(t, err)
+		p := &together{&peertest.Peer{Client: client, Session: session, Rec: rec}, t, "m"}
+		const many = 4
+		g := queue.GatherEnqueues(p.Session)
+		done := p.ask(peertest.Guarded(t), g, p.names(many)...)
+		batches := 0
+		p.Rec.Hook("Txn", func(ctx context.Context, req any, invoke func() error) error {
+			if txn, _ := req.(*pb.TxnRequest); writesOf(txn) == many {
+				batches++
+				<-ctx.Done()
+				return status.FromContextError(ctx.Err()).Err()
+			}
+			return invoke()
+		})
+		g.Release()
+		p.release(p.granted(done, many))
+		nothingOut(t, g)
+		require.NotZero(t, batches)
+		require.Empty(t, p.left())
+		require.NoError(t, session.Close(t.Context()))
 	})
-	g.Release()
-	p.release(p.granted(done, many))
-	nothingOut(t, g)
-	require.Empty(t, p.left())
 }
 
 // Two requests are out whose member takes its time: what is asked for meanwhile has nothing to

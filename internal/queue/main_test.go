@@ -8,5 +8,5 @@ import (
 
 // With -short, what waits for a silent server or for leases to expire is left out, and crowds.
 func TestMain(m *testing.M) {
-	etcdtest.Main(m, "NotAnswered", "EndOfALease", "OutSomeAtATime", "GoOnWaitingBehind", "IsNobodysUntil", "OnASlowLink")
+	etcdtest.Main(m, "EndOfALease", "OutSomeAtATime", "GoOnWaitingBehind", "IsNobodysUntil", "OnASlowLink")
 }
