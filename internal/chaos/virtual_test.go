@@ -48,7 +48,7 @@ func TestVirtualLocksKeepWhatTheyPromise(t *testing.T) {
 		first, err = strconv.ParseUint(s, 10, 64)
 		require.NoError(t, err, virtualSeedVariable)
 	}
-	seeds := suite.Long[uint64](3, virtualSeeds)
+	seeds := suite.Long[uint64](2, virtualSeeds)
 	if race.Enabled || testing.Short() {
 		seeds = 1
 	}
