@@ -78,7 +78,7 @@ func TestProcessesThatMakeAndSweepAtTheSameTimeKeepTheirs(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			for range 100 {
+			for range suite.Long(40, 100) {
 				tempdir.Sweep(parent)
 				dir, err := tempdir.MakeIn(parent, "race")
 				if !assertNoError(t, err) {
