@@ -6,7 +6,7 @@
 // # Clusters
 //
 // [New] is for tests, [Start] for programs. Members are real etcd servers from
-// the embed package with a tick of 10 ms and an election timeout of 100 ms (300 under the race detector),
+// the embed package with a tick of 20 ms and an election timeout of 100 ms (300 under the race detector),
 // which makes the minimum lease TTL one second. They do not sync to disk: a
 // member survives [Cluster.Kill] and [Cluster.Restart], not the loss of the
 // machine. They log nothing, except why they panic.

@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	tickMs = 10
+	tickMs = 20
 	// electionMs is short, so that tests need not wait long for the next leader. Where the
 	// race detector slows the servers down, leaders would not last.
 	electionMs = 100 * race.Slowdown
