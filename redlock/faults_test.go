@@ -59,17 +59,14 @@ func onFaults(t *testing.T, which func(fault) bool, bad []int, test func(t *test
 		for _, n := range bad {
 			t.Run(fmt.Sprintf("%d %s", n, f.name), func(t *testing.T) {
 				t.Parallel()
-				if f.only != "redis-server" {
-					t.Run("embedded", func(t *testing.T) {
-						t.Parallel()
-						test(t, redistest.NewEmbedded(t, 5), f, n)
-					})
-				}
-				if f.only != "embedded" {
-					t.Run("redis-server", func(t *testing.T) {
-						t.Parallel()
-						test(t, redistest.New(t, 5), f, n)
-					})
+				with := func(t *testing.T, c *redistest.Cluster) { t.Helper(); test(t, c, f, n) }
+				switch f.only {
+				case "redis-server":
+					onProcesses(t, 5, with)
+				case "embedded":
+					onEmbedded(t, 5, with)
+				default:
+					onBoth(t, 5, with)
 				}
 			})
 		}

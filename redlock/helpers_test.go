@@ -65,14 +65,24 @@ func sizes() []int {
 func onBoth(t *testing.T, n int, test func(t *testing.T, c *redistest.Cluster), opts ...redistest.Option) {
 	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil || testing.Short() || suite.Long(false, true) {
-		t.Run("embedded", func(t *testing.T) {
-			t.Parallel()
-			test(t, redistest.NewEmbedded(t, n, opts...))
-		})
-		if testing.Short() {
-			return
-		}
+		onEmbedded(t, n, test, opts...)
 	}
+	if testing.Short() {
+		return
+	}
+	onProcesses(t, n, test, opts...)
+}
+
+func onEmbedded(t *testing.T, n int, test func(t *testing.T, c *redistest.Cluster), opts ...redistest.Option) {
+	t.Helper()
+	t.Run("embedded", func(t *testing.T) {
+		t.Parallel()
+		test(t, redistest.NewEmbedded(t, n, opts...))
+	})
+}
+
+func onProcesses(t *testing.T, n int, test func(t *testing.T, c *redistest.Cluster), opts ...redistest.Option) {
+	t.Helper()
 	t.Run("redis-server", func(t *testing.T) {
 		t.Parallel()
 		test(t, redistest.New(t, n, opts...))

@@ -177,6 +177,7 @@ func TestCloseWaitsNoLongerThanItsContext(t *testing.T) {
 func TestANodeBelowTheMinimumUptimeIsRefused(t *testing.T) {
 	t.Parallel()
 	onBoth(t, 1, func(t *testing.T, c *redistest.Cluster) {
+		c.Node(0).Restart(t)
 		p := newPeer(t, c, redlock.WithMinUptime(calm))
 		_, err := p.mutex(t, name).TryLock(guarded(t))
 		quorum, ok := errors.AsType[*redlock.QuorumError](err)

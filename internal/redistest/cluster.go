@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,6 +33,7 @@ type config struct {
 	certificate         *certificate // nil without TLS
 	master              string       // that a Sentinel watches; empty for a server
 	clock               string       // library that moves it; empty for none
+	lent                bool         // to a test, which leaves it to the next
 }
 
 func newConfig(opts []Option) config {
@@ -54,6 +56,7 @@ func WithRedisCluster() Option { return func(c *config) { c.cluster = true } }
 type Cluster struct {
 	nodes []*Node
 	trust *tls.Config // of clients, nil without TLS
+	lent  bool        // its processes may be used before and after
 	// end closes the cluster, once.
 	end func() error
 }
@@ -72,9 +75,11 @@ type Node struct {
 	embedded *embedded // nil if it is a process
 	process  *process  // nil if it is embedded
 	admin    *redis.Client
+	changed  atomic.Bool // into what no other test expects
 }
 
-// New starts n processes that live as long as the test.
+// New returns n processes for the time of the test. They may have been used before, but
+// nothing shows that except their uptime.
 func New(tb testing.TB, n int, opts ...Option) *Cluster {
 	tb.Helper()
 	if _, err := exec.LookPath(binary); err != nil {
@@ -83,7 +88,9 @@ func New(tb testing.TB, n int, opts ...Option) *Cluster {
 		}
 		tb.Skipf("SKIPPED %s: %v", tb.Name(), err)
 	}
-	c, err := Start(tb.Context(), n, opts...)
+	cfg := newConfig(opts)
+	cfg.lent = cfg == config{}
+	c, err := startProcesses(tb.Context(), n, cfg)
 	return c.until(tb, err)
 }
 
@@ -110,7 +117,10 @@ func (c *Cluster) until(tb testing.TB, err error) *Cluster {
 // Start starts n processes of redis-server and returns when all of them answer. ctx
 // bounds the start only.
 func Start(ctx context.Context, n int, opts ...Option) (*Cluster, error) {
-	cfg := newConfig(opts)
+	return startProcesses(ctx, n, newConfig(opts))
+}
+
+func startProcesses(ctx context.Context, n int, cfg config) (*Cluster, error) {
 	if cfg.tls {
 		var err error
 		if cfg.certificate, err = newCertificate(); err != nil {
@@ -118,7 +128,12 @@ func Start(ctx context.Context, n int, opts ...Option) (*Cluster, error) {
 		}
 	}
 	return start(n, cfg, func(node *Node) (err error) {
-		node.process, err = startProcess(ctx, cfg)
+		if cfg.lent {
+			node.process = unused.take()
+		}
+		if node.process == nil {
+			node.process, err = startProcess(ctx, cfg)
+		}
 		node.runner = node.process
 		return err
 	}, func(c *Cluster) error {
@@ -162,7 +177,10 @@ func StartEmbedded(n int, opts ...Option) (*Cluster, error) {
 }
 
 func start(n int, cfg config, start func(*Node) error, then func(*Cluster) error) (*Cluster, error) {
-	c := &Cluster{}
+	c := &Cluster{lent: cfg.lent}
+	if c.lent {
+		unused.enter()
+	}
 	if cfg.certificate != nil {
 		c.trust = cfg.certificate.trust
 	}
@@ -172,9 +190,10 @@ func start(n int, cfg config, start func(*Node) error, then func(*Cluster) error
 		if err := start(node); err != nil {
 			return nil, errors.Join(fmt.Errorf("redistest: %w", err), c.Close())
 		}
-		admin := Options(node.Addr())
-		admin.TLSConfig = c.trust
-		node.admin = redis.NewClient(admin)
+		options := Options(node.Addr())
+		options.TLSConfig = c.trust
+		node.admin = redis.NewClient(options)
+		node.admin.AddHook(admin{node})
 		c.nodes = append(c.nodes, node)
 	}
 	if err := then(c); err != nil {
@@ -183,20 +202,25 @@ func start(n int, cfg config, start func(*Node) error, then func(*Cluster) error
 	return c, nil
 }
 
-// Close kills all nodes. It is idempotent.
+// Close kills all nodes, except those that another test will use. It is idempotent.
 func (c *Cluster) Close() error { return c.end() }
 
 func (c *Cluster) close() error {
 	var errs []error
 	for _, n := range c.nodes {
+		reused := c.lent && n.reuse()
 		_ = n.admin.Close() // says only that it was closed before
-		errs = append(errs, n.kill())
-	}
-	for _, n := range c.nodes {
-		releaseAddress(n.Addr())
-		if n.process != nil {
-			errs = append(errs, n.process.remove())
+		switch {
+		case reused:
+		case n.process != nil:
+			errs = append(errs, n.process.finish())
+		default:
+			errs = append(errs, n.kill())
+			releaseAddress(n.Addr())
 		}
+	}
+	if c.lent {
+		errs = append(errs, unused.leave())
 	}
 	return errors.Join(errs...)
 }

@@ -38,6 +38,7 @@ func (n *Node) Suspend() error {
 	if n.process == nil {
 		return errors.New("redistest: an embedded node cannot be stopped; use a Net")
 	}
+	n.changed.Store(true)
 	return n.process.stop()
 }
 

@@ -19,6 +19,7 @@ const awaitEvery = 10 * time.Millisecond
 // Replicate makes node i of processes a replica of node 0, and returns when it has its data.
 func (c *Cluster) Replicate(tb testing.TB, i int) {
 	tb.Helper()
+	c.Node(0).changed.Store(true) // a Sentinel may follow
 	host, port, err := net.SplitHostPort(c.Node(0).Addr())
 	if err == nil {
 		err = c.Node(i).Admin().ReplicaOf(tb.Context(), host, port).Err()
@@ -58,11 +59,7 @@ func (c *Cluster) NewSentinel(tb testing.TB) string {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() {
-		_ = p.kill()
-		releaseAddress(p.addr())
-		_ = p.remove()
-	})
+	tb.Cleanup(func() { _ = p.finish() })
 	return p.addr()
 }
 

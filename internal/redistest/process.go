@@ -153,8 +153,12 @@ func (p *process) end() error {
 	return err
 }
 
-// remove deletes the directory.
-func (p *process) remove() error { return p.dir.Remove() }
+// finish kills the server for good.
+func (p *process) finish() error {
+	err := p.kill()
+	releaseAddress(p.address)
+	return errors.Join(err, p.dir.Remove())
+}
 
 // running returns the process, for signals.
 func (p *process) running() (*os.Process, error) {

@@ -1,0 +1,36 @@
+package redistest_test
+
+import (
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/conclave-go/conclave/internal/redistest"
+)
+
+// It is not parallel, so that nobody else takes the process.
+func TestAProcessIsLeftToTheNextTestUnlessItIsChanged(t *testing.T) {
+	redistest.New(t, 0) // a test that goes on
+	var first, second string
+	t.Run("first", func(t *testing.T) {
+		n := redistest.New(t, 1).Node(0)
+		first = n.Addr()
+		client := redis.NewClient(&redis.Options{Addr: first})
+		t.Cleanup(func() { _ = client.Close() })
+		require.NoError(t, client.Set(t.Context(), "key", "value", 0).Err())
+		require.NoError(t, client.Eval(t.Context(), "return 1", nil).Err())
+	})
+	t.Run("second", func(t *testing.T) {
+		n := redistest.New(t, 1).Node(0)
+		second = n.Addr()
+		require.Equal(t, first, second)
+		require.Zero(t, n.Admin().Exists(t.Context(), "key").Val())
+		require.ErrorContains(t, n.Admin().EvalSha(t.Context(), "e0e1f9fabfc9d4800c877a703b823ac0578ff8db", nil).Err(), "NOSCRIPT")
+		require.NoError(t, n.Admin().ConfigSet(t.Context(), "maxclients", "20").Err())
+	})
+	t.Run("third", func(t *testing.T) {
+		n := redistest.New(t, 1).Node(0)
+		require.Equal(t, "10000", n.Admin().ConfigGet(t.Context(), "maxclients").Val()["maxclients"])
+	})
+}
