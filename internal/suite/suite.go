@@ -47,7 +47,7 @@ func Essentials(m *testing.M, essential ...string) Suite { return Suite{m: m, es
 // Run runs the tests and returns their exit code.
 func (s Suite) Run() int {
 	flag.Parse()
-	dir, err := tempdir.MakeIn(parent(), strings.TrimSuffix(filepath.Base(os.Args[0]), filepath.Ext(os.Args[0])))
+	dir, err := tempdir.Make(strings.TrimSuffix(filepath.Base(os.Args[0]), filepath.Ext(os.Args[0])))
 	if err != nil {
 		return fail(err)
 	}
@@ -61,14 +61,6 @@ func (s Suite) Run() int {
 		}
 	}
 	return s.m.Run()
-}
-
-// parent is where the directory is made: in memory, if possible, and unless TMPDIR says where.
-func parent() string {
-	if dir := inMemory(); dir != "" {
-		return dir
-	}
-	return os.TempDir()
 }
 
 func fail(err error) int {

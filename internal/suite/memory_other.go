@@ -1,6 +1,0 @@
-//go:build !linux
-
-package suite
-
-// inMemory returns "": there is none.
-func inMemory() string { return "" }
