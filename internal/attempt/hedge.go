@@ -81,7 +81,8 @@ type hedge[T any] struct {
 	err     error
 }
 
-// undecided returns a channel that is closed when there is an outcome, nil if there is one.
+// undecided returns a channel that is closed when there is an outcome, nil if there is one. It
+// is for the caller, once.
 func (h *hedge[T]) undecided() <-chan struct{} {
 	h.mu.Lock()
 	defer h.mu.Unlock()

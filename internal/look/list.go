@@ -189,7 +189,7 @@ type Item struct {
 	judge Judge
 	gone  func() // instead of judge, of who expects an entry
 	ended func()
-	// created is set if judge need not be told of the entry of that create revision.
+	// created is set if only the absence of the entry of that create revision is of interest.
 	created int64
 	// missed is set if it is not known whether that is there, since a comparison of many has
 	// failed: until it is, looks read the key. It is protected by the list's mu.
@@ -204,7 +204,8 @@ func (l *List) Add(key string, judge Judge, ended func()) *Item {
 }
 
 // Expect is Add for who only wants to know whether the entry of create revision created is
-// under key: gone is called when a look finds that it is not. That costs a look less.
+// under key: gone is called when a look finds that it is not, and must not block. That costs a
+// look less.
 func (l *List) Expect(key string, created int64, gone, ended func()) *Item {
 	return l.add(&Item{list: l, key: key, gone: gone, ended: ended, created: created})
 }
@@ -230,7 +231,7 @@ func (l *List) distrust(expected []finding) {
 	}
 }
 
-// tell tells the judge how the key stood.
+// tell tells the judge how the key stood, or who expects an entry that it is gone.
 func (it *Item) tell(kv *mvccpb.KeyValue, rev int64) {
 	if it.gone == nil {
 		it.judge(kv, rev)

@@ -29,9 +29,9 @@ func (q *Queue) acquire(ctx context.Context, c *Call) (*Grant, error) {
 		if err != nil {
 			return nil, err
 		}
-		e.crowd.join(e)
+		e.crowd.add(e)
 		g, again, err := e.queued(ctx, e.join(ctx), c)
-		e.crowd.part(e)
+		e.crowd.drop(e)
 		if !again {
 			return g, err
 		}

@@ -52,7 +52,8 @@ type batches struct {
 	asked []*part       // what is asked for meanwhile, in order
 	limit int           // parts in a batch, once the server has refused more; 0 is mostParts
 	wait  time.Duration // how long a part is gathered at most, in tests; 0 is mostWait
-	// alarm goes off when the first of those that are gathered is overdue, or before; nil until
+	// alarm goes off when the first of those that are gathered is overdue, or before. It is not
+	// set while maxOut are out, since the next answer sends what is overdue. It is nil until
 	// anything was gathered.
 	alarm *time.Timer
 	// names are those of the parts that are out or asked for.

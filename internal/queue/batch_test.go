@@ -603,6 +603,20 @@ func TestSlowRequestsKeepOthersOnlyAMoment(t *testing.T) {
 		_, err = exclusive(p, "c").Acquire(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, queue.MostWait, time.Since(asked))
+
+		ctx, giveUp := context.WithCancel(t.Context())
+		first := make(chan error, 1)
+		go func() {
+			_, err := exclusive(p, "d").Acquire(ctx)
+			first <- err
+		}()
+		vtime.Advance(queue.MostWait / 2)
+		time.AfterFunc(queue.MostWait/4, giveUp)
+		asked = time.Now()
+		_, err = exclusive(p, "e").Acquire(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, queue.MostWait, time.Since(asked), "although the first of those that are gathered has left")
+		require.ErrorIs(t, <-first, context.Canceled)
 		require.Equal(t, []time.Duration{time.Second, time.Second}, []time.Duration{<-took, <-took})
 		require.NoError(t, session.Close(t.Context()))
 	}, vtime.WithServerOptions(late))

@@ -30,21 +30,23 @@ type crowd struct {
 	joining, opening, leaving gate
 	// The batches gather what is asked for at the same time.
 	enqueues, removals batches
+
+	mu sync.Mutex
 	// waiting are the entries that are put, or wait, by their keys.
-	mu      sync.Mutex
 	waiting map[string]*entry
 }
 
 // gate is passed by as many at a time as it has room for.
 type gate chan struct{}
 
-// pass waits for its turn, or the end of ctx. Who has passed has to leave.
-func (g gate) pass(ctx context.Context) error {
+// pass waits for its turn, and reports whether that has come before the end of ctx. Who has
+// passed has to leave.
+func (g gate) pass(ctx context.Context) bool {
 	select {
 	case g <- struct{}{}: // those who block here are served in order
-		return nil
+		return true
 	case <-ctx.Done():
-		return attempt.Ended(ctx, nil)
+		return false
 	}
 }
 
@@ -78,24 +80,23 @@ func crowdOf(s *lease.Session) *crowd {
 	return c
 }
 
-// enter waits until the entry's turn among the session's crowd has come: who has entered has
-// to leave joining.
+// enter passes the gate joining.
 func (e *entry) enter(ctx context.Context) error {
-	if e.crowd.joining.pass(ctx) != nil { // those before it may be waiting for an answer
+	if !e.crowd.joining.pass(ctx) { // those before it may be waiting for an answer
 		return attempt.Ended(ctx, inside.Of(e.q.Session).Caller().Trouble())
 	}
 	return nil
 }
 
-// join makes the entry known to those of its session who come to wait for it, until part.
-func (c *crowd) join(e *entry) {
+// add makes the entry known to those of its session who come to wait for it, until drop.
+func (c *crowd) add(e *entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.waiting[e.key()] = e
 }
 
-// part undoes join.
-func (c *crowd) part(e *entry) {
+// drop undoes add.
+func (c *crowd) drop(e *entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.waiting[e.key()] == e {

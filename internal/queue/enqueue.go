@@ -150,7 +150,7 @@ func (e *entry) absent() clientv3.Cmp {
 
 // putting returns a transaction that does then, which begins with puts, if conds hold, of
 // which one says that the entry is not there. Its keys come and go together, so the first one
-// tells whether it is there: the answers to otherwise come after the read of the first key.
+// tells whether it is there: the answers to otherwise come after the read of that key.
 func (e *entry) putting(conds []clientv3.Cmp, then, otherwise []clientv3.Op) *part {
 	gets := append([]clientv3.Op{clientv3.OpGet(e.key())}, otherwise...)
 	return &part{entry: e, conds: conds, then: then, otherwise: gets}

@@ -118,9 +118,9 @@ func some(of []clientv3.OpOption, n int64, how ...clientv3.OpOption) []clientv3.
 	return append(append(of, clientv3.WithPrefix(), clientv3.WithLimit(n), clientv3.WithKeysOnly()), how...)
 }
 
-// queued appends to puts the reads that tell whom an entry waits for which they put.
-func (l Lane) queued(puts []clientv3.Op) []clientv3.Op {
-	return append(append(puts, l.newest), l.kind.reads()...)
+// queued appends to the operations that put an entry the reads that tell whom it waits for.
+func (l Lane) queued(ops []clientv3.Op) []clientv3.Op {
+	return append(append(ops, l.newest), l.kind.reads()...)
 }
 
 // older returns the reads that tell whom an entry waits for that was created at the

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync/atomic"
@@ -31,7 +32,7 @@ func (e *entry) remove() {
 	// Unsettled first: if the lease is about to end, nobody runs what follows.
 	e.becomeUnsettled()
 	e.keys.Remove(func(ctx context.Context) {
-		if e.crowd.joining.pass(ctx) != nil { // the lease has ended
+		if !e.crowd.joining.pass(ctx) { // the lease has ended
 			return
 		}
 		defer e.crowd.joining.leave()
@@ -71,8 +72,8 @@ func (e *entry) removeUnsettled(ctx context.Context) {
 // delete removes the entry if it is the one we made, trying until ctx ends, and
 // reports whether all of it was there.
 func (e *entry) delete(ctx context.Context) (removed bool, err error) {
-	if err := e.exit(ctx); err != nil {
-		return false, err
+	if !e.passLeaving(ctx) {
+		return false, cmp.Or(e.lease.Err(), attempt.Ended(ctx, nil))
 	}
 	defer e.crowd.leaving.leave()
 	p := &part{entry: e, shared: e.shareable() && e.created != 0}
@@ -96,11 +97,10 @@ func (e *entry) delete(ctx context.Context) (removed bool, err error) {
 	return did.Load(), err
 }
 
-// exit waits until the entry may be removed, ctx ends, or the entry's lease has: who may has to
-// leave leaving.
-func (e *entry) exit(ctx context.Context) error {
+// passLeaving passes the gate leaving, unless ctx ends before, or the entry's lease.
+func (e *entry) passLeaving(ctx context.Context) bool {
 	if e.crowd.leaving.passAtOnce() {
-		return nil
+		return true
 	}
 	bound, done := e.bind(ctx)
 	defer done()

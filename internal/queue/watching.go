@@ -90,7 +90,7 @@ func (v *watching) observe() (done func()) {
 // run watches until the leg's predecessor goes out of its way, and says why it ended.
 func (v *watching) run() wakeup {
 	e, g := v.e, v.leg
-	if e.crowd.opening.pass(v.ctx) != nil {
+	if !e.crowd.opening.pass(v.ctx) {
 		return wakeup{why: callerDone}
 	}
 	leave := sync.OnceFunc(e.crowd.opening.leave)

@@ -179,6 +179,7 @@ func queueMutants() group {
 		{name: "two of one name in a batch", file: "batch.go", fn: "batches.enter", old: "; out {", with: "; out && false {"},
 		{name: "a release that is waited for is not hurried", file: "grace.go", fn: "hurried", old: "given.caller.Err() != nil", with: "given.caller == nil"},
 		{name: "what was not sent is in doubt", file: "state.go", fn: "inDoubt", old: "!errors.Is(err, errUnsent) && ", with: ""},
+		{name: "whoever is gathered behind one that has left waits for an answer", file: "batch.go", fn: "batches.flush", old: "b.setAlarm()", with: ""},
 		{name: "one that has left a refused batch is waited for", file: "batch.go", fn: "batches.apart", old: "if !p.left {", with: "if true {"},
 		{name: "a batch goes on that all have left", file: "batch.go", fn: "batch.leave", old: "t.cancel()", with: ""},
 		{name: "a batch in which a condition fails is taken for done", file: "batch.go", fn: "batches.send", old: "case err == nil && resp.Succeeded:", with: "case err == nil:"},
