@@ -199,7 +199,7 @@ func (c *Cluster) addLearner(ctx context.Context) error {
 		return err
 	}
 	m.joins = true
-	if err := m.start(); err != nil {
+	if err := m.restart(ctx); err != nil {
 		return err
 	}
 	return m.awaitReady(ctx)

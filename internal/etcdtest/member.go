@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -159,11 +160,16 @@ func (m *member) start() error {
 	return nil
 }
 
-// restart is start with patience for a port that somebody else has at the moment.
+// unheard is what etcd says when a new member asks another who the members are, and that one has not heard
+// yet of the new one.
+const unheard = "error validating peerURLs"
+
+// restart is start with patience for a port that somebody else has at the moment, and for members that do
+// not know yet that this one joins them.
 func (m *member) restart(ctx context.Context) error {
 	for {
 		err := m.start()
-		if err == nil || !ports.Taken(err) {
+		if err == nil || !ports.Taken(err) && !strings.Contains(err.Error(), unheard) {
 			return err
 		}
 		timer := time.NewTimer(rebindPause)

@@ -108,10 +108,25 @@ func (e *Etcd) add(ctx context.Context, m *member, register func(context.Context
 	m.lives++
 	m.job.Dir = filepath.Join(filepath.Dir(m.job.Dir), fmt.Sprintf("%s-%d", m.job.Name, m.lives))
 	m.job.Joins, m.job.Cluster = true, clusterOf(all, url, m.job.Name)
-	if err := m.start(); err != nil {
-		return err
+	return m.join(ctx)
+}
+
+// unheard is what etcd says when a new member asks another who the members are, and that one has not heard
+// yet of the new one.
+const unheard = "error validating peerURLs"
+
+// join starts a member that joins a cluster until all there know of it, and returns when it serves.
+func (m *member) join(ctx context.Context) error {
+	for {
+		if err := m.start(); err != nil {
+			return err
+		}
+		err := m.await(ctx)
+		if err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), unheard) {
+			return err
+		}
+		_ = m.kill() // it has ended
 	}
-	return m.await(ctx)
 }
 
 // clusterOf is the cluster as etcd's configuration has it: the new member has no name yet.
