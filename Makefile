@@ -30,7 +30,7 @@ test:
 short:
 	go test -short ./...
 
-# long is test with all of what is random or virtual, of which tests do a quarter by default,
+# long is test with all of what is random or virtual, of which tests do a part by default,
 # and checks what lock and election do against the specification, see spec.
 .PHONY: long
 long:

@@ -12,7 +12,11 @@ import (
 	"github.com/conclave-go/conclave/internal/etcdtest"
 )
 
-const leakVariable = "CONCLAVETEST_LEAK"
+// leakVariable is set in a process that [conclavetest.Main] runs, to leaks if that is to leak.
+const (
+	leakVariable = "CONCLAVETEST_LEAK"
+	leaks        = "a goroutine"
+)
 
 // goroutinesAtInit is counted when all that this package imports has been initialized.
 var goroutinesAtInit = runtime.NumGoroutine()
@@ -32,7 +36,7 @@ func TestMain(m *testing.M) {
 
 // TestLeak leaves a goroutine behind in the process that TestMainFindsLeaks starts.
 func TestLeak(t *testing.T) {
-	if os.Getenv(leakVariable) == "" {
+	if os.Getenv(leakVariable) != leaks {
 		t.Skip("not the process that is to leak")
 	}
 	go func() { select {} }()
@@ -40,11 +44,17 @@ func TestLeak(t *testing.T) {
 
 func TestMainFindsLeaks(t *testing.T) {
 	t.Parallel()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestLeak$")
-	cmd.Env = append(os.Environ(), leakVariable+"=1")
-	out, err := cmd.CombinedOutput()
+	main := func(does string) (out string, err error) {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestLeak$")
+		cmd.Env = append(os.Environ(), leakVariable+"="+does)
+		b, err := cmd.CombinedOutput()
+		return string(b), err
+	}
+	out, err := main(leaks)
 	require.Error(t, err)
-	require.Contains(t, string(out), "TestLeak", "the leak's stack")
+	require.Contains(t, out, "TestLeak", "the leak's stack")
+	out, err = main("no leak")
+	require.NoError(t, err, out)
 }
 
 func TestImportingStartsNothing(t *testing.T) {

@@ -15,5 +15,5 @@ func TestMain(m *testing.M) {
 		"KeyIsDeletedWhileItWaits", "OvertakenLeavesNothing", "EtcdctlLocks", "InAnyOfItsKeys", "HandedOverInOrder", "IsOwnerHolds", "UnlockThatFails",
 		"SessionIsClosedIsTold", "LockReturns", "ItsOwnMutexOnceMore$", "WithStrict", "TheOneBeforeHasLeft", "ALockerExcludes", "IsNotMadeAgain",
 		"AnotherLeaseIsNotTaken", "IsOrphaned", "GivenUpByUnlock", "TTLIs", "AsItIs", "LeavesTheLease", "LeaseAndItsKeys", "KeysCanBeGone", "NilOrZero",
-		"HaveTheValues", "KeepTheSum", "WhatItHasWritten", "WritesNothing", "BadArguments", "OfOneRevision", "RangesShow", "KeptAsJSON", "ATransactionCosts")
+		"HaveTheValues", "KeepTheSum", "WhatItHasWritten", "WritesNothing", "BadArguments", "OfOneRevision", "RangesShow", "KeptAsJSON", "ATransactionCosts", "EveryExportedName")
 }

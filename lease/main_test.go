@@ -18,5 +18,5 @@ func TestMain(m *testing.M) {
 		"OfItsBestLease", "OfAFewKinds", "ReasonsOfErrors", "EveryObserver", "AreToldOfItsEnd", "FromTheGrantOn",
 		"DoesNotKnowIsLost", "ASessionHealsAfterALoss", "RevivesNothingBefore", "FromTheSendingOfARenewal", "AfterAShortOutage",
 		"RegisterReports", "RegisterPuts", "RegisterRefuses", "OncePerSession", "AfterALeaseLoss", "ATakeoverOverwrites", "EndsItsRegistrations",
-		"IsFoundToHaveSucceeded", "AMalformedEndpoint", "CanBeAdopted")
+		"IsFoundToHaveSucceeded", "AMalformedEndpoint", "CanBeAdopted", "^TestASessionThatDoesNotHealEnds")
 }

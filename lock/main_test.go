@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	}
 	// With -short, of each kind of lock, and of Do, Run and transactions: its main path, what it costs, whom it names, its errors.
 	etcdtest.Essentials(m,
-		"^Example(NewRWMutex|RWMutex_Downgrade|NewSemaphore|NewMulti|WithLocalHandoff|RequestRelease|Mutex_Do|Hold_Txn|Inspect|Fence_Check)$",
+		"^Example(NewRWMutex|RWMutex_Downgrade|NewSemaphore|NewMulti|WithLocalHandoff|RequestRelease|Mutex_Do|Hold_Txn|RWMutex_TryRDo|Inspect|Fence_Check)$",
 		"^TestF[3679]", "^TestF10", "^TestFence", "Token",
 		"WaitersAreGrantedInTheOrder", "LockAndUnlockOfAFreeLock", "LockOfATakenLock", "TryLockSaysWho",
 		"TheThirdTakesOver", "^TestWaiterLeavesTheQueue", "^TestWaiterWhoseKeyIsDeletedQueuesAgain", "HoldIsOverAfterUnlock", "HoldEndsBeforeItsKey",

@@ -23,5 +23,5 @@ func TestMain(m *testing.M) {
 		"DoEndsItsContext", "DoSays", "RunKeeps", "WithEndsWith", "DifferentNames", "AreRefused", "IsAnError", "CannotBeCompared", "StatesHave",
 		"CloseEndsHolds", "LossesAre", "ComesInPairs", "KeysHaveThePrefix", "ManyExtend", "AKeyOfAnotherIs", "ForgotTheScripts", "ARestartedServer",
 		"ALostReplyDoes", "ARefusalForGood", "AReleaseWhoseReply", "EveryThirdOfATTL", "ThatCannotBeRenewed",
-		"AHungMinority", "ReachesAWaiter", "AfterTheKeysExpire", "BelowTheMinimumUptime"))
+		"AHungMinority", "ReachesAWaiter", "AfterTheKeysExpire", "BelowTheMinimumUptime", "TheDriftAllowance", "ForTheGracePeriod"))
 }

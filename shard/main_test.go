@@ -13,5 +13,6 @@ func TestMain(m *testing.M) {
 		"APlanInSteps", "NoMoreMovesAre", "ShardsOfTheDead", "ReturnsNonsenseIsNot", "DoesNotOverrule", "LargestPlan",
 		"OneMemberOwnsAll", "MembersThatComeAndGo", "ACrashedMembers", "DoesNotReturnInTime", "JoinRefuses", "MembersMustAgree", "ANameOfALiving",
 		"FailsPanics", "MovedByHand", "InspectShows", "WishesFor", "ARouterKnows", "LongerThanItsContext", "AlthoughRepliesAreLost",
-		"BeforeAnybodyElse", "CloseNames", "AssignerThatIsLate")
+		"BeforeAnybodyElse", "CloseNames", "AssignerThatIsLate",
+		"WhoIsEvacuatedLosesAll", "AFrozenGroupMoves", "WithinTheGraceDoNotMove")
 }

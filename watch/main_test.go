@@ -7,7 +7,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// Left out with -short: what is random or much, what waits for a stall, what has several members or many streams.
 	// With -short: streams, caches and Reconcile, what ends them, compaction, a reset.
 	etcdtest.Essentials(m,
 		"^Example(Stream|NewCache|Cache_Changes|Cache_WaitRevision|Reconcile|WithConflation)$", "^Fuzz", "AModel$",
@@ -16,5 +15,5 @@ func TestMain(m *testing.M) {
 		"BesideThePrefix", "WithContextAndCache", "StaysReadable", "CacheStops", "RefusesWrong", "ReplayTheState", "WhatItHad",
 		"LastGoodOne", "PanicOfDecode", "WhileDisconnected", "OneTransaction", "RebuiltStream", "HearOfAStream",
 		"EveryKeyThereIs", "OnceMoreThatChanged", "BacksOffExp", "LastErrorOfEvery", "MoreKeysThanWorkers", "APanicToTheKey", "EndsWithTheCache",
-		"SilentStreamIs")
+		"SilentStreamIs", "SnapshotsBegin", "FromASecondCache", "AsksForItRunsAgain", "EveryResyncPeriod")
 }

@@ -12,16 +12,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/alicebob/miniredis/v2/server"
-	lua "github.com/yuin/gopher-lua"
 )
-
-// A miniredis makes an interpreter for each script that it runs, by default with room for far deeper calls than scripts make.
-var _ = small(1<<10, 32)
-
-func small(registry, calls int) struct{} {
-	lua.RegistrySize, lua.CallStackSize = registry, calls
-	return struct{}{}
-}
 
 // loading is what a server answers that is not ready.
 const loading = "LOADING Redis is loading the dataset in memory"

@@ -12,7 +12,7 @@ import (
 
 // A process of redis-server costs 60 ms of CPU time from its start to its end, more than most tests that
 // use it. So a test that is done with one leaves it to the next, empty and without clients, for as long as any
-// test has some. What a test has stopped, killed or told by [Node.Admin] to be different ends with it.
+// test has some. What a test has stopped or told by [Node.Admin] to be different, and what is down, ends with it.
 
 // unused are the processes that wait for a test.
 //

@@ -20,6 +20,8 @@ import (
 // chooses are the functions that take patterns of tests' names.
 var chooses = regexp.MustCompile(`^(suite|etcdtest)\.(Of|Main|Essentials)$`)
 
+var isTest = regexp.MustCompile(`^(Test|Example|Fuzz)`)
+
 // A pattern that matches nothing is of a test that has another name by now: it would run with -short, or no longer run.
 func TestEachPatternOfASuiteMatchesATest(t *testing.T) {
 	t.Parallel()
@@ -35,11 +37,13 @@ func TestEachPatternOfASuiteMatchesATest(t *testing.T) {
 		require.NoError(t, err)
 		dir := filepath.Dir(path)
 		for _, d := range file.Decls {
-			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil {
+			f, ok := d.(*ast.FuncDecl)
+			switch {
+			case !ok || f.Recv != nil:
+			case f.Name.Name == "TestMain":
+				patterns[dir] = append(patterns[dir], patternsIn(t, f)...)
+			case isTest.MatchString(f.Name.Name):
 				tests[dir] = append(tests[dir], f.Name.Name)
-				if f.Name.Name == "TestMain" {
-					patterns[dir] = append(patterns[dir], patternsIn(t, f)...)
-				}
 			}
 		}
 		return nil

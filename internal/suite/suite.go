@@ -52,7 +52,7 @@ func (s Suite) Run() int {
 		return fail(err)
 	}
 	defer func() { _ = dir.Remove() }() // the next process tries again
-	if os.Getenv("GOGC") == "" {
+	if os.Getenv("GOGC") == "" && flag.Lookup("test.bench").Value.String() == "" {
 		debug.SetGCPercent(garbage)
 	}
 	for _, err := range []error{os.Setenv("TMPDIR", dir.Path()), runMany(), s.shorten()} {

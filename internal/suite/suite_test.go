@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,7 +16,16 @@ import (
 	"github.com/conclave-go/conclave/internal/suite"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(suite.Of(m, "Unknown", "AndSlow$")) }
+func TestMain(m *testing.M) {
+	if os.Getenv(essentialVariable) != "" {
+		goleak.VerifyTestMain(suite.Essentials(m, "^TestInside$"))
+		return
+	}
+	goleak.VerifyTestMain(suite.Of(m, "Unknown", "AndSlow$"))
+}
+
+// essentialVariable is set for a process that has essential tests.
+const essentialVariable = "CONCLAVE_SUITE_ESSENTIAL"
 
 // insideVariable is set for the process that the tests below start.
 const insideVariable = "CONCLAVE_SUITE_INSIDE"
@@ -62,6 +72,19 @@ func TestShortSuitesLeaveOutWhatIsSlow(t *testing.T) {
 	require.Contains(t, out, "PASS: TestInside ")
 	require.NotContains(t, out, "TestInsideAndSlow")
 	require.Contains(t, inside(t, "A=B", "-test.short", "-test.skip=nothing"), "PASS: TestInsideAndSlow")
+}
+
+func TestShortSuitesOfEssentialsRunNothingElse(t *testing.T) {
+	t.Parallel()
+	if os.Getenv(essentialVariable) != "" {
+		t.Skip("this is one")
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.short", "-test.v")
+	cmd.Env = append(os.Environ(), insideVariable+"=1", essentialVariable+"=1")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+	require.Equal(t, 1, strings.Count(string(out), "=== RUN"), string(out))
+	require.Contains(t, string(out), "PASS: TestInside ")
 }
 
 func TestTheEnvironmentMakesTestsLong(t *testing.T) {
