@@ -9,6 +9,7 @@ import (
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/peertest"
 	"github.com/conclave-go/conclave/internal/queue"
+	"github.com/conclave-go/conclave/internal/race"
 )
 
 // exclusive returns the queue of a mutex, as a peer has it.
@@ -26,7 +27,7 @@ func TestTheEndOfALeaseIsNobodysTurn(t *testing.T) {
 	t.Parallel()
 	const crowd = 24
 	c := etcdtest.New(t)
-	holder, p := peertest.New(t, c), peertest.New(t, c, peertest.WithTTL(peertest.Unhurried))
+	holder, p := peertest.New(t, c), peertest.New(t, c, peertest.WithTTL(peertest.Unhurried*race.Slowdown))
 	name := c.Prefix(t) + "m"
 	h, err := exclusive(holder, name).Acquire(peertest.Guarded(t))
 	require.NoError(t, err)
