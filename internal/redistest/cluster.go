@@ -193,7 +193,7 @@ func start(n int, cfg config, start func(*Node) error, then func(*Cluster) error
 		options := Options(node.Addr())
 		options.TLSConfig = c.trust
 		node.admin = redis.NewClient(options)
-		node.admin.AddHook(admin{node})
+		node.admin.AddHook(hook(node.notice))
 		c.nodes = append(c.nodes, node)
 	}
 	if err := then(c); err != nil {

@@ -1,7 +1,6 @@
 package redistest
 
 import (
-	"context"
 	"sync/atomic"
 	"testing"
 
@@ -75,7 +74,7 @@ func (n *Net) Clients(tb testing.TB, edit ...func(*redis.Options)) []redis.Unive
 	var all []redis.UniversalClient
 	for _, p := range n.proxies {
 		client := connect(tb, p.Addr(), edit)
-		client.AddHook(n.calls)
+		client.AddHook(hook(n.calls.count))
 		all = append(all, client)
 	}
 	return all
@@ -95,26 +94,5 @@ func (c counter) count(cmd redis.Cmder) {
 	case "hello", "auth", "select", "client":
 	default:
 		c.calls.Add(1)
-	}
-}
-
-// DialHook changes nothing.
-func (c counter) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-// ProcessHook counts one command.
-func (c counter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		c.count(cmd)
-		return next(ctx, cmd)
-	}
-}
-
-// ProcessPipelineHook counts several.
-func (c counter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		for _, cmd := range cmds {
-			c.count(cmd)
-		}
-		return next(ctx, cmds)
 	}
 }

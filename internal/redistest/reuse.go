@@ -96,9 +96,6 @@ func (n *Node) empty(ctx context.Context) error {
 	return err
 }
 
-// admin is the hook of a client that notices whether the node is as others are after what it was told.
-type admin struct{ node *Node }
-
 // ordinary reports whether a command changes nothing but keys and scripts.
 func ordinary(command string) bool {
 	switch command {
@@ -109,33 +106,13 @@ func ordinary(command string) bool {
 	return false
 }
 
-func (a admin) notice(cmds ...redis.Cmder) {
-	for _, cmd := range cmds {
-		called := strings.ToLower(cmd.Name())
-		if args := cmd.Args(); called == "client" && len(args) > 1 {
-			called = strings.ToLower(fmt.Sprint(called, " ", args[1]))
-		}
-		if !ordinary(called) {
-			a.node.changed.Store(true)
-		}
+// notice notes whether the node is not as others are any more after what it is told.
+func (n *Node) notice(cmd redis.Cmder) {
+	called := strings.ToLower(cmd.Name())
+	if args := cmd.Args(); called == "client" && len(args) > 1 {
+		called = strings.ToLower(fmt.Sprint(called, " ", args[1]))
 	}
-}
-
-// DialHook does nothing.
-func (a admin) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-// ProcessHook notices a command.
-func (a admin) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		a.notice(cmd)
-		return next(ctx, cmd)
-	}
-}
-
-// ProcessPipelineHook notices several.
-func (a admin) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		a.notice(cmds...)
-		return next(ctx, cmds)
+	if !ordinary(called) {
+		n.changed.Store(true)
 	}
 }

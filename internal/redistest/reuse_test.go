@@ -13,7 +13,7 @@ import (
 func TestAProcessIsLeftToTheNextTestUnlessItIsChanged(t *testing.T) {
 	redistest.New(t, 0) // a test that goes on
 	over := t.Cleanup
-	var first, second, third string
+	var first, second, fourth string
 	t.Run("first", func(t *testing.T) {
 		n := redistest.New(t, 1).Node(0)
 		first = n.Addr()
@@ -41,12 +41,15 @@ func TestAProcessIsLeftToTheNextTestUnlessItIsChanged(t *testing.T) {
 	})
 	t.Run("third", func(t *testing.T) {
 		n := redistest.New(t, 1).Node(0)
-		third = n.Addr()
 		require.Equal(t, "10000", n.Admin().ConfigGet(t.Context(), "maxclients").Val()["maxclients"])
+	})
+	t.Run("fourth", func(t *testing.T) {
+		n := redistest.New(t, 1).Node(0)
+		fourth = n.Addr()
 		require.NoError(t, n.Suspend())
 		require.NoError(t, n.Resume())
 	})
-	t.Run("fourth", func(t *testing.T) {
-		require.NotEqual(t, third, redistest.New(t, 1).Node(0).Addr())
+	t.Run("fifth", func(t *testing.T) {
+		require.NotEqual(t, fourth, redistest.New(t, 1).Node(0).Addr())
 	})
 }

@@ -94,7 +94,7 @@ func (v *Virtual) Clients(tb testing.TB) []redis.UniversalClient {
 	var all []redis.UniversalClient
 	for i, opts := range v.Options() {
 		client := redis.NewClient(opts)
-		client.AddHook(v.wires[i].calls)
+		client.AddHook(hook(v.wires[i].calls.count))
 		tb.Cleanup(func() { _ = client.Close() }) // a test may have closed it
 		all = append(all, client)
 	}
@@ -272,4 +272,4 @@ func (w *Wire) pass(c *wireConn) bool {
 
 // Counter counts the calls of a client to whose hooks it is added, as those of
 // [Virtual.Clients] are.
-func (w *Wire) Counter() redis.Hook { return w.calls }
+func (w *Wire) Counter() redis.Hook { return hook(w.calls.count) }
