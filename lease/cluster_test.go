@@ -146,7 +146,7 @@ func TestALeaseSurvivesAQuorumLostForLessThanItsDeadline(t *testing.T) {
 	t.Parallel()
 	c := newTrio(t)
 	p := newPulse()
-	l := newLease(t, c.Client(t, etcdtest.WithFastReconnect()), lease.WithTTL(30*time.Second), p.observe(), p.listen())
+	l := newLease(t, c.Client(t, etcdtest.WithFastReconnect()), lease.WithTTL(15*time.Second), p.observe(), p.listen())
 	require.NoError(t, c.Kill(0))
 	require.NoError(t, c.Kill(1))
 	inside.Keys(l).Hurry()

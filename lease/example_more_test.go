@@ -49,6 +49,9 @@ func ExampleWithObserver() {
 	if _, err := client.Revoke(ctx, l.ID()); err != nil { // an operator's mistake
 		log.Fatal(err)
 	}
+	if _, err := lease.Register(ctx, session, "instances/7", "10.0.0.7:80"); err != nil { // which this finds out
+		log.Fatal(err)
+	}
 	cause := <-lost
 	fmt.Println(errors.Is(cause, lease.ErrLost), lease.ReasonOf(cause))
 	if err := session.Close(ctx); err != nil {
@@ -81,8 +84,7 @@ func ExampleWithLogger() {
 	if _, err := client.Revoke(ctx, l.ID()); err != nil {
 		log.Fatal(err)
 	}
-	<-l.Context().Done()
-	if _, err := session.Lease(ctx); err != nil {
+	if _, err := lease.Register(ctx, session, "instances/7", "10.0.0.7:80"); err != nil { // it is put under a new lease
 		log.Fatal(err)
 	}
 	if err := session.Close(ctx); err != nil {

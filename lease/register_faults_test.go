@@ -415,6 +415,7 @@ func TestAListenerMayAskARegistrationWhoseLeaseIsFoundToHaveEnded(t *testing.T) 
 		return rpctypes.ErrGRPCPermissionDenied
 	})
 	wearOut(l) // so that the registration moves to another lease
+	inside.Keys(l).Hurry()
 	await(t, refused, "the put under that")
 	allow()
 	eventually(t, func() bool { return l.Err() != nil }, "the end")

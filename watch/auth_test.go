@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/watch"
 )
 
@@ -117,7 +118,6 @@ func TestExpiredTokenOfASharedGRPCStreamIsReplaced(t *testing.T) {
 // server that many come back to at once takes long to check it.
 func TestAWatchThatTakesThreeStallLimitsToOpenIsOpened(t *testing.T) {
 	t.Parallel()
-	c, root := newRealm(t)
 	const checking = 3 * watch.MinStall
 	var checks atomic.Int64
 	slowly := func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
@@ -132,12 +132,28 @@ func TestAWatchThatTakesThreeStallLimitsToOpenIsOpened(t *testing.T) {
 			return ctx.Err()
 		}
 	}
-	client := c.Client(t, etcdtest.WithUser(user, password), etcdtest.WithConfig(func(c *clientv3.Config) {
-		c.DialOptions = append(c.DialOptions, grpc.WithChainUnaryInterceptor(slowly))
-	}))
-	p := newTap(t, client, realm, watch.WithPrefix(), watch.WithStall(watch.MinStall))
-	p.next()
-	rev := put(t, root, realm+"a", "1")
-	require.Equal(t, []string{set(realm+"a", "1", rev)}, p.events(1))
-	require.Less(t, checks.Load(), int64(30), "it is asked less and less often")
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		require.NoError(t, enableAuth(t.Context(), s.Client()))
+		client := s.Client(vtime.WithDialOptions(grpc.WithChainUnaryInterceptor(slowly)), vtime.WithConfig(func(c *clientv3.Config) {
+			c.Username, c.Password = etcdtest.RootUser, etcdtest.RootPassword
+		}))
+		p := newTap(t, client, realm, watch.WithPrefix(), watch.WithStall(watch.MinStall))
+		p.next()
+		rev := put(t, client, realm+"a", "1")
+		require.Equal(t, []string{set(realm+"a", "1", rev)}, p.events(1))
+		require.Less(t, checks.Load(), int64(30), "it is asked less and less often")
+	})
+}
+
+// enableAuth has one user, who may do everything.
+func enableAuth(ctx context.Context, client *clientv3.Client) error {
+	_, err := client.UserAdd(ctx, etcdtest.RootUser, etcdtest.RootPassword)
+	if err != nil {
+		return err
+	}
+	if _, err = client.UserGrantRole(ctx, etcdtest.RootUser, "root"); err != nil {
+		return err
+	}
+	_, err = client.AuthEnable(ctx)
+	return err
 }

@@ -15,6 +15,7 @@ import (
 	"go.etcd.io/etcd/client/v3/namespace"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/watch"
 )
 
@@ -49,42 +50,43 @@ func TestCacheLoadsAllPagesAtOneRevision(t *testing.T) {
 
 func TestCacheFollowsPutsDeletesAndExpiredLeases(t *testing.T) {
 	t.Parallel()
-	cluster := etcdtest.New(t)
-	prefix, client := cluster.Prefix(t), cluster.Client(t)
-	ctx := guarded(t)
-	put(t, client, prefix+"a", "1")
-	c := newTextCache(t, client, prefix)
-	item, ok := c.Get(prefix + "a")
-	require.True(t, ok)
-	require.Equal(t, "1", item.Value)
-	require.EqualValues(t, 1, item.Version)
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		const prefix = "p/"
+		client, ctx := s.Client(), t.Context()
+		put(t, client, prefix+"a", "1")
+		c := newTextCache(t, client, prefix)
+		item, ok := c.Get(prefix + "a")
+		require.True(t, ok)
+		require.Equal(t, "1", item.Value)
+		require.EqualValues(t, 1, item.Version)
 
-	lease, err := client.Grant(ctx, 5) // enough for a look on a busy machine
-	require.NoError(t, err)
-	rev := put(t, client, prefix+"a", "2", clientv3.WithLease(lease.ID))
-	require.NoError(t, c.WaitRevision(ctx, rev))
-	item, ok = c.Get(prefix + "a")
-	require.True(t, ok)
-	require.Equal(t, watch.Item[string]{
-		Value: "2", ModRevision: rev, CreateRevision: item.CreateRevision, Version: 2, Lease: lease.ID,
-	}, item)
-	require.Less(t, item.CreateRevision, rev)
-
-	for change, err := range c.Changes(ctx) { // until the lease expires
+		lease, err := client.Grant(ctx, 60)
 		require.NoError(t, err)
-		if change.Deleted {
-			require.Equal(t, prefix+"a", change.Key)
-			break
-		}
-	}
-	_, ok = c.Get(prefix + "a")
-	require.False(t, ok)
+		rev := put(t, client, prefix+"a", "2", clientv3.WithLease(lease.ID))
+		require.NoError(t, c.WaitRevision(ctx, rev))
+		item, ok = c.Get(prefix + "a")
+		require.True(t, ok)
+		require.Equal(t, watch.Item[string]{
+			Value: "2", ModRevision: rev, CreateRevision: item.CreateRevision, Version: 2, Lease: lease.ID,
+		}, item)
+		require.Less(t, item.CreateRevision, rev)
 
-	require.NoError(t, c.WaitRevision(ctx, put(t, client, prefix+"a", "3")))
-	item, _ = c.Get(prefix + "a")
-	require.EqualValues(t, 1, item.Version, "a key that was created again")
-	require.NoError(t, c.WaitRevision(ctx, remove(t, client, prefix, clientv3.WithPrefix())))
-	require.Zero(t, c.Snapshot().Len())
+		for change, err := range c.Changes(ctx) { // until the lease expires
+			require.NoError(t, err)
+			if change.Deleted {
+				require.Equal(t, prefix+"a", change.Key)
+				break
+			}
+		}
+		_, ok = c.Get(prefix + "a")
+		require.False(t, ok)
+
+		require.NoError(t, c.WaitRevision(ctx, put(t, client, prefix+"a", "3")))
+		item, _ = c.Get(prefix + "a")
+		require.EqualValues(t, 1, item.Version, "a key that was created again")
+		require.NoError(t, c.WaitRevision(ctx, remove(t, client, prefix, clientv3.WithPrefix())))
+		require.Zero(t, c.Snapshot().Len())
+	})
 }
 
 func TestCacheDoesNotKnowKeysBesideThePrefix(t *testing.T) {

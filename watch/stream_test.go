@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
+	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/watch"
 )
 
@@ -141,15 +142,17 @@ func TestWhatHappensWhileTheSnapshotIsReadIsDeliveredOnce(t *testing.T) {
 
 func TestExpiredLeasesDeleteTheirKeysInTheStream(t *testing.T) {
 	t.Parallel()
-	c := etcdtest.New(t)
-	client, prefix := c.Client(t), c.Prefix(t)
-	grant, err := client.Grant(guarded(t), 5) // enough for a snapshot on a busy machine
-	require.NoError(t, err)
-	commit(t, client, clientv3.OpPut(prefix+"a", "1", clientv3.WithLease(grant.ID)), clientv3.OpPut(prefix+"b", "1", clientv3.WithLease(grant.ID)))
-	p := newTap(t, client, prefix, watch.WithPrefix(), watch.WithSnapshot())
-	require.Len(t, p.next().Events, 2)
-	b := p.next()
-	require.Equal(t, []string{gone(prefix+"a", b.Revision), gone(prefix+"b", b.Revision)}, show(b), "a lease ends in one revision, and so in one batch")
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		client := s.Client()
+		grant, err := client.Grant(t.Context(), 60)
+		require.NoError(t, err)
+		commit(t, client, clientv3.OpPut("k/a", "1", clientv3.WithLease(grant.ID)), clientv3.OpPut("k/b", "1", clientv3.WithLease(grant.ID)))
+		p := newTap(t, client, "k/", watch.WithPrefix(), watch.WithSnapshot())
+		require.Len(t, p.next().Events, 2)
+		vtime.Advance(2 * time.Minute)
+		b := p.next()
+		require.Equal(t, []string{gone("k/a", b.Revision), gone("k/b", b.Revision)}, show(b), "a lease ends in one revision, and so in one batch")
+	})
 }
 
 func TestStreamsOfAClientHaveAGRPCStreamEach(t *testing.T) {
