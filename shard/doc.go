@@ -77,7 +77,8 @@
 //   - The planner crashes or is cut off, even between two pieces of a plan: the last plan
 //     stays in force and readable; the next planner is elected after at most a TTL.
 //   - Nobody can reach etcd: all ownerships end at their deadlines. When etcd is
-//     back, members again own what the plan says.
+//     back, members again own what the plan says. A [Join] under way goes on with the session's
+//     next lease, if its own has ended. If the client is closed, all calls end with an error.
 //   - A reply is lost or late: writes of the plan are conditional on what they
 //     replace, and so never take effect late; locks and registrations recover by themselves.
 //   - A function returns too early or panics: the shard is released, and asked for again

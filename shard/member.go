@@ -440,7 +440,7 @@ func (m *Member) supplanted(p *planned) bool {
 	if by, ok := p.member(m.name); !ok || by.Nonce == m.entry.Nonce || m.replaced() {
 		return false
 	}
-	resp, err := request(m.life, func(ctx context.Context) (*clientv3.GetResponse, error) {
+	resp, err := request(m.life, m.session.Client(), func(ctx context.Context) (*clientv3.GetResponse, error) {
 		return m.session.Client().Get(ctx, m.keys.member(m.name))
 	})
 	if err != nil || len(resp.Kvs) == 0 {

@@ -91,7 +91,7 @@ func wish(ctx context.Context, client *clientv3.Client, k keys, conds []clientv3
 		return err
 	}
 	conds = append(conds, clientv3.Compare(clientv3.CreateRevision(k.shards()), ">", 0))
-	resp, err := request(ctx, func(ctx context.Context) (*clientv3.TxnResponse, error) {
+	resp, err := request(ctx, client, func(ctx context.Context) (*clientv3.TxnResponse, error) {
 		return client.Txn(ctx).If(conds...).Then(op).Commit()
 	})
 	switch {
@@ -108,7 +108,7 @@ func groupShards(ctx context.Context, client *clientv3.Client, k keys) (int, err
 	if err := checkClient(ctx, client); err != nil {
 		return 0, err
 	}
-	resp, err := request(ctx, func(ctx context.Context) (*clientv3.GetResponse, error) { return client.Get(ctx, k.shards()) })
+	resp, err := request(ctx, client, func(ctx context.Context) (*clientv3.GetResponse, error) { return client.Get(ctx, k.shards()) })
 	switch {
 	case err != nil:
 		return 0, fmt.Errorf("shard: reading group %q: %w", k.group, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -21,9 +22,14 @@ const (
 	lastPause  = time.Second
 )
 
-// request makes a request until it is answered or refused, or ctx ends. It must do no harm
-// if it is carried out twice.
-func request[T any](ctx context.Context, try func(ctx context.Context) (T, error)) (T, error) {
+// errClientClosed is why a request has failed that was made with a closed client.
+var errClientClosed = errors.New("the etcd client was closed")
+
+// request makes a request until it is answered or refused, the client is closed, or ctx ends.
+// It must do no harm if it is carried out twice.
+func request[T any](ctx context.Context, client *clientv3.Client, try func(ctx context.Context) (T, error)) (T, error) {
+	ctx, release := whileOpen(ctx, client)
+	defer release()
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		within, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), tryTimeout)
 		answer, err := try(within)
@@ -37,20 +43,45 @@ func request[T any](ctx context.Context, try func(ctx context.Context) (T, error
 	}
 }
 
-// transient reports whether an error may go away by itself.
-func transient(err error) bool {
-	code := status.Code(err)
-	if e, ok := errors.AsType[rpctypes.EtcdError](err); ok {
-		code = e.Code()
+// whileOpen returns a context that also ends when the client is closed: calls on a closed
+// client fail as if the server could not be reached.
+func whileOpen(ctx context.Context, client *clientv3.Client) (within context.Context, release func()) {
+	within, cancel := context.WithCancelCause(ctx)
+	//nolint:forbidigo // not a deadline: with a closed client there is no answer
+	closed := client.Ctx()
+	if closed.Err() != nil {
+		cancel(errClientClosed)
 	}
-	switch code {
-	case codes.PermissionDenied, codes.InvalidArgument, codes.OutOfRange, codes.Unimplemented:
-		return false
-	case codes.ResourceExhausted:
-		return !errors.Is(err, rpctypes.ErrNoSpace)
-	default:
+	stop := context.AfterFunc(closed, func() { cancel(errClientClosed) })
+	return within, func() { stop(); cancel(nil) }
+}
+
+// transient reports whether an error may go away by itself, so that the same request may yet be
+// answered. What is not known to do so is final: a lease that the server does not know, for
+// one, never comes back.
+func transient(err error) bool {
+	if errors.Is(err, context.DeadlineExceeded) { // this attempt has had its time
 		return true
 	}
+	switch code(err) {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Internal, codes.Aborted, codes.Unauthenticated:
+		return true
+	case codes.Unknown: // what a member says whose leader is changing, and one that was removed; etcd has no names for it
+		return strings.Contains(err.Error(), "raft proposal dropped") || strings.Contains(err.Error(), "raft: stopped")
+	default:
+		return errors.Is(err, rpctypes.ErrTooManyRequests) || errors.Is(err, rpctypes.ErrAuthOldRevision) || errors.Is(rpctypes.Error(err), errLearner)
+	}
+}
+
+// errLearner is what a learner says that is asked for what only voting members answer.
+var errLearner = rpctypes.Error(rpctypes.ErrGRPCNotSupportedForLearner)
+
+// code returns the gRPC code of an error of the client.
+func code(err error) codes.Code {
+	if named, ok := errors.AsType[rpctypes.EtcdError](rpctypes.Error(err)); ok {
+		return named.Code()
+	}
+	return status.Code(err)
 }
 
 // sleep waits, and reports whether ctx is still going.
