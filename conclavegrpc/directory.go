@@ -114,7 +114,7 @@ func (d *directory) tell(r *serviceResolver) {
 	switch {
 	case len(d.known) > 0 || d.known != nil && d.cfg.empty == FailCalls:
 		// The error is for resolvers that can ask again.
-		_ = r.conn.UpdateState(resolver.State{Endpoints: d.known})
+		_ = r.conn.UpdateState(state(d.known))
 	case d.failed != nil:
 		r.conn.ReportError(d.failed)
 	}

@@ -38,7 +38,8 @@
 //
 // # Metadata and weights
 //
-// [Endpoint].Metadata reaches balancers as an attribute, see [Metadata]. A member "weight"
+// [Endpoint].Metadata reaches balancers as an attribute, see [Metadata], also those of
+// google.golang.org/grpc/balancer/base, which read addresses instead of endpoints. A member "weight"
 // in it is what [Weight] returns. gRPC has no balancer that takes weights from a resolver:
 // round_robin ignores them, and weighted_round_robin measures its own. Zones, subsets and
 // delays for mass restarts are also left to balancers.

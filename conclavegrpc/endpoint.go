@@ -83,8 +83,22 @@ func (e Endpoint) resolved() resolver.Endpoint {
 	return out
 }
 
+// state returns what gRPC is told of endpoints. Some balancers, such as those of balancer/base, read only the addresses, which
+// gRPC does not make from endpoints, as it does the other way round.
+func state(endpoints []resolver.Endpoint) resolver.State {
+	var addresses []resolver.Address
+	for _, e := range endpoints {
+		for _, a := range e.Addresses {
+			a.BalancerAttributes = e.Attributes //nolint:staticcheck // deprecated is it for addresses in endpoints
+			addresses = append(addresses, a)
+		}
+	}
+	return resolver.State{Endpoints: endpoints, Addresses: addresses}
+}
+
 // Metadata returns the metadata of an endpoint that a resolver of this package has found,
-// as encoding/json decodes it into an any; nil if it has none.
+// as encoding/json decodes it into an any; nil if it has none. A balancer that is told of addresses instead makes the
+// endpoint: resolver.Endpoint{Attributes: address.BalancerAttributes}.
 func Metadata(e resolver.Endpoint) any {
 	m, _ := e.Attributes.Value(metadataKey{}).(metadata)
 	return m.value

@@ -21,11 +21,11 @@ type RegisterOption interface {
 }
 
 type registerConfig struct {
-	grace   time.Duration
-	health  healthgrpc.HealthServer
-	service string
-	lease   []lease.RegisterOption
-	log     *slog.Logger
+	grace    time.Duration
+	health   healthgrpc.HealthServer
+	service  string
+	takeover bool
+	log      *slog.Logger
 }
 
 type registerOption func(c *registerConfig) error
@@ -61,10 +61,11 @@ func WithHealth(server healthgrpc.HealthServer, service string) RegisterOption {
 }
 
 // WithTakeover makes Register overwrite a key that exists under another lease, see
-// [lease.WithTakeover].
+// [lease.WithTakeover]. That holds until the key is in place for the first time: with [WithHealth], an instance that
+// another has replaced meanwhile waits for that one's key to go when it serves again.
 func WithTakeover() RegisterOption {
 	return registerOption(func(c *registerConfig) error {
-		c.lease = append(c.lease, lease.WithTakeover())
+		c.takeover = true
 		return nil
 	})
 }
@@ -100,7 +101,7 @@ func Register(ctx context.Context, s *lease.Session, service, instance string, e
 	if err != nil {
 		return nil, err
 	}
-	r := &Registration{session: s, cfg: c, key: keys + instance, value: value}
+	r := &Registration{session: s, cfg: c, key: keys + instance, takeover: c.takeover, value: value}
 	return r, r.open(ctx)
 }
 

@@ -24,8 +24,9 @@ type Registration struct {
 	cancel  context.CancelFunc
 	minding sync.WaitGroup // of the health; ends after cancel
 
-	mu    sync.Mutex
-	value string
+	mu       sync.Mutex
+	takeover bool // until first in place: whoever loses the key to another does not take it back
+	value    string
 	// err is why the address is not in the registry. It is nil if it is, as far as kept knows.
 	err error
 	// kept is nil while the address is not in the registry; until its removal is confirmed it is leaving.
@@ -136,11 +137,18 @@ func (r *Registration) put(ctx context.Context) error {
 func (r *Registration) register(ctx context.Context) (kept *lease.Registration, value string, err error) {
 	r.mu.Lock()
 	value = r.value
+	var opts []lease.RegisterOption
+	if r.takeover {
+		opts = append(opts, lease.WithTakeover())
+	}
 	r.mu.Unlock()
-	kept, err = lease.Register(ctx, r.session, r.key, value, r.cfg.lease...)
-	if err != nil && ctx.Err() != nil && kept != nil {
-		r.mu.Lock()
-		defer r.mu.Unlock()
+	kept, err = lease.Register(ctx, r.session, r.key, value, opts...)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case err == nil:
+		r.takeover = false
+	case ctx.Err() != nil && kept != nil:
 		r.kept, r.leaving = kept, true
 	}
 	return kept, value, err

@@ -272,3 +272,33 @@ func TestARegistrationThatIsClosedWhileItIsPutIsRemoved(t *testing.T) {
 		require.Zero(t, count(t, reader, name))
 	}
 }
+
+func TestAServerThatWasReplacedDoesNotTakeItsKeyBackWhenItServesAgain(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.New(t)
+	name, reader, s := service(t, c), c.Client(t), newServer(t)
+	serves := func(status healthgrpc.HealthCheckResponse_ServingStatus) { s.health.SetServingStatus("", status) }
+	options := []conclavegrpc.RegisterOption{conclavegrpc.WithTakeover(), conclavegrpc.WithHealth(s.health, "")}
+	// It does not look at its key by itself before it is told that it does not serve.
+	session, err := lease.NewSession(guarded(t), c.Client(t), lease.WithTTL(lease.MaxTTL))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, session.Close(guarded(t))) })
+	r := register(t, session, name, "a", "old:1", options...)
+	defer func() { require.NoError(t, r.Close(guarded(t))) }()
+	serves(healthgrpc.HealthCheckResponse_SERVING)
+	require.Eventually(t, func() bool { return r.Err() == nil }, guard, tick)
+
+	replaces := register(t, newSession(t, c.Client(t)), name, "a", "new:1", conclavegrpc.WithTakeover())
+	serves(healthgrpc.HealthCheckResponse_NOT_SERVING)
+	require.Eventually(t, func() bool { return errors.Is(r.Err(), conclavegrpc.ErrNotServing) }, guard, tick)
+	serves(healthgrpc.HealthCheckResponse_SERVING)
+	require.Eventually(t, func() bool { return !errors.Is(r.Err(), conclavegrpc.ErrNotServing) }, guard, tick)
+	_, taken := errors.AsType[*lease.TakenError](r.Err())
+	require.True(t, taken, r.Err())
+	resp, err := reader.Get(guarded(t), name+"/a")
+	require.NoError(t, err)
+	require.Contains(t, string(resp.Kvs[0].Value), "new:1")
+
+	require.NoError(t, replaces.Close(guarded(t)))
+	require.Eventually(t, func() bool { return r.Err() == nil }, guard, tick, "a key that is gone is free")
+}
