@@ -32,8 +32,8 @@ func (a *app) registerCommand() *cobra.Command {
 		Long: `register puts KEY with VALUE under a lease, runs COMMAND, and removes KEY when COMMAND has ended. If the lease is lost or somebody
 deletes KEY, KEY is put again, and COMMAND keeps running.
 
-If KEY already exists under another lease, the exit code is 75 and COMMAND is not run; --takeover replaces it. Whoever had it before
-then ends with 76.
+If KEY already exists under another lease, the exit code is 75 and COMMAND is not run; --takeover replaces it, once. Whoever had it
+before then ends with 76, and does not take it back.
 
 With --ready-cmd, KEY exists only while that line, run by sh every --ready-interval, succeeds. Without COMMAND, KEY stays until
 register is stopped, just as lock holds.`,
@@ -136,6 +136,7 @@ type registrar struct {
 	options    *registerOptions
 	key, value string
 	current    *lease.Registration // nil once its removal is confirmed
+	had        bool                // the key has been in place
 	leaving    bool                // current is being removed
 	trouble    string              // what was noted last
 }
@@ -185,16 +186,24 @@ func (r *registrar) note(err error) error {
 // settle puts the key or removes it, whichever it should be.
 func (r *registrar) settle(ctx context.Context) error {
 	ready := r.ready(ctx)
+	if err := r.replaced(); err != nil { // a removal would forget it
+		return err
+	}
 	if r.leaving || !ready {
 		if err := r.remove(ctx); err != nil {
 			return err
 		}
 	}
-	switch {
-	case !ready:
+	if !ready || r.current != nil {
 		return nil
-	case r.current == nil:
-		return r.put(ctx)
+	}
+	return r.put(ctx)
+}
+
+// replaced returns an error if somebody else has the key that was in place.
+func (r *registrar) replaced() error {
+	if r.current == nil {
+		return nil
 	}
 	if _, ok := errors.AsType[*lease.TakenError](r.current.Err()); ok {
 		return &exitError{code: exitLost, err: fmt.Errorf("registration %q: was taken over: %w", r.key, r.current.Err())}
@@ -202,20 +211,29 @@ func (r *registrar) settle(ctx context.Context) error {
 	return nil
 }
 
+// put takes over only the first time: two that did so whenever they are ready would replace each other for ever.
 func (r *registrar) put(ctx context.Context) error {
 	var opts []lease.RegisterOption
-	if r.options.takeover {
+	if r.options.takeover && !r.had {
 		opts = append(opts, lease.WithTakeover())
 	}
 	current, err := lease.Register(ctx, r.session, r.key, r.value, opts...)
 	if taken, ok := errors.AsType[*lease.TakenError](err); ok {
-		return &exitError{code: exitNotObtained, err: fmt.Errorf("registration %q: exists, with value %q, under lease %x: ends with that lease, or is replaced with --takeover",
-			r.key, taken.Value, int64(taken.Lease))}
+		return r.refusal(taken)
 	}
 	if err == nil {
-		r.current = current
+		r.current, r.had = current, true
 	}
 	return err
+}
+
+// refusal is the error if somebody else has the key that is to be put.
+func (r *registrar) refusal(taken *lease.TakenError) error {
+	if r.had {
+		return &exitError{code: exitLost, err: fmt.Errorf("registration %q: was taken over while it was not ready: %w", r.key, taken)}
+	}
+	return &exitError{code: exitNotObtained, err: fmt.Errorf("registration %q: exists, with value %q, under lease %x: ends with that lease, or is replaced with --takeover",
+		r.key, taken.Value, int64(taken.Lease))}
 }
 
 // putFirst puts the key before anything runs, which etcd has to answer in time.

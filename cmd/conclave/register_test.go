@@ -175,6 +175,28 @@ func TestAKeyOfSomebodyElseIsRefusedOrTakenOver(t *testing.T) {
 	require.Zero(t, second.ends())
 }
 
+func TestAKeyThatWasTakenOverIsNotTakenBackByOneThatIsReadyAgain(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	client := p.client()
+	file := filepath.Join(p.dir, "ready")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	// It is not ready by the time it could look at its key by itself.
+	first := p.start("register", "services/a", "one", "--takeover", "--ttl", "300", "--ready-cmd", "test -e ready",
+		"--ready-interval", "20ms", "--", "sleep", "60")
+	p.awaits(client, "one")
+	require.NoError(t, os.Remove(file))
+	p.awaits(client, "")
+	second := p.start("register", "services/a", "two", "--takeover")
+	second.says("services/a")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	require.Equal(t, 76, first.ends(), first.stderr)
+	require.Contains(t, first.stderr.String(), "was taken over")
+	p.awaits(client, "two")
+	require.NoError(t, second.in.Close())
+	require.Zero(t, second.ends())
+}
+
 func TestARegistrationIsGoneWithAProgramThatIsKilled(t *testing.T) {
 	t.Parallel()
 	p := newProgram(t)
