@@ -120,7 +120,7 @@ const patience = time.Second
 
 // awaitLeader reads the leader, trying until ctx ends.
 func awaitLeader(ctx context.Context, client *clientv3.Client, p place) (Leader, lease.Header, error) {
-	resp, err := attempt.Hedge(ctx, attempt.Limits{Patience: patience}, func(ctx context.Context) (*clientv3.GetResponse, error) {
+	resp, err := attempt.Hedge(ctx, attempt.Limits{Patience: patience, Caller: &attempt.Caller{Client: client}}, func(ctx context.Context) (*clientv3.GetResponse, error) {
 		return client.Get(ctx, p.prefix, append(clientv3.WithFirstCreate(), clientv3.WithPrefix())...)
 	})
 	if err != nil {

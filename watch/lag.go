@@ -102,7 +102,7 @@ func (r *reception) inquire(ctx context.Context, within time.Duration) {
 		return
 	}
 	r.running.Go(func() { // ends with ctx; it does not take turns, since it is about what holds up the others
-		resp, err := readFrom(ctx, f.client, f.stall/10, f.keys.key, clientv3.WithKeysOnly())
+		resp, err := f.streams.readAtOnce(ctx, f.stall/10, f.keys.key, clientv3.WithKeysOnly())
 		if err == nil {
 			f.streams.latest.learn(known, resp.Header)
 		}

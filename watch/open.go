@@ -56,6 +56,7 @@ func (f *follower) open(ctx context.Context, revision int64) (*leg, error) {
 				return w, err
 			}
 		case <-more.C:
+			o.f.streams.caller.Redial()
 			if o.spare != nil && time.Since(began) >= f.stall/2 {
 				return o.takeSpare(), nil
 			}

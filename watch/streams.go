@@ -126,6 +126,7 @@ type streams struct {
 	reads     chan struct{} // has a token for each read that is out
 	alone     chan struct{} // and for each watch that is alone for a moment
 	latest    latest
+	caller    attempt.Caller
 
 	mu    sync.Mutex
 	users int // followers
@@ -153,7 +154,7 @@ func streamsOf(client *clientv3.Client) *streams {
 	if s == nil {
 		s = &streams{
 			client: client, questions: make(chan struct{}, maxQuestions), routine: make(chan struct{}, maxQuestions/2),
-			reads: make(chan struct{}, maxReads), alone: make(chan struct{}, maxAlone),
+			reads: make(chan struct{}, maxReads), alone: make(chan struct{}, maxAlone), caller: attempt.Caller{Client: client},
 		}
 		if clients.streams == nil {
 			clients.streams = make(map[*clientv3.Client]*streams)
@@ -285,12 +286,12 @@ func (s *streams) read(ctx context.Context, patience time.Duration, key string, 
 		return nil, ended(ctx)
 	}
 	defer func() { <-s.reads }()
-	return readFrom(ctx, s.client, patience, key, opts...)
+	return s.readAtOnce(ctx, patience, key, opts...)
 }
 
-// readFrom is read without taking turns.
-func readFrom(ctx context.Context, client *clientv3.Client, patience time.Duration, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
-	return attempt.Hedge(ctx, attempt.Limits{Patience: patience}, func(ctx context.Context) (*clientv3.GetResponse, error) {
-		return client.Get(ctx, key, opts...)
+// readAtOnce is read without taking turns.
+func (s *streams) readAtOnce(ctx context.Context, patience time.Duration, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	return attempt.Hedge(ctx, attempt.Limits{Patience: patience, Caller: &s.caller}, func(ctx context.Context) (*clientv3.GetResponse, error) {
+		return s.client.Get(ctx, key, opts...)
 	})
 }

@@ -212,6 +212,7 @@ func (h *hedge[T]) note(attempt *context.CancelCauseFunc, v T, err error) {
 	default:
 		h.last = err
 		h.limits.tell(h.began, err)
+		h.limits.Caller.Redial()
 		h.wait, h.silent = h.limits.Patience, 0
 		h.timer.Reset(Spread(h.pause))
 		h.pause = min(2*h.pause, maxPause)

@@ -8,15 +8,22 @@ import (
 	"google.golang.org/grpc/connectivity"
 )
 
+// redialTime is how long a connection that had failed may take to come back when it is dialled again.
+const redialTime = 250 * time.Millisecond
+
 // AwaitFailure waits until the client can make no connection, and reports whether that came
-// before the end of ctx.
+// before the end of ctx. A failure may be one of long ago, after which gRPC only waits: that counts
+// if it fails again.
 func AwaitFailure(ctx context.Context, client *clientv3.Client) bool {
 	connection := client.ActiveConnection()
 	for {
 		state := connection.GetState()
 		switch state {
 		case connectivity.TransientFailure:
-			return true
+			if !redial(ctx, client) {
+				return ctx.Err() == nil
+			}
+			continue
 		case connectivity.Idle:
 			connection.Connect()
 		default:
@@ -25,6 +32,16 @@ func AwaitFailure(ctx context.Context, client *clientv3.Client) bool {
 			return false
 		}
 	}
+}
+
+// redial has a client whose connections have failed dial again, and reports whether one comes back. Until
+// then the state is that of a failure.
+func redial(ctx context.Context, client *clientv3.Client) bool {
+	connection := client.ActiveConnection()
+	ctx, cancel := context.WithTimeout(ctx, redialTime)
+	defer cancel()
+	connection.ResetConnectBackoff()
+	return connection.WaitForStateChange(ctx, connectivity.TransientFailure)
 }
 
 const (

@@ -85,7 +85,7 @@ const requestLife = time.Hour
 // lease of the entry a request would be the end of all that is under that if its owner's user
 // may not write it: etcd renews a lease only for those who may write each of its keys.
 func GrantRequests(ctx context.Context, client *clientv3.Client) (clientv3.LeaseID, error) {
-	resp, err := attempt.Hedge(ctx, attempt.Limits{Patience: patience}, func(ctx context.Context) (*clientv3.LeaseGrantResponse, error) {
+	resp, err := attempt.Hedge(ctx, attempt.Limits{Patience: patience, Caller: &attempt.Caller{Client: client}}, func(ctx context.Context) (*clientv3.LeaseGrantResponse, error) {
 		return client.Grant(ctx, seconds(requestLife))
 	})
 	if err != nil {
@@ -98,7 +98,7 @@ func GrantRequests(ctx context.Context, client *clientv3.Client) (clientv3.Lease
 // its create revision, so that it means nothing to later ones. It reports whether the entry
 // was there.
 func Request(ctx context.Context, client *clientv3.Client, o Occupant, under clientv3.LeaseID) (bool, error) {
-	resp, err := attempt.Hedge(ctx, attempt.Limits{Patience: patience}, func(ctx context.Context) (*clientv3.TxnResponse, error) {
+	resp, err := attempt.Hedge(ctx, attempt.Limits{Patience: patience, Caller: &attempt.Caller{Client: client}}, func(ctx context.Context) (*clientv3.TxnResponse, error) {
 		return client.Txn(ctx).
 			If(clientv3.Compare(clientv3.CreateRevision(o.Key), "=", o.CreateRevision)).
 			Then(clientv3.OpPut(requestKey(o.Key), strconv.FormatInt(o.CreateRevision, 10), clientv3.WithLease(under))).

@@ -112,7 +112,7 @@ func Parse(kv *mvccpb.KeyValue) Occupant {
 // Read returns the entries of the queue with the given prefix, oldest first, and the
 // header of the answer. A read that has no answer is repeated until ctx ends.
 func Read(ctx context.Context, client *clientv3.Client, prefix string) ([]Occupant, lease.Header, error) {
-	resp, err := attempt.Hedge(ctx, attempt.Limits{Patience: patience}, func(ctx context.Context) (*clientv3.GetResponse, error) {
+	resp, err := attempt.Hedge(ctx, attempt.Limits{Patience: patience, Caller: &attempt.Caller{Client: client}}, func(ctx context.Context) (*clientv3.GetResponse, error) {
 		return client.Get(ctx, prefix, clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
 	})
 	if err != nil {
@@ -128,7 +128,7 @@ func Read(ctx context.Context, client *clientv3.Client, prefix string) ([]Occupa
 // TTL returns how long a lease lasts unless it is renewed, 0 if it has ended. A request
 // that has no answer is repeated until ctx ends.
 func TTL(ctx context.Context, client *clientv3.Client, id clientv3.LeaseID) (time.Duration, error) {
-	resp, err := attempt.Hedge(ctx, attempt.Limits{Patience: patience}, func(ctx context.Context) (*clientv3.LeaseTimeToLiveResponse, error) {
+	resp, err := attempt.Hedge(ctx, attempt.Limits{Patience: patience, Caller: &attempt.Caller{Client: client}}, func(ctx context.Context) (*clientv3.LeaseTimeToLiveResponse, error) {
 		return client.TimeToLive(ctx, id)
 	})
 	if err != nil {
