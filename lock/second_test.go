@@ -139,6 +139,45 @@ func TestReleasesToACrowdAreDeliveredToOneOrTwoAndDoNotSearchTheQueue(t *testing
 	require.LessOrEqual(t, len(events(p.Rec)), 2*waiters)
 }
 
+// All watches of a session share a gRPC stream, and may fail together. To search the queue for each would
+// keep the server from the holder's renewals.
+func TestACrowdWhoseWatchesFailTogetherWatchesAgainWithoutASearchOfTheQueue(t *testing.T) {
+	t.Parallel()
+	const waiters = 100
+	c := etcdtest.New(t, etcdtest.WithControl())
+	holder, p := newPeer(t, c, withTTL(calm)), newPeer(t, c, withTTL(5*time.Minute)) // no look meanwhile
+	h := holder.lock(t, "m")
+	var all sync.WaitGroup
+	m := p.mutex(t, "m")
+	for range waiters {
+		all.Go(func() {
+			h, err := m.Lock(guarded(t))
+			if err == nil {
+				err = h.Unlock(guarded(t))
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	eventually(t, func() bool { return created(p) > waiters }, "all watch, and the idle one")
+	for range 3 {
+		_, err := holder.Client.Put(guarded(t), "other", "")
+		require.NoError(t, err)
+	}
+	require.NoError(t, c.Compact(guarded(t)))
+	p.Rec.Reset()
+	p.Net.Reset()
+	eventually(t, func() bool { return created(p) > 2*waiters }, "all have failed, and watch again")
+	for _, call := range p.Rec.Calls() {
+		txn, ok := call.Request.(*pb.TxnRequest)
+		search := func(op *pb.RequestOp) bool { return len(op.GetRequestRange().GetRangeEnd()) > 0 }
+		require.False(t, ok && slices.ContainsFunc(txn.Success, search), call)
+	}
+	unlock(t, h)
+	all.Wait()
+}
+
 // created returns how many of a peer's watches were created.
 func created(p *peer) (n int) {
 	for _, w := range p.Watches() {

@@ -80,7 +80,11 @@ func (e *entry) wait(ctx context.Context) error {
 			if !attempt.Pause(ctx, pause) {
 				return attempt.Ended(ctx, w.err)
 			}
+			again := pause < maxWatchPause && !denied(w.err)
 			pause = min(2*pause, maxWatchPause)
+			if again {
+				continue // the next watch begins with a read that does not search the queue
+			}
 		default:
 			pause = firstWatchPause
 		}
@@ -124,6 +128,11 @@ func (e *entry) proceed(ctx context.Context, g *leg, w wakeup) error {
 		return nil
 	case w.why == predecessorGone && e.simple() && e.ahead != nil && e.ahead.hasOwned(g.before.created):
 		return e.present(ctx, w.after)
+	case w.why == watchFailed: // as all others of the session may have
+		if !e.crowd.opening.pass(ctx) {
+			return attempt.Ended(ctx, w.err)
+		}
+		defer e.crowd.opening.leave()
 	}
 	return e.check(ctx, w.after)
 }
