@@ -81,6 +81,8 @@
 //     next lease, if its own has ended. If the client is closed, all calls end with an error.
 //   - A reply is lost or late: writes of the plan are conditional on what they
 //     replace, and so never take effect late; locks and registrations recover by themselves.
+//   - A plan is not written, whole or in part: what has been is kept, and the rest is tried
+//     again, after 200 ms, and at the most 5 s if nothing gets through.
 //   - A function returns too early or panics: the shard is released, and asked for again
 //     after a pause.
 //   - A function does not return within the drain time, or within a second after its shard was
@@ -100,7 +102,8 @@
 //	                        and 1 read more, and 2 requests each 200 ms until it is free
 //	a shard that moves      2 writes, 1 watch, at most 1 read; a member that has some to give
 //	                        away has 1 watch, and reads their queues now and then, 128 at once
-//	a plan                  1 write per 64 KiB: for 1,000 shards it has 4 kB
+//	a plan                  1 write per 64 KiB that has changed since the plan before the last:
+//	                        for 1,000 shards it has 4 kB
 //	at rest                 what a hold costs, see docs/capacity.md, and the goroutine that
 //	                        the function runs on; no requests but the session's
 //	the planner             a copy of the group's keys in memory

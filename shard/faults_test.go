@@ -2,6 +2,7 @@ package shard_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -51,6 +52,16 @@ func (p *peer) onPut(suffix string, fn etcdtest.UnaryHook) (remove func()) {
 			if strings.HasSuffix(key, suffix) {
 				return fn(ctx, req, invoke)
 			}
+		}
+		return invoke()
+	})
+}
+
+// onPlan calls fn with each transaction that puts a key of the plan.
+func (p *peer) onPlan(fn etcdtest.UnaryHook) (remove func()) {
+	return p.rec.Hook("Txn", func(ctx context.Context, req any, invoke func() error) error {
+		if slices.ContainsFunc(puts(req), func(key string) bool { return strings.HasPrefix(key, group+"/plan/") }) {
+			return fn(ctx, req, invoke)
 		}
 		return invoke()
 	})
@@ -214,12 +225,15 @@ func TestAHeadThatArrivesLateDoesNotGoWithPiecesOfAnotherAttempt(t *testing.T) {
 			return err
 		})
 		b := f.join("b", small())
-		require.Equal(t, map[string]int{"a": 10, "b": 10}, counts(f.settled()))
+		vtime.Advance(100 * time.Millisecond)
+		require.NotNil(t, late)
+		c := f.join("A", small()) // the first in the plan, so that its pieces are others
+		require.Equal(t, map[string]int{"a": 7, "b": 6, "A": 7}, counts(f.settled()))
 		require.True(t, arrived)
 		require.NoError(t, f.plan().PlanError)
 		removeHead()
 		removePiece()
-		stopAll(a, b)
+		stopAll(a, b, c)
 	})
 }
 

@@ -19,8 +19,6 @@ const (
 	// gather is how long the planner waits for more after it has heard of something, so
 	// that what comes together is one round of planning.
 	gather = 50 * time.Millisecond
-	// planRetry is how long it waits after a plan that could not be written.
-	planRetry = 200 * time.Millisecond
 	// succession is how long the shards of a member that is gone are kept if a process waits to
 	// take its name: that one looks every 200 ms.
 	succession = 500 * time.Millisecond
@@ -61,6 +59,8 @@ type planner struct {
 	moving map[ID]move
 	// excuse is the last error of the assigner that was logged.
 	excuse string
+	// unwritten says why the last plan was not written.
+	unwritten trouble
 }
 
 // lead makes plans until the term ends.
@@ -156,12 +156,7 @@ func (p *planner) round(ctx context.Context) time.Duration {
 		e.Version = st.plan.Version
 	}
 	if !st.plan.says(members, out.owners) {
-		if err := p.write(ctx, st, members, out.owners, &e); err != nil {
-			p.log.Warn("shard: plan not written; trying again", "error", err)
-			e.Err, next = errors.Join(e.Err, err), planRetry
-		} else {
-			p.log.Info("shard: plan written", "version", e.Version, "members", e.Members, "moves", e.Moves, "placed", e.Placed, "pending", e.Pending)
-		}
+		next = min(next, p.tryWrite(ctx, st, members, out.owners, &e))
 	}
 	e.Took = time.Since(began)
 	tell(p.cfg.observer.Planned, e)

@@ -33,7 +33,7 @@ func TestAPlanThatArrivesAfterItsTermChangesNothing(t *testing.T) {
 				return status.Error(codes.Unavailable, "slow")
 			})
 			arrived := false
-			removeNext := b.onPut("/0", func(_ context.Context, _ any, invoke func() error) error {
+			removeNext := b.onPlan(func(_ context.Context, _ any, invoke func() error) error {
 				if !arrived {
 					arrived = true
 					answer, err := pb.NewKVClient(s.Client().ActiveConnection()).Txn(context.Background(), late.Load())
@@ -43,7 +43,7 @@ func TestAPlanThatArrivesAfterItsTermChangesNothing(t *testing.T) {
 				}
 				return invoke()
 			})
-			c := f.join("c", small())
+			c := f.join("A", small()) // the first in the plan, so that no piece is as it was
 			vtime.Advance(300 * time.Millisecond)
 			require.NotNil(t, late.Load())
 			lease, err := a.session.Lease(t.Context())

@@ -54,6 +54,12 @@ func (a acquisition) token() lock.Token { return lock.Token(a.created << sequenc
 // sequenceBits are those of a token below the revision, see [lock.Token].
 const sequenceBits = 20
 
+// text is what a key of the plan has, since a revision.
+type text struct {
+	revision int64
+	text     []byte
+}
+
 // state is a group at one revision.
 type state struct {
 	revision int64
@@ -63,9 +69,9 @@ type state struct {
 	frozen   bool
 	cordons  map[string]bool // whether the member is to be emptied, too
 	pins     map[ID]string
-	plan     *planned // nil if there is none
-	planErr  error    // why there is none
-	slots    map[string]int64
+	plan     *planned             // nil if there is none
+	planErr  error                // why there is none
+	slots    map[string]text      // the plan's keys
 	queues   map[ID][]acquisition // the owner first
 }
 
@@ -73,7 +79,7 @@ type state struct {
 func stateOf(k keys, s watch.Snapshot[record]) *state {
 	st := &state{
 		revision: s.Revision(), members: map[string]watch.Item[record]{}, heirs: map[string]bool{}, cordons: map[string]bool{},
-		pins: map[ID]string{}, slots: map[string]int64{}, queues: map[ID][]acquisition{},
+		pins: map[ID]string{}, slots: map[string]text{}, queues: map[ID][]acquisition{},
 	}
 	for key, item := range s.Prefix(k.all()) {
 		st.add(k, key, item)
@@ -92,22 +98,22 @@ func stateOf(k keys, s watch.Snapshot[record]) *state {
 }
 
 func (st *state) add(k keys, key string, item watch.Item[record]) {
-	text := string(item.Value.text)
+	value := string(item.Value.text)
 	switch what, name, id := k.parse(key); what {
 	case kindShards:
-		st.shards, _ = shardsIn(text) // checkGroup says that it is wrong
+		st.shards, _ = shardsIn(value) // checkGroup says that it is wrong
 	case kindMember:
 		st.members[name] = item
 	case kindHeir:
 		st.heirs[name] = true
 	case kindHead, kindPiece:
-		st.slots[key] = item.ModRevision
+		st.slots[key] = text{item.ModRevision, item.Value.text}
 	case kindFreeze:
 		st.frozen = true
 	case kindCordon:
-		st.cordons[name] = text == evacuated
+		st.cordons[name] = value == evacuated
 	case kindPin:
-		st.pins[id] = text
+		st.pins[id] = value
 	case kindLock:
 		st.queues[id] = append(st.queues[id], acquisition{item.Value.entry, key, item.CreateRevision})
 	case kindOther:

@@ -188,7 +188,7 @@ func transferRuns() []run {
 
 func planRuns() []run {
 	return []run{
-		holds("plan", "PLANS=4", "two planners take turns; requests arrive late or never, planners die between two pieces"),
+		holds("plan", "PLANS=4", "two planners take turns; requests arrive late or never, planners die between two pieces; a piece that is there is kept"),
 		holds("plan", "PLANS=3 LATE=1 OPERATOR=1", "an operator deletes a key"),
 		holds("plan", "PLANS=4 PIECE_NOT_COMPARED", "what a late piece overwrites keeps another attempt from its head: no more"),
 		large("plan", "PLANS=4 TERMS=3 LATE=2", "three terms, two late requests"),
@@ -196,6 +196,7 @@ func planRuns() []run {
 		breaks("plan", "whole", "PLANS=4 EARLIER_NOT_COMPARED", "the pieces before may be another attempt's"),
 		breaks("plan", "whole", "HEAD_NOT_COMPARED", "the head may have changed"),
 		breaks("plan", "newest", "NO_TERM", "the term guards nothing"),
+		breaks("plan", "mixed", "KEPT_UNREAD", "a piece is kept whatever text it has"),
 		breaks("plan", "mixed", "PLANS=3 LATE=1 OPERATOR=1 NOT_NAMED", "the head names no revisions: pieces count that are there"),
 	}
 }

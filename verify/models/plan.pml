@@ -1,12 +1,12 @@
 /*
  * How the planner of a group of shards writes its plan: pieces in the slot that the last plan
  * is not in, one transaction each, the last with the head, which names all pieces by their
- * revisions. Each transaction needs the planner's term, the piece that it overwrites and the
- * head as they were read, and the pieces before it as they were written. Terms end without the planner's knowing, requests arrive late or
- * never, an operator deletes keys.
+ * revisions. A piece that has the text it is to have is not written; the last always is. Each transaction needs the planner's
+ * term, the piece that it overwrites and the head as they were read, and the pieces before it as they were written, or read
+ * if they were not. Terms end without the planner's knowing, requests arrive late or never, an operator deletes keys.
  *
  * Readers see the whole store at one revision, so that what they find is judged after each
- * change. A plan is known by its number; a piece says of which plan it is.
+ * change. A plan is known by its number, which the last piece has for a text. The first of two has one of two texts.
  */
 
 #ifndef PLANS
@@ -28,13 +28,16 @@
 byte rev = 1, term = 1, plans = 0;
 byte late = LATE, operator = OPERATOR;
 
-byte pieceRev[4], pieceOf[4];   /* by slot and number; revision 0: there is none */
+#define FIRST 100    /* more than any plan's number */
+
+byte pieceRev[4], pieceText[4]; /* by slot and number; revision 0: there is none */
 byte headRev, headOf, headSlot, headCount, headTerm;
+byte headFirst;                 /* the text that its first piece of two is to have */
 byte named[PIECES];             /* revisions of the pieces */
 byte newest;                    /* the latest term that has written a head */
 
 /* A request: the first four are its conditions. */
-typedef Request { byte term, piece, head, first, plan, slot, n, count }
+typedef Request { byte term, piece, head, first, plan, slot, n, count, text }
 Request waiting;                /* it got no answer and may arrive yet */
 bool underWay = false;
 
@@ -51,7 +54,7 @@ inline look() {
 #else
 		whole = whole && pieceRev[at(headSlot, i)] == named[i];
 #endif
-		mixed = mixed || pieceOf[at(headSlot, i)] != headOf;
+		mixed = mixed || pieceText[at(headSlot, i)] != (i == headCount - 1 -> headOf : headFirst);
 		i++
 	:: else -> break
 	od;
@@ -82,12 +85,12 @@ inline transact(q) {
 		if
 		:: applied ->
 			rev++;
-			pieceRev[at(q.slot, q.n)] = rev; pieceOf[at(q.slot, q.n)] = q.plan;
+			pieceRev[at(q.slot, q.n)] = rev; pieceText[at(q.slot, q.n)] = (q.n == q.count - 1 -> q.plan : q.text);
 			if
 			:: q.n == q.count - 1 ->
 				assert(q.term >= newest);     /* no plan of a term after that of a later one */
 				newest = q.term;
-				headRev = rev; headOf = q.plan; headSlot = q.slot; headCount = q.count; headTerm = q.term;
+				headRev = rev; headOf = q.plan; headFirst = q.text; headSlot = q.slot; headCount = q.count; headTerm = q.term;
 				named[0] = (q.count == 1 -> rev : q.first); named[1] = (q.count == 1 -> 0 : rev)
 			:: else
 			fi;
@@ -99,7 +102,7 @@ inline transact(q) {
 
 inline keep(q) {
 	waiting.term = q.term; waiting.piece = q.piece; waiting.head = q.head; waiting.plan = q.plan;
-	waiting.slot = q.slot; waiting.n = q.n; waiting.count = q.count; waiting.first = q.first
+	waiting.slot = q.slot; waiting.n = q.n; waiting.count = q.count; waiting.first = q.first; waiting.text = q.text
 }
 
 proctype Planner(byte p) {
@@ -123,8 +126,17 @@ end:
 			were[0] = pieceRev[at(q.slot, 0)]; were[1] = pieceRev[at(q.slot, 1)]
 		}
 		if
-		:: q.count = 1
-		:: q.count = 2
+		:: q.count = 1; q.text = 0
+		:: q.count = 2; q.text = FIRST
+		:: q.count = 2; q.text = FIRST + 1
+		fi;
+		if
+#ifdef KEPT_UNREAD
+		:: q.count == 2 && were[0] != 0 -> q.first = were[0]; q.n = 1
+#else
+		:: q.count == 2 && were[0] != 0 && pieceText[at(q.slot, 0)] == q.text -> q.first = were[0]; q.n = 1
+#endif
+		:: else
 		fi }
 		do
 		:: atomic { q.n < q.count -> q.piece = were[q.n];
