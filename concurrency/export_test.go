@@ -1,6 +1,17 @@
 package concurrency
 
-import "github.com/conclave-go/conclave/internal/inside"
+import (
+	"context"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/conclave-go/conclave/internal/inside"
+)
+
+// Beside makes a request that may be made several times.
+func Beside(ctx context.Context, client *clientv3.Client, try func(context.Context) (int, error)) (int, error) {
+	return beside(ctx, request{client, "a request"}, try)
+}
 
 // Closing returns a channel that is closed once the session's Close has begun, or the session
 // has ended.

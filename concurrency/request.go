@@ -3,6 +3,7 @@ package concurrency
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,10 +17,13 @@ import (
 
 const (
 	// patience is how long an answer is waited for before the request goes out beside the
-	// first once more, and mostBeside how often it does: with three members of which two have
-	// vanished, one of three requests reaches the other.
-	patience   = time.Second
-	mostBeside = 3
+	// first once more. mostOut is how many are out at once: with three members of which two have
+	// vanished, one of three requests reaches the other, if nobody else's change that order. The
+	// first stays out for as long as it takes, since answers may be slower than all patience; the
+	// oldest of the others makes room for the next. From when so many are out, the distances
+	// double, up to longestPatience.
+	patience, longestPatience = time.Second, 8 * time.Second
+	mostOut                   = 4
 	// firstPause and longestPause bound the wait after a failure.
 	firstPause, longestPause = 20 * time.Millisecond, time.Second
 )
@@ -55,43 +59,83 @@ func led[T any](ctx context.Context, r request, try func(context.Context) (T, er
 // first, one that has failed for a reason which may pass goes out again after a pause, and the
 // first answer counts.
 func beside[T any](ctx context.Context, r request, try func(context.Context) (T, error)) (got T, err error) {
-	type outcome struct {
-		got T
-		err error
-	}
-	outcomes := make(chan outcome, 1+mostBeside)
-	var running sync.WaitGroup
-	defer running.Wait()
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	v := &volley[T]{ctx: ctx, try: try, outcomes: make(chan outcome[T])}
+	defer v.running.Wait()
 	defer cancel()
-	next := time.NewTimer(0)
-	defer next.Stop()
 	w := r.wait()
 	defer w.end()
-	pause := firstPause
-	for out := 0; ; {
+	next := time.NewTimer(0)
+	defer next.Stop()
+	for distance, pause := patience, firstPause; ; {
 		select {
-		case o := <-outcomes:
-			out--
-			if o.err == nil || ctx.Err() != nil || !passing(o.err) {
+		case o := <-v.outcomes:
+			replaced := v.over(o.of)
+			switch {
+			case o.err == nil:
+				return o.got, nil
+			case replaced: // it says nothing: it was cancelled
+				continue
+			case ctx.Err() != nil || !passing(o.err):
 				return o.got, o.err
 			}
 			w.failed(o.err)
 			next.Reset(pause)
-			pause = min(2*pause, longestPause)
+			distance, pause = patience, min(2*pause, longestPause)
 		case <-next.C:
-			out++
-			running.Go(func() {
-				got, err := try(ctx)
-				outcomes <- outcome{got, err}
-			})
-			if out <= mostBeside {
-				next.Reset(patience)
+			v.send()
+			next.Reset(distance)
+			if len(v.out) == mostOut {
+				distance = min(2*distance, longestPatience)
 			}
 		case <-ctx.Done():
 			return got, ctx.Err()
 		}
 	}
+}
+
+// volley is the attempts at a request that are out beside each other, until ctx ends.
+type volley[T any] struct {
+	ctx      context.Context //nolint:containedctx // it is that of a call
+	try      func(context.Context) (T, error)
+	outcomes chan outcome[T]
+	running  sync.WaitGroup
+	out      []*context.CancelFunc // what ends those that are out, the oldest first
+}
+
+// outcome is that of an attempt.
+type outcome[T any] struct {
+	got T
+	err error
+	of  *context.CancelFunc
+}
+
+// send makes one more attempt.
+func (v *volley[T]) send() {
+	if len(v.out) == mostOut {
+		(*v.out[1])()
+		v.out = slices.Delete(v.out, 1, 2)
+	}
+	ctx, cancel := context.WithCancel(v.ctx)
+	v.out = append(v.out, &cancel)
+	v.running.Go(func() {
+		defer cancel()
+		got, err := v.try(ctx)
+		select {
+		case v.outcomes <- outcome[T]{got, err, &cancel}:
+		case <-v.ctx.Done(): // nobody waits for it any more
+		}
+	})
+}
+
+// over notes that an attempt has ended, and reports whether another had gone out in its place.
+func (v *volley[T]) over(attempt *context.CancelFunc) (replaced bool) {
+	i := slices.Index(v.out, attempt)
+	if i < 0 {
+		return true
+	}
+	v.out = slices.Delete(v.out, i, i+1)
+	return false
 }
 
 // passing reports whether the reason why a request has failed may go away by itself. It says
