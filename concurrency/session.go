@@ -15,8 +15,12 @@ import (
 	"github.com/conclave-go/conclave/lease"
 )
 
-// defaultTTL is that of the other library, in seconds.
-const defaultTTL = 60
+const (
+	// defaultTTL is that of the other library, in seconds.
+	defaultTTL = 60
+	// longestTTL is that of package lease's own leases.
+	longestTTL = int(lease.MaxTTL / time.Second)
+)
 
 // Session is a lease that is kept alive until it is lost, closed or orphaned: then it is
 // over for good. All methods may be called from several goroutines. Use [NewSession]; the
@@ -81,22 +85,19 @@ func NewSession(client *clientv3.Client, opts ...SessionOption) (*Session, error
 
 // open returns a session on the lease that is asked for.
 func (o sessionOptions) open(client *clientv3.Client) (*lease.Session, *lease.Lease, error) {
-	id, ttl := o.leaseID, time.Duration(o.ttl)*time.Second
-	if id == clientv3.NoLease && ttl > lease.MaxTTL {
-		granted, err := led(o.ctx, request{client, "concurrency: granting a lease"}, func(ctx context.Context) (*clientv3.LeaseGrantResponse, error) {
-			return client.Grant(ctx, int64(o.ttl))
-		})
-		if err != nil {
+	id := o.leaseID
+	var err error
+	if id == clientv3.NoLease && o.ttl > longestTTL {
+		if id, err = o.grant(client); err != nil {
 			return nil, nil, err
 		}
-		id = granted.ID
 	}
 	var s *lease.Session
-	var err error
 	if id != clientv3.NoLease {
 		s, err = lease.Adopt(o.ctx, client, id, o.inner...)
 	} else {
-		s, err = lease.NewSession(o.ctx, client, append([]lease.Option{lease.WithTTL(ttl), lease.WithoutHealing()}, o.inner...)...)
+		ttl := lease.WithTTL(time.Duration(o.ttl) * time.Second) // no more than longestTTL
+		s, err = lease.NewSession(o.ctx, client, append([]lease.Option{ttl, lease.WithoutHealing()}, o.inner...)...)
 	}
 	if err != nil {
 		return nil, nil, err
@@ -107,6 +108,20 @@ func (o sessionOptions) open(client *clientv3.Client) (*lease.Session, *lease.Le
 		return nil, nil, err
 	}
 	return s, l, nil
+}
+
+// grant returns a lease that lasts longer than package lease would have it.
+func (o sessionOptions) grant(client *clientv3.Client) (clientv3.LeaseID, error) {
+	if int64(o.ttl) > clientv3.MaxLeaseTTL {
+		return clientv3.NoLease, fmt.Errorf("TTL %d: must be at most %d seconds: %w", o.ttl, int64(clientv3.MaxLeaseTTL), rpctypes.ErrLeaseTTLTooLarge)
+	}
+	granted, err := led(o.ctx, request{client, "concurrency: granting a lease"}, func(ctx context.Context) (*clientv3.LeaseGrantResponse, error) {
+		return client.Grant(ctx, int64(o.ttl))
+	})
+	if err != nil {
+		return clientv3.NoLease, err
+	}
+	return granted.ID, nil
 }
 
 // watch ends the session with its lease, and with the context that it was given.
@@ -318,7 +333,8 @@ type sessionOptions struct {
 }
 
 // WithTTL sets how many seconds after its last renewal the server keeps the lease: 60 by
-// default. Zero or less is ignored, which is logged. See the package comment for more than
+// default. Zero or less is ignored, which is logged; more than etcd's
+// [clientv3.MaxLeaseTTL] is an error of [NewSession]. See the package comment for more than
 // 300.
 func WithTTL(ttl int) SessionOption {
 	return func(o *sessionOptions, log *zap.Logger) {

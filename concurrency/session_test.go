@@ -2,10 +2,13 @@ package concurrency_test
 
 import (
 	"context"
+	"fmt"
+	"math"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
@@ -186,6 +189,25 @@ func TestTTLIsThatOfTheOption(t *testing.T) {
 		require.Equal(t, want, resp.GrantedTTL)
 	}
 	require.Equal(t, 2, logged.FilterMessageSnippet("TTL must be positive").Len(), "TTLs that are not taken are logged")
+}
+
+func TestATTLIsAsLongAsEtcdAllowsOrRefused(t *testing.T) {
+	t.Parallel()
+	client := etcdtest.New(t).Client(t)
+	for _, ttl := range []int64{300, 301, clientv3.MaxLeaseTTL} {
+		s := newSession(t, client, concurrency.WithTTL(int(ttl)))
+		resp, err := client.TimeToLive(guarded(t), s.Lease())
+		require.NoError(t, err)
+		require.EqualValues(t, ttl, resp.GrantedTTL)
+	}
+	// As durations, the second and the third are negative and 5 s.
+	for _, ttl := range []int64{clientv3.MaxLeaseTTL + 1, 10_000_000_000, 1<<55 + 5, math.MaxInt64} {
+		_, err := concurrency.NewSession(client, concurrency.WithTTL(int(ttl)))
+		require.EqualError(t, err, fmt.Sprintf("concurrency: TTL %d: must be at most 9000000000 seconds: etcdserver: too large lease TTL", ttl))
+		require.ErrorIs(t, err, rpctypes.ErrLeaseTTLTooLarge)
+	}
+	adopted := newSession(t, client, concurrency.WithTTL(math.MaxInt), concurrency.WithLease(newSession(t, client).Lease()))
+	require.NotZero(t, adopted.Lease(), "a lease has its own")
 }
 
 func TestNewSessionReturnsTheErrorOfItsContextAsItIs(t *testing.T) {
