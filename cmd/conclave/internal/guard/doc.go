@@ -12,7 +12,8 @@
 // renews the lease may be the one that hangs: when conclave is stopped, killed, or starved of
 // processor time, no new deadline comes, and the guard ends the command by itself. When the guard
 // is killed, the kernel kills the command (PR_SET_PDEATHSIG) and conclave the rest. When the guard is
-// stopped, conclave kills everything: at the last deadline that the guard has taken.
+// stopped, conclave kills everything: at the last deadline that the guard has taken. A signal of a terminal or a supervisor
+// that ends the guard before it has started the command, when it does not heed such signals yet, counts as the command's.
 //
 // # States
 //

@@ -44,6 +44,10 @@ func TestMain(m *testing.M) {
 		nullDevice = null
 	}
 	if filepath.Base(os.Args[0]) == Name {
+		if sig, err := strconv.Atoi(os.Getenv(signalVariable)); err == nil {
+			_ = unix.Kill(os.Getpid(), unix.Signal(sig))
+			<-time.After(hang)
+		}
 		os.Exit(Main(os.Args[1:]))
 	}
 	if run := runs[os.Getenv(runVariable)]; run != nil {
@@ -59,9 +63,13 @@ const runVariable = "CONCLAVE_GUARD_RUN"
 // nullVariable is the null device for what is run.
 const nullVariable = "CONCLAVE_GUARD_NULL"
 
+// signalVariable is the signal that a guard gets before it does anything.
+const signalVariable = "CONCLAVE_GUARD_SIGNAL"
+
 var runs = map[string]func() int{
 	"unannounced": runUnannounced, "deaf and lost": runDeafAndLost, "deaf": runDeaf,
 	"no null device": runWithoutNull, "slow look": runSlowLook, "early signal": runEarlySignal,
+	"interrupted": runInterrupted,
 }
 
 // command is the test's program as one of the runs.
@@ -388,4 +396,30 @@ func TestTheTerminalsSignalIsPassedOnToACommandThatThereWasNotYet(t *testing.T) 
 	defer func() { require.NoError(t, keys.Close()) }()
 	said, _ := io.ReadAll(keys) // it fails when nobody has the terminal any more
 	require.NoError(t, process.Wait(), "%s", said)
+}
+
+// runInterrupted runs commands whose guards get a signal first.
+func runInterrupted() int {
+	for sig, want := range map[unix.Signal]error{unix.SIGTERM: nil, unix.SIGINT: nil, unix.SIGHUP: nil, unix.SIGKILL: ErrGone} {
+		c := touch("started")
+		c.Env = append(c.Env, fmt.Sprintf("%s=%d", signalVariable, sig))
+		result, err := Run(c, &renewed{end: time.Now().Add(time.Hour)}, nil, nil)
+		is := Result{Code: 128 + int(sig), Signal: int(sig)}
+		if want != nil {
+			is = Result{Ended: true}
+		}
+		if !errors.Is(err, want) || result != is {
+			fmt.Fprintln(os.Stderr, sig, result, err)
+			return 1
+		}
+	}
+	if _, err := os.Stat("started"); err == nil {
+		return 1
+	}
+	return 0
+}
+
+func TestASignalThatEndsTheGuardBeforeThereIsACommandIsAnInterruption(t *testing.T) {
+	t.Parallel()
+	require.Zero(t, run(t, "interrupted"))
 }

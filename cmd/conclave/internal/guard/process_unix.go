@@ -100,14 +100,19 @@ func serve(args []string) error {
 	return nil
 }
 
-// heedless lets the signals of terminals and supervisors pass: the guard ends after the command. They are caught,
-// not ignored, because what is ignored stays so in the command.
-func heedless() {
-	c := make(chan os.Signal, 1)
-	for _, s := range []os.Signal{
+// foreign are the signals of terminals and supervisors, which are not meant for the guard: it ends after the command.
+func foreign() []syscall.Signal {
+	return []syscall.Signal{
 		unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2,
 		unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGALRM,
-	} {
+	}
+}
+
+// heedless lets them pass from now on. They are caught, not ignored, because what is ignored stays so in the command. What has
+// started the guard cannot have them ignored or blocked for that reason, and because Go's runtime would undo it.
+func heedless() {
+	c := make(chan os.Signal, 1)
+	for _, s := range foreign() {
 		if !signal.Ignored(s) {
 			signal.Notify(c, s)
 		}

@@ -45,8 +45,9 @@ type runner struct {
 	guard      int      // its process
 	socket     *os.File
 	orders     orders
-	reports    chan report // closed when the guard is gone
-	pid        int         // of the command
+	reports    chan report        // closed when the guard is gone
+	status     syscall.WaitStatus // of the guard that is gone
+	pid        int                // of the command
 }
 
 // terminal opens the controlling terminal.
@@ -190,7 +191,7 @@ func (r *runner) receive() {
 		}
 	}
 	for { // what matters it has said
-		if _, err := syscall.Wait4(r.guard, nil, 0, nil); !errors.Is(err, unix.EINTR) {
+		if _, err := syscall.Wait4(r.guard, &r.status, 0, nil); !errors.Is(err, unix.EINTR) {
 			return
 		}
 	}
@@ -265,6 +266,9 @@ func (r *runner) heed(said report, more bool) (result Result, done bool, err err
 	switch {
 	case !more:
 		r.bury()
+		if s := r.interruption(); s != 0 {
+			return Result{Code: 128 + int(s), Signal: int(s), Terminal: r.tty != nil}, true, nil
+		}
 		return Result{Ended: true}, true, ErrGone
 	case said.Failed != "":
 		return Result{}, true, r.drain(&StartError{Path: r.path, Reason: said.Failed})
@@ -275,6 +279,15 @@ func (r *runner) heed(said report, more bool) (result Result, done bool, err err
 		r.pid = said.PID
 	}
 	return Result{}, false, nil
+}
+
+// interruption is the signal of which the guard has died before there was a command: of one that it does not heed later. It would
+// have ended the command as well, and nothing was lost. It is 0 if the guard is gone for another reason.
+func (r *runner) interruption() syscall.Signal {
+	if s := r.status.Signal(); r.pid == 0 && slices.Contains(foreign(), s) {
+		return s
+	}
+	return 0
 }
 
 // drain waits until the guard is gone.
