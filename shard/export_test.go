@@ -40,6 +40,14 @@ func WithPieceSize(n int) Option {
 	})
 }
 
+// Followed returns how often a router has taken over the state as a whole, and how often a shard
+// has changed.
+func Followed(r *Router) (loads int, edits int64) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.loads, r.edits
+}
+
 // FollowNothing returns a function that has a router of so many shards hear that a shard has
 // another owner, and tell those who follow it.
 func FollowNothing(shards int) (hear func(id ID)) {

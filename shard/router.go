@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -32,6 +33,7 @@ type Router struct {
 	queues  map[ID][]acquisition // the owner first
 	plan    *planned             // nil if there is none
 	members map[string]memberRecord
+	loads   int // how often the state was taken over as a whole
 	// edits counts changes, edited says for each shard which was its last, and recent has the
 	// shards in the order of that, so that who follows need not look at those that are as
 	// they were. places has each shard's place in it.
@@ -57,6 +59,13 @@ type Route struct {
 	// Planned is the name of the member that the plan gives the shard to, "" if there is
 	// none. If it is not the owner, the shard is moving.
 	Planned string
+}
+
+// equal reports whether both say the same.
+func (r Route) equal(other Route) bool {
+	since := r.Since.Equal(other.Since)
+	r.Since, other.Since = time.Time{}, time.Time{}
+	return since && r == other
 }
 
 // Change is a shard's new route.
@@ -254,21 +263,65 @@ func (r *Router) signal() {
 // change, and what the cache replays of it is left out.
 func (r *Router) follow(ctx context.Context) {
 	defer close(r.done)
-	known := int64(0)
+	var f following
 	for c, err := range r.cache.Changes(ctx) {
-		switch {
-		case err != nil:
+		if err != nil {
 			r.stop(err)
 			return
-		case known == 0, c.Rebuilt, r.shards == 0:
-			known = r.load()
-		case c.Item.ModRevision > known:
+		}
+		now, _ := r.cache.Freshness()
+		switch {
+		case f.begins(c, now), r.shards == 0 && c.Key == r.keys.shards():
+			f.took(r.load())
+		case f.has(c):
+		default:
 			r.apply(c)
 		}
+		f.went(c)
 		if err := r.agrees(); err != nil {
 			r.stop(err)
 			return
 		}
+	}
+}
+
+// following is how far a router has come.
+type following struct {
+	known int64 // the revision of the state that was last taken over as a whole
+	// rebuilding is set while changes are part of a state with which the store has begun anew,
+	// and whole is then the state that was taken over.
+	rebuilding bool
+	whole      watch.Snapshot[record]
+}
+
+// begins reports whether the state as a whole is to be taken over: at the beginning, and where
+// that with which the store began anew begins or ends, or is not what was taken over: the store
+// may have begun anew once more. now is the revision that the cache has come to.
+func (f *following) begins(c watch.Change[record], now int64) bool {
+	return f.known == 0 || now < f.known || c.Rebuilt != f.rebuilding || c.Rebuilt && !f.has(c)
+}
+
+// has reports whether a change is part of the state that was taken over. Where the store has
+// begun anew, revisions do not tell.
+func (f *following) has(c watch.Change[record]) bool {
+	if !c.Rebuilt {
+		return c.Item.ModRevision <= f.known
+	}
+	item, there := f.whole.Get(c.Key)
+	if !there {
+		return c.Deleted
+	}
+	// What was there before counts as deleted when it was put.
+	return item.ModRevision == c.Item.ModRevision && (c.Deleted || reflect.DeepEqual(item.Value, c.Item.Value))
+}
+
+// took notes that the state as a whole was taken over.
+func (f *following) took(s watch.Snapshot[record]) { f.known, f.whole = s.Revision(), s }
+
+// went notes that a change was dealt with.
+func (f *following) went(c watch.Change[record]) {
+	if f.rebuilding = c.Rebuilt; !c.Rebuilt {
+		f.whole = watch.Snapshot[record]{} // it would keep alive what the cache has replaced
 	}
 }
 
@@ -282,12 +335,13 @@ func (r *Router) agrees() error {
 	return nil
 }
 
-// load takes over the state as a whole, and returns its revision.
-func (r *Router) load() (revision int64) {
+// load takes over the state as a whole, and returns it.
+func (r *Router) load() watch.Snapshot[record] {
 	s := r.cache.Snapshot()
 	st := stateOf(r.keys, s)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.loads++
 	if r.shards == 0 && st.checkGroup(r.keys.group) == nil {
 		r.begin(st.shards)
 		defer close(r.loaded)
@@ -295,15 +349,27 @@ func (r *Router) load() (revision int64) {
 	if st.plan != nil && st.plan.Shards != r.shards {
 		st.plan = nil
 	}
+	before := r.routes()
 	r.queues, r.plan, r.members = st.queues, st.plan, map[string]memberRecord{}
 	for name, item := range st.members {
 		r.members[name] = item.Value.member
 	}
-	for id := range r.edited {
-		r.edit(ID(id))
+	for id, route := range r.routes() {
+		if !route.equal(before[id]) {
+			r.edit(ID(id))
+		}
 	}
 	r.signal()
-	return s.Revision()
+	return s
+}
+
+// routes returns the routes of all shards. mu must be held.
+func (r *Router) routes() []Route {
+	all := make([]Route, r.shards)
+	for id := range all {
+		all[id], _ = r.route(ID(id))
+	}
+	return all
 }
 
 // begin takes over the number of shards. mu must be held.
@@ -358,7 +424,7 @@ func (r *Router) applyEntry(id ID, c watch.Change[record]) {
 	if r.queues[id] = q; len(q) == 0 {
 		delete(r.queues, id)
 	}
-	if after, owns := r.route(id); owned != owns || before != after {
+	if after, owns := r.route(id); owned != owns || !after.equal(before) {
 		r.edit(id)
 		r.signal()
 	}
