@@ -212,6 +212,9 @@ func (c *claim) serve(hold *lock.Hold, since time.Time) (early bool) {
 		c.m.log.Warn("shard: function failed", "shard", c.id, "token", o.Token(), "error", failure)
 	}
 	if !over {
+		if told {
+			<-o.told // the observer hears of the release after that
+		}
 		tell(c.m.cfg.observer.Released, c.event(o, time.Since(o.began), failure))
 	}
 	return early
@@ -259,7 +262,7 @@ func (c *claim) release(o *Ownership) error {
 	return err
 }
 
-// leave tells an owner to leave. The member's mu must be held.
+// leave tells an owner to leave. The member's mu must be held; then call tellLeft without it.
 func (c *claim) leave() {
 	o := c.o
 	c.become(leaving)
@@ -271,7 +274,26 @@ func (c *claim) leave() {
 			c.m.log.Warn("shard: function has not returned within the drain time; the shard is given up", "shard", c.id, "token", o.Token())
 		}
 	})
-	tell(c.m.cfg.observer.Leaving, c.event(o, time.Since(o.began), nil))
+	c.m.left = append(c.m.left, leaver{c, o})
+}
+
+// leaver is an owner who was told to leave.
+type leaver struct {
+	*claim
+
+	o *Ownership
+}
+
+// tellLeft tells the observer of the owners who were told to leave.
+func (m *Member) tellLeft() {
+	m.mu.Lock()
+	left := m.left
+	m.left = nil
+	m.mu.Unlock()
+	for _, l := range left {
+		tell(m.cfg.observer.Leaving, l.event(l.o, time.Since(l.o.began), nil))
+		close(l.o.told)
+	}
 }
 
 // lost gives the function of an ownership that has ended a moment to return.
@@ -299,10 +321,14 @@ func (c *claim) expire(o *Ownership, cause error) bool {
 		c.m.mu.Unlock()
 		return false
 	}
+	told := c.state == leaving
 	c.become(ended)
 	c.m.mu.Unlock()
 	o.cancel(cause)
 	_ = c.release(o) // it has said so
+	if told {
+		<-o.told // as above
+	}
 	tell(c.m.cfg.observer.Released, c.event(o, time.Since(o.began), cause))
 	return true
 }

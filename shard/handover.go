@@ -53,6 +53,7 @@ func (m *Member) handOver() {
 	pause, read, plan := soon, time.Time{}, int64(0)
 	for {
 		due, now := m.toHandOver()
+		m.tellLeft()
 		switch {
 		case len(due) == 0:
 			idle()
@@ -77,6 +78,7 @@ func (m *Member) handOver() {
 		if m.tell(due) {
 			wait = min(wait, soon)
 		}
+		m.tellLeft()
 		if !m.turn(wait) {
 			return
 		}

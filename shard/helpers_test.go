@@ -125,11 +125,11 @@ func (f *fleet) serve(name string) shard.OwnFunc {
 }
 
 // process returns a process that is no member yet.
-func (f *fleet) process() *peer {
+func (f *fleet) process(opts ...lease.Option) *peer {
 	f.t.Helper()
 	rec := &etcdtest.Recorder{Forget: true}
 	client, cut := f.server.CutClient(vtime.WithDialOptions(rec.DialOptions()...))
-	session, err := lease.NewSession(f.t.Context(), client, lease.WithTTL(ttl))
+	session, err := lease.NewSession(f.t.Context(), client, append(opts, lease.WithTTL(ttl))...)
 	require.NoError(f.t, err)
 	p := &peer{f: f, client: client, cut: cut, session: session, rec: rec}
 	f.t.Cleanup(func() { // for a test that has failed

@@ -50,9 +50,11 @@ type Member struct {
 	// consulting holds a token while the assigner has not returned.
 	consulting chan struct{}
 
+	// No function of the user's is called, nor what may call one, with mu held.
 	mu      sync.Mutex
 	claims  map[ID]*claim
 	waiting map[ID]waiter // who waits for shards that are to go, the last to come
+	left    []leaver      // of whom the observer has not heard yet
 	// quickest is how long a release has taken at least, 0 if there was none yet.
 	quickest time.Duration
 	missing  int           // wanted claims that do not own their shard
@@ -154,12 +156,10 @@ func (m *Member) Shards() int { return m.shards }
 
 // Owned returns the shards that the member owns, in order.
 func (m *Member) Owned() []ID {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	var all []ID
-	for id, c := range m.claims {
-		if c.o != nil && c.o.Err() == nil {
-			all = append(all, id)
+	for c, o := range m.running() {
+		if o.Err() == nil {
+			all = append(all, c.id)
 		}
 	}
 	slices.Sort(all)
@@ -170,15 +170,20 @@ func (m *Member) Owned() []ID {
 // is not: [ErrClosed]; [ErrReplaced] if another process has its name; or an error as from
 // [lease.Registration.Err], which resolves itself unless the session is closed.
 func (m *Member) Err() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	switch {
-	case m.closed:
-		return ErrClosed
-	case m.err != nil:
-		return m.err
+	if err := m.ended(); err != nil {
+		return err
 	}
 	return m.reg.Err()
+}
+
+// ended returns why the member does not go on, nil if it does.
+func (m *Member) ended() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return ErrClosed
+	}
+	return m.err
 }
 
 // Ready waits until the member is in the plan and owns what the plan gives it. More may
@@ -305,7 +310,8 @@ func (m *Member) wait(ctx context.Context) error {
 	return fmt.Errorf("shard: closing: %s have not returned: %w", what, context.Cause(ctx))
 }
 
-// running returns the claims whose function runs.
+// running returns the claims whose function runs. What the ownerships are asked may call the
+// user, who may call the member: never do so with mu held.
 func (m *Member) running() map[*claim]*Ownership {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -483,13 +489,13 @@ func (m *Member) retire() {
 
 // apply does what a plan says.
 func (m *Member) apply(p *planned) {
+	if p.Shards != m.shards {
+		m.log.Warn("shard: plan is for another number of shards; the last one counts", "shards", m.shards, "plan", p.Shards)
+		return
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.plan != nil && m.plan.revision == p.revision {
-		return
-	}
-	if p.Shards != m.shards {
-		m.log.Warn("shard: plan is for another number of shards; the last one counts", "shards", m.shards, "plan", p.Shards)
 		return
 	}
 	m.plan = p

@@ -31,10 +31,11 @@ type Ownership struct {
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	leaving chan struct{}
+	told    chan struct{} // closed when the observer has heard that leaving is
 }
 
 func newOwnership(id ID, hold *lock.Hold) *Ownership {
-	o := &Ownership{shard: id, hold: hold, began: time.Now(), leaving: make(chan struct{})}
+	o := &Ownership{shard: id, hold: hold, began: time.Now(), leaving: make(chan struct{}), told: make(chan struct{})}
 	o.ctx, o.cancel = context.WithCancelCause(hold.Context())
 	return o
 }

@@ -145,12 +145,9 @@ func TestAPlanThatIsRefusedIsTriedLessAndLessOftenAndLoggedRarely(t *testing.T) 
 	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
 		f := newFleet(t, s, 20)
 		log := newLines()
-		a := f.process()
-		require.NoError(t, a.session.Close(t.Context()))
-		var err error
-		a.session, err = lease.NewSession(t.Context(), a.client, lease.WithTTL(ttl), lease.WithLogger(slog.New(log)))
-		require.NoError(t, err)
+		a := f.process(lease.WithLogger(slog.New(log)))
 		var failed atomic.Int64
+		var err error
 		a.Member, err = shard.Join(t.Context(), a.session, group, "a", f.serve("a"), shard.WithShards(20), shard.WithObserver(shard.Observer{
 			Planned: func(e shard.PlanEvent) {
 				if e.Err != nil {
