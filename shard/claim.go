@@ -68,6 +68,7 @@ type claim struct {
 	m     *Member
 	id    ID
 	mutex *lock.Mutex
+	rest  time.Duration // what the next pause takes
 
 	// The fields below are protected by the member's mu.
 
@@ -116,30 +117,23 @@ func (c *claim) drop() {
 
 // run is the claim's goroutine.
 func (c *claim) run() {
-	rest := firstRest
 	for {
 		ctx, since, ok := c.ask()
 		if !ok {
 			return
 		}
 		hold, err := c.lock(ctx)
-		early := err != nil && ctx.Err() == nil
+		refused := err != nil && ctx.Err() == nil
 		c.asked()
 		switch {
 		case errors.Is(err, lease.ErrClosed):
 			c.m.abandon(c)
 			return
-		case early:
+		case refused:
 			c.m.log.Warn("shard: asking for a shard failed", "shard", c.id, "error", err)
+			c.pause()
 		case err == nil:
-			early = c.serve(hold, since)
-			if time.Since(since) > lastRest {
-				rest = firstRest
-			}
-		}
-		if early {
-			c.pause(rest)
-			rest = min(2*rest, lastRest)
+			c.serve(hold, since)
 		}
 	}
 }
@@ -181,8 +175,8 @@ func (c *claim) asked() {
 	c.stop()
 }
 
-// pause waits before the claim asks again.
-func (c *claim) pause(d time.Duration) {
+// pause waits before the claim asks again, twice as long each time.
+func (c *claim) pause() {
 	c.m.mu.Lock()
 	ctx, stop := context.WithCancel(c.m.life)
 	defer stop()
@@ -191,18 +185,35 @@ func (c *claim) pause(d time.Duration) {
 	}
 	c.become(pausing)
 	c.m.mu.Unlock()
-	sleep(ctx, d)
+	sleep(ctx, c.rest)
+	c.rest = min(2*c.rest, lastRest)
 }
 
-// serve calls the function for as long as the member owns the shard, releases it, and
-// reports whether the function has returned before its time.
-func (c *claim) serve(hold *lock.Hold, since time.Time) (early bool) {
+// serve calls the function for as long as the member owns the shard, and then does what is to be
+// done after that. If the function ends the goroutine, the claim goes on with another.
+func (c *claim) serve(hold *lock.Hold, since time.Time) {
 	o := c.begin(hold)
 	tell(c.m.cfg.observer.Acquired, c.event(o, o.began.Sub(since), nil))
+	returned := false
+	defer func() {
+		if !returned { // by runtime.Goexit
+			c.m.work.Go(func() {
+				c.served(o, since, errGoexit)
+				c.run()
+			})
+		}
+	}()
 	err := o.call(c.m.own)
+	returned = true
+	c.served(o, since, err)
+}
+
+// served releases a shard whose function has returned err, and pauses if that was before its
+// time.
+func (c *claim) served(o *Ownership, since time.Time, err error) {
 	told, over := c.returned()
 	failure := o.outcome(err, told)
-	early = !told && o.Err() == nil
+	early := !told && o.Err() == nil
 	o.cancel(ErrReleased)
 	released := time.Now()
 	if err := c.release(o); err == nil && !over {
@@ -217,7 +228,12 @@ func (c *claim) serve(hold *lock.Hold, since time.Time) (early bool) {
 		}
 		tell(c.m.cfg.observer.Released, c.event(o, time.Since(o.began), failure))
 	}
-	return early
+	if time.Since(since) > lastRest {
+		c.rest = firstRest
+	}
+	if early {
+		c.pause()
+	}
 }
 
 func (c *claim) begin(hold *lock.Hold) *Ownership {

@@ -30,10 +30,13 @@ func (m *Member) consult(ctx context.Context) Assigner {
 			err  error
 		}
 		answers := make(chan answer, 1)
-		m.work.Go(func() { // ends when the assigner returns
-			plan, err := assign(m.cfg.assigner, in)
-			<-m.consulting
-			answers <- answer{plan, err}
+		m.work.Go(func() { // ends when the assigner returns, or with it
+			a := answer{err: errGoexit}
+			defer func() {
+				<-m.consulting
+				answers <- a
+			}()
+			a.plan, a.err = assign(m.cfg.assigner, in)
 		})
 		timer := time.NewTimer(assignTimeout)
 		defer timer.Stop()

@@ -2,6 +2,7 @@ package shard_test
 
 import (
 	"context"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -75,5 +76,35 @@ func TestAnAssignerThatIsLateIsAskedAgain(t *testing.T) {
 		vtime.Advance(6 * time.Second)
 		require.Equal(t, map[string]int{"a": 3, "b": 3}, counts(f.settled()))
 		stopAll(a, b)
+	})
+}
+
+func TestAnAssignerThatEndsItsGoroutineIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		f := newFleet(t, s, 6)
+		var ends atomic.Bool
+		var told atomic.Value
+		a := f.join("a", shard.WithAssigner(shard.AssignFunc(func(in shard.Input) (shard.Plan, error) {
+			if ends.Load() {
+				runtime.Goexit()
+			}
+			return shard.Balanced().Assign(in)
+		})), shard.WithObserver(shard.Observer{Planned: func(e shard.PlanEvent) {
+			if e.Err != nil {
+				told.Store(e.Err)
+			}
+		}}))
+		f.settled()
+		ends.Store(true)
+		b := f.join("b")
+		vtime.Advance(time.Second)
+		err, _ := told.Load().(error)
+		require.ErrorContains(t, err, "function has ended its goroutine")
+		ends.Store(false)
+		require.NoError(t, shard.Thaw(t.Context(), s.Client(), group))
+		c := f.join("c")
+		require.Equal(t, map[string]int{"a": 2, "b": 2, "c": 2}, counts(f.settled()))
+		stopAll(a, b, c)
 	})
 }

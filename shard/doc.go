@@ -83,14 +83,14 @@
 //     replace, and so never take effect late; locks and registrations recover by themselves.
 //   - A plan is not written, whole or in part: what has been is kept, and the rest is tried
 //     again, after 200 ms, and at the most 5 s if nothing gets through.
-//   - A function returns too early or panics: the shard is released, and asked for again
-//     after a pause.
+//   - A function returns too early, panics, or ends its goroutine: the shard is released, and
+//     asked for again after a pause.
 //   - A function does not return within the drain time, or within a second after its shard was
 //     lost: that is logged, [Inspect] shows it, and the planner gives the shard to another
 //     member until the function has returned, also beyond that one's share.
-//   - An assigner fails, panics, returns nonsense or does not return within 5 seconds: all
-//     keep what they have, shards without an owner are spread evenly, and the log and the
-//     observer say so. One that hangs is not called again before it has returned.
+//   - An assigner fails, panics, ends its goroutine, returns nonsense or does not return within
+//     5 seconds: all keep what they have, shards without an owner are spread evenly, and the log
+//     and the observer say so. One that hangs is not called again before it has returned.
 //   - An operator deletes keys: that of a member is put again within a third of the TTL; an
 //     ownership whose key is deleted is lost and asked for again; if keys of the plan are
 //     deleted, the planner makes another plan, and until then members follow the last one.

@@ -72,3 +72,6 @@ type PanicError struct {
 
 // Error says what it panicked with.
 func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
+
+// errGoexit says that a function that a member was given has called [runtime.Goexit].
+var errGoexit = errors.New("shard: function has ended its goroutine")

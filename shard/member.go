@@ -519,7 +519,7 @@ func (m *Member) apply(p *planned) {
 
 // begin begins a claim. mu must be held.
 func (m *Member) begin(id ID) {
-	c := &claim{m: m, id: id, wanted: true, stop: func() {}}
+	c := &claim{m: m, id: id, rest: firstRest, wanted: true, stop: func() {}}
 	c.mutex, _ = lock.NewMutex(m.session, m.keys.lock(id), lock.WithOwner(m.name)) // Join has tried the names
 	m.claims[id] = c
 	m.count(c, +1)

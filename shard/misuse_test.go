@@ -3,6 +3,7 @@ package shard_test
 import (
 	"context"
 	"errors"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -132,6 +133,10 @@ func TestAFunctionThatFailsPanicsOrReturnsTooEarlyIsCalledAgainAfterAPause(t *te
 		"fails":   func() error { return boom },
 		"panics":  func() error { panic(boom) },
 		"returns": func() error { return nil },
+		"ends its goroutine": func() error {
+			runtime.Goexit()
+			return nil
+		},
 	} {
 		vtime.Run(t, func(t *testing.T, s *vtime.Server) {
 			f := newFleet(t, s, 1)
@@ -158,9 +163,27 @@ func TestAFunctionThatFailsPanicsOrReturnsTooEarlyIsCalledAgainAfterAPause(t *te
 				require.Equal(t, boom, p.Value)
 				require.Contains(t, string(p.Stack), "misuse_test.go")
 			}
+			require.NotContains(t, f.settled(), "", name)
 			a.stop()
 		})
 	}
+}
+
+func TestAFunctionThatEndsItsGoroutineWhenToldToLeaveHandsOver(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		f := newFleet(t, s, 4)
+		a := f.joinWith("a", func(_ context.Context, o *shard.Ownership) error {
+			f.ledger.begin("a", o)
+			<-o.Leaving()
+			runtime.Goexit()
+			return nil
+		})
+		f.settled()
+		b := f.join("b")
+		require.Equal(t, map[string]int{"a": 2, "b": 2}, counts(f.settled()))
+		stopAll(a, b)
+	})
 }
 
 func TestAGroupWithAnAssignerThatReturnsNonsenseGoesOn(t *testing.T) {

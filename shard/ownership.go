@@ -17,8 +17,9 @@ import (
 //
 // It should go on until [Ownership.Leaving] is closed, then finish what it is doing and
 // return; if ctx ends, it should return at once. When it has returned, the shard is
-// released. If it returns too early, or panics, the shard is released as well, and the
-// member asks for it again after a pause, which doubles each time, from 100 ms to 10 s.
+// released. If it returns too early, panics, or calls [runtime.Goexit], the shard is released as
+// well, and the member asks for it again after a pause, which doubles each time, from 100 ms to
+// 10 s.
 type OwnFunc func(ctx context.Context, o *Ownership) error
 
 // Ownership is one period of owning a shard: a hold on its lock. It lasts until its

@@ -52,7 +52,8 @@ type Cache[T any] struct {
 //
 // decode turns a value into a T; it must not keep the slice it is given, is not called by
 // two goroutines at a time, and the cache waits for it. If it returns an error, or panics,
-// the key stays with an error, see [Item]; the error is logged at Warn. The empty prefix
+// the key stays with an error, see [Item]; the error is logged at Warn. If it calls
+// [runtime.Goexit], the cache ends with an error. The empty prefix
 // stands for all keys of the store and needs [WithKeyspace].
 //
 // A failed call leaves nothing behind.
@@ -95,14 +96,24 @@ func newCache[T any](decode func(key string, value []byte) (T, error), log *slog
 // follow applies the batches until they end, which they do when the cache is closed.
 func (c *Cache[T]) follow(batches iter.Seq2[Batch, error]) {
 	defer close(c.done)
+	returned := false
+	defer func() {
+		if !returned { // decode called runtime.Goexit, which ends this goroutine
+			c.stop(errGoexit)
+		}
+	}()
 	for b, err := range batches {
 		if err != nil {
 			c.stop(err)
-			return
+			break
 		}
 		c.apply(b)
 	}
+	returned = true
 }
+
+// errGoexit says that a decode function has called [runtime.Goexit].
+var errGoexit = errors.New("watch: the decode function ended its goroutine")
 
 // stop notes why the cache no longer follows, unless that is known.
 func (c *Cache[T]) stop(err error) {

@@ -2,6 +2,7 @@ package watch_test
 
 import (
 	"errors"
+	"runtime"
 	"strconv"
 	"testing"
 
@@ -97,6 +98,29 @@ func TestPanicOfDecodeIsAnErrorOfTheKey(t *testing.T) {
 	c.Apply(s.batch(s.putting("a", "2")))
 	item, _ = c.Get("a")
 	require.NoError(t, item.Err)
+}
+
+func TestACacheWhoseDecodeEndsItsGoroutineEndsWithAnError(t *testing.T) {
+	t.Parallel()
+	cluster := etcdtest.New(t)
+	prefix, client := cluster.Prefix(t), cluster.Client(t)
+	ends := func(_ string, value []byte) (string, error) {
+		if string(value) == "end" {
+			runtime.Goexit()
+		}
+		return string(value), nil
+	}
+	put(t, client, prefix+"a", "go on")
+	c, err := watch.NewCache(guarded(t), client, prefix, ends)
+	require.NoError(t, err)
+	closeAfter(t, c)
+	rev := put(t, client, prefix+"a", "end")
+	require.ErrorContains(t, c.WaitRevision(guarded(t), rev), "the decode function ended its goroutine")
+	require.ErrorContains(t, c.Err(), "the decode function ended its goroutine")
+	item, _ := c.Get(prefix + "a")
+	require.Equal(t, "go on", item.Value, "the last state stays readable")
+	_, err = watch.NewCache(guarded(t), client, prefix, ends)
+	require.ErrorContains(t, err, "the decode function ended its goroutine")
 }
 
 func TestDecodeErrorsAreLoggedAndReportedToConsumers(t *testing.T) {

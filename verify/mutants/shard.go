@@ -27,7 +27,7 @@ func shardMutants() group {
 		{name: "pieces are read that the head does not name", file: "plan.go", fn: "readPlan", old: "if found != want {", with: "if false {"},
 		{name: "an owner leaves before anybody waits", file: "handover.go", fn: "Member.toHandOver", old: "due = append(due, c.o)", with: "c.leave()"},
 		{name: "the drain time has no end", file: "claim.go", fn: "claim.leave", old: "if c.expire(o, ErrDrainTimeout) {", with: "if false && c.expire(o, ErrDrainTimeout) {"},
-		{name: "who has returned early is called at once", file: "claim.go", fn: "claim.run", old: "c.pause(rest)", with: ""},
+		{name: "who has returned early is called at once", file: "claim.go", fn: "claim.served", old: "c.pause()", with: ""},
 		{name: "who drains takes new shards", file: "member.go", fn: "Member.apply", old: "m.draining.IsZero() && !m.closed", with: "!m.closed"},
 		{name: "the planner does not know who drains", file: "state.go", fn: "state.infos", old: "case r.Draining || empty:", with: "case empty:"},
 		{name: "an ownership outlives its hold", file: "ownership.go", fn: "newOwnership", old: "context.WithCancelCause(hold.Context())", with: "context.WithCancelCause(context.WithoutCancel(hold.Context()))"},
