@@ -2,10 +2,13 @@ package lock_test
 
 import (
 	"context"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
 
 	"github.com/conclave-go/conclave/internal/vtime"
 	"github.com/conclave-go/conclave/lease"
@@ -34,4 +37,127 @@ func TestALockIsGrantedSoonAfterAnOutageOfMinutes(t *testing.T) {
 		require.NoError(t, hold.Unlock(t.Context()))
 		require.NoError(t, session.Close(t.Context()))
 	})
+}
+
+// silence keeps what is sent on the watch streams that there are from their clients, as a member does that has vanished.
+type silence struct {
+	mu      sync.Mutex
+	streams int // those that were opened
+	silent  int // so many of them are
+}
+
+// begin has all streams that there are silent.
+func (s *silence) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.silent = s.streams
+}
+
+// opened numbers a stream.
+func (s *silence) opened() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.streams++
+	return s.streams
+}
+
+func (s *silence) isSilent(number int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return number <= s.silent
+}
+
+func (s *silence) option() vtime.Option {
+	return vtime.WithServerOptions(grpc.ChainStreamInterceptor(
+		func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+			if info.FullMethod != "/etcdserverpb.Watch/Watch" {
+				return handle(srv, ss)
+			}
+			number := s.opened()
+			return handle(srv, silenced{ss, func() bool { return s.isSilent(number) }})
+		}))
+}
+
+type silenced struct {
+	grpc.ServerStream
+	is func() bool
+}
+
+func (s silenced) SendMsg(m any) error {
+	if s.is() {
+		return nil
+	}
+	return s.ServerStream.SendMsg(m)
+}
+
+// lined has so many wait for the lock, one after the other, and counts those that were granted.
+func lined(t *testing.T, mutex *lock.Mutex, size int) (granted *atomic.Int64, done *sync.WaitGroup) {
+	t.Helper()
+	granted, done = new(atomic.Int64), new(sync.WaitGroup)
+	ctx := anHour(t)
+	for range size {
+		done.Go(func() {
+			h, err := mutex.Lock(ctx)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			granted.Add(1)
+			if err := h.Unlock(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	return granted, done
+}
+
+// Only the first pays for it with the time until the next look.
+func TestWaitersDoNotStayOneByOneOnAStreamThatHasGoneSilent(t *testing.T) {
+	t.Parallel()
+	const size = 30
+	var silence silence
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		client := s.Client()
+		session, err := lease.NewSession(t.Context(), client)
+		require.NoError(t, err)
+		mutex, err := lock.NewMutex(session, "m")
+		require.NoError(t, err)
+		hold, err := mutex.Lock(t.Context())
+		require.NoError(t, err)
+		granted, done := lined(t, mutex, size)
+		vtime.Advance(time.Second)
+		silence.begin()
+		require.NoError(t, hold.Unlock(t.Context()))
+		vtime.Advance(lease.DefaultTTL)
+		require.EqualValues(t, size, granted.Load())
+		done.Wait()
+		require.NoError(t, session.Close(t.Context()))
+	}, silence.option())
+}
+
+// Those who have yet to open their watches do so on another stream, not some after the other on this one.
+func TestACrowdDoesNotOpenItsWatchesOnAStreamThatHasGoneSilent(t *testing.T) {
+	t.Parallel()
+	const size = 300
+	var silence silence
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		client := s.Client()
+		session, err := lease.NewSession(t.Context(), client)
+		require.NoError(t, err)
+		mutex, err := lock.NewMutex(session, "m")
+		require.NoError(t, err)
+		hold, err := mutex.Lock(t.Context())
+		require.NoError(t, err)
+		first, one := lined(t, mutex, 1)
+		vtime.Advance(time.Second)
+		silence.begin()
+		granted, done := lined(t, mutex, size)
+		vtime.Advance(lease.DefaultTTL / 2)
+		require.NoError(t, hold.Unlock(t.Context()))
+		vtime.Advance(lease.DefaultTTL / 2)
+		require.EqualValues(t, 1+size, first.Load()+granted.Load())
+		one.Wait()
+		done.Wait()
+		require.NoError(t, session.Close(t.Context()))
+	}, silence.option())
 }

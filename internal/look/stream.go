@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/metadata"
@@ -32,6 +34,9 @@ type streams struct {
 type Stream struct {
 	list       *List
 	generation int
+	ctx        context.Context //nolint:containedctx // of its watches
+	end        context.CancelFunc
+	heard      atomic.Int64 // what its watches were sent
 
 	// The fields below are protected by the list's streams.mu.
 
@@ -67,15 +72,22 @@ func (l *List) Stream() *Stream {
 	l.streams.mu.Lock()
 	defer l.streams.mu.Unlock()
 	if l.streams.current == nil {
-		l.streams.current = &Stream{list: l, retired: l.streams.ended}
+		l.streams.begin(l, 0)
 	}
 	l.streams.current.users++
 	return l.streams.current
 }
 
-// Context returns the context for watches on the stream. It ends with the lease.
+// begin makes another stream the present one. mu must be held.
+func (s *streams) begin(l *List, generation int) {
+	s.current = &Stream{list: l, generation: generation, retired: s.ended}
+	s.current.ctx, s.current.end = context.WithCancel(l.ctx)
+}
+
+// Context returns the context for watches on the stream. It ends with the lease, or when the stream is
+// given up, see Doubt.
 func (s *Stream) Context() context.Context {
-	ctx := clientv3.WithRequireLeader(s.list.ctx)
+	ctx := clientv3.WithRequireLeader(s.ctx)
 	if s.generation > 0 {
 		ctx = metadata.AppendToOutgoingContext(ctx, streamKey, fmt.Sprintf("%p-%d", s.list, s.generation))
 	}
@@ -90,10 +102,32 @@ func (s *Stream) Abandon() {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	if all.current == s {
-		all.current = &Stream{list: s.list, generation: s.generation + 1, retired: all.ended}
+		all.begin(s.list, s.generation+1)
 	}
 	s.retired = true
 	s.closeIfUnused()
+}
+
+// Retired reports whether nobody is to begin another watch on the stream.
+func (s *Stream) Retired() bool {
+	s.list.streams.mu.Lock()
+	defer s.list.streams.mu.Unlock()
+	return s.retired
+}
+
+// Heard notes that a watch on the stream was sent something.
+func (s *Stream) Heard() { s.heard.Add(1) }
+
+// Doubt ends all watches on the stream if none of them is sent anything within the time. It is for a stream
+// that is too slow to be believed in: the event may only be on its way, but if its member has vanished, each
+// who waits there would hear of nothing before the next look.
+func (s *Stream) Doubt(within time.Duration) {
+	before := s.heard.Load()
+	time.AfterFunc(within, func() {
+		if s.heard.Load() == before {
+			s.end()
+		}
+	})
 }
 
 // Created notes that a watch on the stream has been created, and keeps the stream open
@@ -108,13 +142,13 @@ func (s *Stream) Created(client *clientv3.Client, key string) {
 }
 
 // Leave ends the use of the stream. It must be called once clientv3 has returned from
-// Watch; created says whether the watch was.
-func (s *Stream) Leave(client *clientv3.Client, key string, created bool) {
+// Watch; pending says whether the server has yet to create a watch that was asked for.
+func (s *Stream) Leave(client *clientv3.Client, key string, pending bool) {
 	s.list.streams.mu.Lock()
 	defer s.list.streams.mu.Unlock()
 	s.users--
 	switch {
-	case created:
+	case !pending:
 	case s.opening:
 		s.again = true
 	default:
@@ -144,10 +178,14 @@ func (s *Stream) open(client *clientv3.Client, key string) {
 	}()
 }
 
-// closeIfUnused ends the idle watch of a retired stream that nobody uses. streams.mu
+// closeIfUnused ends a retired stream that nobody uses, and its idle watch. streams.mu
 // must be held.
 func (s *Stream) closeIfUnused() {
-	if s.retired && s.users == 0 && !s.opening && s.idle != nil {
+	if !s.retired || s.users > 0 {
+		return
+	}
+	s.end()
+	if !s.opening && s.idle != nil {
 		s.idle.cancel()
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -73,14 +75,14 @@ func TestAnIdleWatchKeepsTheStreamOpen(t *testing.T) {
 	closeFirst()
 	for range ch { // until it is closed
 	}
-	stream.Leave(client, c.Prefix(t)+"idle", true)
+	stream.Leave(client, c.Prefix(t)+"idle", false)
 	again := list.Stream()
 	watch(t, client, again.Context(), c.Prefix(t)+"k")
 	require.Equal(t, 1, rec.Count("WatchStream"))
 	require.Equal(t, 3, rec.Count("Watch"), "one idle watch")
 	end()
 	list.End()
-	again.Leave(client, c.Prefix(t)+"idle", true)
+	again.Leave(client, c.Prefix(t)+"idle", false)
 }
 
 // clientv3 leaves a stream open whose only watch is given up before it was created.
@@ -121,7 +123,7 @@ func TestNoStreamOutlivesItsLastWatch(t *testing.T) {
 					if !last {
 						over(list, s, end)
 					}
-					s.Leave(b.client, b.prefix, created)
+					s.Leave(b.client, b.prefix, !created)
 					if last {
 						over(list, s, end)
 					}
@@ -144,11 +146,33 @@ func TestAnAbandonedStreamLosesItsIdleWatch(t *testing.T) {
 	require.Eventually(t, func() bool { return b.rec.Count("Watch") == 1 }, guard, guard/10000)
 	s.Abandon()
 	require.Equal(t, 1, b.rec.Open("Watch"), "somebody uses it")
-	s.Leave(b.client, b.prefix, true)
+	s.Leave(b.client, b.prefix, false)
 	require.Eventually(t, func() bool { return b.rec.Open("Watch") == 0 }, guard, guard/10000)
 	next := list.Stream()
 	next.Created(b.client, b.prefix+"idle")
 	require.Eventually(t, func() bool { return b.rec.Count("Watch") == 2 }, guard, guard/10000)
 	require.Equal(t, 2, b.rec.Count("WatchStream"))
-	next.Leave(b.client, b.prefix, true)
+	next.Leave(b.client, b.prefix, false)
+}
+
+func TestADoubtedStreamEndsUnlessSomethingIsHeardOnIt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		list := look.New(t.Context())
+		s := list.Stream()
+		s.Abandon()
+		s.Doubt(time.Second)
+		time.Sleep(time.Second / 2)
+		s.Heard()
+		time.Sleep(time.Hour)
+		require.NoError(t, s.Context().Err(), "the event was on its way")
+		s.Doubt(time.Second)
+		require.NoError(t, list.Stream().Context().Err())
+		time.Sleep(time.Second / 2)
+		require.NoError(t, s.Context().Err())
+		time.Sleep(time.Second)
+		require.Error(t, s.Context().Err())
+		require.NoError(t, list.Stream().Context().Err(), "the next is another")
+		list.End()
+	})
 }

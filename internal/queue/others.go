@@ -161,9 +161,9 @@ const readsPerTTL = 3
 
 // see returns nil once the sign is there, or why the watch has ended.
 func (e *entry) see(ctx context.Context, s sign) error {
-	stream, created := e.keys.Stream(), false
+	stream, pending := e.keys.Stream(), true
 	client := e.q.Session.Client()
-	defer func() { stream.Leave(client, e.legs[0].lane.prefix, created) }()
+	defer func() { stream.Leave(client, e.legs[0].lane.prefix, pending) }()
 	watchCtx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
 	stop := context.AfterFunc(ctx, cancel)
@@ -183,8 +183,9 @@ func (e *entry) see(ctx context.Context, s sign) error {
 				return errors.Join(errWatchEnded, ctx.Err())
 			}
 			overdue.Stop()
+			stream.Heard()
 			if resp.Created {
-				created = true
+				pending = false
 				stream.Created(client, e.legs[0].lane.prefix)
 			}
 			found, err = e.heard(ctx, s, resp)

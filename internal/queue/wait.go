@@ -41,6 +41,8 @@ const (
 	watchOverdue
 	// watchFailed: the server ended the watch, or a read beside it failed.
 	watchFailed
+	// streamRetired: the watch was not opened, since its stream had been abandoned before.
+	streamRetired
 	// ownDeleted: the entry is not there any more.
 	ownDeleted
 	// callerDone: the caller's context has ended, or the lease.
@@ -76,6 +78,11 @@ func (e *entry) wait(ctx context.Context) error {
 			return errOwnGone
 		case callerDone:
 			return e.endOf(ctx)
+		case streamRetired:
+			if ctx.Err() != nil || e.lease.Err() != nil {
+				return e.endOf(ctx)
+			}
+			continue
 		case watchFailed:
 			if !attempt.Pause(ctx, pause) {
 				return attempt.Ended(ctx, w.err)
@@ -93,6 +100,7 @@ func (e *entry) wait(ctx context.Context) error {
 		}
 		if w.why == lookNoticed && !g.before.same(before) {
 			stream.Abandon() // it has kept an event from us
+			stream.Doubt(rpcTimeout(e.lease))
 		}
 	}
 	return e.lease.Err()

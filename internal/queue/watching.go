@@ -21,7 +21,7 @@ func (e *entry) awaitPredecessor(ctx context.Context, stream *look.Stream, g *le
 	v := &watching{e: e, leg: g, stream: stream, all: g.before.known && e.simple()}
 	v.ctx, v.cancel = context.WithCancel(stream.Context())
 	defer v.cancel()
-	defer func() { stream.Leave(e.q.Session.Client(), g.lane.prefix, v.created) }()
+	defer func() { stream.Leave(e.q.Session.Client(), g.lane.prefix, v.pending) }()
 	if g.before.created == unknownRevision {
 		return wakeup{why: notKnown, after: g.before.seen}
 	}
@@ -37,6 +37,9 @@ func (e *entry) awaitPredecessor(ctx context.Context, stream *look.Stream, g *le
 	if failed || v.ended.why == watchOverdue {
 		stream.Abandon()
 	}
+	if v.ended.why == watchOverdue {
+		stream.Doubt(rpcTimeout(e.lease))
+	}
 	return v.ended
 }
 
@@ -47,7 +50,7 @@ type watching struct {
 	stream  *look.Stream
 	ctx     context.Context // the watch's
 	cancel  context.CancelFunc
-	created bool // the server has created the watch
+	pending bool // the server has yet to create the watch
 	// all is set if every older entry is known, so that the watch covers all of them and the
 	// own key: it tells in order what happens to them. When the last of them is deleted, and
 	// the own entry was not up to and in that revision, it is there and nothing older is.
@@ -95,19 +98,24 @@ func (v *watching) run() wakeup {
 	}
 	leave := sync.OnceFunc(e.crowd.opening.leave)
 	defer leave()
+	if v.stream.Retired() { // while this one waited for its turn
+		return wakeup{why: streamRetired}
+	}
 	seen := g.before.seen // the timer may fire while the watch ends and the leg goes on
 	overdue := time.AfterFunc(rpcTimeout(e.lease), func() { v.end(wakeup{why: watchOverdue, after: seen}) })
 	defer overdue.Stop()
 	client := e.q.Session.Client()
 	// Watch itself blocks until the server has created the watch.
 	key, opts := v.watched()
+	v.pending = true
 	for resp := range client.Watch(v.ctx, key, opts...) {
 		if err := resp.Err(); err != nil {
 			return v.failed(err)
 		}
+		v.stream.Heard()
 		if resp.Created {
 			overdue.Stop()
-			v.created = true
+			v.pending = false
 			v.stream.Created(client, g.lane.prefix)
 			if w, over := v.begun(resp.Header.Revision); over {
 				return w

@@ -129,6 +129,7 @@ func leaseMutants() group {
 
 func lookMutants() group {
 	return group{"look", "internal/look", []string{"internal/look", "lock", "lease"}, []change{
+		{name: "a stream that is slow is given up by all", file: "stream.go", fn: "Stream.Doubt", old: "if s.heard.Load() == before {", with: "if s.heard.Load() >= before {"},
 		{name: "a comparison is of any age", file: "look.go", fn: "Look.txn", old: "otherwise = []clientv3.Op{clientv3.OpGet(expected[0].key, clientv3.WithCountOnly())}", with: "_ = otherwise"},
 		{name: "a comparison that has failed says nothing", file: "look.go", fn: "Look.Step", old: "k.left, k.missed = slices.Concat(expected, k.left), len(expected)", with: ""},
 		{name: "a comparison that has failed is forgotten", file: "look.go", fn: "Look.Step", old: "k.list.distrust(expected)", with: ""},
@@ -214,6 +215,9 @@ func queueMutants() group {
 		{name: "a watch that is never created is waited for", file: "watching.go", fn: "watching.run", old: "v.end(wakeup{why: watchOverdue, after: seen})", with: "_ = seen"},
 		{name: "a look does not notice that the predecessor is gone", file: "watching.go", fn: "watching.observe", old: "v.end(wakeup{why: lookNoticed, after: rev})", with: ""},
 		{name: "a look does not notice that the own entry is gone", file: "watching.go", fn: "watching.observe", old: "v.end(wakeup{why: ownDeleted})", with: ""},
+		{name: "a crowd whose watches fail searches the queue", file: "wait.go", fn: "entry.wait", old: "again := pause < maxWatchPause && ", with: "again := pause < 0 && "},
+		{name: "who waits on a silent stream stays there", file: "wait.go", fn: "entry.wait", old: "stream.Doubt(rpcTimeout(e.lease))", with: ""},
+		{name: "a watch is opened on a stream that was abandoned while it waited", file: "watching.go", fn: "watching.run", old: "if v.stream.Retired() {", with: "if false {"},
 		{name: "a silent stream is used again", file: "wait.go", fn: "entry.wait", old: "stream.Abandon()", with: ""},
 		{name: "ctx does not end a wait", file: "watching.go", fn: "entry.awaitPredecessor", old: "v.end(wakeup{why: callerDone})", with: ""},
 		{name: "the predecessor is judged by its key", file: "kind.go", fn: "position.is", old: "kv != nil && kv.CreateRevision == p.created", with: "kv != nil"},
