@@ -161,6 +161,11 @@ const readsPerTTL = 3
 
 // see returns nil once the sign is there, or why the watch has ended.
 func (e *entry) see(ctx context.Context, s sign) error {
+	if !e.crowd.opening.pass(ctx) {
+		return attempt.Ended(ctx, nil)
+	}
+	leave := sync.OnceFunc(e.crowd.opening.leave)
+	defer leave()
 	stream, pending := e.keys.Stream(), true
 	client := e.q.Session.Client()
 	defer func() { stream.Leave(client, e.legs[0].lane.prefix, pending) }()
@@ -189,6 +194,7 @@ func (e *entry) see(ctx context.Context, s sign) error {
 				stream.Created(client, e.legs[0].lane.prefix)
 			}
 			found, err = e.heard(ctx, s, resp)
+			leave()
 		case <-again.C:
 			found, err = e.thereNow(ctx, s)
 			silent = found
