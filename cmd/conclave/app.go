@@ -149,9 +149,9 @@ func until(ctx context.Context) (context.Context, context.CancelFunc) {
 // session starts a session, whose first lease has to be granted within the command timeout.
 // renewed gets a token after each renewal.
 func (a *app) session(ctx context.Context, client *clientv3.Client, ttl time.Duration, renewed chan<- struct{}) (*lease.Session, error) {
-	ctx, cancel := context.WithTimeout(ctx, a.etcd.commandTimeout)
+	timed, cancel := context.WithTimeout(ctx, a.etcd.commandTimeout)
 	defer cancel()
-	s, err := lease.NewSession(ctx, client, lease.WithTTL(ttl), lease.WithLogger(a.logger()),
+	s, err := lease.NewSession(timed, client, lease.WithTTL(ttl), lease.WithLogger(a.logger()),
 		lease.WithObserver(lease.Observer{Renewed: func(*lease.Lease, time.Duration) {
 			select {
 			case renewed <- struct{}{}:
@@ -159,7 +159,7 @@ func (a *app) session(ctx context.Context, client *clientv3.Client, ttl time.Dur
 			}
 		}}))
 	if err != nil {
-		return nil, a.etcd.explain(err)
+		return nil, a.etcd.explain(ctx, err)
 	}
 	return s, nil
 }

@@ -107,7 +107,7 @@ func (m *member) ask(ctx context.Context, client *clientv3.Client, patience time
 	})
 	if err != nil {
 		f := etcdFlags{resolved: []string{m.Endpoint}, dialTimeout: min(patience, time.Second)}
-		m.Error = f.explain(err).Error()
+		m.Error = f.explain(ctx, err).Error()
 	}
 }
 

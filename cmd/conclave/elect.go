@@ -187,13 +187,13 @@ func (a *app) observe(ctx context.Context, client *clientv3.Client, o *observeOp
 }
 
 func (a *app) observeOnce(ctx context.Context, client *clientv3.Client, o *observeOptions, name string, opts []election.ReadOption) error {
-	ctx, cancel := context.WithTimeout(ctx, a.etcd.commandTimeout)
+	timed, cancel := context.WithTimeout(ctx, a.etcd.commandTimeout)
 	defer cancel()
-	leader, err := election.Current(ctx, client, name, opts...)
+	leader, err := election.Current(timed, client, name, opts...)
 	if err != nil {
-		return a.etcd.explain(err)
+		return a.etcd.explain(ctx, err)
 	}
-	if err := a.leader(ctx, o, leader); err != nil {
+	if err := a.leader(timed, o, leader); err != nil {
 		return err
 	}
 	if !leader.Exists() {

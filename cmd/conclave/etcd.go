@@ -8,7 +8,10 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -29,8 +32,9 @@ type etcdFlags struct {
 	keepAliveTime, keepAliveTimeout time.Duration
 	discoverySRV, discoverySRVName  string
 	insecureDiscovery               bool
-	names                           []string // of all these flags
-	resolved                        []string // the endpoints in use
+	names                           []string      // of all these flags
+	resolved                        []string      // the endpoints in use
+	dns                             *net.Resolver // nil is the system's
 }
 
 func (f *etcdFlags) register(fs *pflag.FlagSet) {
@@ -75,7 +79,7 @@ func (f *etcdFlags) environment(fs *pflag.FlagSet) error {
 	return nil
 }
 
-// client connects. What matters comes back as an error, or from the session.
+// client connects, or ends with ctx meanwhile. What matters comes back as an error, or from the session.
 func (a *app) client(ctx context.Context) (*clientv3.Client, error) {
 	spec, err := a.spec(ctx)
 	if err != nil {
@@ -86,9 +90,25 @@ func (a *app) client(ctx context.Context) (*clientv3.Client, error) {
 		return nil, usagef("--cacert %q, --cert %q, --key %q: %w", a.etcd.cacert, a.etcd.cert, a.etcd.key, err)
 	}
 	cfg.Logger, a.tls = a.clientLogger(), cfg.TLS
-	client, err := clientv3.New(*cfg)
+	client, err := connect(ctx, *cfg)
 	if err != nil {
-		return nil, a.etcd.explain(err)
+		return nil, interrupted(ctx, a.etcd.explain(ctx, err))
+	}
+	return client, nil
+}
+
+// connect is [clientv3.New], which logs in, but ends with ctx meanwhile. The client goes on after that.
+func connect(ctx context.Context, cfg clientv3.Config) (*clientv3.Client, error) {
+	var cancel context.CancelFunc
+	cfg.Context, cancel = context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, cancel)
+	client, err := clientv3.New(cfg)
+	if inTime := stop(); err == nil && !inTime {
+		err = errors.Join(context.Cause(ctx), client.Close())
+	}
+	if err != nil {
+		cancel()
+		return nil, err
 	}
 	return client, nil
 }
@@ -102,7 +122,7 @@ func (a *app) spec(ctx context.Context) (*clientv3.ConfigSpec, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.resolved, err = f.discover(); err != nil {
+	if f.resolved, err = f.discover(ctx); err != nil {
 		return nil, err
 	}
 	return &clientv3.ConfigSpec{
@@ -129,7 +149,7 @@ func (f *etcdFlags) check() error {
 }
 
 // discover returns the endpoints: those that were given, or those of the SRV records.
-func (f *etcdFlags) discover() ([]string, error) {
+func (f *etcdFlags) discover(ctx context.Context) ([]string, error) {
 	if f.discoverySRV == "" {
 		var endpoints []string
 		for _, e := range f.endpoints {
@@ -142,15 +162,15 @@ func (f *etcdFlags) discover() ([]string, error) {
 		}
 		return endpoints, nil
 	}
-	records, err := srv.GetClient("etcd-client", f.discoverySRV, f.discoverySRVName)
-	if err != nil {
-		return nil, &exitError{code: exitUnavailable, err: fmt.Errorf("--discovery-srv %q: %w", f.discoverySRV, err)}
-	}
-	if f.insecureDiscovery {
-		return records.Endpoints, nil
+	endpoints, err := f.lookUp(ctx)
+	switch {
+	case err != nil:
+		return nil, interrupted(ctx, &exitError{code: exitUnavailable, err: fmt.Errorf("--discovery-srv %q: %w", f.discoverySRV, err)})
+	case f.insecureDiscovery:
+		return endpoints, nil
 	}
 	var secure []string
-	for _, e := range records.Endpoints {
+	for _, e := range endpoints {
 		if strings.HasPrefix(e, "https://") {
 			secure = append(secure, e)
 		}
@@ -159,6 +179,26 @@ func (f *etcdFlags) discover() ([]string, error) {
 		return nil, usagef("--discovery-srv %q: no endpoint is https, and --insecure-discovery=false", f.discoverySRV)
 	}
 	return secure, nil
+}
+
+// lookUp returns the endpoints of the SRV records, as [srv.GetClient] does, but ends with ctx.
+func (f *etcdFlags) lookUp(ctx context.Context) ([]string, error) {
+	var endpoints []string
+	var failures []error
+	for _, scheme := range []string{"https", "http"} {
+		service := srv.GetSRVService("etcd-client", f.discoverySRVName, scheme)
+		_, records, err := f.dns.LookupSRV(ctx, service, "tcp", f.discoverySRV)
+		if err != nil {
+			failures = append(failures, err)
+		}
+		for _, r := range records {
+			endpoints = append(endpoints, scheme+"://"+net.JoinHostPort(r.Target, strconv.Itoa(int(r.Port))))
+		}
+	}
+	if len(failures) == 2 { // one of both is enough
+		return nil, errors.Join(failures...)
+	}
+	return endpoints, nil
 }
 
 // credentials splits "name:password" as etcdctl does.
@@ -248,36 +288,51 @@ func request[T any](ctx context.Context, try func(context.Context) (T, error)) (
 	}
 }
 
-// explain adds endpoints, and the cause where the client only says that the time is over.
-func (f *etcdFlags) explain(err error) error {
+// explain adds endpoints, and the cause where the client only says that the time is over. It looks for that until ctx ends.
+func (f *etcdFlags) explain(ctx context.Context, err error) error {
 	where := strings.Join(f.resolved, ",")
 	if strings.Contains(err.Error(), f.resolved[0]) { // it has been said
 		return err
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		if cause := f.dial(); cause != nil {
+		if cause := f.dial(ctx); cause != nil {
 			return fmt.Errorf("etcd at %s: %w: %w", where, err, cause)
 		}
 	}
 	return fmt.Errorf("etcd at %s: %w", where, err)
 }
 
-// dial returns why none of the endpoints can be connected to, nil if one can.
-func (f *etcdFlags) dial() error {
-	var all error
-	for _, e := range f.resolved {
-		network, address := "tcp", e
-		if u, err := url.Parse(e); err == nil && u.Host != "" {
-			address = u.Host
-		}
-		if path, ok := strings.CutPrefix(e, "unix://"); ok {
-			network, address = "unix", path
-		}
-		conn, err := net.DialTimeout(network, address, f.dialTimeout)
-		if err == nil {
-			return conn.Close()
-		}
-		all = errors.Join(all, err)
+// dial returns why none of the endpoints can be connected to, nil if one can. It tries all at once.
+func (f *etcdFlags) dial(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	failures := make([]error, len(f.resolved))
+	var all sync.WaitGroup
+	for i, e := range f.resolved {
+		all.Go(func() {
+			if failures[i] = f.dialOne(ctx, e); failures[i] == nil {
+				cancel() // that one is enough
+			}
+		})
 	}
-	return all
+	all.Wait()
+	if slices.Contains(failures, nil) {
+		return nil
+	}
+	return errors.Join(failures...)
+}
+
+func (f *etcdFlags) dialOne(ctx context.Context, endpoint string) error {
+	network, address := "tcp", endpoint
+	if u, err := url.Parse(endpoint); err == nil && u.Host != "" {
+		address = u.Host
+	}
+	if path, ok := strings.CutPrefix(endpoint, "unix://"); ok {
+		network, address = "unix", path
+	}
+	conn, err := (&net.Dialer{Timeout: f.dialTimeout}).DialContext(ctx, network, address)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }

@@ -86,13 +86,13 @@ type entry struct {
 }
 
 func (a *app) inspect(ctx context.Context, client *clientv3.Client, o *inspectOptions, names []string) error {
-	ctx, cancel := context.WithTimeout(ctx, a.etcd.commandTimeout)
+	timed, cancel := context.WithTimeout(ctx, a.etcd.commandTimeout)
 	defer cancel()
 	all := make([]named, len(names))
 	for i, name := range names {
-		entries, err := entriesOf(ctx, client, name, o.etcdLayout)
+		entries, err := entriesOf(timed, client, name, o.etcdLayout)
 		if err != nil {
-			return a.etcd.explain(err)
+			return a.etcd.explain(ctx, err)
 		}
 		all[i] = named{name, entries}
 	}
@@ -366,7 +366,7 @@ func (a *app) lsCommand() *cobra.Command {
 			return a.withClient(cmd.Context(), func(ctx context.Context, client *clientv3.Client) error {
 				names, err := a.namesBelow(ctx, client, prefix)
 				if err != nil {
-					return a.etcd.explain(err)
+					return a.etcd.explain(ctx, err)
 				}
 				return a.list(names, output)
 			})

@@ -57,18 +57,18 @@ checks tokens is safe from that. If the process is dead, its lease expires by it
 
 // ask requests the release.
 func (a *app) ask(ctx context.Context, client *clientv3.Client, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, a.etcd.commandTimeout)
+	timed, cancel := context.WithTimeout(ctx, a.etcd.commandTimeout)
 	defer cancel()
-	entries, err := lock.Inspect(ctx, client, name)
+	entries, err := lock.Inspect(timed, client, name)
 	if err != nil {
-		return a.etcd.explain(err)
+		return a.etcd.explain(ctx, err)
 	}
 	if len(entries) == 0 {
 		_, err := fmt.Fprintf(a.out, "nobody holds lock %q\n", name)
 		return err
 	}
-	if err := lock.RequestRelease(ctx, client, name); err != nil {
-		return a.etcd.explain(err)
+	if err := lock.RequestRelease(timed, client, name); err != nil {
+		return a.etcd.explain(ctx, err)
 	}
 	for _, e := range entries {
 		if e.Held() {
@@ -94,12 +94,12 @@ func (a *app) force(ctx context.Context, client *clientv3.Client, o *releaseOpti
 		return err
 	}
 	// A member that is cut off refuses it, instead of keeping it until it is too late to say what has become of it.
-	ctx, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), a.etcd.commandTimeout)
+	timed, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), a.etcd.commandTimeout)
 	defer cancel()
-	resp, err := client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(found.Key), "=", token.Revision())).
+	resp, err := client.Txn(timed).If(clientv3.Compare(clientv3.CreateRevision(found.Key), "=", token.Revision())).
 		Then(clientv3.OpDelete(found.Key)).Commit()
 	if err != nil {
-		return a.etcd.explain(err)
+		return a.etcd.explain(ctx, err)
 	}
 	if !resp.Succeeded {
 		return &exitError{code: exitNotObtained, err: fmt.Errorf("release: token %s of %q: is gone by now; nothing was deleted", token, name)}
@@ -110,11 +110,11 @@ func (a *app) force(ctx context.Context, client *clientv3.Client, o *releaseOpti
 
 // find looks an entry up by its token.
 func (a *app) find(ctx context.Context, client *clientv3.Client, o *releaseOptions, name string, token lock.Token) (entry, error) {
-	ctx, cancel := context.WithTimeout(ctx, a.etcd.commandTimeout)
+	timed, cancel := context.WithTimeout(ctx, a.etcd.commandTimeout)
 	defer cancel()
-	entries, err := entriesOf(ctx, client, name, o.etcdLayout)
+	entries, err := entriesOf(timed, client, name, o.etcdLayout)
 	if err != nil {
-		return entry{}, a.etcd.explain(err)
+		return entry{}, a.etcd.explain(ctx, err)
 	}
 	var tokens []string
 	for _, e := range entries {

@@ -82,15 +82,15 @@ func (a *app) shardsCommand() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withClient(cmd.Context(), func(ctx context.Context, client *clientv3.Client) error {
-				ctx, cancel := context.WithTimeout(ctx, a.etcd.commandTimeout)
-				defer cancel()
-				if len(args) > 1 {
-					if err := actions()[args[1]].do(ctx, client, args[0], args[2:]); err != nil {
-						return a.etcd.explain(err)
-					}
-					return nil
+				if len(args) == 1 {
+					return a.shards(ctx, client, args[0], output)
 				}
-				return a.shards(ctx, client, args[0], output)
+				timed, cancel := context.WithTimeout(ctx, a.etcd.commandTimeout)
+				defer cancel()
+				if err := actions()[args[1]].do(timed, client, args[0], args[2:]); err != nil {
+					return a.etcd.explain(ctx, err)
+				}
+				return nil
 			})
 		},
 	}
@@ -184,9 +184,11 @@ func groupOf(s *shard.Status) *groupJSON {
 }
 
 func (a *app) shards(ctx context.Context, client *clientv3.Client, group string, f format) error {
-	status, err := shard.Inspect(ctx, client, group)
+	timed, cancel := context.WithTimeout(ctx, a.etcd.commandTimeout)
+	defer cancel()
+	status, err := shard.Inspect(timed, client, group)
 	if err != nil {
-		return a.etcd.explain(err)
+		return a.etcd.explain(ctx, err)
 	}
 	g := groupOf(&status)
 	if f == asJSON {
