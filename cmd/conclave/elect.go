@@ -193,7 +193,7 @@ func (a *app) observeOnce(ctx context.Context, client *clientv3.Client, o *obser
 	if err != nil {
 		return a.etcd.explain(ctx, err)
 	}
-	if err := a.leader(timed, o, leader); err != nil {
+	if err := a.leader(ctx, o, leader); err != nil {
 		return err
 	}
 	if !leader.Exists() {

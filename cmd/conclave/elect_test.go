@@ -85,3 +85,11 @@ func TestWhatIsWrongWithAnElectionIsSaid(t *testing.T) {
 		require.Contains(t, o.stderr, says)
 	}
 }
+
+func TestALineForWhoLeadsMayTakeLongerThanEtcd(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	o := p.run("observe", p.name, "--once", "--command-timeout", "2s", "--exec", "sleep 3; echo whole >&2")
+	require.Equal(t, 75, o.code, "nobody leads: %s", o.stderr)
+	require.Contains(t, o.stderr, "whole")
+}
