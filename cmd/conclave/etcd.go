@@ -19,6 +19,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"golang.org/x/term"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 )
 
 // etcdFlags say which etcd to talk to. They are named as etcdctl's, with its defaults, and
@@ -90,6 +92,7 @@ func (a *app) client(ctx context.Context) (*clientv3.Client, error) {
 		return nil, usagef("--cacert %q, --cert %q, --key %q: %w", a.etcd.cacert, a.etcd.cert, a.etcd.key, err)
 	}
 	cfg.Logger, a.tls = a.clientLogger(), cfg.TLS
+	cfg.DialOptions = append(cfg.DialOptions, a.etcd.reconnecting())
 	client, err := connect(ctx, *cfg)
 	if err != nil {
 		return nil, interrupted(ctx, a.etcd.explain(ctx, err))
@@ -111,6 +114,15 @@ func connect(ctx context.Context, cfg clientv3.Config) (*clientv3.Client, error)
 		return nil, err
 	}
 	return client, nil
+}
+
+// reconnecting has a client connect again as soon as an outage is over. By default gRPC waits longer and longer, up to two
+// minutes, and what is held would be lost meanwhile.
+func (f *etcdFlags) reconnecting() grpc.DialOption {
+	return grpc.WithConnectParams(grpc.ConnectParams{
+		Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+		MinConnectTimeout: f.dialTimeout,
+	})
 }
 
 func (a *app) spec(ctx context.Context) (*clientv3.ConfigSpec, error) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"net"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -134,4 +135,32 @@ func TestAnEndpointThatAnswersIsFoundBesideOthers(t *testing.T) {
 	err := f.dial(t.Context())
 	require.ErrorContains(t, err, "i/o timeout")
 	require.ErrorContains(t, err, "connection refused")
+}
+
+func TestACommandConnectsAgainSoonAfterALongOutage(t *testing.T) {
+	t.Parallel()
+	const outage = 8
+	var count atomic.Int64
+	over := make(chan time.Duration, 1)
+	last := time.Now()
+	addr := listen(t, func(conn net.Conn) {
+		_ = conn.Close() // nobody is there
+		if count.Add(1) == outage {
+			over <- time.Since(last)
+		}
+		last = time.Now()
+	})
+	a := &app{err: os.Stderr, etcd: etcdFlags{endpoints: []string{addr}, dialTimeout: 2 * time.Second, commandTimeout: never, insecureTransport: true}}
+	client, err := a.client(t.Context())
+	require.NoError(t, err)
+	defer func() { require.NoError(t, client.Close()) }()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() { _, _ = client.Get(ctx, "a") }() // which has it connect; ends with ctx
+	select {
+	case pause := <-over:
+		require.Less(t, pause, 5*time.Second)
+	case <-time.After(time.Minute):
+		require.Fail(t, "it waits longer and longer")
+	}
 }
