@@ -2,6 +2,7 @@ package shard_test
 
 import (
 	"context"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -552,6 +553,32 @@ func TestAMoveThatDoesNotEndKeepsOthersWaitingOnlyForTheDrainTimeAndATTL(t *test
 		require.Equal(t, map[string]int{"a": 12}, counts(f.ledger.owners(12)))
 		vtime.Advance(2 * time.Second)
 		require.Equal(t, map[string]int{"a": 7, "b": 5}, counts(f.settled()))
+		stopAll(a, b)
+	})
+}
+
+func TestAMoveOfADrainTimeWithoutEndIsNotLate(t *testing.T) {
+	t.Parallel()
+	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+		f := newFleet(t, s, 12)
+		endless := shard.WithDrainTimeout(math.MaxInt64)
+		finish := make(chan struct{})
+		a := f.joinWith("a", func(ctx context.Context, o *shard.Ownership) error {
+			f.ledger.begin("a", o)
+			select {
+			case <-o.Leaving():
+				<-finish
+			case <-ctx.Done():
+			}
+			return nil
+		}, shard.WithMoves(1), endless)
+		f.settled()
+		b := f.join("b", shard.WithMoves(1), endless)
+		vtime.Advance(time.Minute)
+		require.Equal(t, map[string]int{"a": 12}, counts(f.ledger.owners(12)))
+		require.Equal(t, 1, f.plan().Members[1].Planned, "no more than one is on its way")
+		close(finish)
+		require.Equal(t, map[string]int{"a": 6, "b": 6}, counts(f.settled()))
 		stopAll(a, b)
 	})
 }

@@ -274,7 +274,7 @@ func (p *planner) late(r round) (all map[ID]bool, next time.Duration) {
 			one = move{to, now}
 		}
 		moving[ID(id)] = one
-		if left := p.cfg.drain + p.ttl - now.Sub(one.since); left > 0 {
+		if left := p.cfg.drain - max(now.Sub(one.since)-p.ttl, 0); left > 0 { // their sum may be too large
 			next = min(next, left)
 		} else {
 			all[ID(id)] = true

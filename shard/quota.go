@@ -73,11 +73,19 @@ type zone struct {
 
 func (z *zone) add(s *seat, shards, total int) {
 	z.weight += s.Weight
-	s.quota = shards * s.Weight / total
-	z.quota += s.quota
-	if shards*s.Weight%total != 0 {
+	quota, whole := portion(shards, s.Weight, total)
+	s.quota = quota
+	z.quota += quota
+	if !whole {
 		z.up = append(z.up, s)
 	}
+}
+
+// portion is the share of a weight in a total, rounded down, and whether that is all of it. An
+// int may have too few bits for the product.
+func portion(shards, weight, total int) (quota int, whole bool) {
+	product := int64(shards) * int64(weight)
+	return int(product / int64(total)), product%int64(total) == 0
 }
 
 // gain ranks a seat by what one shard more would save: a pin, a move, nothing.
@@ -99,10 +107,10 @@ func roundUp(shards, total int, zones map[string]*zone) {
 	var open []*zone
 	for _, z := range zones {
 		slices.SortFunc(z.up, func(a, b *seat) int { return cmp.Or(cmp.Compare(b.gain(), a.gain()), byNameOrder(a, b)) })
-		whole := shards * z.weight / total
-		z.extra = whole - z.quota
-		left -= whole
-		if shards*z.weight%total != 0 {
+		quota, whole := portion(shards, z.weight, total)
+		z.extra = quota - z.quota
+		left -= quota
+		if !whole {
 			open = append(open, z)
 		}
 	}

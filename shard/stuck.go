@@ -131,8 +131,9 @@ func takers(all []MemberInfo, in []string) (fit []MemberInfo) {
 // lightest returns the member that has least for its weight: a cordoned one only if there is
 // no other.
 func lightest(fit []MemberInfo, load map[string]int) string {
+	per := func(a, b MemberInfo) int64 { return int64(load[a.Name]) * int64(b.Weight) }
 	return slices.MinFunc(fit, func(a, b MemberInfo) int {
-		return cmp.Or(cmp.Compare(a.State, b.State), cmp.Compare(load[a.Name]*b.Weight, load[b.Name]*a.Weight),
+		return cmp.Or(cmp.Compare(a.State, b.State), cmp.Compare(per(a, b), per(b, a)),
 			cmp.Compare(b.Weight, a.Weight), cmp.Compare(load[a.Name], load[b.Name]), cmp.Compare(a.Name, b.Name))
 	}).Name
 }
