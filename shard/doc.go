@@ -73,7 +73,7 @@
 //     a process waits for its name by then, which finds them where they were.
 //   - It is cut off: its ownerships end at their deadlines, before anybody else owns. The
 //     functions are called again when the plan says so and the member is able to. If another
-//     process has joined under its name by then, it ends with [ErrReplaced].
+//     process has joined under its name by then, and is alive, it ends with [ErrReplaced].
 //   - The planner crashes or is cut off, even between two pieces of a plan: the last plan
 //     stays in force and readable; the next planner is elected after at most a TTL.
 //   - Nobody can reach etcd: all ownerships end at their deadlines. When etcd is
@@ -95,6 +95,8 @@
 //     ownership whose key is deleted is lost and asked for again; if keys of the plan are
 //     deleted, the planner makes another plan, and until then members follow the last one.
 //   - History is compacted: nobody notices.
+//   - The store is restored from a backup: what that brings back of processes that are gone ends
+//     with their leases, after a TTL. Members register again, and a [Router] takes over what is.
 //
 // # Cost
 //

@@ -29,7 +29,9 @@ var ErrClosed = errors.New("shard: closed")
 var ErrFull = fmt.Errorf("shard: group has %d members already, and can have no more", MaxMembers)
 
 // ErrReplaced is what a member ends with when another process has joined under its name, after
-// it was away for longer than its TTL: from then on it owns nothing, and has to be closed.
+// it was away for longer than its TTL: from then on it owns nothing, and has to be closed. It
+// is known when the other has renewed its lease a few times, about a TTL after it has joined;
+// until then [Member.Err] says that the key is taken.
 var ErrReplaced = errors.New("shard: another process has joined under the member's name")
 
 // ShardsError is returned by [Join] when the group has another number of shards, and is

@@ -2,15 +2,12 @@ package shard
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
 	"time"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/conclave-go/conclave/election"
 	"github.com/conclave-go/conclave/lease"
@@ -57,10 +54,12 @@ type Member struct {
 	left    []leaver      // of whom the observer has not heard yet
 	// quickest is how long a release has taken at least, 0 if there was none yet.
 	quickest time.Duration
-	missing  int           // wanted claims that do not own their shard
-	plan     *planned      // the last that was read, nil if none was
-	meant    bool          // it is for this process, if for one of the member's name
-	changed  chan struct{} // closed and replaced by each change of the above
+	missing  int      // wanted claims that do not own their shard
+	plan     *planned // the last that was read, nil if none was
+	meant    bool     // it is for this process, if for one of the member's name
+	// contending is set while the member finds out whether another process has replaced it.
+	contending bool
+	changed    chan struct{} // closed and replaced by each change of the above
 	// draining is when Drain was called first, progress when since then an owner was last told
 	// to leave or a claim was gone, and hasty is set when shards are not kept any longer for
 	// others to come.
@@ -432,59 +431,11 @@ func (m *Member) heedAll(plans *watch.Cache[[]byte]) error {
 		case err != nil:
 			m.log.Warn("shard: plan is not whole; the last one counts", "error", err)
 		default:
-			if m.apply(p); m.supplanted(p) {
-				m.retire()
-			}
+			m.apply(p)
+			m.contest()
 		}
 	}
 	return nil
-}
-
-// supplanted reports whether another process has the member's name, if the plan is for
-// another: it may also be one that was there before.
-func (m *Member) supplanted(p *planned) bool {
-	if by, ok := p.member(m.name); !ok || by.Nonce == m.entry.Nonce || m.replaced() {
-		return false
-	}
-	resp, err := request(m.life, m.session.Client(), func(ctx context.Context) (*clientv3.GetResponse, error) {
-		return m.session.Client().Get(ctx, m.keys.member(m.name))
-	})
-	if err != nil || len(resp.Kvs) == 0 {
-		return false
-	}
-	var by memberRecord
-	return json.Unmarshal(resp.Kvs[0].Value, &by) == nil && by.Nonce != m.entry.Nonce
-}
-
-// replaced reports whether that is known.
-func (m *Member) replaced() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return errors.Is(m.err, ErrReplaced)
-}
-
-// retire ends what the member does, since another process is the member by now.
-func (m *Member) retire() {
-	m.mu.Lock()
-	known := m.err != nil
-	if !known {
-		m.err = ErrReplaced
-	}
-	m.hasty = true
-	for _, c := range m.claims {
-		c.drop()
-	}
-	m.signal()
-	m.mu.Unlock()
-	m.wake()
-	m.withdrawn()
-	if known {
-		return
-	}
-	m.log.Error("shard: another process has joined under the member's name; this one owns nothing any more, and has to be closed")
-	ctx, cancel := context.WithTimeout(m.life, tryTimeout)
-	defer cancel()
-	_ = m.reg.Close(ctx) // the key is the other's
 }
 
 // apply does what a plan says.

@@ -69,6 +69,39 @@ func TestAProcessThatIsReplacedBeforeAnyPlanHasNamedItSaysSo(t *testing.T) {
 	})
 }
 
+// A store that is restored from a backup has the key of a process that had the name before,
+// under a lease that nobody renews any more.
+func TestAKeyThatABackupBringsBackDoesNotReplaceALiveMember(t *testing.T) {
+	t.Parallel()
+	for _, planner := range []string{"a", "b"} {
+		vtime.Run(t, func(t *testing.T, s *vtime.Server) {
+			f := newFleet(t, s, 6)
+			peers := map[string]*peer{planner: f.join(planner)}
+			f.settled()
+			for _, name := range []string{"a", "b"} {
+				if name != planner {
+					peers[name] = f.join(name)
+				}
+			}
+			f.settled()
+			b := peers["b"]
+			old, err := s.Client().Grant(t.Context(), int64(ttl/time.Second))
+			require.NoError(t, err)
+			_, err = s.Client().Put(t.Context(), group+"/member/b", `{"nonce":"of a process that was","weight":1}`, clientv3.WithLease(old.ID))
+			require.NoError(t, err)
+			vtime.Advance(ttl / 2)
+			require.Error(t, b.Err(), "its key is another's")
+			require.NotErrorIs(t, b.Err(), shard.ErrReplaced)
+			vtime.Advance(ttl)
+			require.Equal(t, map[string]int{"a": 3, "b": 3}, counts(f.settled()), planner)
+			require.NoError(t, b.Err())
+			require.Len(t, b.Owned(), 3)
+			require.NoError(t, b.Ready(t.Context()))
+			stopAll(peers["a"], b)
+		})
+	}
+}
+
 func TestNothingMovesIfACrashedProcessIsBackWithinTheTTL(t *testing.T) {
 	t.Parallel()
 	for _, late := range []time.Duration{0, 3 * time.Second, 3*time.Second + 150*time.Millisecond} {
