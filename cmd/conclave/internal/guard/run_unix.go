@@ -48,6 +48,7 @@ type runner struct {
 	reports    chan report        // closed when the guard is gone
 	status     syscall.WaitStatus // of the guard that is gone
 	pid        int                // of the command
+	early      os.Signal          // the last that came before there was one
 }
 
 // terminal opens the controlling terminal.
@@ -284,8 +285,14 @@ func (r *runner) heed(said report, more bool) (result Result, done bool, err err
 // interruption is the signal of which the guard has died before there was a command: of one that it does not heed later. It would
 // have ended the command as well, and nothing was lost. It is 0 if the guard is gone for another reason.
 func (r *runner) interruption() syscall.Signal {
-	if s := r.status.Signal(); r.pid == 0 && slices.Contains(foreign(), s) {
+	const quit = 2 // Go's exit code after SIGQUIT, and after other mishaps
+	switch s := r.status.Signal(); {
+	case r.pid != 0:
+		return 0
+	case slices.Contains(foreign(), s):
 		return s
+	case r.status.ExitStatus() == quit && r.early == unix.SIGQUIT:
+		return unix.SIGQUIT
 	}
 	return 0
 }
@@ -300,6 +307,9 @@ func (r *runner) drain(err error) error {
 
 // pass passes a signal on, unless the terminal has done so: that it has not if there was no command yet.
 func (r *runner) pass(s os.Signal) {
+	if r.pid == 0 {
+		r.early = s
+	}
 	if r.pid != 0 && slices.Contains([]os.Signal{unix.SIGINT, unix.SIGQUIT}, s) && r.foreground() {
 		return
 	}
