@@ -145,7 +145,7 @@ func TestACrowdWhoseWatchesFailTogetherWatchesAgainWithoutASearchOfTheQueue(t *t
 	t.Parallel()
 	const waiters = 100
 	c := etcdtest.New(t, etcdtest.WithControl())
-	holder, p := newPeer(t, c, withTTL(calm)), newPeer(t, c, withTTL(5*time.Minute)) // no look meanwhile
+	holder, p := newPeer(t, c, withTTL(calm)), newPeer(t, c, withTTL(30*time.Second))
 	h := holder.lock(t, "m")
 	var all sync.WaitGroup
 	m := p.mutex(t, "m")

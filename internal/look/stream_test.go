@@ -13,6 +13,7 @@ import (
 
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/look"
+	"github.com/conclave-go/conclave/internal/vtime"
 )
 
 func watch(t *testing.T, client *clientv3.Client, ctx context.Context, key string) clientv3.WatchChan { //nolint:revive // ctx is what is tested
@@ -162,15 +163,15 @@ func TestADoubtedStreamEndsUnlessSomethingIsHeardOnIt(t *testing.T) {
 		s := list.Stream()
 		s.Abandon()
 		s.Doubt(time.Second)
-		time.Sleep(time.Second / 2)
+		vtime.Sleep(time.Second / 2)
 		s.Heard()
-		time.Sleep(time.Hour)
+		vtime.Sleep(time.Hour)
 		require.NoError(t, s.Context().Err(), "the event was on its way")
 		s.Doubt(time.Second)
 		require.NoError(t, list.Stream().Context().Err())
-		time.Sleep(time.Second / 2)
+		vtime.Sleep(time.Second / 2)
 		require.NoError(t, s.Context().Err())
-		time.Sleep(time.Second)
+		vtime.Sleep(time.Second)
 		require.Error(t, s.Context().Err())
 		require.NoError(t, list.Stream().Context().Err(), "the next is another")
 		list.End()

@@ -78,11 +78,11 @@ func (e *entry) wait(ctx context.Context) error {
 			return errOwnGone
 		case callerDone:
 			return e.endOf(ctx)
-		case streamRetired:
+		case streamRetired, watchOverdue:
 			if ctx.Err() != nil || e.lease.Err() != nil {
 				return e.endOf(ctx)
 			}
-			continue
+			continue // with a watch on another stream, which begins with a read that does not search the queue
 		case watchFailed:
 			if !attempt.Pause(ctx, pause) {
 				return attempt.Ended(ctx, w.err)
@@ -90,7 +90,7 @@ func (e *entry) wait(ctx context.Context) error {
 			again := pause < maxWatchPause && !denied(w.err)
 			pause = min(2*pause, maxWatchPause)
 			if again {
-				continue // the next watch begins with a read that does not search the queue
+				continue // as above
 			}
 		default:
 			pause = firstWatchPause
