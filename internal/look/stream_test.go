@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/metadata"
 
+	"github.com/conclave-go/conclave/internal/bubble"
 	"github.com/conclave-go/conclave/internal/etcdtest"
 	"github.com/conclave-go/conclave/internal/look"
 	"github.com/conclave-go/conclave/internal/vtime"
@@ -158,7 +158,7 @@ func TestAnAbandonedStreamLosesItsIdleWatch(t *testing.T) {
 
 func TestADoubtedStreamEndsUnlessSomethingIsHeardOnIt(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		list := look.New(t.Context())
 		s := list.Stream()
 		s.Abandon()
