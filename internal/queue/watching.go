@@ -93,8 +93,8 @@ func (v *watching) observe() (done func()) {
 // run watches until the leg's predecessor goes out of its way, and says why it ended.
 func (v *watching) run() wakeup {
 	e, g := v.e, v.leg
-	if !e.crowd.opening.pass(v.ctx) {
-		return wakeup{why: callerDone}
+	if !e.crowd.opening.pass(v.ctx) { // unless the wait has ended otherwise, the stream has
+		return wakeup{why: streamRetired}
 	}
 	leave := sync.OnceFunc(e.crowd.opening.leave)
 	defer leave()

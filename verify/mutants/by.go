@@ -217,6 +217,7 @@ func knownBy() map[string]string {
 		"lease/a finding about a replaced registration counts":                              "TestALookThatEndsAfterTheClosing",
 		"lease/the user may be called under the registrar's lock":                           "TestAListenerMayAsk",
 		"look/a stream that is slow is given up by all":                                     "TestADoubtedStream",
+		"queue/the end of a stream is taken for the caller's":                               "TestWhoWaitsToOpen",
 		"queue/a crowd whose watches fail searches the queue":                               "TestACrowdWhoseWatches",
 		"queue/who waits on a silent stream stays there":                                    "TestWaitersDoNotStay",
 		"queue/a watch is opened on a stream that was abandoned while it waited":            "TestACrowdDoesNotOpen",
