@@ -71,7 +71,7 @@ func (e *entry) wait(ctx context.Context) error {
 	for g := e.waitsAt(); g != nil; g = e.waitsAt() {
 		before := g.before
 		e.follow(g)
-		stream := e.keys.Stream()
+		stream, began := e.keys.Stream(), time.Now()
 		w := e.awaitPredecessor(ctx, stream, g)
 		switch w.why {
 		case ownDeleted:
@@ -84,6 +84,9 @@ func (e *entry) wait(ctx context.Context) error {
 			}
 			continue // with a watch on another stream, which begins with a read that does not search the queue
 		case watchFailed:
+			if time.Since(began) >= maxWatchPause { // it is not the next failure of one that does not work
+				pause = firstWatchPause
+			}
 			if !attempt.Pause(ctx, pause) {
 				return attempt.Ended(ctx, w.err)
 			}
