@@ -160,7 +160,7 @@ func (k *keeper) timely() {
 // begin begins a round, beside those that are not confirmed.
 func (k *keeper) begin() {
 	l := k.lease
-	l.cfg.caller.Redial()
+	attempt.Redial(l.client)
 	if len(k.rounds) > 0 && l.SinceRenewal() >= l.overdue() {
 		l.failed(errOverdue)
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
+	"github.com/conclave-go/conclave/internal/attempt"
 )
 
 // errOverdue says that no watch was created in the time there was for it.
@@ -56,7 +58,7 @@ func (f *follower) open(ctx context.Context, revision int64) (*leg, error) {
 				return w, err
 			}
 		case <-more.C:
-			o.f.streams.caller.Redial()
+			attempt.Redial(o.f.client)
 			if o.spare != nil && time.Since(began) >= f.stall/2 {
 				return o.takeSpare(), nil
 			}

@@ -212,7 +212,9 @@ func (h *hedge[T]) note(attempt *context.CancelCauseFunc, v T, err error) {
 	default:
 		h.last = err
 		h.limits.tell(h.began, err)
-		h.limits.Caller.Redial()
+		if h.limits.Caller != nil {
+			Redial(h.limits.Caller.Client)
+		}
 		h.wait, h.silent = h.limits.Patience, 0
 		h.timer.Reset(Spread(h.pause))
 		h.pause = min(2*h.pause, maxPause)

@@ -2,14 +2,70 @@ package attempt
 
 import (
 	"context"
+	"maps"
+	"slices"
+	"sync"
 	"time"
+	"weak"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/connectivity"
 )
 
-// redialTime is how long a connection that had failed may take to come back when it is dialled again.
-const redialTime = 250 * time.Millisecond
+const (
+	// redialPause is the least time between two redials of a client that nobody waits for in particular.
+	redialPause = time.Second
+	// redialTime is how long a connection that had failed may take to come back when it is dialled again.
+	redialTime = 250 * time.Millisecond
+)
+
+// redial is what is known of a client's redials.
+type redial struct {
+	last      time.Time
+	endpoints []string
+	gone      func() bool // whether the client is not in memory any more
+}
+
+// redials is the table of all clients, by their connections.
+//
+//nolint:gochecknoglobals // those who use one client do not know of each other
+var redials = struct {
+	sync.Mutex
+	all map[any]redial
+}{all: make(map[any]redial)}
+
+// Redial has a client whose connections have failed dial again, unless that was a moment ago. By itself gRPC
+// waits longer after each failure, for up to two minutes: leases would end, and those who wait for a lock would
+// go on waiting, long after the servers are back.
+func Redial(client *clientv3.Client) { redialAfter(client, redialPause) }
+
+// redialAfter is Redial with the least time since the last, and reports whether it has done so.
+//
+// ResetConnectBackoff goes through the connections without a lock while gRPC may add one, as of version 1.85.
+// They change only with the endpoints: so nothing is done unless those are what they were the last time. Connect,
+// which changes nothing here, orders what comes later behind it.
+func redialAfter(client *clientv3.Client, pause time.Duration) bool {
+	connection := client.ActiveConnection()
+	if connection.GetState() != connectivity.TransientFailure {
+		return false
+	}
+	self := weak.Make(connection)
+	redials.Lock()
+	defer redials.Unlock()
+	before := redials.all[self]
+	if time.Since(before.last) < pause {
+		return false
+	}
+	maps.DeleteFunc(redials.all, func(_ any, r redial) bool { return r.gone() })
+	endpoints := client.Endpoints()
+	redials.all[self] = redial{time.Now(), endpoints, func() bool { return self.Value() == nil }}
+	if !slices.Equal(before.endpoints, endpoints) {
+		return false
+	}
+	connection.ResetConnectBackoff()
+	connection.Connect()
+	return true
+}
 
 // AwaitFailure waits until the client can make no connection, and reports whether that came
 // before the end of ctx. A failure may be one of long ago, after which gRPC only waits: that counts
@@ -20,7 +76,7 @@ func AwaitFailure(ctx context.Context, client *clientv3.Client) bool {
 		state := connection.GetState()
 		switch state {
 		case connectivity.TransientFailure:
-			if !redial(ctx, client) {
+			if !comesBack(ctx, client) {
 				return ctx.Err() == nil
 			}
 			continue
@@ -34,14 +90,26 @@ func AwaitFailure(ctx context.Context, client *clientv3.Client) bool {
 	}
 }
 
-// redial has a client whose connections have failed dial again, and reports whether one comes back. Until
+// comesBack has a client whose connections have failed dial again, and reports whether one comes back. Until
 // then the state is that of a failure.
-func redial(ctx context.Context, client *clientv3.Client) bool {
-	connection := client.ActiveConnection()
-	ctx, cancel := context.WithTimeout(ctx, redialTime)
+func comesBack(ctx context.Context, client *clientv3.Client) bool {
+	for range 2 { // the first time another may have had it dial a moment ago
+		dialled := redialAfter(client, redialTime)
+		if changes(ctx, client, redialTime) {
+			return true
+		}
+		if dialled {
+			break
+		}
+	}
+	return false
+}
+
+// changes reports whether a client whose connections have failed gets another state within a time.
+func changes(ctx context.Context, client *clientv3.Client, within time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	connection.ResetConnectBackoff()
-	return connection.WaitForStateChange(ctx, connectivity.TransientFailure)
+	return client.ActiveConnection().WaitForStateChange(ctx, connectivity.TransientFailure)
 }
 
 const (

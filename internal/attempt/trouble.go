@@ -11,7 +11,6 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/status"
 )
 
@@ -22,11 +21,10 @@ type Caller struct {
 	// growing distance; one for all calls that wait for the same. Nil is none.
 	Log *slog.Logger
 
-	mu        sync.Mutex
-	last      error // what the last attempt has failed with, nil after an answer
-	silence   map[string]*silence
-	asked     *question // the last that was asked to find out why there is no answer
-	redialled time.Time // when the client was last made to
+	mu      sync.Mutex
+	last    error // what the last attempt has failed with, nil after an answer
+	silence map[string]*silence
+	asked   *question // the last that was asked to find out why there is no answer
 }
 
 // silence is what was said of calls without an answer that wait for the same.
@@ -40,30 +38,6 @@ type question struct {
 	at   time.Time
 	done chan struct{} // closed when err is known
 	err  error
-}
-
-// redialPause is the least time between two redials.
-const redialPause = time.Second
-
-// Redial has a client whose connections have failed dial again, unless that was a moment ago. By itself gRPC
-// waits longer after each failure, for up to two minutes: leases would end, and those who wait for a lock would
-// go on waiting, long after the servers are back.
-func (c *Caller) Redial() {
-	if c == nil {
-		return
-	}
-	connection := c.Client.ActiveConnection()
-	switch connection.GetState() {
-	case connectivity.Connecting, connectivity.TransientFailure:
-	default:
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if time.Since(c.redialled) >= redialPause {
-		c.redialled = time.Now()
-		connection.ResetConnectBackoff()
-	}
 }
 
 // Trouble returns why there is no answer, nil if there was one to the last call.
@@ -151,7 +125,7 @@ func (c *Caller) unanswered(last error) error {
 func (c *Caller) probe(ctx context.Context) error {
 	q, mine := c.question()
 	if mine {
-		c.Redial()
+		Redial(c.Client)
 		_, err := pb.NewMaintenanceClient(c.Client.ActiveConnection()).Status(ctx, &pb.StatusRequest{})
 		if Code(err) == codes.Unavailable {
 			q.err = err

@@ -56,8 +56,9 @@ type wakeup struct {
 	after int64
 	// alone is set if no check is needed: the entry is there, and nothing older is.
 	alone bool
-	// err says more about watchFailed.
-	err error
+	// err says more about watchFailed, and lasted whether there was a watch for a while.
+	err    error
+	lasted bool
 }
 
 // wait returns once nothing is in the entry's way. Its place is kept through
@@ -71,20 +72,26 @@ func (e *entry) wait(ctx context.Context) error {
 	for g := e.waitsAt(); g != nil; g = e.waitsAt() {
 		before := g.before
 		e.follow(g)
-		stream, began := e.keys.Stream(), time.Now()
+		stream := e.keys.Stream()
 		w := e.awaitPredecessor(ctx, stream, g)
 		switch w.why {
 		case ownDeleted:
 			return errOwnGone
 		case callerDone:
 			return e.endOf(ctx)
-		case streamRetired, watchOverdue:
+		case streamRetired:
 			if ctx.Err() != nil || e.lease.Err() != nil {
 				return e.endOf(ctx)
 			}
-			continue // with a watch on another stream, which begins with a read that does not search the queue
+			continue // on another stream
+		case watchOverdue:
+			again := pause < maxWatchPause
+			pause = maxWatchPause
+			if again {
+				continue // on another stream, with a read as below
+			}
 		case watchFailed:
-			if time.Since(began) >= maxWatchPause { // it is not the next failure of one that does not work
+			if w.lasted { // it is not the next failure of one that does not work
 				pause = firstWatchPause
 			}
 			if !attempt.Pause(ctx, pause) {
@@ -93,7 +100,7 @@ func (e *entry) wait(ctx context.Context) error {
 			again := pause < maxWatchPause && !denied(w.err)
 			pause = min(2*pause, maxWatchPause)
 			if again {
-				continue // as above
+				continue // the next watch begins with a read, which mostly does not search the queue
 			}
 		default:
 			pause = firstWatchPause

@@ -50,7 +50,8 @@ type watching struct {
 	stream  *look.Stream
 	ctx     context.Context // the watch's
 	cancel  context.CancelFunc
-	pending bool // the server has yet to create the watch
+	pending bool      // the server has yet to create the watch
+	since   time.Time // when it has
 	// all is set if every older entry is known, so that the watch covers all of them and the
 	// own key: it tells in order what happens to them. When the last of them is deleted, and
 	// the own entry was not up to and in that revision, it is there and nothing older is.
@@ -115,7 +116,7 @@ func (v *watching) run() wakeup {
 		v.stream.Heard()
 		if resp.Created {
 			overdue.Stop()
-			v.pending = false
+			v.pending, v.since = false, time.Now()
 			v.stream.Created(client, g.lane.prefix)
 			if w, over := v.begun(resp.Header.Revision); over {
 				return w
@@ -134,7 +135,8 @@ func (v *watching) failed(err error) wakeup {
 	if errors.Is(err, errOwnGone) {
 		return wakeup{why: ownDeleted}
 	}
-	return wakeup{why: watchFailed, after: v.leg.before.seen, err: fmt.Errorf("%w: %w", errWatchEnded, err)}
+	lasted := !v.since.IsZero() && time.Since(v.since) >= maxWatchPause
+	return wakeup{why: watchFailed, after: v.leg.before.seen, err: fmt.Errorf("%w: %w", errWatchEnded, err), lasted: lasted}
 }
 
 // watched returns what is watched.

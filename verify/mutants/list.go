@@ -115,7 +115,7 @@ func leaseMutants() group {
 		{name: "a TTL of zero is an acknowledgement", file: "stream.go", fn: "stream.answered", old: "if resp.TTL <= 0 {", with: "if false {"},
 		{name: "an answer is to whatever was asked first", file: "stream.go", fn: "stream.answered", old: "int64(a.id) == resp.ID", with: "true"},
 		{name: "a member without a leader may keep a renewal", file: "stream.go", fn: "stream.run", old: "attempt.RequireLeader(s.ctx)", with: "s.ctx"},
-		{name: "a connection that was refused is dialled again when gRPC likes", file: "round.go", fn: "keeper.begin", old: "l.cfg.caller.Redial()", with: ""},
+		{name: "a connection that was refused is dialled again when gRPC likes", file: "round.go", fn: "keeper.begin", old: "attempt.Redial(l.client)", with: ""},
 		{name: "a stream that has failed is used again", file: "renewer.go", fn: "renewer.end", old: "r.streams = slices.DeleteFunc(r.streams, func(x *stream) bool { return x == s })", with: ""},
 		{name: "what an ended stream owes is waited for", file: "renewer.go", fn: "renewer.end", old: "a.answer <- acknowledgement{err: err}", with: "_ = a"},
 		{name: "a stream that leads to a deposed leader is used again", file: "renewer.go", fn: "renewer.distrust", old: "s.deposed = true", with: ""},
@@ -308,7 +308,7 @@ func electionMutants() group {
 
 func watchMutants() group {
 	return group{"watch", "watch", []string{"watch"}, []change{
-		{name: "a connection that was refused is dialled again when gRPC likes", file: "open.go", fn: "follower.open", old: "o.f.streams.caller.Redial()", with: ""},
+		{name: "a connection that was refused is dialled again when gRPC likes", file: "open.go", fn: "follower.open", old: "attempt.Redial(o.f.client)", with: ""},
 		{name: "a position moves by the answer to another watch's question", file: "receive.go", fn: "reception.ask", old: "case !r.w.line.shared:", with: "case true:"},
 		{name: "a sign of life on a shared stream moves the position", file: "receive.go", fn: "reception.judge", old: "if header.GetRevision() < r.f.position {", with: "r.f.position = max(r.f.position, header.GetRevision())\n\tif header.GetRevision() < r.f.position {"},
 		{name: "a proof is used before its events are there", file: "receive.go", fn: "reception.use", old: " || p.last > r.f.position", with: ""},
