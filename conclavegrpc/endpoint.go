@@ -89,7 +89,7 @@ func state(endpoints []resolver.Endpoint) resolver.State {
 	var addresses []resolver.Address
 	for _, e := range endpoints {
 		for _, a := range e.Addresses {
-			a.BalancerAttributes = e.Attributes //nolint:staticcheck // deprecated is it for addresses in endpoints
+			a.BalancerAttributes = e.Attributes //nolint:staticcheck // it is deprecated only for addresses within endpoints
 			addresses = append(addresses, a)
 		}
 	}

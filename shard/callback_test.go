@@ -21,7 +21,7 @@ func returns(call func()) bool {
 		call()
 		done.Store(true)
 	}()
-	for range 1_000_000 {
+	for range 20_000_000 {
 		if done.Load() {
 			return true
 		}

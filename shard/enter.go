@@ -124,6 +124,7 @@ func (e *entrance) try(ctx context.Context) (*lease.Registration, error) {
 		return nil, err
 	}
 	e.ttl, e.perhaps = l.TTL(), true
+	key := e.keys.member(e.name)
 	found, taken, err := e.put(ctx, l)
 	switch {
 	case err != nil:
@@ -132,12 +133,13 @@ func (e *entrance) try(ctx context.Context) (*lease.Registration, error) {
 		e.perhaps = false
 		return nil, e.yield(ctx, l, found)
 	case found != nil && found.Lease != int64(l.ID()): // which goes when that lease does
-		e.withdraw(ctx, e.keys.member(e.name), e.entry.encode())
+		e.withdraw(ctx, key, e.entry.encode(), clientv3.Compare(clientv3.CreateRevision(key), "=", found.CreateRevision))
 		return nil, errOldLease
 	}
-	reg, err := lease.Register(ctx, e.session, e.keys.member(e.name), e.entry.encode())
+	reg, err := lease.Register(ctx, e.session, key, e.entry.encode())
 	if other, is := errors.AsType[*lease.TakenError](err); is && other.Value == e.entry.encode() {
-		e.withdraw(ctx, e.keys.member(e.name), other.Value) // it was put under a lease that has just ended
+		// It was put under a lease that has just ended.
+		e.withdraw(ctx, key, other.Value, clientv3.Compare(clientv3.LeaseValue(key), "=", other.Lease))
 	}
 	return reg, err
 }
@@ -220,13 +222,13 @@ func (m *Member) fits(ctx context.Context) error {
 	return nil
 }
 
-// withdraw removes a key that the member has put, or the end of the lease does.
-func (m *Member) withdraw(ctx context.Context, key, value string) {
+// withdraw removes a key that the member has put, while conds hold, or the end of the lease does.
+func (m *Member) withdraw(ctx context.Context, key, value string, conds ...clientv3.Cmp) {
 	ctx, release := whileOpen(context.WithoutCancel(ctx), m.session.Client())
 	defer release()
 	ctx, cancel := context.WithTimeout(ctx, lease.DefaultGrace)
 	defer cancel()
-	_, err := m.session.Client().Txn(ctx).If(clientv3.Compare(clientv3.Value(key), "=", value)).
+	_, err := m.session.Client().Txn(ctx).If(append(conds, clientv3.Compare(clientv3.Value(key), "=", value))...).
 		Then(clientv3.OpDelete(key)).Commit()
 	if err != nil {
 		m.log.Warn("shard: registration may be left until the session ends", "key", key, "error", err)

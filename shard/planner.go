@@ -155,7 +155,9 @@ func (p *planner) round(ctx context.Context) time.Duration {
 	if st.plan != nil {
 		e.Version = st.plan.Version
 	}
-	if !st.plan.says(members, out.owners) {
+	if st.plan.says(members, out.owners) {
+		p.unwritten = trouble{} // one that failed may have come after all
+	} else {
 		next = min(next, p.tryWrite(ctx, st, members, out.owners, &e))
 	}
 	e.Took = time.Since(began)

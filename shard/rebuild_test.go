@@ -76,7 +76,8 @@ func TestARouterTakesOverARestoredStoreOnceAndTellsOfWhatDiffers(t *testing.T) {
 		owns(t, client, 7, "b")
 		owns(t, client, 8, "b")
 	}
-	require.Eventually(t, func() bool { return owner(r, 8) == "b" }, time.Minute, time.Millisecond)
+	owns(t, client, 8, "last")
+	require.Eventually(t, func() bool { return owner(r, 8) == "last" }, time.Minute, time.Millisecond)
 
 	got := make(chan shard.Change, 1000)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -89,7 +89,7 @@ func TestWhatIsWrongWithAnElectionIsSaid(t *testing.T) {
 func TestALineForWhoLeadsMayTakeLongerThanEtcd(t *testing.T) {
 	t.Parallel()
 	p := newProgram(t)
-	o := p.run("observe", p.name, "--once", "--command-timeout", "2s", "--exec", "sleep 3; echo whole >&2")
+	o := p.run("observe", p.name, "--once", "--command-timeout", "5s", "--exec", "sleep 6; echo whole >&2")
 	require.Equal(t, 75, o.code, "nobody leads: %s", o.stderr)
 	require.Contains(t, o.stderr, "whole")
 }
