@@ -86,7 +86,7 @@ func WithClockDrift(fraction float64) Option {
 // done: [Session.Close], [Registration.Close], the Do of locks and the Run of elections
 // remove their keys before they return, within this time, so that a process that is told to
 // stop hands over at once. It must be 0, for no time at all, or more; [DefaultGrace] is the
-// default. They take less if the server cannot be reached.
+// default. They take less, half a second each, if no connection can be made.
 func WithGrace(d time.Duration) Option {
 	return option(func(c *config) error {
 		if d < 0 {

@@ -91,10 +91,9 @@ func (s silenced) SendMsg(m any) error {
 }
 
 // lined has so many wait for the lock, one after the other, and counts those that were granted.
-func lined(t *testing.T, mutex *lock.Mutex, size int) (granted *atomic.Int64, done *sync.WaitGroup) {
+func lined(ctx context.Context, t *testing.T, mutex *lock.Mutex, size int) (granted *atomic.Int64, done *sync.WaitGroup) {
 	t.Helper()
 	granted, done = new(atomic.Int64), new(sync.WaitGroup)
-	ctx := anHour(t)
 	var failed sync.Once
 	for range size {
 		done.Go(func() {
@@ -124,7 +123,7 @@ func TestWaitersDoNotStayOneByOneOnAStreamThatHasGoneSilent(t *testing.T) {
 		require.NoError(t, err)
 		hold, err := mutex.Lock(t.Context())
 		require.NoError(t, err)
-		granted, done := lined(t, mutex, size)
+		granted, done := lined(anHour(t), t, mutex, size)
 		vtime.Advance(time.Second)
 		silence.begin()
 		require.NoError(t, hold.Unlock(t.Context()))
@@ -151,10 +150,10 @@ func TestACrowdDoesNotOpenItsWatchesOnAStreamThatHasGoneSilent(t *testing.T) {
 			holds[i], err = mutexes[i].Lock(t.Context())
 			require.NoError(t, err)
 		}
-		_, one := lined(t, mutexes[1], 1) // whose watch has opened the stream
+		_, one := lined(anHour(t), t, mutexes[1], 1) // whose watch has opened the stream
 		vtime.Advance(time.Second)
 		silence.begin()
-		granted, done := lined(t, mutexes[0], size)
+		granted, done := lined(anHour(t), t, mutexes[0], size)
 		vtime.Advance(lease.DefaultTTL/6 + time.Second/2) // after so long a watch is overdue
 		require.NoError(t, holds[0].Unlock(t.Context()))
 		vtime.Advance(time.Second / 2)

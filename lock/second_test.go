@@ -2,7 +2,6 @@ package lock_test
 
 import (
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -106,18 +105,7 @@ func TestReleasesToACrowdAreDeliveredToOneOrTwoAndDoNotSearchTheQueue(t *testing
 	holder, p := newPeer(t, c, withTTL(calm)), newPeer(t, c, withTTL(5*time.Minute)) // no look meanwhile
 	h := holder.lock(t, "m")
 	m := p.mutex(t, "m")
-	var all sync.WaitGroup
-	for range waiters {
-		all.Go(func() {
-			h, err := m.Lock(guarded(t))
-			if err == nil {
-				err = h.Unlock(guarded(t))
-			}
-			if err != nil {
-				t.Error(err)
-			}
-		})
-	}
+	_, all := lined(guarded(t), t, m, waiters)
 	eventually(t, func() bool { return created(p) > waiters }, "all watch, and the idle one")
 	p.Rec.Reset()
 	unlock(t, h)
@@ -147,19 +135,7 @@ func TestACrowdWhoseWatchesFailTogetherWatchesAgainWithoutASearchOfTheQueue(t *t
 	c := etcdtest.New(t, etcdtest.WithControl())
 	holder, p := newPeer(t, c, withTTL(calm)), newPeer(t, c, withTTL(30*time.Second))
 	h := holder.lock(t, "m")
-	var all sync.WaitGroup
-	m := p.mutex(t, "m")
-	for range waiters {
-		all.Go(func() {
-			h, err := m.Lock(guarded(t))
-			if err == nil {
-				err = h.Unlock(guarded(t))
-			}
-			if err != nil {
-				t.Error(err)
-			}
-		})
-	}
+	_, all := lined(guarded(t), t, p.mutex(t, "m"), waiters)
 	eventually(t, func() bool { return created(p) > waiters }, "all watch, and the idle one")
 	for range 3 {
 		_, err := holder.Client.Put(guarded(t), "other", "")

@@ -199,6 +199,17 @@ func TestARequestOfTheSameTermThatArrivesLateChangesNothing(t *testing.T) {
 	})
 }
 
+// holdHead has the first attempt to write a head fail, and keeps what was to be sent.
+func (p *peer) holdHead(late **pb.TxnRequest) (remove func()) {
+	return p.onPut("/head", func(_ context.Context, req any, invoke func() error) error {
+		if *late != nil {
+			return invoke()
+		}
+		*late = transaction(req)
+		return status.Error(codes.Unavailable, "slow")
+	})
+}
+
 func TestAHeadThatArrivesLateDoesNotGoWithPiecesOfAnotherAttempt(t *testing.T) {
 	t.Parallel()
 	vtime.Run(t, func(t *testing.T, s *vtime.Server) {
@@ -206,13 +217,7 @@ func TestAHeadThatArrivesLateDoesNotGoWithPiecesOfAnotherAttempt(t *testing.T) {
 		a := f.join("a", small())
 		f.settled()
 		var late *pb.TxnRequest
-		removeHead := a.onPut("/head", func(_ context.Context, req any, invoke func() error) error {
-			if late != nil {
-				return invoke()
-			}
-			late = transaction(req)
-			return status.Error(codes.Unavailable, "slow")
-		})
+		removeHead := a.holdHead(&late)
 		arrived := false
 		removePiece := a.onPut("/0", func(_ context.Context, _ any, invoke func() error) error {
 			err := invoke()

@@ -12,18 +12,25 @@ import (
 	"github.com/conclave-go/conclave/shard"
 )
 
+// pair has a and b join, of whom one plans.
+func (f *fleet) pair(planner string) map[string]*peer {
+	f.t.Helper()
+	peers := map[string]*peer{planner: f.join(planner)}
+	f.settled()
+	for _, name := range []string{"a", "b"} {
+		if name != planner {
+			peers[name] = f.join(name)
+		}
+	}
+	return peers
+}
+
 func TestAProcessThatAnotherHasReplacedFollowsNoPlanAndSaysSo(t *testing.T) {
 	t.Parallel()
 	for _, planner := range []string{"a", "b"} {
 		vtime.Run(t, func(t *testing.T, s *vtime.Server) {
 			f := newFleet(t, s, 6)
-			peers := map[string]*peer{planner: f.join(planner)}
-			f.settled()
-			for _, name := range []string{"a", "b"} {
-				if name != planner {
-					peers[name] = f.join(name)
-				}
-			}
+			peers := f.pair(planner)
 			before := f.settled()
 			old := peers["b"]
 			old.cut.Cut()
@@ -76,13 +83,7 @@ func TestAKeyThatABackupBringsBackDoesNotReplaceALiveMember(t *testing.T) {
 	for _, planner := range []string{"a", "b"} {
 		vtime.Run(t, func(t *testing.T, s *vtime.Server) {
 			f := newFleet(t, s, 6)
-			peers := map[string]*peer{planner: f.join(planner)}
-			f.settled()
-			for _, name := range []string{"a", "b"} {
-				if name != planner {
-					peers[name] = f.join(name)
-				}
-			}
+			peers := f.pair(planner)
 			f.settled()
 			b := peers["b"]
 			old, err := s.Client().Grant(t.Context(), int64(ttl/time.Second))

@@ -190,13 +190,7 @@ func TestALateHeadOfTheTermBringsItsOwnPlanAsAWhole(t *testing.T) {
 		a := f.join("a", small())
 		f.settled()
 		var late *pb.TxnRequest
-		removeHead := a.onPut("/head", func(_ context.Context, req any, invoke func() error) error {
-			if late != nil {
-				return invoke()
-			}
-			late = transaction(req)
-			return status.Error(codes.Unavailable, "slow")
-		})
+		removeHead := a.holdHead(&late)
 		b := f.join("b", small())
 		vtime.Advance(100 * time.Millisecond)
 		require.NotNil(t, late)

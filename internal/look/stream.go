@@ -118,9 +118,9 @@ func (s *Stream) Retired() bool {
 // Heard notes that a watch on the stream was sent something.
 func (s *Stream) Heard() { s.heard.Add(1) }
 
-// Doubt ends all watches on the stream if none of them is sent anything within the time. It is for a stream
-// that is too slow to be believed in: the event may only be on its way, but if its member has vanished, each
-// who waits there would hear of nothing before the next look.
+// Doubt ends all watches on an abandoned stream if none of them is sent anything within the time. What it has
+// kept from us may only be on its way; but if its member has vanished, each who waits there would hear of
+// nothing before the next look.
 func (s *Stream) Doubt(within time.Duration) {
 	before := s.heard.Load()
 	time.AfterFunc(within, func() {

@@ -25,6 +25,8 @@ const (
 	// flooded.
 	firstWatchPause = 50 * time.Millisecond
 	maxWatchPause   = time.Second
+	// maxFailures is how many watches in a row may fail before the queue is searched.
+	maxFailures = 5
 )
 
 // reason is why the wait for a predecessor ended.
@@ -68,7 +70,7 @@ func (e *entry) wait(ctx context.Context) error {
 	ctx, done := e.bind(ctx)
 	defer done()
 	defer func() { e.ahead = nil }() // else each entry would keep all before it in memory
-	pause := firstWatchPause
+	failures := 0                    // watches in a row that have told nothing
 	for g := e.waitsAt(); g != nil; g = e.waitsAt() {
 		before := g.before
 		e.follow(g)
@@ -85,25 +87,21 @@ func (e *entry) wait(ctx context.Context) error {
 			}
 			continue // on another stream
 		case watchOverdue:
-			again := pause < maxWatchPause
-			pause = maxWatchPause
-			if again {
+			if failures++; failures == 1 {
 				continue // on another stream, with a read as below
 			}
 		case watchFailed:
-			if w.lasted { // it is not the next failure of one that does not work
-				pause = firstWatchPause
+			if w.lasted {
+				failures = 0
 			}
-			if !attempt.Pause(ctx, pause) {
+			if !attempt.Pause(ctx, watchPause(failures)) {
 				return attempt.Ended(ctx, w.err)
 			}
-			again := pause < maxWatchPause && !denied(w.err)
-			pause = min(2*pause, maxWatchPause)
-			if again {
+			if failures++; failures <= maxFailures && !denied(w.err) {
 				continue // the next watch begins with a read, which mostly does not search the queue
 			}
 		default:
-			pause = firstWatchPause
+			failures = 0
 		}
 		if err := e.proceed(ctx, g, w); err != nil {
 			return err
@@ -114,6 +112,11 @@ func (e *entry) wait(ctx context.Context) error {
 		}
 	}
 	return e.lease.Err()
+}
+
+// watchPause returns how long to wait after a watch has failed, as so many before it.
+func watchPause(failures int) time.Duration {
+	return min(firstWatchPause<<min(failures, maxFailures), maxWatchPause)
 }
 
 // endOf returns why a wait with a context of bind is over. The end of the lease shows there a

@@ -216,7 +216,7 @@ func queueMutants() group {
 		{name: "a look does not notice that the predecessor is gone", file: "watching.go", fn: "watching.observe", old: "v.end(wakeup{why: lookNoticed, after: rev})", with: ""},
 		{name: "a look does not notice that the own entry is gone", file: "watching.go", fn: "watching.observe", old: "v.end(wakeup{why: ownDeleted})", with: ""},
 		{name: "the end of a stream is taken for the caller's", file: "watching.go", fn: "watching.run", old: "if !e.crowd.opening.pass(v.ctx) { // unless the wait has ended otherwise, the stream has\n\t\treturn wakeup{why: streamRetired}", with: "if !e.crowd.opening.pass(v.ctx) {\n\t\treturn wakeup{why: callerDone}"},
-		{name: "a crowd whose watches fail searches the queue", file: "wait.go", fn: "entry.wait", old: "again := pause < maxWatchPause && ", with: "again := pause < 0 && "},
+		{name: "a crowd whose watches fail searches the queue", file: "wait.go", fn: "entry.wait", old: "failures <= maxFailures && ", with: "failures < 0 && "},
 		{name: "who waits on a silent stream stays there", file: "wait.go", fn: "entry.wait", old: "stream.Doubt(rpcTimeout(e.lease))", with: ""},
 		{name: "a watch is opened on a stream that was abandoned while it waited", file: "watching.go", fn: "watching.run", old: "if v.stream.Retired() {", with: "if false {"},
 		{name: "a silent stream is used again", file: "wait.go", fn: "entry.wait", old: "stream.Abandon()", with: ""},
